@@ -1,0 +1,48 @@
+"""Make MuscleSynth, the synthetic data set that needs no download.
+
+    python datasets/prepare_musclesynth.py --size small
+
+writes data/MuscleSynth/small/{clips.csv, clips/, skeletons/}; a second call finds it there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from transm3e.data.musclesynth.generate import generate
+from transm3e.data.musclesynth.plan import SIZES
+from transm3e.data.musclesynth.sheet import write_contact_sheet
+from transm3e.errors import UserError
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    sizes = ", ".join(f"{name} ({size.total} clips)" for name, size in SIZES.items())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="small", metavar="SIZE", help=f"{sizes}; default: %(default)s")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: data/MuscleSynth/SIZE")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per CPU core")
+    parser.add_argument("--contact-sheet", type=Path, metavar="FILE", help="only draw a picture of examples (PNG)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit status: 0, or 2 after a user's mistake."""
+    args = parse_args(argv)
+    try:
+        if args.contact_sheet is not None:
+            write_contact_sheet(args.contact_sheet, args.seed)
+            print(args.contact_sheet)
+        else:
+            print(generate(args.out or Path("data/MuscleSynth") / args.size, args.size, args.seed, args.workers))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Packaging of transm3e; the tested versions stand in constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = "0.1.0"
+
+setup(
+    name="transm3e",
+    version=VERSION,
+    description="Activated muscle group estimation from video: TransM3E, its baselines and benchmarks",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["transm3e", "transm3e.*"]),
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "numpy",
+        "fvcore",
+        "iopath",
+        "pytorchvideo",
+        "scikit-learn",
+        "opencv-python",
+        "av>=12",
+        "simplejson",
+        "tensorboard",
+        "matplotlib",
+        "tqdm",
+    ],
+    extras_require={"dev": ["pytest", "hypothesis", "ruff", "mypy"]},
+)

@@ -1,0 +1,201 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from transm3e.config import get_cfg
+from transm3e.data.annotations import MUSCLES, Clip, write_clip_table
+from transm3e.data.dataset import ClipDataset, build_dataset, build_folder_dataset, folder_table
+from transm3e.data.decode import decode_frames
+from transm3e.data.encode import write_video
+from transm3e.data.sampling import view_indices
+from transm3e.data.transforms import apply, eval_params
+from transm3e.data.types import Batch, FailedClip, Sample, collate
+from transm3e.errors import UserError
+
+SPLITS = ("train", "train", "known_val", "new_val")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four videos of 40 frames, 48x64, and their table."""
+    root = tmp_path_factory.mktemp("clips")
+    for number in range(4):
+        rng = np.random.default_rng(number)
+        picture = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        write_video(root / f"{number}.mp4", [np.roll(picture, 2 * i, 1) for i in range(40)], fps=25)
+    write_clip_table(root / "clips.csv", [Clip(f"{i}.mp4", s, "run", (i, 19)) for i, s in enumerate(SPLITS)])
+    return root
+
+
+def config(folder: Path, **changes: object):
+    cfg = get_cfg()
+    cfg.DATA.PATH_TO_DATA_DIR = str(folder)
+    cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE = 4, 3
+    cfg.DATA.TRAIN_CROP_SIZE = cfg.DATA.TEST_CROP_SIZE = 32
+    cfg.TEST.NUM_ENSEMBLE_VIEWS = 2
+    for key, value in changes.items():
+        group, name = key.split("__")
+        cfg[group][name] = value
+    return cfg
+
+
+def item(dataset: ClipDataset, key: int | tuple[int, int]) -> Sample:
+    found = dataset[key]
+    assert isinstance(found, Sample), found
+    return found
+
+
+def test_a_training_item_holds_the_augmented_clips_of_one_video(folder: Path) -> None:
+    dataset = build_dataset(config(folder, AUG__NUM_SAMPLE=2), "train")
+    assert len(dataset) == 2
+    sample = item(dataset, 1)
+    assert sample.clips["rgb"].shape == (2, 3, 4, 32, 32)
+    assert sample.clips["rgb"].dtype == torch.uint8
+    assert sample.clips["rgb"].shape[1:] == dataset.clip_shapes["rgb"]
+    assert sample.views == (0, 1)
+    assert sample.row == 1
+    assert sample.path == os.path.join(folder, "1.mp4")
+    assert torch.nonzero(sample.label).flatten().tolist() == [1, 19]
+    assert not torch.equal(*sample.clips["rgb"])
+
+
+def test_training_clips_are_a_function_of_seed_epoch_row_and_sample(folder: Path) -> None:
+    dataset = build_dataset(config(folder, AUG__NUM_SAMPLE=2), "train")
+    first = item(dataset, (3, 0)).clips["rgb"]
+    item(dataset, (4, 1))
+    assert torch.equal(item(dataset, (3, 0)).clips["rgb"], first)
+    assert not torch.equal(item(dataset, (4, 0)).clips["rgb"], first)
+    dataset.set_epoch(3)
+    assert torch.equal(item(dataset, 0).clips["rgb"], first)
+    one = build_dataset(config(folder, AUG__NUM_SAMPLE=1), "train")
+    assert torch.equal(item(one, (3, 0)).clips["rgb"][0], first[0])  # asking for more samples changes no other
+    cfg = config(folder)
+    cfg.RNG_SEED = 1
+    assert not torch.equal(item(build_dataset(cfg, "train"), (3, 0)).clips["rgb"][0], first[0])
+
+
+def test_switching_the_augmentation_off_leaves_crop_and_flip(folder: Path) -> None:
+    off = config(folder, AUG__ENABLE=False, AUG__RE_PROB=1.0).clone()
+    assert build_dataset(off, "train").augmentation.erase_prob == 0
+    assert build_dataset(off, "train").augmentation.color_jitter == 0
+    plain = config(folder, AUG__COLOR_JITTER=0.0, AUG__RE_PROB=0.0)
+    assert torch.equal(
+        item(build_dataset(off, "train"), 0).clips["rgb"], item(build_dataset(plain, "train"), 0).clips["rgb"]
+    )
+
+
+@pytest.mark.parametrize("crops", [1, 3])
+def test_evaluation_items_are_views_and_crops_in_order(folder: Path, crops: int) -> None:
+    dataset = build_dataset(config(folder, TEST__NUM_SPATIAL_CROPS=crops, AUG__NUM_SAMPLE=2), "known_val")
+    assert len(dataset) == 2 * crops
+    assert dataset.samples == 1
+    for number in range(len(dataset)):
+        sample = item(dataset, number)
+        view, crop = divmod(number, crops)
+        frames = decode_frames(folder / "2.mp4", view_indices(40, 4, 3, view, 2))
+        expected = apply(frames, eval_params(48, 64, crop, crops), 32)
+        np.testing.assert_array_equal(sample.clips["rgb"][0].permute(1, 2, 3, 0), expected)
+        assert (sample.row, sample.views) == (2, (number,))
+        assert torch.equal(item(dataset, (7, number)).clips["rgb"], sample.clips["rgb"])
+
+
+def test_a_file_that_does_not_decode_is_named_and_not_replaced(folder: Path) -> None:
+    dataset = build_dataset(config(folder, AUG__NUM_SAMPLE=2), "train")
+    dataset.root = str(folder / "gone")
+    found = dataset[1]
+    assert found == FailedClip(1, os.path.join(folder, "gone", "1.mp4"), "no such file")
+
+
+def test_the_time_limit_reaches_the_decoder(folder: Path) -> None:
+    found = build_dataset(config(folder, DATA__DECODE_TIMEOUT=0.0), "train")[0]
+    assert isinstance(found, FailedClip)
+    assert "took longer than 0 s" in found.reason
+
+
+def test_a_video_shorter_than_the_clip_holds_its_last_frame(folder: Path) -> None:
+    sample = item(build_dataset(config(folder, DATA__NUM_FRAMES=8, DATA__SAMPLING_RATE=10), "new_val"), 0)
+    clip = sample.clips["rgb"][0]
+    assert torch.equal(clip[:, 4], clip[:, 7])
+    assert not torch.equal(clip[:, 3], clip[:, 4])
+
+
+def test_collating_keeps_the_order_and_leaves_failures_out(folder: Path) -> None:
+    dataset = build_dataset(config(folder, AUG__NUM_SAMPLE=2), "train")
+    bad = FailedClip(9, "x.mp4", "empty")
+    batch = collate([item(dataset, 0), bad, item(dataset, 1)], 2, dataset.clip_shapes)
+    assert batch.rows.tolist() == [0, 0, 1, 1]
+    assert batch.views.tolist() == [0, 1, 0, 1]
+    assert batch.labels.shape == (4, len(MUSCLES))
+    assert batch.labels.dtype == torch.float32
+    assert [os.path.basename(path) for path in batch.paths] == ["0.mp4", "0.mp4", "1.mp4", "1.mp4"]
+    assert torch.equal(batch.clips["rgb"][2:], item(dataset, 1).clips["rgb"])
+    assert batch.failed == [bad]
+    assert len(batch) == 4 == len(batch.clips["rgb"])
+
+
+def test_a_batch_of_failures_keeps_its_shapes_and_moves() -> None:
+    batch = collate([FailedClip(9, "x.mp4", "empty")], 1, {"rgb": (3, 4, 32, 32)}).to("cpu")
+    assert isinstance(batch, Batch)
+    assert len(batch) == 0
+    assert batch.clips["rgb"].shape == (0, 3, 4, 32, 32)
+    assert (batch.clips["rgb"].dtype, batch.rows.dtype, batch.views.dtype) == (torch.uint8, torch.int64, torch.int64)
+    assert batch.labels.shape == (0, 20)
+
+
+def test_moving_a_batch_moves_every_tensor(folder: Path) -> None:
+    dataset = build_dataset(config(folder), "train")
+    batch = collate([item(dataset, 0)], 1, dataset.clip_shapes)
+    moved = batch.to("meta")
+    tensors = [*moved.clips.values(), moved.labels, moved.rows, moved.views]
+    assert all(tensor.device.type == "meta" for tensor in tensors)
+    assert moved.paths == batch.paths
+    assert batch.rows.device.type == "cpu"
+
+
+def test_splits_that_are_not_there(folder: Path) -> None:
+    with pytest.raises(UserError, match="unknown split 'test'; allowed: train, known_val"):
+        build_dataset(config(folder), "test")
+    with pytest.raises(UserError, match="no clips in split 'new_test'; splits with clips: known_val, new_val, train"):
+        build_dataset(config(folder), "new_test")
+
+
+def test_missing_videos_are_counted_before_anything_runs(folder: Path, tmp_path: Path) -> None:
+    clips = [Clip(f"{i}.mp4", "train", "run", ()) for i in range(9)]
+    write_clip_table(tmp_path / "clips.csv", clips)
+    with pytest.raises(UserError) as caught:
+        build_dataset(config(tmp_path, DATA__PATH_PREFIX=str(folder)), "train")
+    message = str(caught.value)
+    assert "5 of 9 video files" in message
+    assert "4.mp4, 5.mp4, 6.mp4, ...; set DATA.PATH_PREFIX" in message
+    assert "7.mp4" not in message
+
+
+def test_the_prefix_is_the_root(folder: Path, tmp_path: Path) -> None:
+    write_clip_table(tmp_path / "other.csv", [Clip("0.mp4", "train", "run", ())])
+    dataset = build_dataset(config(tmp_path / "other.csv", DATA__PATH_PREFIX=str(folder)), "train")
+    assert isinstance(dataset[0], Sample)
+
+
+def test_any_folder_or_file_can_be_predicted_on(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("b.MP4", "deep/c.avi", "a.mkv", "notes.txt"):
+        (tmp_path / name).write_bytes((folder / "0.mp4").read_bytes())
+    table, root = folder_table(tmp_path)
+    assert (table.paths.tolist(), root) == (["a.mkv", "b.MP4", "deep/c.avi"], tmp_path)
+    assert set(table.splits) == {"known_test"}
+    assert not table.labels.any()
+    dataset = build_folder_dataset(config(folder), tmp_path)
+    assert len(dataset) == 6
+    assert item(dataset, 5).row == 2
+    single, root = folder_table(tmp_path / "deep" / "c.avi")
+    assert (single.paths.tolist(), root) == (["c.avi"], tmp_path / "deep")
+
+
+def test_folders_without_videos(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no video files in"):
+        folder_table(tmp_path)
+    with pytest.raises(UserError, match="no such folder or file"):
+        folder_table(tmp_path / "gone")

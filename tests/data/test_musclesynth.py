@@ -1,0 +1,391 @@
+"""MuscleSynth: repeatable, cached, well labelled, and not to be solved without motion."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+
+from transm3e.data.annotations import EVAL_SPLITS, MUSCLES, read_clip_table
+from transm3e.data.musclesynth import generate as generate_module
+from transm3e.data.musclesynth.activities import KNOWN, NEW, compatible
+from transm3e.data.musclesynth.body import ANGLES, CENTRE_ANGLES, Body, forward, rotation, sample_body, two_bone
+from transm3e.data.musclesynth.clip import FPS, FRAMES, HEIGHT, WIDTH, make_clip
+from transm3e.data.musclesynth.generate import MANIFEST_NAME, generate
+from transm3e.data.musclesynth.keypoints import COCO_17
+from transm3e.data.musclesynth.motion import animate
+from transm3e.data.musclesynth.plan import SIZES, Size, plan
+from transm3e.data.musclesynth.primitives import POSTURES, PRIMITIVES
+from transm3e.data.musclesynth.sheet import write_contact_sheet
+from transm3e.errors import UserError
+
+SCRIPT = Path(__file__).resolve().parents[2] / "datasets" / "prepare_musclesynth.py"
+MICRO = Size(train=4, evaluation=1)
+BOTH = {activity.name: activity for activity in (*KNOWN, *NEW)}
+
+
+@pytest.fixture
+def micro(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes "tiny" a data set of eight clips."""
+    monkeypatch.setitem(SIZES, "tiny", MICRO)
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+
+
+def frames_of(activity: str, key: int) -> np.ndarray:
+    return np.stack(list(make_clip(BOTH[activity], (0, key)).frames))
+
+
+# Labels and splits
+
+
+def test_every_muscle_is_trained_by_some_primitive_and_every_primitive_moves():
+    assert {muscle for p in PRIMITIVES.values() for muscle in p.muscles} == set(range(len(MUSCLES)))
+    for primitive in PRIMITIVES.values():
+        for posture, motion in primitive.motions.items():
+            assert posture in POSTURES
+            assert any(start != end for start, end in motion.values()), primitive.name
+
+
+def test_activities_combine_compatible_primitives_and_are_unique():
+    combinations = [(activity.posture, frozenset(activity.primitives)) for activity in (*KNOWN, *NEW)]
+    assert len(set(combinations)) == len(combinations)
+    assert (len(KNOWN), len(NEW)) == (36, 14)
+    for activity in (*KNOWN, *NEW):
+        parts = [part for name in activity.primitives for part in PRIMITIVES[name].parts]
+        assert 1 <= len(activity.primitives) <= 3
+        assert len(parts) == len(set(parts)), f"{activity.name} needs a body part twice"
+        assert all(activity.posture in PRIMITIVES[name].motions for name in activity.primitives)
+        assert not {p.name for p in compatible(activity)} & set(activity.primitives)
+
+
+def test_new_combinations_are_unseen_but_their_primitives_are_not():
+    known_sets = {frozenset(activity.primitives) for activity in KNOWN}
+    known_primitives = {name for activity in KNOWN for name in activity.primitives}
+    for activity in NEW:
+        assert frozenset(activity.primitives) not in known_sets
+        assert set(activity.primitives) <= known_primitives
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_plan_has_the_promised_sizes_and_every_muscle_in_every_split(size: str):
+    clips = plan(size, seed=0)
+    rows = [planned.clip for planned in clips]
+    assert len(rows) == SIZES[size].total == len({row.path for row in rows})
+    for split in ("train", *EVAL_SPLITS):
+        chosen = [row for row in rows if row.split == split]
+        assert len(chosen) == (SIZES[size].train if split == "train" else SIZES[size].evaluation)
+        counts = np.zeros(len(MUSCLES), int)
+        for row in chosen:
+            counts[list(row.muscles)] += 1
+        assert (counts > 0).all(), f"{split} lacks {[m for m, n in zip(MUSCLES, counts, strict=True) if n == 0]}"
+        assert (counts < len(chosen) / 2).all()
+    new = {row.activity for row in rows if row.split.startswith("new")}
+    assert new == {activity.name for activity in NEW}
+    assert new.isdisjoint(row.activity for row in rows if not row.split.startswith("new"))
+    val, test = (sorted(r.activity for r in rows if r.split == s) for s in ("new_val", "new_test"))
+    assert val == test, "half of each new activity's clips goes to each split"
+
+
+def test_the_seed_decides_which_new_clips_are_for_testing():
+    def tested(seed: int) -> list[int]:
+        return [planned.number for planned in plan("small", seed) if planned.split == "new_test"]
+
+    assert tested(1) == tested(1)
+    assert tested(1) != tested(2)
+
+
+# The figure
+
+
+def test_rotation_is_right_handed_and_orthonormal():
+    degrees = np.array([0.0, 90.0, -37.0])
+    for axis, start, end in (("x", 1, 2), ("y", 2, 0), ("z", 0, 1)):
+        turned = rotation(axis, degrees)
+        np.testing.assert_allclose(turned[1] @ np.eye(3)[start], np.eye(3)[end], atol=1e-12)
+        np.testing.assert_allclose(turned @ turned.transpose(0, 2, 1), np.tile(np.eye(3), (3, 1, 1)), atol=1e-12)
+
+
+def test_limbs_keep_their_length_whatever_the_angles():
+    rng = np.random.default_rng(0)
+    body = sample_body(rng)
+    points = forward(body, {name: rng.uniform(-90, 90, 25) for name in ANGLES})
+    limbs = [("shoulder", "elbow", 0.186 * body.arms), ("elbow", "wrist", 0.146 * body.arms)]
+    limbs += [("hip", "knee", 0.245 * body.legs), ("knee", "ankle", 0.246 * body.legs)]
+    for first, second, share in limbs:
+        for side in "lr":
+            length = np.linalg.norm(points[f"{side}_{first}"] - points[f"{side}_{second}"], axis=1)
+            np.testing.assert_allclose(length, share * body.stature, rtol=1e-9)
+
+
+def test_upright_figure_is_mirror_symmetric_and_faces_forward():
+    limbs = {name: np.full(1, 30.0) for name in ANGLES if name not in CENTRE_ANGLES}
+    points = forward(Body(), limbs | {name: np.zeros(1) for name in CENTRE_ANGLES})
+    for name in ("eye", "ear", "shoulder", "elbow", "wrist", "fingers", "hip", "knee", "ankle", "toe"):
+        np.testing.assert_allclose(points[f"l_{name}"], points[f"r_{name}"] * (-1, 1, 1), atol=1e-12)
+        assert points[f"l_{name}"][0, 0] > 0
+    assert points["nose"][0, 2] > points["head"][0, 2]
+
+
+def test_two_bone_reaches_the_target_or_stretches_towards_it():
+    rng = np.random.default_rng(1)
+    root, target, pole = np.zeros((50, 3)), rng.uniform(-0.6, 0.6, (50, 3)), np.array([0.1, 0.2, 1.0])
+    middle, end = two_bone(root, target, 0.4, 0.35, pole)
+    np.testing.assert_allclose(np.linalg.norm(middle - root, axis=1), 0.4, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(end - middle, axis=1), 0.35, atol=1e-6)
+    reach = np.linalg.norm(target, axis=1)
+    near = (reach < 0.75) & (reach > 0.05)
+    assert near.any()
+    assert not near.all()
+    np.testing.assert_allclose(end[near], target[near], atol=1e-5)
+    np.testing.assert_allclose(np.cross(end, target), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_figure_stays_on_the_floor(name: str):
+    rng = np.random.default_rng(7)
+    body = sample_body(rng)
+    points, _ = animate(BOTH[name], body, rng, FRAMES, FPS)
+    lowest = np.min([xyz[:, 1] for xyz in points.values()], axis=0)
+    assert lowest.min() > -0.08, "metres below the floor"
+    assert lowest.max() < 0.2, "metres above the floor"
+
+
+# Pictures
+
+
+def test_same_key_same_clip_and_other_key_other_clip():
+    first, again, other = (frames_of("stand_squat", key) for key in (1, 1, 2))
+    assert first.shape == (FRAMES, HEIGHT, WIDTH, 3)
+    assert first.dtype == np.uint8
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first.astype(int) - other).mean() > 5
+
+
+@pytest.mark.parametrize("name", ["stand_squat", "seat_row", "supine_hip_bridge", "prone_leg_curl", "plank_push_up"])
+def test_joints_lie_inside_the_silhouette_and_in_the_frame(name: str):
+    for key in range(3):
+        clip = make_clip(BOTH[name], (3, key))
+        inside = []
+        for index in range(0, FRAMES, 8):
+            mask = clip.frames.silhouette(index)
+            x, y = np.floor(clip.keypoints.pixels[index]).astype(int).T
+            inside.append(mask[np.clip(y, 0, HEIGHT - 1), np.clip(x, 0, WIDTH - 1)])
+            assert 0.03 < mask.mean() < 0.5, "the figure is large in the frame but does not fill it"
+        # Ears and eyes sit on the head's rim.
+        assert np.mean(inside) > 0.97
+        assert clip.keypoints.outside.mean() < 0.02
+
+
+def test_every_primitive_moves_its_figure():
+    for activity in KNOWN:
+        pixels = make_clip(activity, (5, 0)).keypoints.pixels
+        moved = np.ptp(pixels, axis=0).max()
+        # Wrists, feet, and neck are small; what they move is not all among the 17 joints.
+        assert moved > (2.5 if len(activity.primitives) == 1 else 6), activity.name
+
+
+def test_the_video_shows_the_motion_of_the_keypoints():
+    clip = make_clip(BOTH["stand_overhead_press_squat"], (0, 3))
+    video = np.stack(list(clip.frames)).astype(int)
+    change = np.abs(video[4:] - video[:-4]).max(axis=-1)
+    figure = np.stack([clip.frames.silhouette(i) | clip.frames.silhouette(i + 4) for i in range(FRAMES - 4)])
+    assert change[figure].mean() > 2 * change[~figure].mean()
+
+
+# The data set on disk
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of every activity once, known_val and known_test cut short."""
+    root = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "tiny", Size(train=36, evaluation=14))
+        return generate(root, "tiny", seed=0, workers=2, progress=False).parent
+
+
+def test_table_can_be_read_and_its_files_are_there(tiny: Path):
+    table = read_clip_table(tiny)
+    assert len(table) == 36 + 4 * 14
+    for video, skeleton in zip(table.paths, table.skeletons, strict=True):
+        assert (tiny / video).is_file()
+        assert (tiny / skeleton).is_file()
+    for activity, label in zip(table.activities, table.labels, strict=True):
+        assert tuple(np.flatnonzero(label)) == BOTH[activity].muscles
+
+
+def test_videos_have_the_promised_size_rate_and_length(tiny: Path):
+    for path in read_clip_table(tiny).paths[::20]:
+        with av.open(str(tiny / path)) as container:
+            stream = container.streams.video[0]
+            assert (stream.width, stream.height, stream.average_rate) == (WIDTH, HEIGHT, FPS)
+            assert stream.codec_context.name == "h264"
+            assert sum(1 for _ in container.decode(stream)) == FRAMES
+
+
+def test_skeletons_are_alphapose_coco_17(tiny: Path):
+    table = read_clip_table(tiny)
+    assert COCO_17[:5] == ("nose", "l_eye", "r_eye", "l_ear", "r_ear")
+    assert COCO_17[15:] == ("l_ankle", "r_ankle")
+    for path in table.skeletons[::10]:
+        entries = json.loads((tiny / path).read_text())
+        assert [entry["image_id"] for entry in entries] == [f"{index}.jpg" for index in range(FRAMES)]
+        points = np.array([entry["keypoints"] for entry in entries]).reshape(FRAMES, 17, 3)
+        assert ((points[..., 2] > 0) & (points[..., 2] < 1)).all()
+        assert (points[..., :2].mean(axis=(0, 1)) < (WIDTH, HEIGHT)).all()
+        for entry, joints in zip(entries, points, strict=True):
+            assert entry["category_id"] == 1
+            x, y, width, height = entry["box"]
+            np.testing.assert_allclose((x, y), joints[:, :2].min(axis=0), atol=0.02)
+            np.testing.assert_allclose((x + width, y + height), joints[:, :2].max(axis=0), atol=0.02)
+
+
+def test_hidden_joints_get_lower_confidence():
+    seen, unseen = [], []
+    for key in range(4):
+        clip = make_clip(BOTH["plank_push_up"], (1, key))
+        score = np.array([entry["keypoints"][2::3] for entry in clip.skeleton])
+        seen.append(score[~clip.keypoints.hidden & ~clip.keypoints.outside])
+        unseen.append(score[clip.keypoints.hidden])
+    assert np.concatenate(unseen).size > 100
+    assert np.concatenate(seen).mean() > np.concatenate(unseen).mean() + 0.3
+
+
+def test_colours_do_not_give_the_muscles_away():
+    def histogram(activity, key):
+        frames = list(make_clip(activity, (9, key)).frames)[::10]
+        return np.mean([[np.histogram(f[..., c], 8, (0, 256))[0] for c in range(3)] for f in frames], axis=0).ravel()
+
+    clips = [(activity, number) for number in range(6) for activity in KNOWN]
+    x = np.stack([histogram(activity, 100 * number + i) for i, (activity, number) in enumerate(clips)]) / (
+        WIDTH * HEIGHT
+    )
+    y = np.array([[m in activity.muscles for m in range(len(MUSCLES))] for activity, _ in clips])
+    train = np.array([number < 4 for _, number in clips])
+    scores = [
+        LogisticRegression(C=10, max_iter=500).fit(x[train], column[train]).decision_function(x[~train])
+        for column in y.T
+    ]
+    mean_ap = np.mean([average_precision_score(column[~train], s) for column, s in zip(y.T, scores, strict=True)])
+    # A random ranking of 72 clips exceeds its prevalence a little.
+    assert mean_ap < y[~train].mean() + 0.15
+
+
+@pytest.mark.usefixtures("micro")
+def test_files_do_not_depend_on_the_number_of_workers(tmp_path: Path):
+    for workers in (1, 2):
+        generate(tmp_path / str(workers), "tiny", seed=3, workers=workers, progress=False)
+    assert files(tmp_path / "1") == files(tmp_path / "2")
+    assert len(files(tmp_path / "1")) == 2 * MICRO.total + 2
+
+
+@pytest.mark.usefixtures("micro")
+def test_second_call_makes_nothing_and_a_lost_file_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    generate(tmp_path, "tiny", workers=1, progress=False)
+    before = files(tmp_path)
+    made = []
+    original = generate_module._make_one
+    monkeypatch.setattr(generate_module, "_make_one", lambda *args: (made.append(args[2].number), original(*args)))
+    generate(tmp_path, "tiny", workers=1, progress=False)
+    assert made == []
+    (tmp_path / plan("tiny", 0)[2].clip.path).unlink()
+    generate(tmp_path, "tiny", workers=1, progress=False)
+    assert made == [2]
+    assert files(tmp_path) == before
+
+
+@pytest.mark.usefixtures("micro")
+def test_interrupted_call_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    generate(tmp_path / "whole", "tiny", workers=1, progress=False)
+    original, made = generate_module._make_one, []
+
+    def stops(folder, seed, planned):
+        if planned.number == 3:
+            raise KeyboardInterrupt
+        original(folder, seed, planned)
+        made.append(planned.number)
+
+    monkeypatch.setattr(generate_module, "_make_one", stops)
+    with pytest.raises(KeyboardInterrupt):
+        generate(tmp_path / "parts", "tiny", workers=1, progress=False)
+    monkeypatch.setattr(generate_module, "_make_one", lambda *args: (original(*args), made.append(args[2].number)))
+    generate(tmp_path / "parts", "tiny", workers=1, progress=False)
+    assert made == list(range(MICRO.total))
+    assert files(tmp_path / "parts") == files(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("micro")
+def test_another_seed_or_generator_replaces_every_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    generate(tmp_path / "a", "tiny", seed=0, workers=1, progress=False)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    generate(tmp_path / "b", "tiny", seed=1, workers=1, progress=False)
+    generate(tmp_path / "c", "tiny", seed=1, workers=1, progress=False)
+    video = plan("tiny", 0)[0].clip.path
+    assert (tmp_path / "b" / video).read_bytes() != (tmp_path / "a" / video).read_bytes()
+    assert (tmp_path / "b" / video).read_bytes() == (tmp_path / "c" / video).read_bytes()
+    (tmp_path / "b" / video).write_bytes(b"of an older version")
+    monkeypatch.setattr(generate_module, "source_digest", lambda: "another")
+    generate(tmp_path / "b", "tiny", seed=1, workers=1, progress=False)
+    assert (tmp_path / "b" / video).read_bytes() == (tmp_path / "c" / video).read_bytes()
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": "huge"}, "unknown MuscleSynth size 'huge'; allowed: tiny, small, full"),
+        ({"seed": -1}, "seed -1 is negative"),
+        ({"workers": 0}, "workers 0 is too few"),
+    ],
+)
+def test_bad_arguments_are_refused(tmp_path: Path, arguments: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        generate(tmp_path, **arguments)
+    assert not any(tmp_path.iterdir())
+
+
+def test_other_data_is_never_overwritten(tmp_path: Path):
+    (tmp_path / "clips.csv").write_text("mine")
+    with pytest.raises(UserError, match="MuscleSynth did not make"):
+        generate(tmp_path, "tiny", workers=1, progress=False)
+    assert files(tmp_path) == {"clips.csv": b"mine"}
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_damaged_manifest_is_named(tmp_path: Path, content: bytes):
+    (tmp_path / MANIFEST_NAME).write_bytes(content)
+    with pytest.raises(UserError, match=f"{MANIFEST_NAME} is damaged"):
+        generate(tmp_path, "tiny", workers=1, progress=False)
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path):
+    (tmp_path / "set").write_text("a file")
+    with pytest.raises(UserError, match="cannot make folders"):
+        generate(tmp_path / "set", "tiny", workers=1, progress=False)
+
+
+@pytest.mark.usefixtures("micro")
+def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    main = runpy.run_path(str(SCRIPT))["main"]
+    monkeypatch.chdir(tmp_path)
+    assert main(["--size", "tiny", "--workers", "1"]) == 0
+    assert capsys.readouterr().out.strip() == "data/MuscleSynth/tiny/clips.csv"
+    assert len(read_clip_table(tmp_path / "data/MuscleSynth/tiny")) == MICRO.total
+    assert main(["--size", "gigantic"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: unknown MuscleSynth size 'gigantic'")
+    assert error.count("\n") == 1
+    with pytest.raises(UserError, match=r"ends in \.png"):
+        write_contact_sheet(tmp_path / "sheet.jpg")

@@ -1,0 +1,145 @@
+"""Pictures: drawn from whatever splits there are, without touching a caller's matplotlib."""
+
+import subprocess
+import sys
+
+import cv2
+import matplotlib
+import numpy as np
+import pytest
+
+from transm3e.data.annotations import MUSCLES
+from transm3e.errors import UserError
+from transm3e.report import pictures
+from transm3e.report.pictures import muscle_bars, read_epochs, training_curves
+from transm3e.report.results import split_result, summarise
+
+LOG = """[11/01 10:00:00][INFO] train.py: 10: start
+[11/01 10:00:01][INFO] logging.py: 9: json_stats: {"_type": "train_iter", "epoch": "1/3", "loss": 9.0}
+[11/01 10:00:02][INFO] logging.py: 9: json_stats: {"_type": "train_epoch", "epoch": "1/3", "loss": 0.7}
+[11/01 10:00:03][INFO] logging.py: 9: json_stats: {"_type": "val_epoch", "epoch": "1/3", "known_val": 0.5}
+[11/01 10:00:04][INFO] logging.py: 9: json_stats: {"_type": "train_epoch", "epoch": "2/3", "loss": 0.6}
+[11/01 10:10:04][INFO] logging.py: 9: json_stats: {"_type": "train_epoch", "epoch": "2/3", "loss": 0.4}
+[11/01 10:10:05][INFO] logging.py: 9: json_stats: {"split": "test_final", "_type": "test", "map": 0.4}
+"""
+
+
+def results(*splits, empty=()):
+    rng = np.random.default_rng(0)
+    labels = (rng.random((50, 20)) < 0.4).astype(np.uint8)
+    labels[:, [MUSCLES.index(muscle) for muscle in empty]] = 0
+    return summarise({split: split_result(rng.normal(size=(50, 20)) + labels, labels) for split in splits})
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures a picture function draws, kept for a look inside."""
+    drawn, make = [], pictures._figure
+    monkeypatch.setattr(pictures, "_figure", lambda *size: drawn.append(make(*size)) or drawn[-1])
+    return drawn
+
+
+def bars(axes):
+    """{legend label: bar lengths from top to bottom}"""
+    return {c.get_label(): [bar.get_width() for bar in c] for c in axes.containers}
+
+
+def test_bars_are_the_average_precisions(tmp_path, figures):
+    drawn = results("known_val", "new_val", "known_test", "new_test")
+    drawn["run"] = {"model": "TransM3E-S", "dataset": "MuscleSynth"}
+    muscle_bars(drawn, tmp_path / "bars.png")
+    (figure,) = figures
+    assert figure.get_suptitle() == "TransM3E-S on MuscleSynth"
+    for axes, kind, splits in zip(
+        figure.axes, ("Validation", "Test"), (("known_val", "new_val"), ("known_test", "new_test")), strict=True
+    ):
+        for split, label in zip(splits, ("known activities", "new activities"), strict=True):
+            expected = [100 * ap for ap in drawn["splits"][split]["per_muscle"].values()]
+            assert bars(axes)[label] == pytest.approx(expected)
+        assert axes.get_title().startswith(f"{kind}: mAP known {100 * drawn['splits'][splits[0]]['mAP']:.1f}")
+    image = cv2.imread(str(tmp_path / "bars.png"))
+    assert min(image.shape[:2]) > 1000
+    # The two colours of the bars cover a good part of the picture.
+    for colour in ((0xB2, 0x72, 0x00), (0x00, 0x9F, 0xE6)):
+        assert (image == colour).all(axis=2).mean() > 0.05
+
+
+def test_diamonds_are_the_shares_of_clips(tmp_path, figures):
+    drawn = results("known_test")
+    muscle_bars(drawn, tmp_path / "bars.png", "a title")
+    (axes,) = figures[0].axes
+    (diamonds,) = axes.lines
+    shares = [100 * n / 50 for n in drawn["splits"]["known_test"]["positives"].values()]
+    assert diamonds.get_xdata() == pytest.approx(shares)
+    assert figures[0].get_suptitle() == "a title"
+
+
+def test_muscles_without_a_positive_are_named_and_have_no_bar(tmp_path, figures):
+    muscle_bars(results("new_test", empty=["wrists", "chest"]), tmp_path / "bars.png")
+    (axes,) = figures[0].axes
+    notes = [text for text in axes.texts if text.get_text() == "no clip"]
+    assert sorted(text.get_position()[1] for text in notes) == [MUSCLES.index("chest"), MUSCLES.index("wrists")]
+    assert len(bars(axes)["new activities"]) == 18
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "svg"])
+def test_other_formats(tmp_path, suffix):
+    training_curves([{"epoch": 1, "loss": 0.5}], tmp_path / f"c.{suffix}")
+    assert (tmp_path / f"c.{suffix}").read_bytes()[:4] in (b"%PDF", b"<?xm")
+
+
+def test_nothing_to_draw_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no split of the results has an mAP"):
+        muscle_bars(summarise({"known_val": split_result(np.zeros((0, 20)), np.zeros((0, 20)))}), tmp_path / "b.png")
+    with pytest.raises(UserError, match="no finished epoch"):
+        training_curves([], tmp_path / "c.png")
+    with pytest.raises(UserError, match=r"allowed: .png, .pdf, .svg"):
+        training_curves([{"epoch": 1, "loss": 0.5}], tmp_path / "c.bmp")
+    assert not list(tmp_path.iterdir())
+
+
+def test_curves_skip_epochs_without_validation(tmp_path, figures):
+    records = [
+        {"epoch": 2, "loss": 0.4, "known_val": None, "new_val": 0.3},
+        {"epoch": 1, "loss": 0.7, "known_val": 0.5, "new_val": 0.4},
+        {"epoch": 3, "loss": 0.3, "known_val": 0.6},
+    ]
+    training_curves(records, tmp_path / "c.png")
+    loss, maps = figures[0].axes
+    assert loss.lines[0].get_xydata().tolist() == [[1, 0.7], [2, 0.4], [3, 0.3]]
+    known, new = maps.lines
+    assert known.get_xydata().tolist() == [[1, 50], [3, 60]]
+    assert new.get_xydata().tolist() == [[1, 40], [2, 30]]
+    assert known.get_label() == "known val (best 60.0 at 3)"
+
+
+def test_curves_from_a_log(tmp_path, figures):
+    (tmp_path / "stdout.log").write_text(LOG)
+    records = read_epochs(tmp_path / "stdout.log")
+    assert [(r["epoch"], r["loss"], r.get("known_val")) for r in records] == [(1, 0.7, 0.5), (2, 0.4, None)]
+    training_curves(tmp_path / "stdout.log", tmp_path / "c.png")
+    assert figures[0].axes[0].lines[0].get_ydata().tolist() == [0.7, 0.4]
+
+
+@pytest.mark.parametrize("stats", ['{"_type": "train_ep', '{"_type": "train_epoch", "loss": 1}', "[]"])
+def test_a_damaged_log_line_is_named(tmp_path, stats):
+    (tmp_path / "stdout.log").write_text(f"{LOG}json_stats: {stats}\n")
+    with pytest.raises(UserError, match=r"stdout.log:8: damaged json_stats line"):
+        read_epochs(tmp_path / "stdout.log")
+
+
+def test_a_missing_log_is_refused(tmp_path):
+    with pytest.raises(UserError, match="No such file"):
+        training_curves(tmp_path / "stdout.log", tmp_path / "c.png")
+
+
+def test_the_callers_matplotlib_is_left_alone(tmp_path):
+    before = dict(matplotlib.rcParams)
+    muscle_bars(results("known_val"), tmp_path / "b.png")
+    assert dict(matplotlib.rcParams) == before
+    code = (
+        "import sys, transm3e.report.pictures as p; assert 'matplotlib' not in sys.modules;"
+        f"p.training_curves([{{'epoch': 1, 'loss': 0.5}}], {str(tmp_path / 'c.png')!r});"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,67 @@
+"""Result tables: figures, marks and layout."""
+
+import pytest
+
+from transm3e.report.results import summarise
+from transm3e.report.table import results_table
+
+
+def results(**maps):
+    return summarise({split: {"mAP": value} for split, value in maps.items()})
+
+
+ROWS = [
+    ("All Ones", results(known_val=0.285, new_val=0.284, known_test=0.283, new_test=0.289)),
+    ("MViTv2-S", results(known_val=0.9871, new_val=0.54789, known_test=0.988, new_test=None)),
+    ("TransM3E-S", results(known_val=0.98712, new_val=0.6404)),
+]
+
+
+def test_text_table():
+    assert results_table(ROWS).splitlines() == [
+        "model       known_val  new_val  mean_val  known_test  new_test  mean_test",
+        "----------  ---------  -------  --------  ----------  --------  ---------",
+        "All Ones        28.5     28.4      28.4        28.3      28.9       28.6",
+        "MViTv2-S        98.7*    54.8      76.7        98.8*        -          -",
+        "TransM3E-S      98.7*    64.0*     81.4*          -         -          -",
+    ]
+
+
+def test_markdown_marks_the_best_in_bold():
+    lines = results_table(ROWS, "markdown").splitlines()
+    assert all(line.startswith("| ") and line.endswith(" |") for line in lines)
+    assert [cell.strip() for cell in lines[4].strip("|").split("|")] == [
+        "TransM3E-S", "**98.7**", "**64.0**", "**81.4**", "-", "-", "-"
+    ]  # fmt: skip
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")][1:] == [
+        "28.5",
+        "28.4",
+        "28.4",
+        "28.3",
+        "28.9",
+        "28.6",
+    ]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_zero_is_a_figure_and_missing_is_a_dash():
+    line = results_table([("zero", results(known_val=0.0, new_val=None))]).splitlines()[-1]
+    assert line.split() == ["zero", "0.0", "-", "-", "-", "-", "-"]
+
+
+def test_100_is_more_than_99():
+    text = results_table([("a", results(known_val=1.0)), ("b", results(known_val=0.999))])
+    assert "100.0*" in text
+    assert "99.9*" not in text
+
+
+def test_labels_cannot_break_the_table():
+    lines = results_table([("a|b\nc", results(known_val=0.5))], "markdown").splitlines()
+    assert len(lines) == 3
+    assert r"a\|b c" in lines[2]
+
+
+def test_no_rows_is_a_header_and_unknown_formats_are_refused():
+    assert len(results_table([]).splitlines()) == 2
+    with pytest.raises(ValueError, match="allowed: text, markdown"):
+        results_table(ROWS, "latex")

@@ -1,0 +1,103 @@
+"""Train and evaluate what config files describe: python tools/run_net.py --cfg FILE [FILE ...] [--opts KEY VALUE ...].
+
+A run goes one way: config -> plan (which runs, in which order) -> data and task -> training -> evaluation -> report.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import torch
+
+from transm3e.cli import exit_with_message, parse_args
+from transm3e.config.plan import Run, plan
+from transm3e.data import build_folder_loader, build_loader
+from transm3e.doctor import check_devices
+from transm3e.engine.checkpoint import CheckpointStore
+from transm3e.engine.distributed import is_main, launch, rank, world_size
+from transm3e.engine.evaluate import Evaluator, predict
+from transm3e.engine.logging import Recorder, log_to
+from transm3e.engine.train import Trainer
+from transm3e.report.run import final_table, split_scores, write_report, write_video_scores
+from transm3e.report.run_folder import check_owner, claim, evaluation_checkpoint, is_evaluated, is_trained, owner_of
+from transm3e.tasks import build_task, build_trained_task
+
+logger = logging.getLogger("transm3e.run_net")
+VALIDATION = ("known_val", "new_val")
+
+
+def main() -> int:
+    args = parse_args(sys.argv[1:], __doc__)
+    with exit_with_message():
+        runs = plan(args.cfg, args.opts)
+        if args.print_config:
+            print("\n".join(f"# {run.name} -> {run.folder}\n{run.cfg.dump()}" for run in runs), end="")
+            return 0
+        for problem in check_devices():
+            print(f"warning: {problem}", file=sys.stderr)
+        for run in runs:
+            owner = owner_of(run)
+            check_owner(run, owner)
+            if is_trained(run) and is_evaluated(run) and not run.cfg.DEMO.ENABLE:
+                print(f"{run.name}: done already, in {run.folder}", file=sys.stderr)
+            else:
+                launch(execute, run.cfg, args.init_method, run, owner)
+        print(final_table(runs), end="")
+    return 0
+
+
+def execute(run: Run, owner: dict[str, str], device: torch.device) -> None:
+    """One run on this process: what is trained or evaluated already is not done again."""
+    with log_to(run.folder, is_main()):
+        if is_main():
+            claim(run, owner)
+        logger.info("%s -> %s on %s", run.name, run.folder, device)
+        if not is_trained(run):
+            train(run, owner, device)
+        if not is_evaluated(run):
+            evaluate(run, owner, device)
+        if run.cfg.DEMO.ENABLE:
+            score_videos(run, device)
+
+
+def train(run: Run, owner: dict[str, str], device: torch.device) -> None:
+    """Train to the last epoch, with a quick look at known_val and new_val on the way."""
+    cfg = run.cfg
+    task = build_task(cfg)
+    task.to(device)
+    validator = Evaluator.from_cfg(cfg, [s for s in VALIDATION if s in cfg.TEST.SPLITS], device, single_view=True)
+    recorder = Recorder(run.folder, cfg.TENSORBOARD.ENABLE, is_main())
+    Trainer.from_cfg(
+        cfg,
+        task=task,
+        loader=build_loader(cfg, "train", rank=rank(), world_size=world_size()),
+        validate=lambda: split_scores(validator(task)),
+        store=CheckpointStore(run.folder, cfg.TRAIN.KEEP_CHECKPOINTS),
+        recorder=recorder,
+        device=device,
+        origin={"cfg": cfg.dump(), "run": owner},
+    ).run()
+    recorder.close()
+
+
+def evaluate(run: Run, owner: dict[str, str], device: torch.device) -> None:
+    """Score the splits with the trained model, and write results.json and its pictures."""
+    checkpoint = evaluation_checkpoint(run)
+    task = build_trained_task(run.cfg, checkpoint, device)
+    predictions = Evaluator.from_cfg(run.cfg, run.cfg.TEST.SPLITS, device)(task)
+    if is_main():
+        write_report(run, owner, checkpoint, predictions)
+
+
+def score_videos(run: Run, device: torch.device) -> None:
+    """Muscle scores of any video files, as CSV."""
+    task = build_trained_task(run.cfg, evaluation_checkpoint(run), device)
+    loader = build_folder_loader(run.cfg, run.cfg.DEMO.INPUT_VIDEO)
+    predictions = predict(task, loader.epoch(0), device, "videos", len(loader))
+    if is_main():
+        write_video_scores(run, predictions, loader.dataset.root)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""What the command-line tools share: arguments as PySlowFast's, and one line instead of a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from transm3e.errors import ExitRequest, UserError
+
+CONFIG_SUFFIXES = (".yaml", ".yml")
+USER_MISTAKE = 2
+INTERRUPTED = 130
+
+
+def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespace:
+    """Parse --cfg FILE [FILE ...], --opts KEY VALUE ... (or bare KEY VALUE, or KEY=VALUE), and PySlowFast's flags.
+
+    Returns:
+        cfg: list of files; opts: list of words; init_method; print_config.
+    """
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("--cfg", nargs="+", required=True, metavar="FILE", help="config files, run in turn")
+    parser.add_argument("--shard_id", type=int, help="number of this machine, from 0")
+    parser.add_argument("--num_shards", type=int, help="number of machines")
+    parser.add_argument("--init_method", default="", help="address of machine 0, tcp://HOST:PORT, if there are several")
+    parser.add_argument("--print-config", action="store_true", help="print every setting of every run and stop")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ... or KEY=VALUE ...")
+    args, tail = parser.parse_known_args(argv)
+    unknown = [word for word in tail if word.startswith("--")]
+    if unknown:
+        parser.error(f"unknown option {unknown[0]}")
+    # Older PySlowFast takes KEY VALUE without --opts; --cfg has swallowed them if they follow it.
+    first_key = next((i for i, word in enumerate(args.cfg) if not word.endswith(CONFIG_SUFFIXES)), len(args.cfg))
+    if first_key == 0:
+        parser.error(f"--cfg {args.cfg[0]}: a config file ends in {' or '.join(CONFIG_SUFFIXES)}")
+    shards = [("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)]
+    flags = [word for key, value in shards if value is not None for word in (key, value)]
+    args.opts = [*args.cfg[first_key:], *tail, *args.opts, *flags]
+    args.cfg = args.cfg[:first_key]
+    return args
+
+
+@contextmanager
+def exit_with_message() -> Iterator[None]:
+    """End the program with one line and a fitting status where the user, not the program, has to act."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_MISTAKE)
+    except ExitRequest as request:
+        print(request, file=sys.stderr)
+        sys.exit(request.exit_status)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,202 @@
+"""Settings that contradict each other are refused before anything is built; surely wrong ones get a warning."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from fvcore.common.config import CfgNode
+
+from transm3e.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+CHOICES = {
+    "TASK": ("classify", "distill"),
+    "TRAIN.AMP_DTYPE": ("auto", "bf16", "fp16"),
+    "TEST.WHICH_CHECKPOINT": ("last", "best"),
+    "TEST.NUM_SPATIAL_CROPS": (1, 3),
+    "DATA.MODALITY": ("rgb", "rgb_diff"),
+    "DISTILL.MODALITY": ("rgb", "rgb_diff"),
+    "TRANSM3E.RECEIVER_INIT": ("normal", "zeros"),
+    "TRANSM3E.FUSION": ("mean", "mctf"),
+    "DISTILL.AXIS": ("token", "channel", "full"),
+    "DISTILL.REDUCTION": ("mean", "batchmean"),
+    "DISTILL.PAIR_CASE": (1, 2, 3, 4),
+    "SOLVER.OPTIMIZING_METHOD": ("adamw", "sgd"),
+    "SOLVER.LR_POLICY": ("cosine", "constant"),
+}
+AT_LEAST_ONE = (
+    "NUM_SHARDS",
+    "TRAIN.BATCH_SIZE",
+    "TRAIN.ACCUM_STEPS",
+    "TEST.BATCH_SIZE",
+    "TEST.NUM_ENSEMBLE_VIEWS",
+    "DATA.NUM_FRAMES",
+    "DATA.SAMPLING_RATE",
+    "DATA.TRAIN_CROP_SIZE",
+    "DATA.TEST_CROP_SIZE",
+    "AUG.NUM_SAMPLE",
+    "MODEL.NUM_CLASSES",
+    "MVIT.DEPTH",
+    "MVIT.EMBED_DIM",
+    "MVIT.NUM_HEADS",
+    "TRANSM3E.NUM_MCTS",
+    "SOLVER.MAX_EPOCH",
+    "LOG_PERIOD",
+)
+NOT_NEGATIVE = (
+    "NUM_GPUS",
+    "SHARD_ID",
+    "RNG_SEED",
+    "TRAIN.EVAL_PERIOD",
+    "TRAIN.CHECKPOINT_PERIOD",
+    "TRAIN.CHECKPOINT_STEPS",
+    "TRAIN.KEEP_CHECKPOINTS",
+    "DATA_LOADER.NUM_WORKERS",
+    "SOLVER.BASE_LR",
+    "SOLVER.WEIGHT_DECAY",
+    "SOLVER.WARMUP_EPOCHS",
+    "SOLVER.CLIP_GRAD_L2NORM",
+)
+WITHOUT_WEIGHTS = ("Random", "AllOnes")
+SPLITS = ("known_val", "new_val", "known_test", "new_test")
+
+
+def check_cfg(cfg: CfgNode) -> None:
+    """Refuse what contradicts itself and warn of what is surely wrong.
+
+    Raises:
+        UserError: names the key, its value, what is allowed and what to change.
+    """
+    _check_values(cfg)
+    _check_batches(cfg)
+    _check_sizes(cfg)
+    _check_task(cfg)
+    for warning in _warnings(cfg):
+        logger.warning("%s", warning)
+
+
+def get(cfg: CfgNode, key: str):
+    """The value of a dotted key."""
+    for name in key.split("."):
+        cfg = cfg[name]
+    return cfg
+
+
+def _check_values(cfg: CfgNode) -> None:
+    for key, allowed in CHOICES.items():
+        if get(cfg, key) not in allowed:
+            raise UserError(f"{key} is {get(cfg, key)!r}; allowed: {', '.join(map(str, allowed))}")
+    for key in AT_LEAST_ONE:
+        if get(cfg, key) < 1:
+            raise UserError(f"{key} is {get(cfg, key)}; it must be at least 1")
+    for key in NOT_NEGATIVE:
+        if get(cfg, key) < 0:
+            raise UserError(f"{key} is {get(cfg, key)}; it must not be negative")
+    unknown = [split for split in cfg.TEST.SPLITS if split not in SPLITS]
+    if unknown:
+        raise UserError(f"TEST.SPLITS names {', '.join(map(str, unknown))}; allowed: {', '.join(SPLITS)}")
+    if cfg.SHARD_ID >= cfg.NUM_SHARDS:
+        raise UserError(
+            f"SHARD_ID is {cfg.SHARD_ID}, but machines count from 0 to NUM_SHARDS - 1 = {cfg.NUM_SHARDS - 1}"
+        )
+    if cfg.DEMO.ENABLE and not cfg.DEMO.INPUT_VIDEO:
+        raise UserError("DEMO.ENABLE is True, but DEMO.INPUT_VIDEO is empty; name a video file or a folder")
+
+
+def _check_batches(cfg: CfgNode) -> None:
+    gpus = max(1, cfg.NUM_GPUS)
+    if cfg.TRAIN.BATCH_SIZE % (gpus * cfg.TRAIN.ACCUM_STEPS):
+        raise UserError(
+            f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} (per machine) must divide by NUM_GPUS {cfg.NUM_GPUS} "
+            f"x TRAIN.ACCUM_STEPS {cfg.TRAIN.ACCUM_STEPS}; change one of them"
+        )
+    if cfg.TEST.BATCH_SIZE % gpus:
+        raise UserError(
+            f"TEST.BATCH_SIZE {cfg.TEST.BATCH_SIZE} (per machine) must divide by NUM_GPUS {cfg.NUM_GPUS}; change one of them"
+        )
+
+
+def _check_sizes(cfg: CfgNode) -> None:
+    stride_t, stride_h, stride_w = cfg.MVIT.PATCH_STRIDE
+    if cfg.MODEL.MODEL_NAME in WITHOUT_WEIGHTS:
+        return
+    if cfg.DATA.TRAIN_CROP_SIZE != cfg.DATA.TEST_CROP_SIZE:
+        raise UserError(
+            f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE} and DATA.TEST_CROP_SIZE {cfg.DATA.TEST_CROP_SIZE} differ, "
+            "but MViT's relative positions belong to one size; set both to the same"
+        )
+    total = [stride_h, stride_w]
+    for block, _, h, w in cfg.MVIT.POOL_Q_STRIDE:
+        if block >= cfg.MVIT.DEPTH:
+            raise UserError(
+                f"MVIT.POOL_Q_STRIDE names block {block}, but MVIT.DEPTH {cfg.MVIT.DEPTH} ends at {cfg.MVIT.DEPTH - 1}"
+            )
+        total = [total[0] * h, total[1] * w]
+    if cfg.DATA.TRAIN_CROP_SIZE % total[0] or cfg.DATA.TRAIN_CROP_SIZE % total[1]:
+        raise UserError(
+            f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE} must be a multiple of {max(total)}, "
+            "MVIT.PATCH_STRIDE times all of MVIT.POOL_Q_STRIDE"
+        )
+    if cfg.DATA.NUM_FRAMES % stride_t:
+        raise UserError(f"DATA.NUM_FRAMES {cfg.DATA.NUM_FRAMES} must be a multiple of MVIT.PATCH_STRIDE[0] {stride_t}")
+
+
+def _check_task(cfg: CfgNode) -> None:
+    name = cfg.MODEL.MODEL_NAME
+    if name in WITHOUT_WEIGHTS and cfg.TRAIN.ENABLE:
+        raise UserError(f"MODEL.MODEL_NAME {name} has nothing to train; set TRAIN.ENABLE False")
+    if cfg.TASK == "classify":
+        if cfg.INIT.TEACHER_FROM:
+            raise UserError(
+                "INIT.TEACHER_FROM is set, but TASK classify takes no teacher; set TASK distill or remove it"
+            )
+        if cfg.TRANSM3E.RECEIVERS and cfg.TRANSM3E.FUSION == "mean":
+            raise UserError(
+                "TRANSM3E.RECEIVERS is True, but nobody sends in TASK classify; set TASK distill or RECEIVERS False"
+            )
+    else:
+        _check_distill(cfg, name)
+    if cfg.TRANSM3E.FUSION == "mctf" and not cfg.TRANSM3E.RECEIVERS:
+        raise UserError("TRANSM3E.FUSION mctf fuses MCTs with receivers; set TRANSM3E.RECEIVERS True or FUSION mean")
+
+
+def _check_distill(cfg: CfgNode, name: str) -> None:
+    if name != "TransM3E":
+        raise UserError(
+            f"TASK distill needs a model with receivers; MODEL.MODEL_NAME {name} takes no teacher, set TransM3E"
+        )
+    if not cfg.TRANSM3E.RECEIVERS:
+        raise UserError("TASK distill needs receivers; set TRANSM3E.RECEIVERS True")
+    if not cfg.INIT.TEACHER_FROM and cfg.TRAIN.ENABLE:
+        raise UserError("TASK distill needs a teacher; set INIT.TEACHER_FROM to a config or a .pyth file")
+    if cfg.DISTILL.PAIR_CASE in (2, 3) and cfg.AUG.NUM_SAMPLE != 2:
+        raise UserError(
+            f"DISTILL.PAIR_CASE {cfg.DISTILL.PAIR_CASE} pairs two clips of a video; "
+            f"set AUG.NUM_SAMPLE to 2 (it is {cfg.AUG.NUM_SAMPLE}) or PAIR_CASE to 1 or 4"
+        )
+    if cfg.DISTILL.MODALITY == cfg.DATA.MODALITY:
+        raise UserError(
+            f"student and teacher both see {cfg.DATA.MODALITY}; set DATA.MODALITY or DISTILL.MODALITY to another"
+        )
+
+
+def _warnings(cfg: CfgNode) -> Iterable[str]:
+    if cfg.TRAIN.ENABLE and cfg.SOLVER.WARMUP_EPOCHS >= cfg.SOLVER.MAX_EPOCH:
+        yield (
+            f"SOLVER.WARMUP_EPOCHS {cfg.SOLVER.WARMUP_EPOCHS:g} is not shorter than SOLVER.MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}: "
+            f"the learning rate never reaches SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}"
+        )
+    if cfg.SOLVER.COSINE_END_LR > cfg.SOLVER.BASE_LR:
+        yield f"SOLVER.COSINE_END_LR {cfg.SOLVER.COSINE_END_LR:g} is above SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}: the rate rises"
+    scaled = cfg.SOLVER.BASE_LR * cfg.NUM_SHARDS
+    if (
+        cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS
+        and cfg.NUM_SHARDS > 1
+        and scaled > 0.005
+        and cfg.SOLVER.OPTIMIZING_METHOD == "adamw"
+    ):
+        yield f"BASE_LR_SCALE_NUM_SHARDS makes the rate {scaled:g}, much for AdamW; was SOLVER.BASE_LR scaled by hand already?"
+    if cfg.TRAIN.MIXED_PRECISION and cfg.NUM_GPUS == 0:
+        yield "TRAIN.MIXED_PRECISION on a CPU computes in bf16, which is seldom faster there"

@@ -1,0 +1,243 @@
+"""Every config key, its default and what it means; PySlowFast's names mean here what they mean there."""
+
+from __future__ import annotations
+
+from fvcore.common.config import CfgNode
+
+_C = CfgNode()
+
+# ---------------------------------------------------------------- the run
+# What is trained: "classify" (one model) or "distill" (a student learns from a frozen teacher, MCTKD).
+_C.TASK = "classify"
+# GPUs of this machine; 0 = CPU. More than 1 starts one process per GPU (or, with torchrun, uses those it started).
+_C.NUM_GPUS = 1
+# Machines, and the number of this one (set by --num_shards / --shard_id).
+_C.NUM_SHARDS = 1
+_C.SHARD_ID = 0
+# Backend of torch.distributed on GPUs; CPUs always use gloo.
+_C.DIST_BACKEND = "nccl"
+# Seed of all random numbers: weights, data order, augmentation, dropout.
+_C.RNG_SEED = 0
+# Folder of this run; "" = RUNS_DIR/<config name>-<hash of the settings that matter>.
+_C.OUTPUT_DIR = ""
+# Where runs without an OUTPUT_DIR go, among them those that a config starts from.
+_C.RUNS_DIR = "runs"
+# Write a log line every so many training steps.
+_C.LOG_PERIOD = 10
+# Log the model's layers and parameter counts at the start.
+_C.LOG_MODEL_INFO = True
+
+# ---------------------------------------------------------------- starting weights
+_C.INIT = CfgNode()
+# Starting weights of the student (or of the only model): "", a .pyth file, or a config whose run is made first.
+# A config is looked for beside the file that names it.
+_C.INIT.STUDENT_FROM = ""
+# The frozen teacher: a .pyth file, or a config whose run is made first. TASK "distill" needs it.
+_C.INIT.TEACHER_FROM = ""
+# KEY, VALUE, ... applied to the configs named above (they also take over this run's seed, data paths and devices).
+_C.INIT.OPTS = []
+
+# ---------------------------------------------------------------- training
+_C.TRAIN = CfgNode()
+_C.TRAIN.ENABLE = True
+# Name of the dataset, for titles and tables.
+_C.TRAIN.DATASET = "MuscleSynth"
+# Clips per machine and optimiser step (videos, each giving AUG.NUM_SAMPLE clips), all its GPUs together.
+_C.TRAIN.BATCH_SIZE = 16
+# Steps whose gradients are summed before the optimiser moves; BATCH_SIZE is divided among them.
+_C.TRAIN.ACCUM_STEPS = 1
+# Validate every so many epochs (0 = never).
+_C.TRAIN.EVAL_PERIOD = 1
+# Save a checkpoint every so many epochs; the last epoch is always saved.
+_C.TRAIN.CHECKPOINT_PERIOD = 1
+# Save a resumable checkpoint every so many steps as well (0 = off).
+_C.TRAIN.CHECKPOINT_STEPS = 0
+# Checkpoints of past epochs to keep, besides best and last (0 = all).
+_C.TRAIN.KEEP_CHECKPOINTS = 1
+# Go on from the newest checkpoint in OUTPUT_DIR; beats CHECKPOINT_FILE_PATH.
+_C.TRAIN.AUTO_RESUME = True
+# Start from the weights in this .pyth file.
+_C.TRAIN.CHECKPOINT_FILE_PATH = ""
+# Automatic mixed precision, and its type: "auto" (bf16 where the device computes it, else fp16), "bf16", "fp16".
+_C.TRAIN.MIXED_PRECISION = False
+_C.TRAIN.AMP_DTYPE = "auto"
+
+# ---------------------------------------------------------------- evaluation
+_C.TEST = CfgNode()
+_C.TEST.ENABLE = True
+# Name of the dataset, for titles and tables; "" = TRAIN.DATASET.
+_C.TEST.DATASET = ""
+# Views per machine and forward pass.
+_C.TEST.BATCH_SIZE = 16
+# Splits that are scored.
+_C.TEST.SPLITS = ["known_val", "new_val", "known_test", "new_test"]
+# Which of the run's checkpoints is scored: "last", or "best" (highest mean of known_val and new_val in training).
+_C.TEST.WHICH_CHECKPOINT = "last"
+# Score this .pyth file instead of the run's own checkpoint.
+_C.TEST.CHECKPOINT_FILE_PATH = ""
+# Views of a clip that are averaged: in time, and along the long side (1 or 3).
+_C.TEST.NUM_ENSEMBLE_VIEWS = 5
+_C.TEST.NUM_SPATIAL_CROPS = 1
+
+# ---------------------------------------------------------------- prediction on any video files
+_C.DEMO = CfgNode()
+_C.DEMO.ENABLE = False
+# A video file or a folder of them.
+_C.DEMO.INPUT_VIDEO = ""
+# The scores as CSV, one row per file; "" = scores.csv in OUTPUT_DIR.
+_C.DEMO.OUTPUT_FILE = ""
+
+# ---------------------------------------------------------------- data
+_C.DATA = CfgNode()
+# The clip table, or the folder that holds clips.csv.
+_C.DATA.PATH_TO_DATA_DIR = ""
+# Root of the paths in the clip table; "" = the table's folder.
+_C.DATA.PATH_PREFIX = ""
+# What the model sees: "rgb" or "rgb_diff".
+_C.DATA.MODALITY = "rgb"
+# Frames of a clip, and the step between them in frames of the video.
+_C.DATA.NUM_FRAMES = 16
+_C.DATA.SAMPLING_RATE = 4
+# Side of the square clip in pixels.
+_C.DATA.TRAIN_CROP_SIZE = 224
+_C.DATA.TEST_CROP_SIZE = 224
+# Random resized crop in training: range of the area, and of the aspect ratio.
+_C.DATA.TRAIN_JITTER_SCALES_RELATIVE = [0.08, 1.0]
+_C.DATA.TRAIN_JITTER_ASPECT_RELATIVE = [0.75, 1.3333]
+# Flip half of the training clips.
+_C.DATA.RANDOM_FLIP = True
+# Channel means and standard deviations of pixels in [0, 1].
+_C.DATA.MEAN = [0.45, 0.45, 0.45]
+_C.DATA.STD = [0.225, 0.225, 0.225]
+# Seconds after which a file that does not decode is given up and named.
+_C.DATA.DECODE_TIMEOUT = 60.0
+
+# ---------------------------------------------------------------- augmentation of training clips
+_C.AUG = CfgNode()
+# False: training clips are only cropped and flipped.
+_C.AUG.ENABLE = True
+# Augmented clips drawn from each video of a batch.
+_C.AUG.NUM_SAMPLE = 1
+# Brightness, contrast and saturation factors are drawn from [1 - x, 1 + x].
+_C.AUG.COLOR_JITTER = 0.4
+# Probability that a box is erased.
+_C.AUG.RE_PROB = 0.25
+
+_C.DATA_LOADER = CfgNode()
+# Processes that load data, per process that trains; 0 = load in the training process.
+_C.DATA_LOADER.NUM_WORKERS = 2
+# Page-locked memory for faster copies to the GPU.
+_C.DATA_LOADER.PIN_MEMORY = True
+
+# ---------------------------------------------------------------- model
+_C.MODEL = CfgNode()
+# A name of transm3e.models.MODELS.
+_C.MODEL.MODEL_NAME = "TransM3E"
+# Muscle regions.
+_C.MODEL.NUM_CLASSES = 20
+# A name of transm3e.losses.LOSSES.
+_C.MODEL.LOSS_FUNC = "bce_softmax"
+# Dropout before the last linear layer.
+_C.MODEL.DROPOUT_RATE = 0.0
+
+# The MViTv2 backbone; sizes of MViTv2-S.
+_C.MVIT = CfgNode()
+# Kernel, stride and padding of the patch embedding (t, h, w).
+_C.MVIT.PATCH_KERNEL = [3, 7, 7]
+_C.MVIT.PATCH_STRIDE = [2, 4, 4]
+_C.MVIT.PATCH_PADDING = [1, 3, 3]
+# Width of the first block, its attention heads, and the number of blocks.
+_C.MVIT.EMBED_DIM = 96
+_C.MVIT.NUM_HEADS = 1
+_C.MVIT.DEPTH = 16
+# Width of the MLP in block widths; bias of q, k and v.
+_C.MVIT.MLP_RATIO = 4.0
+_C.MVIT.QKV_BIAS = True
+# Dropout of tokens, and drop path rising linearly to this rate at the last block.
+_C.MVIT.DROPOUT_RATE = 0.0
+_C.MVIT.DROPPATH_RATE = 0.2
+# [block, factor]: width and heads are multiplied at these blocks.
+_C.MVIT.DIM_MUL = [[1, 2.0], [3, 2.0], [14, 2.0]]
+_C.MVIT.HEAD_MUL = [[1, 2.0], [3, 2.0], [14, 2.0]]
+# Kernel of the pooling convolutions of q, k and v.
+_C.MVIT.POOL_KVQ_KERNEL = [3, 3, 3]
+# [block, t, h, w]: stride of q's pooling (a block not listed does not pool q); stride of k and v before any q stride.
+_C.MVIT.POOL_Q_STRIDE = [[block, 1, 2, 2] if block in (1, 3, 14) else [block, 1, 1, 1] for block in range(16)]
+_C.MVIT.POOL_KV_STRIDE_ADAPTIVE = [1, 8, 8]
+
+# TransM3E on top of the backbone (paper, section 4).
+_C.TRANSM3E = CfgNode()
+# MCTs, the multi-classification tokens (table 10: as many as muscle regions is best).
+_C.TRANSM3E.NUM_MCTS = 20
+# Receivers: extra MCTs of the student that learn from the teacher's (the senders).
+_C.TRANSM3E.RECEIVERS = False
+# How receivers start: "normal" (like the MCTs) or "zeros" (the authors' code; all receivers then stay equal at first).
+_C.TRANSM3E.RECEIVER_INIT = "normal"
+# How MCTs and receivers become one: "mctf", or "mean" (their average, the paper's ablation without MCTF).
+_C.TRANSM3E.FUSION = "mean"
+
+# MCTF, the token fusion block (equations 2 to 7).
+_C.MCTF = CfgNode()
+_C.MCTF.NUM_HEADS = 1
+# Factor on q.k (D.3 says 0.8); 0 = head_dim^-0.5, as the authors' code.
+_C.MCTF.SCALE = 0.8
+# Bias of q, k and v; the authors' code has none.
+_C.MCTF.QKV_BIAS = True
+_C.MCTF.DROPOUT = 0.0
+_C.MCTF.DROPPATH_RATE = 0.2
+# Width of its MLP in token widths.
+_C.MCTF.MLP_RATIO = 1.0
+# Which of the six attention maps are summed (table 12): stream, query, key, as in A^m_mr.
+_C.MCTF.MAPS = ["m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm"]
+
+# ---------------------------------------------------------------- distillation (equation 1)
+_C.DISTILL = CfgNode()
+# A name of transm3e.distill.DISTILLERS.
+_C.DISTILL.METHOD = "mctkd"
+# What the teacher sees.
+_C.DISTILL.MODALITY = "rgb_diff"
+# Axis of the softmax over a block's tokens: "token", "channel" or "full" (table 4: TW, CW, FP).
+_C.DISTILL.AXIS = "token"
+# KL at this temperature times ALPHA * TEMPERATURE^2.
+_C.DISTILL.TEMPERATURE = 10.0
+_C.DISTILL.ALPHA = 0.9
+# "mean" over all elements (as PyTorch's mean) or "batchmean".
+_C.DISTILL.REDUCTION = "mean"
+# Weight of the distillation loss beside the classification loss.
+_C.DISTILL.WEIGHT = 1.0
+# Which teacher clip a student clip is paired with (section C.8, table 14): 1 to 4; 2 and 3 need AUG.NUM_SAMPLE 2.
+_C.DISTILL.PAIR_CASE = 3
+
+# ---------------------------------------------------------------- optimiser and schedule
+_C.SOLVER = CfgNode()
+# "adamw" or "sgd".
+_C.SOLVER.OPTIMIZING_METHOD = "adamw"
+_C.SOLVER.MAX_EPOCH = 10
+# Learning rate per machine; BASE_LR_SCALE_NUM_SHARDS multiplies it and the two below by NUM_SHARDS.
+_C.SOLVER.BASE_LR = 1e-4
+_C.SOLVER.BASE_LR_SCALE_NUM_SHARDS = False
+# "cosine" down to COSINE_END_LR, or "constant".
+_C.SOLVER.LR_POLICY = "cosine"
+_C.SOLVER.COSINE_END_LR = 1e-6
+# The cosine begins after the warm-up instead of under it.
+_C.SOLVER.COSINE_AFTER_WARMUP = True
+# Epochs of linear warm-up, and the rate it begins with.
+_C.SOLVER.WARMUP_EPOCHS = 0.0
+_C.SOLVER.WARMUP_START_LR = 1e-6
+# Momentum of SGD, betas of AdamW.
+_C.SOLVER.MOMENTUM = 0.9
+_C.SOLVER.BETAS = [0.9, 0.999]
+_C.SOLVER.WEIGHT_DECAY = 0.05
+# No weight decay on biases and norms.
+_C.SOLVER.ZERO_WD_1D_PARAM = True
+# Clip the gradient's L2 norm to this (0 = off).
+_C.SOLVER.CLIP_GRAD_L2NORM = 1.0
+
+_C.TENSORBOARD = CfgNode()
+# Write scalars for TensorBoard to OUTPUT_DIR/tensorboard.
+_C.TENSORBOARD.ENABLE = True
+
+
+def get_cfg() -> CfgNode:
+    """A fresh, unfrozen config with every default."""
+    return _C.clone()

@@ -1,0 +1,158 @@
+"""Config files: safe YAML with `_BASE_`, values decoded as yacs does, unknown keys refused with the nearest names."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fvcore.common.config import CfgNode
+
+from transm3e.config.pyslowfast import IGNORED
+from transm3e.errors import UserError
+
+logger = logging.getLogger(__name__)
+BASE_KEY = "_BASE_"
+
+
+def merge_file(cfg: CfgNode, path: str | Path) -> None:
+    """Merge a YAML file into `cfg`, its `_BASE_` files (one name or a list, relative to the file) first.
+
+    Raises:
+        UserError: a file is missing or not YAML, a key is unknown, a value has the wrong type, or `_BASE_` runs in a circle.
+    """
+    ignored: list[str] = []
+    for file, settings in _with_bases(Path(path), ()):
+        for key, value in _flatten(settings, ""):
+            if names_key(IGNORED, key):
+                ignored.append(key)
+            else:
+                set_key(cfg, key, value, where=str(file))
+    if ignored:
+        logger.warning("%s: PySlowFast keys without effect here: %s", path, ", ".join(dict.fromkeys(ignored)))
+
+
+def merge_text(cfg: CfgNode, text: str, where: str) -> None:
+    """Merge YAML text without `_BASE_` into `cfg`; for what is raised see merge_file."""
+    for key, value in _flatten(_parse(text, where), ""):
+        set_key(cfg, key, value, where)
+
+
+def merge_opts(cfg: CfgNode, opts: Sequence[Any], where: str = "command line") -> None:
+    """Merge KEY VALUE pairs or KEY=VALUE words into `cfg`.
+
+    Raises:
+        UserError: a KEY without a VALUE, an unknown key, or a value of the wrong type.
+    """
+    words = [str(word) if not isinstance(word, (list, tuple)) else word for word in opts]
+    while words:
+        key = words.pop(0)
+        match = re.fullmatch(r"([A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)*)=(.*)", str(key), re.DOTALL)
+        if match:
+            set_key(cfg, match[1], match[2], where)
+        elif words:
+            set_key(cfg, str(key), words.pop(0), where)
+        else:
+            raise UserError(f"{where}: {key!r} has no value; write KEY VALUE or KEY=VALUE")
+
+
+def set_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
+    """Set the dotted `key`; the value is decoded as yacs does and must have the default's type.
+
+    Raises:
+        UserError: the key is unknown or the value does not fit; the message begins with `where`.
+    """
+    node, names = cfg, key.split(".")
+    for name in names[:-1]:
+        node = node.get(name) if isinstance(node, CfgNode) else None
+    if not isinstance(node, CfgNode) or names[-1] not in node:
+        raise UserError(f"{where}: unknown key {key}; {_nearest(cfg, key)}")
+    if isinstance(node[names[-1]], CfgNode):
+        raise UserError(f"{where}: {key} is a group of keys, not a value; set one of {', '.join(node[names[-1]])}")
+    node[names[-1]] = _coerce(_decode(value), node[names[-1]], f"{where}: {key}")
+
+
+def names_key(names: Sequence[str], key: str) -> bool:
+    """Whether the dotted `key` is one of `names`, where a name ending in "." stands for its whole group."""
+    return any(key == name or (name.endswith(".") and key.startswith(name)) for name in names)
+
+
+def all_keys(cfg: CfgNode) -> dict[str, Any]:
+    """Dotted key -> value, for every leaf."""
+    return dict(_flatten(cfg, ""))
+
+
+def _with_bases(file: Path, below: tuple[Path, ...]) -> Iterator[tuple[Path, dict]]:
+    if file.resolve() in below:
+        raise UserError(f"{file}: {BASE_KEY} runs in a circle; remove it from one of the files")
+    settings = _read(file)
+    bases = settings.pop(BASE_KEY, [])
+    for base in [bases] if isinstance(bases, str) else bases:
+        yield from _with_bases(file.parent / base, (*below, file.resolve()))
+    yield file, settings
+
+
+def _read(file: Path) -> dict:
+    try:
+        return _parse(file.read_text(encoding="utf-8"), str(file))
+    except OSError as error:
+        raise UserError(f"cannot read the config {file}: {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not a UTF-8 text file; save it as UTF-8") from error
+
+
+def _parse(text: str, where: str) -> dict:
+    try:
+        settings = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: not a YAML file of plain values ({' '.join(str(error).split())})") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{where}: a config holds KEY: value lines, this one holds {type(settings).__name__}")
+    return settings
+
+
+def _flatten(settings: dict, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _decode(value: Any) -> Any:
+    # As yacs: text that reads as a Python literal is that literal ("1e-6", "(3, 7, 7)").
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return {"true": True, "false": False}.get(value.lower(), value)
+
+
+def _coerce(value: Any, default: Any, what: str) -> Any:
+    if isinstance(default, list) and isinstance(value, (list, tuple)):
+        return [list(item) if isinstance(item, tuple) else item for item in value]
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if isinstance(default, str) and value is None:
+        return ""
+    if isinstance(default, str) and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if type(value) is not type(default):
+        raise UserError(
+            f"{what} is {value!r} ({type(value).__name__}), but must be {type(default).__name__}, as the default {default!r}"
+        )
+    return value
+
+
+def _nearest(cfg: CfgNode, key: str) -> str:
+    keys = all_keys(cfg)
+    near = difflib.get_close_matches(key, keys, n=3, cutoff=0.6)
+    same_leaf = [other for other in keys if other.split(".")[-1] == key.split(".")[-1]]
+    names = list(dict.fromkeys([*same_leaf, *near]))[:4]
+    return f"did you mean {' or '.join(names)}?" if names else "transm3e/config/defaults.py lists every key"

@@ -1,0 +1,177 @@
+"""Which runs a command line asks for, which runs those start from, and where each one lives.
+
+A run is identified by a hash of its resolved settings, without those that cannot change its weights, and of the
+runs it starts from. So several configs share their stage-1 runs, and what is there already is not run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from transm3e.config.check import get
+from transm3e.config.load import load_cfg
+from transm3e.config.node import all_keys, names_key
+from transm3e.errors import UserError
+
+# Settings that cannot change a run's weights; a name ending in "." stands for its group.
+NO_INFLUENCE = (
+    "DATA.DECODE_TIMEOUT",
+    "DATA.PATH_PREFIX",
+    "DATA.PATH_TO_DATA_DIR",
+    "DATA_LOADER.",
+    "DEMO.",
+    "DIST_BACKEND",
+    "INIT.",
+    "LOG_MODEL_INFO",
+    "LOG_PERIOD",
+    "NUM_GPUS",
+    "OUTPUT_DIR",
+    "RUNS_DIR",
+    "SHARD_ID",
+    "TENSORBOARD.",
+    "TEST.",
+    "TRAIN.AUTO_RESUME",
+    "TRAIN.CHECKPOINT_FILE_PATH",
+    "TRAIN.CHECKPOINT_PERIOD",
+    "TRAIN.CHECKPOINT_STEPS",
+    "TRAIN.ENABLE",
+    "TRAIN.KEEP_CHECKPOINTS",
+)
+# What the runs a config starts from take over from it.
+HANDED_DOWN = (
+    "DATA.PATH_PREFIX",
+    "DATA.PATH_TO_DATA_DIR",
+    "DATA_LOADER.NUM_WORKERS",
+    "DATA_LOADER.PIN_MEMORY",
+    "NUM_GPUS",
+    "NUM_SHARDS",
+    "RNG_SEED",
+    "RUNS_DIR",
+    "SHARD_ID",
+    "TRAIN.MIXED_PRECISION",
+    "TRAIN.AMP_DTYPE",
+)
+STARTS = ("STUDENT_FROM", "TEACHER_FROM")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training (or only evaluation) with its own folder.
+
+    Attributes:
+        name: the config file's stem.
+        id: 10 hex digits over everything that determines its weights.
+        cfg: frozen; OUTPUT_DIR is set, and INIT names checkpoints instead of configs.
+        asked: named on the command line, not only a run that another one starts from.
+        starts: the runs it starts from.
+    """
+
+    name: str
+    id: str
+    cfg: CfgNode
+    asked: bool
+    starts: tuple[Run, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.cfg.OUTPUT_DIR)
+
+    @property
+    def final_checkpoint(self) -> Path:
+        return final_checkpoint(self.folder, self.cfg.SOLVER.MAX_EPOCH)
+
+    @property
+    def eval_id(self) -> str:
+        """Hash over the run and everything that determines its results."""
+        settings = {key: value for key, value in all_keys(self.cfg).items() if key.startswith("TEST.")}
+        return _hash({"run": self.id, **settings})
+
+
+def final_checkpoint(folder: Path, max_epoch: int) -> Path:
+    """The checkpoint a run ends with."""
+    return folder / "checkpoints" / f"checkpoint_epoch_{max_epoch:05d}.pyth"
+
+
+def plan(paths: Sequence[str], opts: Sequence[Any] = ()) -> list[Run]:
+    """The runs behind config files, in the order to run them; each once, what they start from first.
+
+    What a run starts from is in the list only while something is left to train.
+
+    Args:
+        paths: config files, each with `opts` applied.
+        opts: KEY VALUE pairs or KEY=VALUE words.
+
+    Raises:
+        UserError: a config is wrong, configs start from each other in a circle, or two runs share a folder.
+    """
+    runs: dict[str, Run] = {}
+    for path in paths:
+        _add(runs, _run(path, load_cfg(path, opts), asked=True, below=()))
+    folders: dict[Path, Run] = {}
+    for run in runs.values():
+        other = folders.setdefault(run.folder.resolve(), run)
+        if other is not run:
+            raise UserError(
+                f"{other.name} and {run.name} would both write to {run.folder}; leave OUTPUT_DIR empty when several run"
+            )
+    return list(runs.values())
+
+
+def _add(runs: dict[str, Run], run: Run) -> None:
+    if run.cfg.TRAIN.ENABLE and not run.final_checkpoint.is_file():
+        for start in run.starts:
+            _add(runs, start)
+    known = runs.get(run.id)
+    runs[run.id] = replace(known, asked=known.asked or run.asked) if known else run
+
+
+def _run(path: str, cfg: CfgNode, asked: bool, below: tuple[str, ...]) -> Run:
+    if path in below:
+        raise UserError(f"{path} starts from itself by way of {' -> '.join(below)}; change INIT there")
+    starts = {
+        key: _run(cfg.INIT[key], _start_cfg(cfg.INIT[key], cfg), asked=False, below=(*below, path))
+        for key in STARTS
+        if cfg.INIT[key].endswith((".yaml", ".yml"))
+    }
+    run_id = _run_id(cfg, starts)
+    name = Path(path).stem
+    return Run(name, run_id, _resolved(cfg, f"{name}-{run_id}", starts), asked, tuple(starts.values()))
+
+
+def _start_cfg(source: str, parent: CfgNode) -> CfgNode:
+    handed = [word for key in HANDED_DOWN for word in (key, get(parent, key))]
+    return load_cfg(source, [*handed, *parent.INIT.OPTS])
+
+
+def _run_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
+    settings = {key: value for key, value in all_keys(cfg).items() if not names_key(NO_INFLUENCE, key)}
+    for key in STARTS:
+        settings[f"INIT.{key}"] = starts[key].id if key in starts else _file_id(cfg.INIT[key])
+    settings["start"] = _file_id(cfg.TRAIN.CHECKPOINT_FILE_PATH)
+    return _hash(settings)
+
+
+def _file_id(path: str) -> str:
+    file = Path(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if path and file.is_file() else path
+
+
+def _resolved(cfg: CfgNode, folder_name: str, starts: dict[str, Run]) -> CfgNode:
+    resolved = cfg.clone()
+    resolved.defrost()
+    resolved.OUTPUT_DIR = cfg.OUTPUT_DIR or str(Path(cfg.RUNS_DIR) / folder_name)
+    for key, run in starts.items():
+        resolved.INIT[key] = str(run.final_checkpoint)
+    resolved.freeze()
+    return resolved
+
+
+def _hash(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]

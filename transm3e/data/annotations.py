@@ -1,0 +1,246 @@
+"""The clip table: which clip belongs to which split, shows which activity, and activates which muscles.
+
+A clip table is a UTF-8 CSV file with a header and one row per clip:
+
+    path,split,activity,muscles[,skeleton]
+    clips/squat_0001.mp4,train,squat,quadriceps;gluteus;hamstring,skeletons/squat_0001.json
+
+`path` and `skeleton` are relative to the table's folder (or DATA.PATH_PREFIX); `muscles` holds names
+or numbers 0..19 of MUSCLES joined by ";", or the word "none".
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from transm3e.errors import UserError
+from transm3e.files import atomic_path
+
+# The paper's 20 muscle regions in its order (section D.1); an index into this tuple is a label.
+MUSCLES = (
+    "neck_and_head",
+    "chest",
+    "shoulder",
+    "biceps",
+    "triceps",
+    "forearms",
+    "upper_back",
+    "latissimus",
+    "obliques",
+    "upper_abdominis",
+    "lower_abdominis",
+    "lower_back",
+    "hamstring",
+    "quadriceps",
+    "calves",
+    "inner_thigh",
+    "outer_thigh",
+    "gluteus",
+    "feet_ankles",
+    "wrists",
+)
+SPLITS = ("train", "known_val", "new_val", "known_test", "new_test")
+EVAL_SPLITS = SPLITS[1:]
+# The authors' lists say seen / unseen; accepted on input only.
+SPLIT_ALIASES = {
+    "val_seen": "known_val",
+    "val_unseen": "new_val",
+    "test_seen": "known_test",
+    "test_unseen": "new_test",
+}
+TABLE_NAME = "clips.csv"
+REQUIRED_COLUMNS = ("path", "split", "activity", "muscles")
+NO_MUSCLE = "none"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row of a clip table.
+
+    Attributes:
+        path: the video file, relative to the data root, with forward slashes.
+        split: one of SPLITS.
+        activity: name of the activity shown.
+        muscles: indices into MUSCLES, each once.
+        skeleton: the clip's skeleton file relative to the data root, or "".
+    """
+
+    path: str
+    split: str
+    activity: str
+    muscles: tuple[int, ...]
+    skeleton: str = ""
+
+
+@dataclass(frozen=True)
+class ClipTable:
+    """Clips of one or more splits as arrays: workers share their pages, a list of objects would be copied.
+
+    Attributes:
+        paths: (N,) str array, video files relative to the data root.
+        splits: (N,) str array.
+        activities: (N,) str array.
+        labels: (N, 20) uint8 multi-hot.
+        skeletons: (N,) str array, "" where a clip has none.
+        rows: (N,) int64, the row of each clip in the file, from 0; names a clip across splits.
+    """
+
+    paths: np.ndarray
+    splits: np.ndarray
+    activities: np.ndarray
+    labels: np.ndarray
+    skeletons: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def select(self, split: str) -> ClipTable:
+        """Only the clips of one split (possibly none)."""
+        keep = self.splits == split
+        return ClipTable(
+            self.paths[keep],
+            self.splits[keep],
+            self.activities[keep],
+            self.labels[keep],
+            self.skeletons[keep],
+            self.rows[keep],
+        )
+
+
+def multi_hot(muscles: Iterable[int]) -> np.ndarray:
+    """Indices into MUSCLES -> (20,) uint8 vector of 0 and 1."""
+    label = np.zeros(len(MUSCLES), np.uint8)
+    label[list(muscles)] = 1
+    return label
+
+
+def table_from_clips(clips: Sequence[Clip]) -> ClipTable:
+    """Clips in order -> a table whose rows count from 0."""
+    return ClipTable(
+        paths=np.array([clip.path for clip in clips], dtype=np.str_),
+        splits=np.array([clip.split for clip in clips], dtype=np.str_),
+        activities=np.array([clip.activity for clip in clips], dtype=np.str_),
+        labels=np.array([multi_hot(clip.muscles) for clip in clips], np.uint8).reshape(-1, len(MUSCLES)),
+        skeletons=np.array([clip.skeleton for clip in clips], dtype=np.str_),
+        rows=np.arange(len(clips)),
+    )
+
+
+def read_clip_table(path: str | Path) -> ClipTable:
+    """Read and check a clip table; `path` is the CSV file or the folder that holds clips.csv.
+
+    Raises:
+        UserError: the table is missing, empty, not UTF-8 CSV, lacks a column, or has a row with an
+            unknown split or muscle, a label outside 0..19, a path that leaves the data root, or a
+            path that stands in an earlier row; the message names file and line.
+    """
+    file = table_file(path)
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            missing = [c for c in REQUIRED_COLUMNS if c not in (reader.fieldnames or ())]
+            if missing:
+                raise UserError(
+                    f"{file}: column(s) {', '.join(missing)} missing; the header needs "
+                    f"{','.join(REQUIRED_COLUMNS)} and may have skeleton, see datasets/README.md"
+                )
+            clips: list[Clip] = []
+            seen: dict[str, int] = {}
+            for row in reader:
+                where = f"{file}:{reader.line_num}"
+                clip = _clip_from_row(row, where)
+                if clip.path in seen:
+                    raise UserError(f"{where}: path {clip.path!r} stands in line {seen[clip.path]} already; delete one")
+                seen[clip.path] = reader.line_num
+                clips.append(clip)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file}: not a UTF-8 CSV file ({error}); save it as CSV, UTF-8") from error
+    if not clips:
+        raise UserError(
+            f"{file}: the clip table has a header but no clips; run the datasets/prepare_*.py that makes it"
+        )
+    return table_from_clips(clips)
+
+
+def write_clip_table(path: str | Path, clips: Iterable[Clip]) -> None:
+    """Write clips as a CSV clip table, muscles by name; the file appears whole or not at all."""
+    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines)
+        writer.writerow((*REQUIRED_COLUMNS, "skeleton"))
+        for clip in clips:
+            muscles = ";".join(MUSCLES[i] for i in sorted(clip.muscles)) or NO_MUSCLE
+            writer.writerow((clip.path, clip.split, clip.activity, muscles, clip.skeleton))
+
+
+def table_digest(path: str | Path) -> str:
+    """SHA-256 of a clip table's bytes, 16 hex digits: which labels and splits a run was made with.
+
+    Raises:
+        UserError: there is no clip table at `path`.
+    """
+    return hashlib.sha256(table_file(path).read_bytes()).hexdigest()[:16]
+
+
+def table_file(path: str | Path) -> Path:
+    """The CSV file behind a table's path or folder.
+
+    Raises:
+        UserError: it does not exist.
+    """
+    file = Path(path)
+    if file.suffix != ".csv":
+        file = file / TABLE_NAME
+    if not file.is_file():
+        raise UserError(
+            f"no clip table at {file.absolute()}; make it with datasets/prepare_*.py "
+            "or point DATA.PATH_TO_DATA_DIR at the folder that holds it"
+        )
+    return file
+
+
+def parse_muscles(text: str, where: str) -> tuple[int, ...]:
+    """ "biceps;7" -> (3, 7), sorted, each once; "none" -> ().
+
+    Raises:
+        UserError: an unknown name or a number outside 0..19; the message begins with `where`.
+    """
+    if text.strip() == NO_MUSCLE:
+        return ()
+    indices = set()
+    for word in (part.strip() for part in text.split(";")):
+        name = word.lower().replace(" ", "_")
+        if name in MUSCLES:
+            indices.add(MUSCLES.index(name))
+        elif word.isascii() and word.isdigit() and int(word) < len(MUSCLES):
+            indices.add(int(word))
+        elif word.lstrip("-").isdigit():
+            raise UserError(f"{where}: muscle label {word} is outside 0..{len(MUSCLES) - 1}")
+        else:
+            raise UserError(
+                f"{where}: unknown muscle {word!r}; allowed: {', '.join(MUSCLES)}, their numbers 0..19, "
+                f'joined by ";", or "{NO_MUSCLE}"'
+            )
+    return tuple(sorted(indices))
+
+
+def _clip_from_row(row: dict[str, str | None], where: str) -> Clip:
+    cells = {name: (row.get(name) or "").strip() for name in (*REQUIRED_COLUMNS, "skeleton")}
+    split = SPLIT_ALIASES.get(cells["split"], cells["split"])
+    if split not in SPLITS:
+        raise UserError(f"{where}: unknown split {cells['split']!r}; allowed: {', '.join(SPLITS)}")
+    if not cells["path"]:
+        raise UserError(f"{where}: empty path; every row names its video file")
+    for name in ("path", "skeleton"):
+        parts = PurePosixPath(cells[name])
+        if parts.is_absolute() or ".." in parts.parts:
+            raise UserError(
+                f"{where}: {name} {cells[name]!r} leaves the data root; write it relative to the table's folder"
+            )
+    return Clip(cells["path"], split, cells["activity"], parse_muscles(cells["muscles"], where), cells["skeleton"])

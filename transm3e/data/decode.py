@@ -1,0 +1,244 @@
+"""Frames of a video file by number: open, list the packets, decode only the span that is asked for.
+
+Frame n is the n-th frame in presentation order, as if the whole file were decoded; rates and clocks play no part.
+For codecs whose every packet is one shown frame (SEEKABLE) the packets' own time stamps say which packet holds
+frame n, so the decoder starts at the keyframe before it and passes over frames that nobody needs; variable frame
+rates are exact too. Everything else (XviD AVI: uneven stamps, packed B frames) is decoded from the start and counted.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+SEEKABLE = ("h264", "hevc", "vp9", "av1")
+# Decoders that leave out frames no other frame refers to when told so, packet by packet.
+SKIPPABLE = ("h264", "hevc")
+# A header or a packet count may promise a few frames more than there are; below this share the file is truncated.
+COMPLETE_SHARE = 0.9
+DEFAULT_TIMEOUT = 60.0
+
+
+class DecodeError(ValueError):
+    """A video file that cannot be read.
+
+    Attributes:
+        path: the file.
+        reason: what is wrong with it, one line.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def count_frames(path: str | Path, timeout: float = DEFAULT_TIMEOUT) -> int:
+    """Number of frames in a video file, from its packets (the header's count is not trusted).
+
+    Raises:
+        DecodeError: see Video.
+    """
+    with closing(Video(path, timeout)) as video:
+        return video.num_frames
+
+
+def decode_frames(
+    path: str | Path, indices: Sequence[int] | np.ndarray, timeout: float = DEFAULT_TIMEOUT
+) -> np.ndarray:
+    """Frames `indices` of a video file -> (T, H, W, 3) uint8 RGB; see Video.frames.
+
+    Raises:
+        DecodeError: see Video.
+    """
+    with closing(Video(path, timeout)) as video:
+        return video.frames(indices)
+
+
+class Video:
+    """An open video file; close() it.
+
+    The first video stream that is not a cover picture is read. Rotation metadata is applied.
+
+    Args:
+        path: the video file.
+        timeout: seconds of wall-clock time for everything done with this object; looked at between packets.
+
+    Attributes:
+        num_frames: number of frames, counted from the packets, at least 1.
+
+    Raises:
+        DecodeError: missing, empty, no video stream, truncated, damaged, frame size changes, or too slow;
+            from the constructor or from frames().
+    """
+
+    def __init__(self, path: str | Path, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self.path = str(path)
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._reformatter = VideoReformatter()  # one for all frames: each frame's own would set up the conversion anew
+        with self._naming():
+            self._container, self._stream = self._open()
+            try:
+                self._scan()
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        self._container.close()
+
+    def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Frames by number, in any order, repeats allowed -> (T, H, W, 3) uint8 RGB.
+
+        Bit-identical to decoding the whole file and picking; one call for several spans decodes what they share
+        once. Where the decoder yields a few frames fewer than
+        there are packets (XviD's empty frames), the last frame is held in their place.
+
+        Args:
+            indices: T >= 1 frame numbers in 0..num_frames-1.
+        """
+        wanted = sorted({int(i) for i in indices})
+        assert wanted, "no frame asked for"
+        assert 0 <= wanted[0] <= wanted[-1] < self.num_frames, f"{wanted} of {self.num_frames} frames"
+        with self._naming():
+            images = None if self._stamps is None else self._by_stamp(self._stamps, wanted)
+            if images is None:
+                images = self._by_count(wanted)
+        if len({image.shape for image in images.values()}) > 1:
+            raise DecodeError(self.path, "the frame size changes within the video; re-encode it")
+        return np.stack([images[int(i)] for i in indices])
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise DecodeError(self.path, f"cannot be decoded: {reason}") from error
+
+    def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
+        if not os.path.isfile(self.path):
+            raise DecodeError(self.path, "no such file")
+        if os.path.getsize(self.path) == 0:
+            raise DecodeError(self.path, "the file is empty")
+        # An absolute path is never read as a protocol, and a playlist in disguise cannot reach the network.
+        where, options = os.path.abspath(self.path), {"protocol_whitelist": "file"}
+        container = av.open(where, options=options)
+        cover = av.stream.Disposition.attached_pic
+        streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+        if not streams:
+            container.close()
+            raise DecodeError(self.path, "holds no video stream (sound only, or cut off before its index)")
+        streams[0].thread_type = "NONE"  # other kinds can deadlock, and workers are parallel already
+        return container, streams[0]
+
+    def _scan(self) -> None:
+        """List the packets of the stream: reads the file, decodes nothing."""
+        stamps: list[int | None] = []
+        keys: list[bool] = []
+        end, last_is_cut = 0.0, False
+        for packet in self._packets(self._container.demux()):
+            if packet.pts is not None and packet.time_base is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index == self._stream.index and packet.size and not packet.is_discard:
+                stamps.append(packet.pts)
+                keys.append(packet.is_keyframe)
+                last_is_cut = packet.is_corrupt
+        self.num_frames = len(stamps)
+        self._refuse_truncated(end, last_is_cut)
+        self._keys = np.array(keys)
+        exact = self._stream.codec_context.name in SEEKABLE and None not in stamps and len(set(stamps)) == len(stamps)
+        self._stamps = np.array(stamps, np.int64) if exact else None
+
+    def _refuse_truncated(self, end: float, last_is_cut: bool) -> None:
+        if not self.num_frames:
+            raise DecodeError(self.path, "holds no video frame")
+        promised = self._stream.frames
+        if last_is_cut or self.num_frames < COMPLETE_SHARE * promised:
+            raise DecodeError(self.path, f"truncated: {self.num_frames} of {promised or 'more'} frames are there")
+        length = (self._container.duration or 0) / av.time_base
+        if not promised and end < COMPLETE_SHARE * length:  # Matroska: no frame count, but a length
+            raise DecodeError(self.path, f"truncated: it ends at {end:.1f} s of {length:.1f} s")
+
+    def _packets(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        for packet in packets:
+            if time.monotonic() > self._deadline:
+                raise DecodeError(
+                    self.path, f"took longer than {self._timeout:g} s; raise DATA.DECODE_TIMEOUT or re-encode"
+                )
+            yield packet
+
+    def _by_stamp(self, stamps: np.ndarray, wanted: list[int]) -> dict[int, np.ndarray] | None:
+        """Frames through their nearest keyframes, or None where the stamps turn out not to tell."""
+        order = np.argsort(stamps)  # frame number -> packet number
+        runs: dict[int | None, dict[int, int]] = {}  # keyframe's packet -> stamp -> frame number
+        for number in wanted:
+            packet = int(order[number])
+            runs.setdefault(self._keyframe_before(stamps, packet), {})[int(stamps[packet])] = number
+        images: dict[int, np.ndarray] = {}
+        for start, number_of in runs.items():
+            found = None if start is None else self._from_keyframe(stamps, start, number_of)
+            if found is None:
+                return None
+            images |= found
+        return images
+
+    def _keyframe_before(self, stamps: np.ndarray, packet: int) -> int | None:
+        """The last keyframe that stands in the file, and is shown, no later than this packet."""
+        fit = np.flatnonzero(self._keys[: packet + 1] & (stamps[: packet + 1] <= stamps[packet]))
+        return int(fit[-1]) if len(fit) else None
+
+    def _from_keyframe(self, stamps: np.ndarray, start: int, number_of: dict[int, int]) -> dict[int, np.ndarray] | None:
+        images: dict[int, np.ndarray] = {}
+        codec = self._stream.codec_context
+        can_skip = codec.name in SKIPPABLE
+        entries = stamps[: start + 1][self._keys[: start + 1]]
+        self._container.seek(int(stamps[start]), stream=self._stream)
+        for count, packet in enumerate(self._packets(self._container.demux(self._stream))):
+            if count == 0 and packet.pts not in entries:
+                return None  # the seek went past the keyframe
+            if can_skip:
+                codec.skip_frame = "DEFAULT" if packet.pts in number_of else "NONREF"
+            for frame in packet.decode():
+                if frame.pts in number_of:
+                    if frame.is_corrupt:  # intra refresh: whole only some frames after the entry point
+                        return None
+                    images[number_of[frame.pts]] = self._to_rgb(frame)
+            if len(images) == len(number_of):
+                return images
+        return None
+
+    def _by_count(self, wanted: list[int]) -> dict[int, np.ndarray]:
+        """Frames by decoding from the start and counting."""
+        self.close()
+        self._container, self._stream = self._open()
+        images: dict[int, np.ndarray] = {}
+        left = set(wanted)
+        number, frame = -1, None
+        for packet in self._packets(self._container.demux(self._stream)):
+            for frame in packet.decode():
+                number += 1
+                if number in left:
+                    left.remove(number)
+                    images[number] = self._to_rgb(frame)
+            if not left:
+                return images
+        if frame is None or number + 1 < COMPLETE_SHARE * self.num_frames:
+            raise DecodeError(self.path, f"truncated: only {number + 1} of {self.num_frames} frames can be decoded")
+        return images | dict.fromkeys(left, self._to_rgb(frame))
+
+    def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
+        image = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        return np.rot90(image, frame.rotation // 90) if frame.rotation % 360 else image

@@ -1,0 +1,38 @@
+"""Write H.264 MP4 files, as the data preparation scripts need them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import av
+import numpy as np
+
+from transm3e.files import atomic_path
+
+
+def write_video(
+    path: str | Path, frames: Iterable[np.ndarray], fps: int, crf: int = 23, preset: str = "veryfast"
+) -> None:
+    """Encode frames to an H.264 MP4 file that appears whole or not at all.
+
+    Args:
+        path: the file to write; its folder must exist.
+        frames: (H, W, 3) uint8 RGB arrays of one size; H and W even (4:2:0 chroma).
+        fps: frames per second.
+        crf: x264's constant rate factor, 0 (lossless) to 51.
+        preset: x264's speed preset.
+    """
+    with atomic_path(path) as partial, av.open(str(partial), "w") as container:
+        stream = None
+        for image in frames:
+            if stream is None:
+                # One thread: the bytes do not depend on the machine's core count, and callers are parallel already.
+                stream = container.add_stream(
+                    "libx264", rate=fps, options={"crf": str(crf), "preset": preset, "threads": "1"}
+                )
+                stream.height, stream.width = image.shape[:2]
+                stream.pix_fmt = "yuv420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        assert stream is not None, "a video needs at least one frame"
+        container.mux(stream.encode(None))

@@ -1,0 +1,174 @@
+"""Write a whole MuscleSynth data set: in parallel, repeatable byte for byte, resumable, and cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+from tqdm import tqdm
+
+from transm3e.data import encode
+from transm3e.data.annotations import SPLITS, TABLE_NAME, write_clip_table
+from transm3e.data.encode import write_video
+from transm3e.data.musclesynth.clip import FPS, make_clip
+from transm3e.data.musclesynth.plan import PlannedClip, plan
+from transm3e.errors import UserError
+from transm3e.files import atomic_write_text
+
+MANIFEST_NAME = "musclesynth.json"
+
+
+def generate(
+    root: str | Path, size: str = "small", seed: int = 0, workers: int | None = None, progress: bool = True
+) -> Path:
+    """Make a MuscleSynth data set in a folder, or find it there.
+
+    What a clip shows depends on seed, size and clip number only, so the files are the same whatever the number
+    of workers. A data set that is already there, made by this very code, is left alone; one that was interrupted
+    is finished; one of another size, seed or version of the code is replaced.
+
+    Args:
+        root: the data set's folder, made where absent.
+        size: "tiny" (224 clips), "small" (1280) or "full" (10000).
+        seed: 0 or greater.
+        workers: processes; None for one per CPU core, 1 to stay in this process.
+        progress: whether to draw a progress bar on stderr.
+
+    Returns:
+        the clip table's path, root/clips.csv.
+
+    Raises:
+        UserError: a bad argument, a folder that cannot be written, or one that holds another data set.
+    """
+    _check(seed, workers)
+    folder, clips = Path(root), plan(size, seed)
+    table, manifest = folder / TABLE_NAME, folder / MANIFEST_NAME
+    made = {"generator": source_digest(), "size": size, "seed": seed, "clips": len(clips)}
+    started, complete = made | {"complete": False}, made | {"complete": True}
+    found = _read_manifest(folder)
+    if found == complete and table.is_file() and not _missing(folder, clips):
+        return table
+    _make_folders(folder)
+    if found not in (started, complete):
+        _discard(folder, clips)
+    _write_manifest(manifest, started)
+    _make_all(folder, _missing(folder, clips), seed, workers, progress)
+    write_clip_table(table, (planned.clip for planned in clips))
+    _write_manifest(manifest, complete)
+    return table
+
+
+def source_digest() -> str:
+    """SHA-256 over the source files that decide what the clips look like, 16 hex digits."""
+    total = hashlib.sha256()
+    for file in (*sorted(Path(__file__).parent.glob("*.py")), Path(encode.__file__)):
+        total.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return total.hexdigest()[:16]
+
+
+def _check(seed: int, workers: int | None) -> None:
+    if seed < 0:
+        raise UserError(f"seed {seed} is negative; allowed: 0 and greater")
+    if workers is not None and workers < 1:
+        raise UserError(f"workers {workers} is too few; allowed: 1 and greater")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    file = folder / MANIFEST_NAME
+    if not file.is_file():
+        if (folder / TABLE_NAME).exists():
+            raise UserError(
+                f"{folder} holds a {TABLE_NAME} that MuscleSynth did not make; choose another folder or move it away"
+            )
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:  # not JSON, or not UTF-8
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is damaged; delete it and {TABLE_NAME} beside it to make the data set again")
+    return content
+
+
+def _write_manifest(file: Path, content: dict[str, Any]) -> None:
+    atomic_write_text(file, json.dumps(content, indent=1) + "\n")
+
+
+def _make_folders(folder: Path) -> None:
+    try:
+        for top in ("clips", "skeletons"):
+            for split in SPLITS:
+                (folder / top / split).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make folders in {folder}: {error.strerror}; choose another folder") from error
+
+
+def _discard(folder: Path, clips: list[PlannedClip]) -> None:
+    # Files that another version, size or seed left under the same names must not pass for finished ones.
+    for planned in clips:
+        for name in (planned.clip.path, planned.clip.skeleton):
+            try:
+                (folder / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(f"cannot replace {folder / name}: {error.strerror}; choose another folder") from error
+
+
+def _missing(folder: Path, clips: list[PlannedClip]) -> list[PlannedClip]:
+    present = {
+        f"{top}/{split}/{entry.name}"
+        for top in ("clips", "skeletons")
+        for split in SPLITS
+        for entry in _entries(folder / top / split)
+    }
+    return [planned for planned in clips if not {planned.clip.path, planned.clip.skeleton} <= present]
+
+
+def _entries(folder: Path) -> Iterable[os.DirEntry[str]]:
+    return list(os.scandir(folder)) if folder.is_dir() else []
+
+
+def _make_all(folder: Path, missing: list[PlannedClip], seed: int, workers: int | None, progress: bool) -> None:
+    make = partial(_make_one, folder, seed)
+    count = min(workers or _cores(), max(1, len(missing)))
+    with tqdm(total=len(missing), desc="MuscleSynth", unit="clip", disable=not progress) as bar:
+        for _ in _run(make, missing, count):
+            bar.update()
+
+
+def _run(make: partial[None], clips: list[PlannedClip], workers: int) -> Iterator[None]:
+    if workers == 1:
+        with _one_thread():
+            yield from map(make, clips)
+        return
+    # Spawned, not forked: the parent may have threads (torch, OpenCV), and forking those can hang.
+    with multiprocessing.get_context("spawn").Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from pool.imap_unordered(make, clips, chunksize=4)
+
+
+def _make_one(folder: Path, seed: int, planned: PlannedClip) -> None:
+    clip = make_clip(planned.activity, (seed, planned.number))
+    write_video(folder / planned.clip.path, clip.frames, FPS, crf=clip.crf)
+    atomic_write_text(folder / planned.clip.skeleton, json.dumps(clip.skeleton, separators=(",", ":")))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # The pictures are tiny: OpenCV's threads cost more than they give.
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,65 @@
+"""MCTKD: receivers of the student learn the teacher's MCTs, the senders, after every block (paper, equation 1)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from fvcore.common.config import CfgNode
+from torch import Tensor
+
+from transm3e.distill.registry import DISTILLERS
+from transm3e.models.output import ModelOutput
+
+# The axes of the softmax over tokens (B, K, D); "full" is over both after flattening.
+AXES = {"token": 1, "channel": 2, "full": 1}
+
+
+def token_kl(receiver: Tensor, sender: Tensor, axis: str, temperature: float, reduction: str) -> Tensor:
+    """KL(sender || receiver) between softmaxes of class tokens.
+
+    Args:
+        receiver, sender: (B, K, D); computed in float32 or better.
+        axis: "token", "channel" or "full": what the softmax runs over.
+        temperature: divides both before the softmax.
+        reduction: "mean" over all elements (PyTorch's mean), or "batchmean": the sum over B.
+
+    Returns:
+        scalar.
+    """
+    if axis == "full":
+        receiver, sender = receiver.flatten(1), sender.flatten(1)
+    log_r = F.log_softmax(receiver / temperature, dim=AXES[axis])
+    log_s = F.log_softmax(sender / temperature, dim=AXES[axis])
+    return F.kl_div(log_r, log_s, reduction=reduction, log_target=True)
+
+
+@DISTILLERS.register("mctkd")
+class MCTKD:
+    """Mean over blocks of token_kl(receivers, senders) * alpha * temperature^2.
+
+    Args:
+        axis, temperature, reduction: see token_kl.
+        alpha: factor beside temperature^2 (authors' code: 0.9).
+    """
+
+    def __init__(self, axis: str, temperature: float, alpha: float, reduction: str) -> None:
+        self.axis, self.temperature, self.alpha, self.reduction = axis, temperature, alpha, reduction
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> MCTKD:
+        return cls(cfg.DISTILL.AXIS, cfg.DISTILL.TEMPERATURE, cfg.DISTILL.ALPHA, cfg.DISTILL.REDUCTION)
+
+    def __call__(self, student: ModelOutput, teacher: ModelOutput) -> dict[str, Tensor]:
+        """Tokens of both after every block, (B, K, D_i) each -> {"loss_mctkd": scalar}."""
+        assert len(student.receivers) == len(teacher.mcts), "student and teacher have different depths"
+        factor = self.alpha * self.temperature**2
+        with torch.autocast(student.logits.device.type, enabled=False):
+            losses = [
+                token_kl(_wide(r), _wide(s), self.axis, self.temperature, self.reduction)
+                for r, s in zip(student.receivers, teacher.mcts, strict=True)
+            ]
+        return {"loss_mctkd": torch.stack(losses).mean() * factor}
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,92 @@
+"""Checkpoints of a run: atomic, named by position, best and last kept."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transm3e.files import atomic_path
+from transm3e.models.weights import read_checkpoint
+
+# After epoch 10; within epoch 10 after 250 steps.
+NAME = re.compile(r"checkpoint_epoch_(\d{5})(?:_step_(\d{7}))?\.pyth")
+BEST = "checkpoint_best.pyth"
+
+
+class CheckpointStore:
+    """The checkpoints folder of one run.
+
+    Args:
+        folder: the run's folder; checkpoints go to `folder`/checkpoints.
+        keep: past epochs to keep besides the last and the best; 0 = all.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder / "checkpoints", keep
+
+    def save(self, state: dict[str, Any], epoch: int, step: int | None = None) -> Path:
+        """Write a checkpoint whole or not at all, then delete what it supersedes.
+
+        Args:
+            state: plain values and tensors.
+            epoch: epochs begun (the current one counted).
+            step: optimiser steps done within it; None = the epoch is complete.
+
+        Raises:
+            UserError: it cannot be written; older checkpoints are untouched.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"checkpoint_epoch_{epoch:05d}" + ("" if step is None else f"_step_{step:07d}") + ".pyth"
+        with atomic_path(self.folder / name) as partial:
+            _save(state, partial)
+        self._prune(newest=self.folder / name)
+        return self.folder / name
+
+    def mark_best(self, checkpoint: Path) -> None:
+        """Keep this checkpoint under the name of the best; a second name, not a second copy, where links exist."""
+        with atomic_path(self.folder / BEST) as partial:
+            try:
+                os.link(checkpoint, partial)
+            except OSError:
+                partial.write_bytes(checkpoint.read_bytes())
+
+    def newest(self) -> Path | None:
+        """The checkpoint furthest in training."""
+        found = self._by_position()
+        return found[-1] if found else None
+
+    def read_newest(self) -> dict[str, Any] | None:
+        """What the newest checkpoint holds, or None."""
+        newest = self.newest()
+        return read_checkpoint(newest) if newest else None
+
+    def _by_position(self) -> list[Path]:
+        files = [file for file in self.folder.glob("*.pyth") if NAME.fullmatch(file.name)]
+        return sorted(files, key=_position)
+
+    def _prune(self, newest: Path) -> None:
+        older = [file for file in self._by_position() if _position(file) < _position(newest)]
+        whole = [file for file in older if "_step_" not in file.name]
+        # A checkpoint within an epoch serves only until the next one.
+        spared = set(whole if self.keep == 0 else whole[-self.keep :])
+        for file in older:
+            if file not in spared:
+                file.unlink()
+
+
+def _position(file: Path) -> tuple[int, float]:
+    match = NAME.fullmatch(file.name)
+    assert match, file
+    return int(match[1]), float(match[2]) if match[2] else float("inf")
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:
+        # torch's zip writer reports a full disk as a RuntimeError.
+        raise OSError(str(error).splitlines()[0]) from error

@@ -1,0 +1,101 @@
+"""Logs of a run: the console, stdout.log with json_stats lines as PySlowFast writes them, TensorBoard."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import simplejson
+import torch
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+FORMAT = "[%(asctime)s][%(levelname)s] %(filename)s: %(lineno)4d: %(message)s"
+DATES = "%m/%d %H:%M:%S"
+
+
+class _Console(logging.Handler):
+    """Messages on standard error, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+@contextmanager
+def log_to(folder: Path, main: bool = True) -> Iterator[None]:
+    """Log to the console and to `folder`/stdout.log; processes other than the main one log warnings to the console only."""
+    root = logging.getLogger("transm3e")
+    handlers: list[logging.Handler] = [_Console()]
+    if main:
+        folder.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(folder / "stdout.log", encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter(FORMAT, DATES))
+        root.addHandler(handler)
+    before, propagate = root.level, root.propagate
+    root.setLevel(logging.INFO if main else logging.WARNING)
+    root.propagate = False
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(before)
+        root.propagate = propagate
+
+
+def on_terminal() -> bool:
+    """Whether progress is watched by a person."""
+    return sys.stderr.isatty()
+
+
+class Recorder:
+    """Writes statistics as json_stats lines and, if asked, to TensorBoard.
+
+    Args:
+        folder: the run's folder.
+        tensorboard: whether to write `folder`/tensorboard.
+        main: whether this process writes at all.
+    """
+
+    def __init__(self, folder: Path, tensorboard: bool, main: bool = True) -> None:
+        self.main = main
+        self.writer = None
+        if tensorboard and main:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def record(self, stats: dict[str, Any], step: int) -> None:
+        """One json_stats line: sorted keys, five decimals; numbers also go to TensorBoard at `step`."""
+        if not self.main:
+            return
+        rounded = {key: round(value, 5) if isinstance(value, float) else value for key, value in stats.items()}
+        logger.info("json_stats: %s", simplejson.dumps(rounded, sort_keys=True, use_decimal=True, ignore_nan=True))
+        if self.writer:
+            for key, value in stats.items():
+                if isinstance(value, (int, float)):
+                    self.writer.add_scalar(f"{stats['_type']}/{key}", value, step)
+
+    def close(self) -> None:
+        if self.writer:
+            self.writer.close()
+
+
+def memory_stats(device: torch.device) -> dict[str, str]:
+    """Peak memory of the GPU, and of the process, in GiB."""
+    stats = {"RAM": f"{_peak_ram_gib():.2f}G"}
+    if device.type == "cuda":
+        stats["gpu_mem"] = f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f}G"
+    return stats
+
+
+def _peak_ram_gib() -> float:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,41 @@
+"""Automatic mixed precision by what the device can do."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+from fvcore.common.config import CfgNode
+
+# bf16 units came with compute capability 8.0; before, is_bf16_supported() may be true by emulation.
+BF16_CAPABILITY = (8, 0)
+
+
+class Precision:
+    """Autocast and, for fp16, the gradient scaler.
+
+    Args:
+        device: where training runs.
+        dtype: of the fast operations; float32 = no mixed precision.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode, device: torch.device) -> Precision:
+        if not cfg.TRAIN.MIXED_PRECISION:
+            return cls(device, torch.float32)
+        chosen = {"bf16": torch.bfloat16, "fp16": torch.float16, "auto": fastest_dtype(device)}
+        return cls(device, chosen[cfg.TRAIN.AMP_DTYPE])
+
+    def autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the device computes it (and on CPUs), else fp16."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < BF16_CAPABILITY:
+        return torch.float16
+    return torch.bfloat16

@@ -1,0 +1,52 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transm3e.errors import UserError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`; on success it is synced to disk and renamed to `path`, else deleted.
+
+    The temporary name keeps the suffix (encoders choose a format by it) and carries the process number,
+    so two processes never write into one file.
+
+    Raises:
+        UserError: the file cannot be written (disk full, read-only, no such folder); an older file stays as it was.
+    """
+    file = Path(path)
+    partial = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
+    try:
+        yield partial
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
+        partial.replace(file)
+        _sync_folder(file.parent)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {file}: {error.strerror or error}; free space or choose another folder (an older file is untouched)"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text; see atomic_path for what is raised."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself is durable only once the folder is synced (POSIX; Windows cannot open folders).
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

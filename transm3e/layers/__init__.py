@@ -1,0 +1,1 @@
+"""Layers of our own models: multi-scale attention, relative positions, token fusion."""

@@ -1,0 +1,78 @@
+"""Classification losses on logits (B, C) and labels (B, C), and the scores that go with each.
+
+All compute in float32 or better, also under automatic mixed precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from transm3e.registry import Registry
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss and the activation that turns its logits into scores.
+
+    Attributes:
+        function: (logits (B, C), labels (B, C) in [0, 1]) -> scalar, the mean over both axes.
+        scores: logits (B, C) -> scores (B, C) in [0, 1], for ranking and for reading.
+    """
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    scores: Callable[[Tensor], Tensor]
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast(logits.device.type, enabled=False):
+            wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            return self.function(wide, labels.to(wide.dtype))
+
+
+LOSSES: Registry[Loss] = Registry("MODEL.LOSS_FUNC")
+
+
+def softmax_bce(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross entropy on the softmax over the muscles: the paper's loss (section 4) and its code's.
+
+    Logarithms of p and 1 - p come from the logits, so a sure prediction gives a large loss, not an infinite one.
+    """
+    log_p = F.log_softmax(logits, dim=-1)
+    # log(1 - p): expm1 keeps the digits where p is close to 0; the floor keeps p = 1 finite, as PyTorch's BCE does.
+    log_not_p = torch.log((-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny))
+    return -(labels * log_p + (1 - labels) * log_not_p).mean()
+
+
+def asymmetric(
+    logits: Tensor, labels: Tensor, gamma_neg: float = 4.0, gamma_pos: float = 1.0, clip: float = 0.05
+) -> Tensor:
+    """Asymmetric loss for multi-label classification (Ridnik et al., ICCV 2021, equations 4 to 7) on sigmoids.
+
+    Args:
+        gamma_neg, gamma_pos: focusing exponents of negatives and positives.
+        clip: margin that is subtracted from a negative's probability.
+    """
+    p = logits.sigmoid()
+    shifted = (p - clip).clamp_min(0)
+    positive = labels * (1 - p) ** gamma_pos * F.logsigmoid(logits)
+    negative = (1 - labels) * shifted**gamma_neg * torch.log1p(-shifted)
+    return -(positive + negative).mean()
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.float().softmax(dim=-1)
+
+
+def _sigmoid(logits: Tensor) -> Tensor:
+    return logits.float().sigmoid()
+
+
+LOSSES.register("bce_softmax")(Loss(softmax_bce, _softmax))
+LOSSES.register("bce_logits")(Loss(F.binary_cross_entropy_with_logits, _sigmoid))
+LOSSES.register("asl")(Loss(asymmetric, _sigmoid))
+# The authors' name for what is binary cross entropy on a softmax.
+LOSSES.register("focal_loss_multilabel")(Loss(softmax_bce, _softmax))

@@ -1,0 +1,172 @@
+"""MViTv2 (Li et al., CVPR 2022) for video: the backbone with any number of class tokens, and the classifier.
+
+Shapes: B clips, K class tokens, N patches, D width.
+Parameter names inside the backbone are PySlowFast's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from transm3e.data.modalities import MODALITIES
+from transm3e.layers.attention import MultiScaleBlock, pooled_size
+from transm3e.layers.common import NORM_EPS, class_tokens, init_weights
+from transm3e.layers.relative_position import Size
+from transm3e.models.output import ModelOutput
+from transm3e.models.registry import MODELS
+
+
+class PatchEmbed(nn.Module):
+    """3D convolution of a clip (B, C, T, H, W) to patches (B, N, D)."""
+
+    def __init__(self, in_channels: int, dim: int, kernel: Size, stride: Size, padding: Size) -> None:
+        super().__init__()
+        self.proj = nn.Conv3d(in_channels, dim, kernel, stride, padding)
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, Size]:
+        grid = self.proj(clips)
+        t, h, w = grid.shape[2:]
+        return grid.flatten(2).transpose(1, 2), (t, h, w)
+
+
+class MViTBackbone(nn.Module):
+    """Patch embedding and multi-scale blocks; the caller brings the class tokens.
+
+    Args:
+        in_channels: channels of a clip.
+        clip_size: (T, H, W) of a clip in frames and pixels, for which the relative-position tables are made.
+        embed_dim, num_heads, depth: width and heads of the first block, number of blocks.
+        patch_kernel, patch_stride, patch_padding: of the patch embedding.
+        dim_mul, head_mul: block -> factor on width and heads from this block on.
+        pool_kernel: kernel of the pooling convolutions.
+        q_strides: block -> stride of q's pooling; a block without an entry does not pool q.
+        kv_stride: stride of k and v before any q stride; each q stride passed divides it (never below 1).
+        mlp_ratio, qkv_bias, dropout: of every block.
+        drop_path: rate at the last block, rising linearly from 0 at the first.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        clip_size: Size,
+        embed_dim: int,
+        num_heads: int,
+        depth: int,
+        patch_kernel: Size,
+        patch_stride: Size,
+        patch_padding: Size,
+        dim_mul: dict[int, float],
+        head_mul: dict[int, float],
+        pool_kernel: Size,
+        q_strides: dict[int, Size],
+        kv_stride: Size,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_kernel, patch_stride, patch_padding)
+        self.pos_drop = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList()
+        size, dim = _conv_size(clip_size, patch_kernel, patch_stride, patch_padding), embed_dim
+        for block, rate in enumerate(torch.linspace(0, drop_path, depth).tolist()):
+            dim_out = round(dim * dim_mul.get(block, 1.0))
+            num_heads = round(num_heads * head_mul.get(block, 1.0))
+            stride_q = q_strides.get(block)
+            passed = stride_q or (1, 1, 1)
+            kv_stride = _size([max(kv // q, 1) for kv, q in zip(kv_stride, passed, strict=True)])
+            self.blocks.append(
+                MultiScaleBlock(
+                    dim, dim_out, num_heads, size, pool_kernel, stride_q, kv_stride, mlp_ratio, qkv_bias, dropout, rate
+                )
+            )
+            size, dim = pooled_size(size, passed), dim_out
+        self.dim_out = dim
+        self.norm = nn.LayerNorm(dim, NORM_EPS)
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> MViTBackbone:
+        crop = cfg.DATA.TRAIN_CROP_SIZE
+        return cls(
+            in_channels=MODALITIES[cfg.DATA.MODALITY],
+            clip_size=(cfg.DATA.NUM_FRAMES, crop, crop),
+            embed_dim=cfg.MVIT.EMBED_DIM,
+            num_heads=cfg.MVIT.NUM_HEADS,
+            depth=cfg.MVIT.DEPTH,
+            patch_kernel=_size(cfg.MVIT.PATCH_KERNEL),
+            patch_stride=_size(cfg.MVIT.PATCH_STRIDE),
+            patch_padding=_size(cfg.MVIT.PATCH_PADDING),
+            dim_mul={int(block): factor for block, factor in cfg.MVIT.DIM_MUL},
+            head_mul={int(block): factor for block, factor in cfg.MVIT.HEAD_MUL},
+            pool_kernel=_size(cfg.MVIT.POOL_KVQ_KERNEL),
+            q_strides={block: _size(stride) for block, *stride in cfg.MVIT.POOL_Q_STRIDE},
+            kv_stride=_size(cfg.MVIT.POOL_KV_STRIDE_ADAPTIVE),
+            mlp_ratio=cfg.MVIT.MLP_RATIO,
+            qkv_bias=cfg.MVIT.QKV_BIAS,
+            dropout=cfg.MVIT.DROPOUT_RATE,
+            drop_path=cfg.MVIT.DROPPATH_RATE,
+        )
+
+    def forward(self, clips: Tensor, tokens_1KD: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Run clips with class tokens through all blocks.
+
+        Args:
+            clips: (B, C, T, H, W) float.
+            tokens_1KD: (1, K, D) class tokens.
+
+        Returns:
+            the class tokens after each block, (B, K, D_i) each, and those of the last block after the last norm.
+        """
+        patches_BND, size = self.patch_embed(clips)
+        num_tokens = tokens_1KD.shape[1]
+        x = self.pos_drop(torch.cat((tokens_1KD.expand(len(patches_BND), -1, -1), patches_BND), dim=1))
+        per_block = []
+        for block in self.blocks:
+            x, size = block(x, num_tokens, size)
+            per_block.append(x[:, :num_tokens])
+        return per_block, self.norm(per_block[-1])
+
+
+@MODELS.register("MViT")
+class MViT(nn.Module):
+    """MViTv2 with one class token: the paper's baseline.
+
+    Args:
+        backbone: with its own modality's channels.
+        modality: the clip it reads.
+        num_classes: width of the output.
+        dropout: before the last linear layer.
+    """
+
+    def __init__(self, backbone: MViTBackbone, modality: str, num_classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.modality = modality
+        self.backbone = backbone
+        self.cls_token = class_tokens(1, backbone.embed_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(backbone.dim_out, num_classes)
+        self.apply(init_weights)
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> MViT:
+        return cls(MViTBackbone.from_cfg(cfg), cfg.DATA.MODALITY, cfg.MODEL.NUM_CLASSES, cfg.MODEL.DROPOUT_RATE)
+
+    def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
+        """clips[modality]: (B, C, T, H, W) float -> logits (B, num_classes)."""
+        _, tokens_B1D = self.backbone(clips[self.modality], self.cls_token)
+        return ModelOutput(self.head(self.dropout(tokens_B1D[:, 0])))
+
+
+def _conv_size(size: Size, kernel: Size, stride: Size, padding: Size) -> Size:
+    return _size([(n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True)])
+
+
+def _size(values: Sequence[int]) -> Size:
+    t, h, w = (int(value) for value in values)
+    return t, h, w

@@ -1,0 +1,103 @@
+"""TransM3E (paper, section 4): MViTv2 with MCTs, receivers and their fusion. No teacher and no loss live here.
+
+With receivers off it is the paper's "only MCTs" model: stage 1 of either modality, and the teacher.
+Shapes: B clips, K tokens of a kind, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from transm3e.layers.common import class_tokens, init_weights
+from transm3e.layers.token_fusion import TokenFusion
+from transm3e.models.mvit import MViTBackbone
+from transm3e.models.output import ModelOutput
+from transm3e.models.registry import MODELS
+
+
+class MeanFusion(nn.Module):
+    """The average of MCTs and receivers: the paper's MCTKD without MCTF."""
+
+    def forward(self, mcts_BKD: Tensor, receivers_BKD: Tensor) -> Tensor:
+        return (mcts_BKD + receivers_BKD) / 2
+
+
+@MODELS.register("TransM3E")
+class TransM3E(nn.Module):
+    """MViTv2 whose prediction is read from the mean of its multi-classification tokens.
+
+    Args:
+        backbone: with its own modality's channels.
+        modality: the clip it reads; the auxiliary modality belongs to the teacher alone.
+        num_classes: muscle regions.
+        num_mcts: K.
+        fusion: fuses MCTs with receivers after the last norm; None = no receivers.
+        receiver_init: "normal" or "zeros".
+        dropout: before the last linear layer.
+    """
+
+    def __init__(
+        self,
+        backbone: MViTBackbone,
+        modality: str,
+        num_classes: int,
+        num_mcts: int,
+        fusion: nn.Module | None = None,
+        receiver_init: str = "normal",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.modality, self.num_mcts = modality, num_mcts
+        self.backbone = backbone
+        self.mcts = class_tokens(num_mcts, backbone.embed_dim)
+        self.receivers = class_tokens(num_mcts, backbone.embed_dim, receiver_init) if fusion else None
+        self.fusion = fusion
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(backbone.dim_out, num_classes)
+        self.apply(init_weights)
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> TransM3E:
+        backbone = MViTBackbone.from_cfg(cfg)
+        return cls(
+            backbone,
+            modality=cfg.DATA.MODALITY,
+            num_classes=cfg.MODEL.NUM_CLASSES,
+            num_mcts=cfg.TRANSM3E.NUM_MCTS,
+            fusion=_fusion_from_cfg(cfg, backbone.dim_out) if cfg.TRANSM3E.RECEIVERS else None,
+            receiver_init=cfg.TRANSM3E.RECEIVER_INIT,
+            dropout=cfg.MODEL.DROPOUT_RATE,
+        )
+
+    def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
+        """clips[modality]: (B, C, T, H, W) float -> logits (B, num_classes) and the tokens after each block."""
+        if self.receivers is None or self.fusion is None:
+            mcts, fused_BKD = self.backbone(clips[self.modality], self.mcts)
+            return ModelOutput(self._classify(fused_BKD), mcts=mcts)
+        # Order of the authors' code: receivers, MCTs, patches.
+        tokens, last_BKD = self.backbone(clips[self.modality], torch.cat((self.receivers, self.mcts), dim=1))
+        receivers, mcts = zip(*(t.split(self.num_mcts, dim=1) for t in tokens), strict=True)
+        last_receivers, last_mcts = last_BKD.split(self.num_mcts, dim=1)
+        logits = self._classify(self.fusion(last_mcts, last_receivers))
+        return ModelOutput(logits, mcts=list(mcts), receivers=list(receivers))
+
+    def _classify(self, tokens_BKD: Tensor) -> Tensor:
+        return self.head(self.dropout(tokens_BKD.mean(dim=1)))
+
+
+def _fusion_from_cfg(cfg: CfgNode, dim: int) -> nn.Module:
+    if cfg.TRANSM3E.FUSION == "mean":
+        return MeanFusion()
+    return TokenFusion(
+        num_tokens=cfg.TRANSM3E.NUM_MCTS,
+        dim=dim,
+        num_heads=cfg.MCTF.NUM_HEADS,
+        scale=cfg.MCTF.SCALE,
+        qkv_bias=cfg.MCTF.QKV_BIAS,
+        dropout=cfg.MCTF.DROPOUT,
+        drop_path=cfg.MCTF.DROPPATH_RATE,
+        mlp_ratio=cfg.MCTF.MLP_RATIO,
+        maps=cfg.MCTF.MAPS,
+    )

@@ -1,0 +1,50 @@
+"""A name in a config -> the class or function behind it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from transm3e.errors import UserError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names of one kind of thing.
+
+    Args:
+        key: the config key whose values these names are, for messages.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that adds a class or function under `name`."""
+
+        def add(entry: T) -> T:
+            assert name not in self._entries, f"{name} is registered twice in {self.key}"
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        """Look a name up.
+
+        Raises:
+            UserError: nobody registered it; names the nearest.
+        """
+        if name not in self._entries:
+            near = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UserError(
+                f"{self.key} is {name!r}, which does not exist; {hint}allowed: {', '.join(sorted(self._entries))}"
+            )
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)

@@ -1,0 +1,138 @@
+"""`results.json`: what one run reached, per split and muscle.
+
+    {"run": {"id", "name", "model", "dataset", ...},
+     "splits": {"known_val": {"mAP", "num_clips", "per_muscle", "positives", "failed_clips"[, "reason"]}, ...},
+     "mean_val": ..., "mean_test": ...}
+
+Scores are fractions in [0, 1]; null means "could not be computed", never 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from transm3e.data.annotations import MUSCLES, SPLITS
+from transm3e.errors import UserError
+from transm3e.files import atomic_write_text
+from transm3e.metrics import average_precision, mean_average_precision
+from transm3e.metrics.average_precision import to_float64
+
+MEANS = {"mean_val": ("known_val", "new_val"), "mean_test": ("known_test", "new_test")}
+
+
+def split_result(
+    scores: ArrayLike | torch.Tensor,
+    labels: ArrayLike | torch.Tensor,
+    failed_clips: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """Score one split; what comes back is ready for JSON.
+
+    Args:
+        scores: (N, 20) real numbers, array or tensor; N may be 0, then of any width.
+        labels: (N, 20) of 0 and 1.
+        failed_clips: (path, reason) of every clip that gave no scores; they are not among the N.
+
+    Returns:
+        {"mAP": in [0, 1] or None, "num_clips": N, "per_muscle": {muscle: AP in [0, 1] or None},
+        "positives": {muscle: how many of the N clips carry it}, "failed_clips": [{"path", "reason"}]},
+        and a "reason" where mAP is None.
+
+    Raises:
+        ValueError: shapes are not (N, 20), or labels hold something besides 0 and 1.
+        UserError: a score is NaN or infinite.
+    """
+    scores_NM, labels_NM = clip_rows(scores), clip_rows(labels)
+    for name, values in (("scores", scores_NM), ("labels", labels_NM)):
+        if values.shape != (len(labels_NM), len(MUSCLES)):
+            raise ValueError(f"{name} have shape {values.shape}; allowed: ({len(labels_NM)} clips, {len(MUSCLES)})")
+    ap_M = average_precision(scores_NM, labels_NM) if len(scores_NM) else np.full(len(MUSCLES), np.nan)
+    any_positive = bool(labels_NM.any())
+    result: dict[str, Any] = {
+        "mAP": mean_average_precision(scores_NM, labels_NM) if any_positive else None,
+        "num_clips": len(scores_NM),
+        "per_muscle": {m: None if np.isnan(ap) else float(ap) for m, ap in zip(MUSCLES, ap_M, strict=True)},
+        "positives": {m: int(n) for m, n in zip(MUSCLES, labels_NM.sum(axis=0), strict=True)},
+        "failed_clips": [{"path": path, "reason": reason} for path, reason in failed_clips],
+    }
+    if not any_positive:
+        result["reason"] = _why_no_score(len(scores_NM), len(failed_clips))
+    return result
+
+
+def clip_rows(values: ArrayLike | torch.Tensor, columns: int = len(MUSCLES)) -> np.ndarray:
+    """As float64; an array without rows becomes (0, columns): an evaluation without clips never learns the width."""
+    rows = np.atleast_1d(to_float64(values))
+    return rows if len(rows) else np.zeros((0, columns))
+
+
+def summarise(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """{"splits": splits, "mean_val": (known_val + new_val) / 2, "mean_test": likewise}; None for lack of a part."""
+    means: dict[str, float | None] = {}
+    for mean, names in MEANS.items():
+        parts = [splits[name]["mAP"] for name in names if name in splits]
+        means[mean] = sum(parts) / 2 if len(parts) == 2 and None not in parts else None
+    return {"splits": dict(splits), **means}
+
+
+def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
+    """Write results as JSON with sorted keys; the file appears whole or not at all.
+
+    Raises:
+        ValueError: a number is NaN or infinite (write None where a score could not be computed).
+        UserError: the file cannot be written.
+    """
+    atomic_write_text(path, json.dumps(results, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_results(path: str | Path) -> dict[str, Any]:
+    """Read what write_results wrote.
+
+    Raises:
+        UserError: the file is missing, is not JSON, or does not hold splits with an mAP in [0, 1] or null.
+    """
+    file = Path(path)
+    remedy = "run tools/run_net.py with TEST.ENABLE True to make it"
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise UserError(f"cannot read results {file}: {error.strerror or error}; {remedy}") from error
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}; delete it and {remedy}") from error
+    problem = _format_problem(results)
+    if problem:
+        raise UserError(f"{file} is not a results file of transm3e: {problem}; delete it and {remedy}")
+    return results
+
+
+def _why_no_score(num_clips: int, num_failed: int) -> str:
+    if num_clips:
+        return f"none of the {num_clips} clips carries a muscle"
+    return f"all {num_failed} clips failed" if num_failed else "the split has no clips"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _format_problem(results: object) -> str | None:
+    splits = results.get("splits") if isinstance(results, dict) else None
+    if not isinstance(splits, dict):
+        return "no object 'splits' at the top"
+    for name, split in splits.items():
+        if name not in SPLITS:
+            return f"unknown split {name!r}, allowed: {', '.join(SPLITS)}"
+        if not isinstance(split, dict) or not _is_score(split.get("mAP", "missing")):
+            return f"splits.{name}.mAP is not null or a number in 0..1"
+    wrong = [mean for mean in MEANS if not _is_score(results.get(mean))]  # type: ignore[attr-defined]
+    return f"{wrong[0]} is not null or a number in 0..1" if wrong else None
+
+
+def _is_score(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1)

@@ -1,0 +1,94 @@
+"""The report of one run: results.json, predictions, pictures, scores of video files; and the table of several."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transm3e.config.plan import Run
+from transm3e.engine.evaluate import Predictions
+from transm3e.metrics import mean_average_precision
+from transm3e.models.weights import read_checkpoint
+from transm3e.report.pictures import muscle_bars, training_curves
+from transm3e.report.results import read_results, split_result, summarise, write_results
+from transm3e.report.run_folder import RESULTS
+from transm3e.report.scores import write_predictions, write_scores
+from transm3e.report.table import results_table
+
+logger = logging.getLogger(__name__)
+MUSCLE_PICTURE = "muscles.png"
+TRAINING_PICTURE = "training.png"
+PICTURES = (MUSCLE_PICTURE, TRAINING_PICTURE)
+
+
+def split_scores(predictions: Mapping[str, Predictions]) -> dict[str, float]:
+    """mAP in [0, 1] of each split that has one: for validation while training."""
+    return {split: mean_average_precision(p.scores, p.labels) for split, p in predictions.items() if p.labels.any()}
+
+
+def write_report(
+    run: Run, owner: Mapping[str, str], checkpoint: Path | None, predictions: Mapping[str, Predictions]
+) -> None:
+    """Write predictions per split, pictures, and last results.json: where it stands, the evaluation is complete."""
+    (run.folder / "predictions").mkdir(exist_ok=True)
+    for split, p in predictions.items():
+        write_predictions(run.folder / "predictions" / f"{split}.npz", p.scores, p.labels, p.paths, split)
+    state = read_checkpoint(checkpoint) if checkpoint else {}
+    progress = state.get("progress", {})
+    results = {
+        "run": {
+            **owner,
+            "eval_id": run.eval_id,
+            "model": run.cfg.MODEL.MODEL_NAME,
+            "dataset": run.cfg.TEST.DATASET or run.cfg.TRAIN.DATASET,
+            "seed": run.cfg.RNG_SEED,
+            "checkpoint": str(checkpoint) if checkpoint else None,
+            "epoch": progress.get("epoch"),
+            "failed_training_clips": [{"path": p, "reason": r} for p, r in progress.get("failed", {}).items()],
+        },
+        **summarise({s: split_result(p.scores, p.labels, _failed(p)) for s, p in predictions.items()}),
+    }
+    if any(split["mAP"] is not None for split in results["splits"].values()):
+        muscle_bars(results, run.folder / MUSCLE_PICTURE)
+    if progress.get("history"):
+        training_curves(progress["history"], run.folder / TRAINING_PICTURE)
+    write_results(run.folder / RESULTS, results)
+    for split, result in results["splits"].items():
+        logger.info(
+            "%s: mAP %s on %d clips, %d failed",
+            split,
+            _percent(result["mAP"]),
+            result["num_clips"],
+            len(result["failed_clips"]),
+        )
+
+
+def write_video_scores(run: Run, predictions: Predictions, root: str) -> None:
+    """Scores of video files as CSV, paths relative to `root`."""
+    file = Path(run.cfg.DEMO.OUTPUT_FILE or run.folder / "scores.csv")
+    names = [os.path.relpath(path, root) for path in predictions.paths]
+    failed = [(os.path.relpath(path, root), reason) for path, reason in _failed(predictions)]
+    write_scores(file, names, predictions.scores, failed=failed)
+    print(f"scores of {len(names)} videos, {len(failed)} failed: {file}")
+
+
+def final_table(runs: Sequence[Run]) -> str:
+    """The table of the runs that were asked for and are evaluated, and where their pictures lie."""
+    shown = [run for run in runs if run.asked and (run.folder / RESULTS).is_file()]
+    if not shown:
+        return ""
+    rows = [(run.name, read_results(run.folder / RESULTS)) for run in shown]
+    dataset = rows[-1][1]["run"]["dataset"]
+    pictures = [str(run.folder / name) for run in runs for name in PICTURES if (run.folder / name).is_file()]
+    return f"\n{dataset}, mAP in percent\n{results_table(rows)}\npictures:\n" + "".join(f"  {p}\n" for p in pictures)
+
+
+def _failed(predictions: Predictions) -> list[tuple[str, str]]:
+    return [(clip.path, clip.reason) for clip in predictions.failed]
+
+
+def _percent(value: Any) -> str:
+    return "undefined" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,145 @@
+"""Scores per clip: a CSV file to look at, and an npz file to compute on (ensembles of runs)."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from transm3e.data.annotations import MUSCLES, SPLITS
+from transm3e.errors import UserError
+from transm3e.files import atomic_path
+from transm3e.report.results import clip_rows
+
+REMEDY = "delete it and run the test again"
+# What numpy and zipfile raise on foreign or damaged bytes; the last three for a lone .npy and odd zip flags.
+DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    zipfile.BadZipFile,
+    zlib.error,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run predicted for one split.
+
+    Attributes:
+        scores: (N, 20) float32, as the metric sees them (views averaged).
+        labels: (N, 20) uint8 of 0 and 1.
+        clips: (N,) str array, the clips' paths in the clip table.
+        split: one of SPLITS.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray
+    clips: np.ndarray
+    split: str
+
+
+def write_scores(
+    path: str | Path,
+    clip_names: Sequence[str],
+    scores: ArrayLike,
+    muscles: Sequence[str] = MUSCLES,
+    failed: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Write a CSV table: clip, one column per muscle with 6 decimals, error; it appears whole or not at all.
+
+    Args:
+        path: the file to write.
+        clip_names: N names.
+        scores: (N, M) finite numbers, array or tensor.
+        muscles: M column names.
+        failed: (clip, reason) of clips without scores: rows at the end with empty scores and the reason
+            under error, which is empty for all others.
+
+    Raises:
+        ValueError: lengths differ, or a score is NaN or infinite.
+        UserError: the file cannot be written.
+    """
+    scores_NM = clip_rows(scores, len(muscles))
+    if scores_NM.shape != (len(clip_names), len(muscles)):
+        raise ValueError(f"scores have shape {scores_NM.shape}; allowed: {(len(clip_names), len(muscles))}")
+    if not np.isfinite(scores_NM).all():
+        raise ValueError("scores hold NaN or infinite values; list such clips under failed")
+    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(("clip", *muscles, "error"))
+        for clip, row in zip(clip_names, scores_NM, strict=True):
+            writer.writerow((clip, *(f"{score:.6f}" for score in row), ""))
+        for clip, reason in failed:
+            writer.writerow((clip, *[""] * len(muscles), " ".join(reason.split())))
+
+
+def write_predictions(path: str | Path, scores: ArrayLike, labels: ArrayLike, clips: Sequence[str], split: str) -> None:
+    """Write Predictions as an npz file that appears whole or not at all.
+
+    Args:
+        path: the file to write, ending in .npz.
+        scores: (N, 20) real numbers, array or tensor; stored as float32.
+        labels: (N, 20) of 0 and 1.
+        clips: N paths.
+        split: one of SPLITS.
+
+    Raises:
+        ValueError: a shape, a label or the split is not as said above.
+        UserError: the file cannot be written.
+    """
+    scores_NM, labels_NM = clip_rows(scores), clip_rows(labels)
+    problem = _format_problem(scores_NM, labels_NM, np.array(clips, dtype=np.str_), split)
+    if problem:
+        raise ValueError(f"predictions: {problem}")
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(
+            file,
+            scores=scores_NM.astype(np.float32),
+            labels=labels_NM.astype(np.uint8),
+            clips=np.array(clips, dtype=np.str_),
+            split=np.array(split),
+        )
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """Read what write_predictions wrote; nothing is unpickled.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds arrays of another kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            scores, labels, clips, split = (arrays[name] for name in ("scores", "labels", "clips", "split"))
+    except FileNotFoundError as error:
+        raise UserError(f"no predictions at {path}; run the test of that model first") from error
+    except DAMAGE as error:
+        raise UserError(f"{path} is not a predictions file or is damaged ({error}); {REMEDY}") from error
+    problem = _format_problem(scores, labels, clips, str(split))
+    if problem:
+        raise UserError(f"{path}: {problem}; {REMEDY}")
+    return Predictions(scores.astype(np.float32), labels.astype(np.uint8), clips, str(split))
+
+
+def _format_problem(scores: np.ndarray, labels: np.ndarray, clips: np.ndarray, split: str) -> str | None:
+    expected = (len(clips), len(MUSCLES)) if clips.ndim == 1 else None
+    if scores.shape != expected or labels.shape != expected:
+        return (
+            f"shapes scores {scores.shape}, labels {labels.shape}, clips {clips.shape}; "
+            f"allowed: (N, {len(MUSCLES)}), (N, {len(MUSCLES)}), (N,)"
+        )
+    if scores.dtype.kind != "f" or clips.dtype.kind != "U":
+        return f"types scores {scores.dtype}, clips {clips.dtype}; allowed: float, str"
+    if not np.isin(labels, (0, 1)).all():
+        return "labels hold values besides 0 and 1"
+    return None if split in SPLITS else f"unknown split {split!r}, allowed: {', '.join(SPLITS)}"

@@ -1,0 +1,83 @@
+"""Tables of several runs, one row per run, as text or markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from transm3e.report.results import MEANS
+
+COLUMNS = ("known_val", "new_val", "mean_val", "known_test", "new_test", "mean_test")
+FORMATS = ("text", "markdown")
+MISSING = "-"
+
+
+def results_table(rows: Sequence[tuple[str, Mapping[str, Any]]], fmt: str = "text") -> str:
+    """mAP of several runs in percent with one decimal.
+
+    The best value of a column is marked (`*` in text, bold in markdown) where at least two rows have
+    one; rows that show the same best figure are all marked. A missing value is "-".
+
+    Args:
+        rows: (label, results as `read_results` gives them), in the order to print.
+        fmt: "text" or "markdown".
+
+    Returns:
+        The table, ending in a line feed.
+
+    Raises:
+        ValueError: unknown `fmt`.
+    """
+    if fmt not in FORMATS:
+        raise ValueError(f"unknown table format {fmt!r}; allowed: {', '.join(FORMATS)}")
+    cells = [[_percent(results, column) for column in COLUMNS] for _, results in rows]
+    best = [_best([row[i] for row in cells]) for i in range(len(COLUMNS))]
+    mark, layout = (_star, _text) if fmt == "text" else (_bold, _markdown)
+    marked = [[mark(cell, cell == top) for cell, top in zip(row, best, strict=True)] for row in cells]
+    labels = [" ".join(label.split()) for label, _ in rows]
+    return layout([["model", *COLUMNS], *([label, *row] for label, row in zip(labels, marked, strict=True))])
+
+
+def _percent(results: Mapping[str, Any], column: str) -> str:
+    value = results.get(column) if column in MEANS else results["splits"].get(column, {}).get("mAP")
+    return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def _best(column: Sequence[str]) -> str | None:
+    shown = [cell for cell in column if cell != MISSING]
+    return max(shown, key=float) if len(shown) > 1 else None
+
+
+def _star(cell: str, best: bool) -> str:
+    # The blank keeps the decimal points of a column in one line.
+    return cell + ("*" if best else " ")
+
+
+def _bold(cell: str, best: bool) -> str:
+    return f"**{cell}**" if best else cell
+
+
+def _text(lines: Sequence[Sequence[str]]) -> str:
+    head, *body = lines
+    rule = ["-" * width for width in _widths(lines)]
+    return _join([head, rule, *body], _widths(lines), "  ".join)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    head, *body = lines
+    widths = _widths(lines)
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return _join([head, rule, *body], widths, lambda line: "| " + " | ".join(line) + " |")
+
+
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+
+
+def _join(lines: Sequence[Sequence[str]], widths: Sequence[int], joined: Callable[[list[str]], str]) -> str:
+    padded = [
+        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        for line in lines
+    ]
+    return "".join(joined(line).rstrip() + "\n" for line in padded)

@@ -1,0 +1,106 @@
+"""The only place that joins model, loss and teacher."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import nn
+
+from transm3e.config.load import cfg_from_text
+from transm3e.data.modalities import build_modalities
+from transm3e.distill import build_distiller
+from transm3e.errors import UserError
+from transm3e.losses import LOSSES
+from transm3e.models import build_model
+from transm3e.models.weights import load_weights, read_checkpoint
+from transm3e.tasks.classify import Classify
+from transm3e.tasks.distill import Distill
+
+logger = logging.getLogger(__name__)
+
+# What a student has and its stage-1 run has not.
+NEW_IN_STAGE_2 = ("receivers", "fusion.")
+# Settings in which teacher and student must agree for their tokens to be compared.
+SHARED_WITH_TEACHER = (
+    ("DATA", "NUM_FRAMES"),
+    ("DATA", "TRAIN_CROP_SIZE"),
+    ("MVIT", "EMBED_DIM"),
+    ("MVIT", "DEPTH"),
+    ("MVIT", "DIM_MUL"),
+    ("TRANSM3E", "NUM_MCTS"),
+)
+
+
+def build_task(cfg: CfgNode) -> Classify:
+    """What a config trains, with its starting weights, on the CPU.
+
+    Args:
+        cfg: INIT names checkpoints by now (transm3e.config.plan puts them in the place of configs).
+
+    Raises:
+        UserError: a checkpoint is missing or belongs to another model, or the teacher does not fit the student.
+    """
+    model = build_model(cfg)
+    start = cfg.INIT.STUDENT_FROM or cfg.TRAIN.CHECKPOINT_FILE_PATH
+    if start:
+        logger.info("starting weights %s: %s", start, load_weights(model, start, NEW_IN_STAGE_2))
+    loss = LOSSES[cfg.MODEL.LOSS_FUNC]
+    inputs = build_modalities(cfg, [cfg.DATA.MODALITY])
+    if cfg.TASK == "classify":
+        return Classify(model, loss, inputs)
+    return Distill(
+        model,
+        _build_teacher(cfg),
+        loss,
+        inputs,
+        build_modalities(cfg, [cfg.DISTILL.MODALITY]),
+        build_distiller(cfg),
+        cfg.DISTILL.WEIGHT,
+        cfg.DISTILL.PAIR_CASE,
+    )
+
+
+def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.device) -> Classify:
+    """A model that only predicts, on `device`: neither a teacher nor starting weights are needed or read.
+
+    Args:
+        checkpoint: its weights; None for models without.
+
+    Raises:
+        UserError: the checkpoint is missing, or belongs to another model.
+    """
+    model = build_model(cfg)
+    if checkpoint:
+        logger.info("weights %s: %s", checkpoint, load_weights(model, checkpoint))
+    task = Classify(model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, [cfg.DATA.MODALITY]))
+    task.to(device)
+    return task
+
+
+def _build_teacher(cfg: CfgNode) -> nn.Module:
+    path = cfg.INIT.TEACHER_FROM
+    state = read_checkpoint(path)
+    teacher_cfg = cfg_from_text(state.get("cfg", ""), where=f"the config inside {path}")
+    check_teacher(cfg, teacher_cfg, path)
+    teacher = build_model(teacher_cfg)
+    logger.info("teacher %s: %s", path, load_weights(teacher, state["model_state"]))
+    return teacher
+
+
+def check_teacher(cfg: CfgNode, teacher: CfgNode, path: str) -> None:
+    """Whether a teacher's tokens can be compared with the student's receivers.
+
+    Raises:
+        UserError: names the first setting in which they differ.
+    """
+    if teacher.DATA.MODALITY != cfg.DISTILL.MODALITY:
+        raise UserError(
+            f"the teacher {path} sees {teacher.DATA.MODALITY}, but DISTILL.MODALITY is {cfg.DISTILL.MODALITY}; change one"
+        )
+    for group, key in SHARED_WITH_TEACHER:
+        theirs, ours = teacher[group][key], cfg[group][key]
+        if theirs != ours:
+            raise UserError(f"{group}.{key} is {ours} here, but {theirs} in the teacher {path}; make them equal")
