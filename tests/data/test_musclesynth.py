@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import Ridge
 from sklearn.metrics import average_precision_score
 
 from transm3e.data.annotations import EVAL_SPLITS, MUSCLES, read_clip_table
@@ -39,6 +39,11 @@ def micro(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def files(root: Path) -> dict[str, bytes]:
     return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+
+
+def mean_ap(labels: np.ndarray, scores: np.ndarray) -> float:
+    pairs = zip(labels.T, scores.T, strict=True)
+    return float(np.mean([average_precision_score(label, score) for label, score in pairs]))
 
 
 def frames_of(activity: str, key: int) -> np.ndarray:
@@ -157,7 +162,8 @@ def test_figure_stays_on_the_floor(name: str):
     points, _ = animate(BOTH[name], body, rng, FRAMES, FPS)
     lowest = np.min([xyz[:, 1] for xyz in points.values()], axis=0)
     assert lowest.min() > -0.08, "metres below the floor"
-    assert lowest.max() < 0.2, "metres above the floor"
+    # The bench carries the one who sits: the feet may leave the floor.
+    assert lowest.max() < (0.6 if BOTH[name].posture == "seat" else 0.15), "metres above the floor"
 
 
 # Pictures
@@ -207,16 +213,16 @@ def test_the_video_shows_the_motion_of_the_keypoints():
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of every activity once, known_val and known_test cut short."""
+    """A data set of 32 clips."""
     root = tmp_path_factory.mktemp("tiny")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SIZES, "tiny", Size(train=36, evaluation=14))
-        return generate(root, "tiny", seed=0, workers=2, progress=False).parent
+        patch.setitem(SIZES, "tiny", Size(train=8, evaluation=6))
+        return generate(root, "tiny", seed=0, workers=1, progress=False).parent
 
 
 def test_table_can_be_read_and_its_files_are_there(tiny: Path):
     table = read_clip_table(tiny)
-    assert len(table) == 36 + 4 * 14
+    assert len(table) == 8 + 4 * 6
     for video, skeleton in zip(table.paths, table.skeletons, strict=True):
         assert (tiny / video).is_file()
         assert (tiny / skeleton).is_file()
@@ -225,7 +231,7 @@ def test_table_can_be_read_and_its_files_are_there(tiny: Path):
 
 
 def test_videos_have_the_promised_size_rate_and_length(tiny: Path):
-    for path in read_clip_table(tiny).paths[::20]:
+    for path in read_clip_table(tiny).paths[::5]:
         with av.open(str(tiny / path)) as container:
             stream = container.streams.video[0]
             assert (stream.width, stream.height, stream.average_rate) == (WIDTH, HEIGHT, FPS)
@@ -237,7 +243,7 @@ def test_skeletons_are_alphapose_coco_17(tiny: Path):
     table = read_clip_table(tiny)
     assert COCO_17[:5] == ("nose", "l_eye", "r_eye", "l_ear", "r_ear")
     assert COCO_17[15:] == ("l_ankle", "r_ankle")
-    for path in table.skeletons[::10]:
+    for path in table.skeletons[::5]:
         entries = json.loads((tiny / path).read_text())
         assert [entry["image_id"] for entry in entries] == [f"{index}.jpg" for index in range(FRAMES)]
         points = np.array([entry["keypoints"] for entry in entries]).reshape(FRAMES, 17, 3)
@@ -263,22 +269,21 @@ def test_hidden_joints_get_lower_confidence():
 
 def test_colours_do_not_give_the_muscles_away():
     def histogram(activity, key):
-        frames = list(make_clip(activity, (9, key)).frames)[::10]
-        return np.mean([[np.histogram(f[..., c], 8, (0, 256))[0] for c in range(3)] for f in frames], axis=0).ravel()
+        frame = next(iter(make_clip(activity, (9, key)).frames))
+        return np.concatenate([np.histogram(frame[..., channel], 8, (0, 256))[0] for channel in range(3)])
 
-    clips = [(activity, number) for number in range(6) for activity in KNOWN]
+    clips = [(activity, number) for number in range(4) for activity in KNOWN]
     x = np.stack([histogram(activity, 100 * number + i) for i, (activity, number) in enumerate(clips)]) / (
         WIDTH * HEIGHT
     )
     y = np.array([[m in activity.muscles for m in range(len(MUSCLES))] for activity, _ in clips])
-    train = np.array([number < 4 for _, number in clips])
-    scores = [
-        LogisticRegression(C=10, max_iter=500).fit(x[train], column[train]).decision_function(x[~train])
-        for column in y.T
-    ]
-    mean_ap = np.mean([average_precision_score(column[~train], s) for column, s in zip(y.T, scores, strict=True)])
-    # A random ranking of 72 clips exceeds its prevalence a little.
-    assert mean_ap < y[~train].mean() + 0.15
+    train = np.array([number < 3 for _, number in clips])
+    mean, spread = x[train].mean(axis=0), x[train].std(axis=0) + 1e-3
+    x = (x - mean) / spread
+    scores = Ridge(alpha=20.0).fit(x[train], y[train].astype(float)).predict(x[~train])
+    shuffled = [np.random.default_rng(i).permutation(scores) for i in range(20)]
+    chance = np.mean([mean_ap(y[~train], other) for other in shuffled])
+    assert mean_ap(y[~train], scores) < chance + 0.1
 
 
 @pytest.mark.usefixtures("micro")

@@ -160,7 +160,9 @@ def _loader_from_cfg(cfg: CfgNode, dataset: ClipDataset, per_machine: int, rank:
 
 
 def _start_worker(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the training process decides
+    # Ctrl-C and a scheduler's SIGTERM reach the whole group; the training process decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)  # workers are the parallelism; and OpenCV's threads do not survive a fork
 
 

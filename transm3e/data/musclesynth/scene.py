@@ -132,7 +132,7 @@ def sample_scene(rng: np.random.Generator) -> Scene:
         light=np.array([np.cos(angle), np.sin(angle)]),
         gain=(float(rng.uniform(0.8, 1.12)), float(rng.uniform(0.8, 1.12))),
         noise=float(rng.uniform(1, 5)),
-        crf=int(rng.integers(20, 29)),
+        crf=int(rng.integers(24, 32)),
         shake=float(rng.uniform(0, 1.0)),
     )
 
