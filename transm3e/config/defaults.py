@@ -11,6 +11,9 @@ _C = CfgNode()
 _C.TASK = "classify"
 # GPUs of this machine; 0 = CPU. More than 1 starts one process per GPU (or, with torchrun, uses those it started).
 _C.NUM_GPUS = 1
+# Threads that each process computes with on the CPU; 0 = as many as PyTorch likes. With data loading beside it on
+# few cores, threads that wait for each other cost far more than they bring: leave a core to each loading process.
+_C.CPU_THREADS = 0
 # Machines, and the number of this one (set by --num_shards / --shard_id).
 _C.NUM_SHARDS = 1
 _C.SHARD_ID = 0

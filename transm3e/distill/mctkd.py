@@ -21,7 +21,7 @@ def token_kl(receiver: Tensor, sender: Tensor, axis: str, temperature: float, re
         receiver, sender: (B, K, D); computed in float32 or better.
         axis: "token", "channel" or "full": what the softmax runs over.
         temperature: divides both before the softmax.
-        reduction: "mean" over all elements (PyTorch's mean), or "batchmean": the sum over B.
+        reduction: "mean": the sum divided by all elements (what PyTorch 2 calls mean), or "batchmean": by B.
 
     Returns:
         scalar.
@@ -30,7 +30,9 @@ def token_kl(receiver: Tensor, sender: Tensor, axis: str, temperature: float, re
         receiver, sender = receiver.flatten(1), sender.flatten(1)
     log_r = F.log_softmax(receiver / temperature, dim=AXES[axis])
     log_s = F.log_softmax(sender / temperature, dim=AXES[axis])
-    return F.kl_div(log_r, log_s, reduction=reduction, log_target=True)
+    # PyTorch announces another meaning of its "mean", so the sum is divided here.
+    total = F.kl_div(log_r, log_s, reduction="sum", log_target=True)
+    return total / (receiver.numel() if reduction == "mean" else len(receiver))
 
 
 @DISTILLERS.register("mctkd")

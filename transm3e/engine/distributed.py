@@ -98,6 +98,7 @@ def launch(function: Callable[..., None], cfg: CfgNode, init_method: str, *args:
     if "LOCAL_RANK" in os.environ:
         _run_process(int(os.environ["LOCAL_RANK"]), function, cfg, "env://", args)
     elif processes * cfg.NUM_SHARDS == 1:
+        _limit_threads(cfg.CPU_THREADS)
         function(*args, select_device(cfg.NUM_GPUS))
     else:
         select_device(cfg.NUM_GPUS)
@@ -118,6 +119,7 @@ def _spawned(local_rank: int, *args: Any) -> None:
 
 
 def _run_process(local_rank: int, function: Callable[..., None], cfg: CfgNode, method: str, args: tuple) -> None:
+    _limit_threads(cfg.CPU_THREADS)
     device = select_device(cfg.NUM_GPUS, local_rank)
     processes = max(1, cfg.NUM_GPUS)
     place = (
@@ -130,6 +132,11 @@ def _run_process(local_rank: int, function: Callable[..., None], cfg: CfgNode, m
         function(*args, device)
     finally:
         dist.destroy_process_group()
+
+
+def _limit_threads(number: int) -> None:
+    if number:
+        torch.set_num_threads(number)
 
 
 def _free_port() -> int:

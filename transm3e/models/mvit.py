@@ -75,7 +75,8 @@ class MViTBackbone(nn.Module):
         self.pos_drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList()
         size, dim = _conv_size(clip_size, patch_kernel, patch_stride, patch_padding), embed_dim
-        for block, rate in enumerate(torch.linspace(0, drop_path, depth).tolist()):
+        for block in range(depth):
+            rate = drop_path * block / max(1, depth - 1)
             dim_out = round(dim * dim_mul.get(block, 1.0))
             num_heads = round(num_heads * head_mul.get(block, 1.0))
             stride_q = q_strides.get(block)

@@ -1,0 +1,60 @@
+"""What all tests share: the folder of real data, small configs, and one thread for tiny tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+
+from transm3e.config import get_cfg
+
+REPO = Path(__file__).resolve().parents[1]
+SHARED = REPO.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def repo() -> Path:
+    """The checkout."""
+    return REPO
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real data beside the checkout; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def tiny_cfg() -> CfgNode:
+    """TransM3E stage 1 at a size for float64 and gradients: 3 blocks, 4 frames of 32x32."""
+    cfg = get_cfg()
+    cfg.NUM_GPUS = 0
+    cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE = 4, 2
+    cfg.DATA.TRAIN_CROP_SIZE = cfg.DATA.TEST_CROP_SIZE = 32
+    cfg.MVIT.EMBED_DIM, cfg.MVIT.NUM_HEADS, cfg.MVIT.DEPTH, cfg.MVIT.MLP_RATIO = 16, 1, 3, 2.0
+    cfg.MVIT.DIM_MUL = cfg.MVIT.HEAD_MUL = [[1, 2.0], [2, 2.0]]
+    cfg.MVIT.POOL_Q_STRIDE = [[0, 1, 1, 1], [1, 1, 2, 2], [2, 1, 1, 1]]
+    cfg.MVIT.POOL_KV_STRIDE_ADAPTIVE = [1, 2, 2]
+    return cfg
+
+
+@pytest.fixture
+def student_cfg(tiny_cfg: CfgNode) -> CfgNode:
+    """The same as a student: receivers and MCTF."""
+    cfg = tiny_cfg.clone()
+    cfg.TASK = "distill"
+    cfg.TRANSM3E.RECEIVERS, cfg.TRANSM3E.FUSION = True, "mctf"
+    cfg.AUG.NUM_SAMPLE = 2
+    return cfg

@@ -1,0 +1,77 @@
+"""MCTF against equations 2 to 7 written out in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from transm3e.layers.token_fusion import MAPS, TokenFusion
+
+K, D = 5, 12
+
+
+def written_out(fusion: TokenFusion, m, r, heads, scale):
+    """Equations 2 to 7, head by head and clip by clip."""
+
+    def norm(x, layer):
+        mean, variance = x.mean(), x.var(unbiased=False)
+        return (x - mean) / torch.sqrt(variance + 1e-6) * layer.weight + layer.bias
+
+    def attend(q, k, v):
+        width = D // heads
+        parts = []
+        for h in range(heads):
+            cut = slice(h * width, (h + 1) * width)
+            weights = torch.exp(scale * q[:, cut] @ k[:, cut].T)
+            parts.append(weights / weights.sum(1, keepdim=True) @ v[:, cut])
+        return torch.cat(parts, dim=1)
+
+    fused = []
+    for cls_m, cls_r in zip(m, r, strict=True):
+        normed = {"m": norm(cls_m, fusion.norm_m), "r": norm(cls_r, fusion.norm_r)}
+        q, k, v = ({s: fusion.inputs[f"{kind}_{s}"](normed[s]) for s in "mr"} for kind in "qkv")
+        a_m = sum(
+            fusion.outputs[name](attend(q[i], k[j], v["m"]))
+            for name, i, j in (("m_mm", "m", "m"), ("m_mr", "m", "r"), ("m_rm", "r", "m"))
+        )
+        a_r = sum(
+            fusion.outputs[name](attend(q[i], k[j], v["r"]))
+            for name, i, j in (("r_rr", "r", "r"), ("r_mr", "m", "r"), ("r_rm", "r", "m"))
+        )
+        a_f = fusion.fuse[2](torch.relu(fusion.fuse[0](torch.cat((a_m, a_r), dim=1))))
+        cls_a = (cls_m + cls_r) / 2
+        cls_f = cls_a + a_f
+        hidden = fusion.mlp.fc1(norm(cls_f, fusion.norm_f))
+        gelu = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))
+        fused.append(cls_a + fusion.mlp.fc2(gelu))
+    return torch.stack(fused)
+
+
+@pytest.mark.parametrize(("heads", "scale"), [(1, 0.8), (3, 0.8), (2, 0.0)])
+def test_fusion_equals_the_equations(heads, scale):
+    torch.manual_seed(0)
+    fusion = TokenFusion(K, D, num_heads=heads, scale=scale).double().eval()
+    for parameter in fusion.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    m, r = torch.randn(2, 3, K, D, dtype=torch.float64)
+    expected = written_out(fusion, m, r, heads, scale or (D // heads) ** -0.5)
+    assert torch.allclose(fusion(m, r), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("maps", [MAPS, ("m_mm", "r_rr"), ("m_mr", "r_mr"), ("m_rm", "r_rm")])
+def test_every_parameter_gets_a_gradient_whatever_maps_are_summed(maps):
+    torch.manual_seed(0)
+    fusion = TokenFusion(K, D, maps=maps)
+    fusion(*torch.randn(2, 4, K, D)).square().sum().backward()
+    # Softmax does not see a shift of all scores of a query, and a bias of k is one.
+    silent = [n for n, p in fusion.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-6]
+    assert all(name.startswith("inputs.k_") and name.endswith("bias") for name in silent), silent
+
+
+def test_parameter_count_of_the_papers_size():
+    biased = sum(p.numel() for p in TokenFusion(20, 768).parameters())
+    unbiased = sum(p.numel() for p in TokenFusion(20, 768, qkv_bias=False).parameters())
+    assert unbiased == 10_126_848
+    assert biased == unbiased + 6 * 768

@@ -1,0 +1,117 @@
+"""The distillation task: which clip the teacher sees, what gets gradients, what prediction needs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from transm3e.data.modalities import build_modalities
+from transm3e.data.types import Batch
+from transm3e.distill import build_distiller
+from transm3e.losses import LOSSES
+from transm3e.models import ModelOutput, build_model
+from transm3e.tasks import Classify, Distill
+
+
+def make_batch(videos=2, samples=2, size=32):
+    torch.manual_seed(1)
+    clips = {"rgb": torch.randint(0, 256, (videos * samples, 3, 4, size, size), dtype=torch.uint8)}
+    labels = (torch.rand(videos, 20) < 0.3).float().repeat_interleave(samples, 0)
+    rows = torch.arange(videos).repeat_interleave(samples)
+    return Batch(clips, labels, rows, torch.arange(samples).repeat(videos), samples=samples)
+
+
+def make_task(cfg, pair_case=3, teacher=None):
+    teacher_cfg = cfg.clone()
+    teacher_cfg.TRANSM3E.RECEIVERS, teacher_cfg.DATA.MODALITY = False, "rgb_diff"
+    return Distill(
+        build_model(cfg),
+        teacher or build_model(teacher_cfg),
+        LOSSES["bce_softmax"],
+        build_modalities(cfg, ["rgb"]),
+        build_modalities(cfg, ["rgb_diff"]),
+        build_distiller(cfg),
+        weight=1.0,
+        pair_case=pair_case,
+    )
+
+
+class Recorder(nn.Module):
+    """A teacher whose tokens are the mean of its clip, so that what it saw can be read from them."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def forward(self, clips):
+        x = clips["rgb_diff"]
+        self.calls.append(len(x))
+        return ModelOutput(torch.zeros(len(x), 20), mcts=[x.mean((1, 2, 3, 4))[:, None, None].expand(-1, 20, 8)])
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"), [(1, [0, 1, 2, 3]), (2, [1, 0, 3, 2]), (3, [1, None, 3, None]), (4, [None] * 4)]
+)
+def test_the_teacher_sees_the_clips_of_the_case(student_cfg, case, expected):
+    task = make_task(student_cfg, case, Recorder())
+    batch = make_batch()
+    diffs = task.teacher_inputs(batch.clips)["rgb_diff"].mean((1, 2, 3, 4))
+    sent = task._teach(batch).mcts[0][:, 0, 0]
+    assert sent.tolist() == pytest.approx([0.0 if i is None else diffs[i].item() for i in expected])
+
+
+def test_the_clip_of_zeros_is_run_once(student_cfg):
+    task = make_task(student_cfg, 4, Recorder())
+    for _ in range(3):
+        task._teach(make_batch())
+    assert task.teacher.calls == [1]
+
+
+def test_loss_is_classification_plus_weighted_distillation(student_cfg):
+    task = make_task(student_cfg)
+    task.weight = 0.25
+    out = task(make_batch())
+    assert out["loss"].item() == pytest.approx(out["loss_class"].item() + 0.25 * out["loss_mctkd"].item())
+    assert out["logits"].shape == (4, 20)
+
+
+def test_gradients_reach_the_student_and_never_the_teacher(student_cfg):
+    student_cfg.DISTILL.ALPHA = 100.0
+    task = make_task(student_cfg)
+    before = {name: value.clone() for name, value in task.teacher.state_dict().items()}
+    task.train()
+    optimizer = torch.optim.AdamW(task.model.parameters(), lr=1e-2)
+    for _ in range(2):
+        optimizer.zero_grad()
+        task(make_batch())["loss"].backward()
+        optimizer.step()
+    assert not task.teacher.training
+    assert all(p.grad is None and not p.requires_grad for p in task.teacher.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in task.teacher.state_dict().items())
+    assert task.model.receivers.grad.abs().max() > 0
+
+
+def test_receivers_come_closer_to_the_senders(student_cfg):
+    student_cfg.MVIT.DROPPATH_RATE = student_cfg.MCTF.DROPPATH_RATE = 0.0
+    task = make_task(student_cfg, pair_case=1)
+    task.loss = LOSSES["bce_logits"]
+    optimizer = torch.optim.AdamW(task.model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(15):
+        optimizer.zero_grad()
+        out = task(make_batch())
+        out["loss_mctkd"].backward()
+        optimizer.step()
+        losses.append(out["loss_mctkd"].item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_prediction_needs_no_teacher(student_cfg):
+    task = make_task(student_cfg, teacher=Recorder())
+    scores = task.predict(make_batch())
+    assert task.teacher.calls == []
+    assert scores.shape == (4, 20)
+    assert torch.allclose(scores.sum(1), torch.ones(4))
+    plain = Classify(task.model, task.loss, task.inputs)
+    assert torch.equal(plain.predict(make_batch()), scores)
