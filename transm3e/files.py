@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from transm3e.errors import UserError
@@ -33,7 +33,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             f"cannot write {file}: {error.strerror or error}; free space or choose another folder (an older file is untouched)"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        # Where it cannot be removed (no such folder, name too long) it was never there.
+        with suppress(OSError):
+            partial.unlink()
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:

@@ -60,7 +60,33 @@ NOT_NEGATIVE = (
     "SOLVER.WARMUP_EPOCHS",
     "SOLVER.CLIP_GRAD_L2NORM",
 )
+POSITIVE = ("DATA.DECODE_TIMEOUT", "DISTILL.TEMPERATURE")
+SHARES = (
+    "AUG.RE_PROB",
+    "MCTF.DROPOUT",
+    "MCTF.DROPPATH_RATE",
+    "MODEL.DROPOUT_RATE",
+    "MVIT.DROPOUT_RATE",
+    "MVIT.DROPPATH_RATE",
+)
+# Numbers in a list, and the least of them.
+LISTS = {
+    "DATA.MEAN": (3, 0),
+    "DATA.STD": (3, 0),
+    "DATA.TRAIN_JITTER_ASPECT_RELATIVE": (2, 0),
+    "DATA.TRAIN_JITTER_SCALES_RELATIVE": (2, 0),
+    "MVIT.PATCH_KERNEL": (3, 1),
+    "MVIT.PATCH_PADDING": (3, 0),
+    "MVIT.PATCH_STRIDE": (3, 1),
+    "MVIT.POOL_KVQ_KERNEL": (3, 1),
+    "MVIT.POOL_KV_STRIDE_ADAPTIVE": (3, 1),
+    "SOLVER.BETAS": (2, 0),
+}
+# Lists of such lists; each begins with a block's number.
+BLOCK_LISTS = {"MVIT.DIM_MUL": 2, "MVIT.HEAD_MUL": 2, "MVIT.POOL_Q_STRIDE": 4}
 WITHOUT_WEIGHTS = ("Random", "AllOnes")
+# Models on the MViT backbone, whose sizes have to fit.
+ON_MVIT = ("MViT", "TransM3E")
 SPLITS = ("known_val", "new_val", "known_test", "new_test")
 
 
@@ -71,6 +97,7 @@ def check_cfg(cfg: CfgNode) -> None:
         UserError: names the key, its value, what is allowed and what to change.
     """
     _check_values(cfg)
+    _check_lists(cfg)
     _check_batches(cfg)
     _check_sizes(cfg)
     _check_task(cfg)
@@ -95,6 +122,12 @@ def _check_values(cfg: CfgNode) -> None:
     for key in NOT_NEGATIVE:
         if get(cfg, key) < 0:
             raise UserError(f"{key} is {get(cfg, key)}; it must not be negative")
+    for key in POSITIVE:
+        if get(cfg, key) <= 0:
+            raise UserError(f"{key} is {get(cfg, key)}; it must be above 0")
+    for key in SHARES:
+        if not 0 <= get(cfg, key) <= 1:
+            raise UserError(f"{key} is {get(cfg, key)}; it must be from 0 to 1")
     unknown = [split for split in cfg.TEST.SPLITS if split not in SPLITS]
     if unknown:
         raise UserError(f"TEST.SPLITS names {', '.join(map(str, unknown))}; allowed: {', '.join(SPLITS)}")
@@ -104,6 +137,24 @@ def _check_values(cfg: CfgNode) -> None:
         )
     if cfg.DEMO.ENABLE and not cfg.DEMO.INPUT_VIDEO:
         raise UserError("DEMO.ENABLE is True, but DEMO.INPUT_VIDEO is empty; name a video file or a folder")
+
+
+def _check_lists(cfg: CfgNode) -> None:
+    for key, (length, least) in LISTS.items():
+        if not _is_numbers(get(cfg, key), length, least):
+            raise UserError(f"{key} is {get(cfg, key)}; it must be {length} numbers, each at least {least}")
+    for key, length in BLOCK_LISTS.items():
+        for entry in get(cfg, key):
+            if not _is_numbers(entry, length, 0) or min(entry[1:]) <= 0:
+                raise UserError(f"{key} holds {entry}; an entry is a block's number and {length - 1} above 0")
+
+
+def _is_numbers(value: object, length: int, least: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == length
+        and all(type(number) in (int, float) and number >= least for number in value)
+    )
 
 
 def _check_batches(cfg: CfgNode) -> None:
@@ -120,9 +171,9 @@ def _check_batches(cfg: CfgNode) -> None:
 
 
 def _check_sizes(cfg: CfgNode) -> None:
-    stride_t, stride_h, stride_w = cfg.MVIT.PATCH_STRIDE
-    if cfg.MODEL.MODEL_NAME in WITHOUT_WEIGHTS:
+    if cfg.MODEL.MODEL_NAME not in ON_MVIT:
         return
+    stride_t, stride_h, stride_w = cfg.MVIT.PATCH_STRIDE
     if cfg.DATA.TRAIN_CROP_SIZE != cfg.DATA.TEST_CROP_SIZE:
         raise UserError(
             f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE} and DATA.TEST_CROP_SIZE {cfg.DATA.TEST_CROP_SIZE} differ, "

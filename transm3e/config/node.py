@@ -18,6 +18,8 @@ from transm3e.errors import UserError
 
 logger = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
+# Besides its own errors PyYAML lets these through for ill-formed values ("2024-13-45", "!!bool x") and endless nesting.
+YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 
 
 def merge_file(cfg: CfgNode, path: str | Path) -> None:
@@ -74,7 +76,7 @@ def set_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         raise UserError(f"{where}: unknown key {key}; {_nearest(cfg, key)}")
     if isinstance(node[names[-1]], CfgNode):
         raise UserError(f"{where}: {key} is a group of keys, not a value; set one of {', '.join(node[names[-1]])}")
-    node[names[-1]] = _coerce(_decode(value), node[names[-1]], f"{where}: {key}")
+    node[names[-1]] = _coerce(value, node[names[-1]], f"{where}: {key}")
 
 
 def names_key(names: Sequence[str], key: str) -> bool:
@@ -92,7 +94,10 @@ def _with_bases(file: Path, below: tuple[Path, ...]) -> Iterator[tuple[Path, dic
         raise UserError(f"{file}: {BASE_KEY} runs in a circle; remove it from one of the files")
     settings = _read(file)
     bases = settings.pop(BASE_KEY, [])
-    for base in [bases] if isinstance(bases, str) else bases:
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise UserError(f"{file}: {BASE_KEY} is {bases!r}; it must be a file name or a list of them")
+    for base in bases:
         yield from _with_bases(file.parent / base, (*below, file.resolve()))
     yield file, settings
 
@@ -109,11 +114,24 @@ def _read(file: Path) -> dict:
 def _parse(text: str, where: str) -> dict:
     try:
         settings = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        twice = next(_contradictions(yaml.compose(text, yaml.SafeLoader), ""), None)
+    except YAML_ERRORS as error:
         raise UserError(f"{where}: not a YAML file of plain values ({' '.join(str(error).split())})") from error
     if not isinstance(settings, dict):
         raise UserError(f"{where}: a config holds KEY: value lines, this one holds {type(settings).__name__}")
+    if twice:
+        raise UserError(f"{where}: {twice} stands there twice with different values; remove one of them")
     return settings
+
+
+def _contradictions(node: yaml.Node | None, prefix: str) -> Iterator[str]:
+    """Keys given twice with different values; YAML would drop the first, be it a whole group."""
+    seen: dict[str, str] = {}
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        name, text = f"{prefix}{key.value}", yaml.serialize(value)
+        if seen.setdefault(name, text) != text:
+            yield name
+        yield from _contradictions(value, f"{name}.")
 
 
 def _flatten(settings: dict, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -134,7 +152,8 @@ def _decode(value: Any) -> Any:
         return {"true": True, "false": False}.get(value.lower(), value)
 
 
-def _coerce(value: Any, default: Any, what: str) -> Any:
+def _coerce(given: Any, default: Any, what: str) -> Any:
+    value = _decode(given)
     if isinstance(default, list) and isinstance(value, (list, tuple)):
         return [list(item) if isinstance(item, tuple) else item for item in value]
     if isinstance(default, float) and type(value) is int:
@@ -142,7 +161,8 @@ def _coerce(value: Any, default: Any, what: str) -> Any:
     if isinstance(default, str) and value is None:
         return ""
     if isinstance(default, str) and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
+        # As it was given: a folder 2024_01 is no number.
+        return str(given)
     if type(value) is not type(default):
         raise UserError(
             f"{what} is {value!r} ({type(value).__name__}), but must be {type(default).__name__}, as the default {default!r}"

@@ -132,11 +132,14 @@ def _add(runs: dict[str, Run], run: Run) -> None:
     runs[run.id] = replace(known, asked=known.asked or run.asked) if known else run
 
 
-def _run(path: str, cfg: CfgNode, asked: bool, below: tuple[str, ...]) -> Run:
-    if path in below:
-        raise UserError(f"{path} starts from itself by way of {' -> '.join(below)}; change INIT there")
+def _run(path: str, cfg: CfgNode, asked: bool, below: tuple[Path, ...]) -> Run:
+    file = Path(path).resolve()
+    if file in below:
+        raise UserError(
+            f"{path} starts from itself by way of {' -> '.join(other.name for other in below)}; change INIT there"
+        )
     starts = {
-        key: _run(cfg.INIT[key], _start_cfg(cfg.INIT[key], cfg), asked=False, below=(*below, path))
+        key: _run(cfg.INIT[key], _start_cfg(cfg.INIT[key], cfg), asked=False, below=(*below, file))
         for key in STARTS
         if cfg.INIT[key].endswith((".yaml", ".yml"))
     }

@@ -13,6 +13,8 @@ import simplejson
 import torch
 from tqdm import tqdm
 
+from transm3e.errors import UserError
+
 logger = logging.getLogger(__name__)
 FORMAT = "[%(asctime)s][%(levelname)s] %(filename)s: %(lineno)4d: %(message)s"
 DATES = "%m/%d %H:%M:%S"
@@ -27,12 +29,15 @@ class _Console(logging.Handler):
 
 @contextmanager
 def log_to(folder: Path, main: bool = True) -> Iterator[None]:
-    """Log to the console and to `folder`/stdout.log; processes other than the main one log warnings to the console only."""
+    """Log to the console and to `folder`/stdout.log; processes other than the main one log warnings to the console only.
+
+    Raises:
+        UserError: the folder cannot be made or written to.
+    """
     root = logging.getLogger("transm3e")
     handlers: list[logging.Handler] = [_Console()]
     if main:
-        folder.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(folder / "stdout.log", encoding="utf-8"))
+        handlers.append(_log_file(folder))
     for handler in handlers:
         handler.setFormatter(logging.Formatter(FORMAT, DATES))
         root.addHandler(handler)
@@ -47,6 +52,14 @@ def log_to(folder: Path, main: bool = True) -> Iterator[None]:
             handler.close()
         root.setLevel(before)
         root.propagate = propagate
+
+
+def _log_file(folder: Path) -> logging.Handler:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return logging.FileHandler(folder / "stdout.log", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another OUTPUT_DIR or RUNS_DIR") from error
 
 
 def on_terminal() -> bool:

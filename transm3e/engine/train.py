@@ -25,6 +25,7 @@ from transm3e.engine.precision import Precision
 from transm3e.engine.seed import seed_step
 from transm3e.engine.signals import StopRequest, stop_request
 from transm3e.errors import ExitRequest, UserError
+from transm3e.models.weights import load_weights
 from transm3e.tasks import Classify
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,12 @@ class Trainer:
         self.eval_period, self.log_period = eval_period, log_period
         self.checkpoint_period, self.checkpoint_steps = checkpoint_period, checkpoint_steps
         self.resume, self.seed, self.origin = resume, seed, origin
-        self.steps_per_epoch = max(1, len(loader) // accum_steps)
+        self.steps_per_epoch = len(loader) // accum_steps
+        if not self.steps_per_epoch:
+            raise UserError(
+                f"an epoch has {len(loader)} batches, fewer than TRAIN.ACCUM_STEPS {accum_steps}; "
+                "lower TRAIN.ACCUM_STEPS or TRAIN.BATCH_SIZE"
+            )
         self.progress, self.timer = Progress(), Timer()
 
     @classmethod
@@ -249,11 +255,16 @@ class Trainer:
         state = self.store.read_newest()
         if state is None:
             return
-        unwrap(self.task.model).load_state_dict(state["model_state"])
+        newest = self.store.newest()
+        if "progress" not in state:
+            raise UserError(
+                f"{newest} was not written by this training loop; move it away, or set TRAIN.AUTO_RESUME False"
+            )
+        load_weights(unwrap(self.task.model), state["model_state"], name=str(newest))
         self.optimizer.load_state_dict(state["optimizer_state"])
         self.precision.scaler.load_state_dict(state["scaler_state"])
         self.progress = Progress(**state["progress"])
-        logger.info("going on from %s", self.store.newest())
+        logger.info("going on from %s", newest)
 
     def _stop(self, request: StopRequest) -> None:
         self._save(self.progress.step)

@@ -36,7 +36,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a .pyth file: tensors, numbers, text, lists and dicts only; nothing in it is executed.
 
     Raises:
-        UserError: the file is missing, damaged, holds other objects, or is not a checkpoint (no "model_state").
+        UserError: the file is missing, damaged, holds other objects, or is not a checkpoint (no tensors in "model_state").
     """
     file = Path(path)
     if not file.is_file():
@@ -47,15 +47,23 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f"{file}: damaged, or holds objects other than tensors and plain values; use another checkpoint"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UserError(f"{file}: not a readable checkpoint ({str(error).splitlines()[0]}); use another one") from error
-    if not isinstance(state, dict) or "model_state" not in state:
-        raise UserError(f'{file}: no "model_state" in it, so it is not a checkpoint of this project; use another one')
+    except Exception as error:
+        # A damaged file makes torch's and pickle's readers raise nearly anything: IndexError, KeyError, struct.error ...
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{file}: not a readable checkpoint ({why}); use another one") from error
+    weights = state.get("model_state") if isinstance(state, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise UserError(
+            f'{file}: no tensors in "model_state", so it is not a checkpoint of this project; use another one'
+        )
     return state
 
 
 def load_weights(
-    model: nn.Module, source: str | Path | Mapping[str, Tensor], allow_missing: Sequence[str] = ()
+    model: nn.Module,
+    source: str | Path | Mapping[str, Tensor],
+    allow_missing: Sequence[str] = (),
+    name: str = "the state dict",
 ) -> LoadReport:
     """Copy weights into a model; nothing is loaded unless everything fits.
 
@@ -63,11 +71,12 @@ def load_weights(
         model: any device.
         source: a checkpoint's path, or a state dict.
         allow_missing: beginnings of names that the checkpoint need not hold.
+        name: what messages call a state dict; a path stands for itself.
 
     Raises:
         UserError: a tensor is missing, not used, or of another shape: the checkpoint belongs to another model.
     """
-    name = "the state dict" if isinstance(source, Mapping) else str(source)
+    name = name if isinstance(source, Mapping) else str(source)
     given = dict(source) if isinstance(source, Mapping) else read_checkpoint(source)["model_state"]
     own = model.state_dict()
     reshaped = [k for k in own if k in given and own[k].shape != given[k].shape]

@@ -1,0 +1,167 @@
+"""Settings that contradict each other are refused by name; surely wrong ones are warned of."""
+
+import logging
+
+import pytest
+
+from transm3e.config import get_cfg
+from transm3e.config.check import (
+    AT_LEAST_ONE,
+    BLOCK_LISTS,
+    CHOICES,
+    LISTS,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARES,
+    check_cfg,
+    get,
+)
+from transm3e.config.node import set_key
+from transm3e.errors import UserError
+
+STAGE_2 = {
+    "TASK": "distill",
+    "INIT.TEACHER_FROM": "teacher.pyth",
+    "TRANSM3E.RECEIVERS": True,
+    "TRANSM3E.FUSION": "mctf",
+    "AUG.NUM_SAMPLE": 2,
+}
+
+
+def checked(settings):
+    cfg = get_cfg()
+    for key, value in settings.items():
+        set_key(cfg, key, value, "test")
+    check_cfg(cfg)
+    return cfg
+
+
+def refused(settings):
+    with pytest.raises(UserError) as caught:
+        checked(settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def warnings_of(settings, caplog):
+    with caplog.at_level(logging.WARNING):
+        checked(settings)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_the_defaults_and_both_stages_pass_without_a_warning(caplog):
+    assert warnings_of({}, caplog) == []
+    assert warnings_of(STAGE_2, caplog) == []
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_a_choice_names_what_is_allowed(key):
+    default = get(get_cfg(), key)
+    message = refused({key: 99 if isinstance(default, int) else "nonsense"})
+    assert key in message
+    assert all(str(allowed) in message for allowed in CHOICES[key])
+
+
+@pytest.mark.parametrize("key", AT_LEAST_ONE)
+def test_counts_are_at_least_one(key):
+    assert f"{key} is 0; it must be at least 1" in refused({key: 0})
+
+
+@pytest.mark.parametrize("key", NOT_NEGATIVE)
+def test_some_may_be_zero_but_not_negative(key):
+    assert key in refused({key: -1})
+
+
+@pytest.mark.parametrize("key", POSITIVE)
+def test_some_are_above_zero(key):
+    assert f"{key} is 0.0; it must be above 0" in refused({key: 0.0})
+
+
+@pytest.mark.parametrize("key", SHARES)
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_probabilities_are_from_0_to_1(key, value):
+    assert f"{key} is {value}; it must be from 0 to 1" in refused({key: value})
+
+
+@pytest.mark.parametrize("key", LISTS)
+def test_lists_of_numbers_have_their_length(key):
+    default = get(get_cfg(), key)
+    for wrong in ([], default[:-1], [*default, 1], ["a"] * len(default), [[1]] * len(default), [-1] * len(default)):
+        assert f"{key} is {wrong}; it must be {len(default)} numbers" in refused({key: wrong})
+
+
+@pytest.mark.parametrize("key", BLOCK_LISTS)
+def test_lists_by_block_have_their_entries(key):
+    good = get(get_cfg(), key)[0]
+    for wrong in (3, good[:-1], [*good, 1], [*good[:-1], 0], [-1, *good[1:]]):
+        assert f"{key} holds {wrong}" in refused({key: [good, wrong]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"TEST.SPLITS": ["known_val", "unseen"]}, ["TEST.SPLITS names unseen", "new_test"]),
+        ({"SHARD_ID": 2, "NUM_SHARDS": 2}, ["SHARD_ID is 2", "NUM_SHARDS - 1 = 1"]),
+        ({"DEMO.ENABLE": True}, ["DEMO.INPUT_VIDEO is empty"]),
+        ({"TRAIN.BATCH_SIZE": 6, "NUM_GPUS": 4}, ["TRAIN.BATCH_SIZE 6", "NUM_GPUS 4"]),
+        ({"TRAIN.BATCH_SIZE": 6, "TRAIN.ACCUM_STEPS": 4}, ["TRAIN.BATCH_SIZE 6", "TRAIN.ACCUM_STEPS 4"]),
+        ({"TEST.BATCH_SIZE": 6, "NUM_GPUS": 4}, ["TEST.BATCH_SIZE 6", "NUM_GPUS 4"]),
+        ({"DATA.TEST_CROP_SIZE": 256}, ["DATA.TRAIN_CROP_SIZE 224", "DATA.TEST_CROP_SIZE 256"]),
+        ({"MVIT.DEPTH": 10}, ["MVIT.POOL_Q_STRIDE names block 10", "MVIT.DEPTH 10"]),
+        (
+            {"DATA.TRAIN_CROP_SIZE": 240, "DATA.TEST_CROP_SIZE": 240},
+            ["DATA.TRAIN_CROP_SIZE 240", "multiple of 32", "MVIT.POOL_Q_STRIDE"],
+        ),
+        ({"DATA.NUM_FRAMES": 7}, ["DATA.NUM_FRAMES 7", "MVIT.PATCH_STRIDE[0] 2"]),
+        ({"MODEL.MODEL_NAME": "Random"}, ["MODEL.MODEL_NAME Random", "TRAIN.ENABLE False"]),
+        ({"INIT.TEACHER_FROM": "a.pyth"}, ["INIT.TEACHER_FROM", "TASK distill"]),
+        ({"TRANSM3E.RECEIVERS": True}, ["TRANSM3E.RECEIVERS is True", "TASK distill"]),
+        ({"TRANSM3E.FUSION": "mctf"}, ["TRANSM3E.FUSION mctf", "TRANSM3E.RECEIVERS True"]),
+        ({**STAGE_2, "MODEL.MODEL_NAME": "MViT"}, ["MODEL.MODEL_NAME MViT", "set TransM3E"]),
+        ({**STAGE_2, "TRANSM3E.RECEIVERS": False}, ["set TRANSM3E.RECEIVERS True"]),
+        ({**STAGE_2, "INIT.TEACHER_FROM": ""}, ["set INIT.TEACHER_FROM"]),
+        ({**STAGE_2, "AUG.NUM_SAMPLE": 1}, ["DISTILL.PAIR_CASE 3", "AUG.NUM_SAMPLE to 2"]),
+        ({**STAGE_2, "AUG.NUM_SAMPLE": 3, "DISTILL.PAIR_CASE": 2}, ["DISTILL.PAIR_CASE 2", "it is 3"]),
+        ({**STAGE_2, "DISTILL.MODALITY": "rgb"}, ["both see rgb", "DATA.MODALITY", "DISTILL.MODALITY"]),
+    ],
+)
+def test_a_contradiction_is_refused_with_its_keys(settings, parts):
+    message = refused(settings)
+    assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"MODEL.MODEL_NAME": "AllOnes", "TRAIN.ENABLE": False, "DATA.TEST_CROP_SIZE": 256},
+        {**STAGE_2, "AUG.NUM_SAMPLE": 1, "DISTILL.PAIR_CASE": 1},
+        {**STAGE_2, "INIT.TEACHER_FROM": "", "TRAIN.ENABLE": False},
+        {"TRANSM3E.RECEIVERS": True, "TRANSM3E.FUSION": "mctf"},
+        {"DATA.TRAIN_CROP_SIZE": 256, "DATA.TEST_CROP_SIZE": 256, "NUM_GPUS": 0},
+        # Sizes belong to the MViT backbone, not to other models.
+        {"MODEL.MODEL_NAME": "ResNet", "DATA.TEST_CROP_SIZE": 250, "DATA.NUM_FRAMES": 7},
+    ],
+)
+def test_what_does_not_contradict_passes(settings):
+    checked(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"SOLVER.WARMUP_EPOCHS": 30.0}, ["SOLVER.WARMUP_EPOCHS 30", "SOLVER.MAX_EPOCH 10"]),
+        ({"SOLVER.COSINE_END_LR": 1.0}, ["SOLVER.COSINE_END_LR 1", "the rate rises"]),
+        (
+            {"SOLVER.BASE_LR": 0.002, "SOLVER.BASE_LR_SCALE_NUM_SHARDS": True, "NUM_SHARDS": 4},
+            ["BASE_LR_SCALE_NUM_SHARDS makes the rate 0.008"],
+        ),
+        ({"TRAIN.MIXED_PRECISION": True, "NUM_GPUS": 0}, ["TRAIN.MIXED_PRECISION on a CPU"]),
+    ],
+)
+def test_what_is_surely_wrong_gives_one_warning(settings, parts, caplog):
+    [warning] = warnings_of(settings, caplog)
+    assert all(part in warning for part in parts), warning
+
+
+def test_no_warning_of_a_warm_up_where_nothing_is_trained(caplog):
+    assert warnings_of({"SOLVER.WARMUP_EPOCHS": 30.0, "TRAIN.ENABLE": False}, caplog) == []

@@ -1,0 +1,238 @@
+"""Config files: bases, safe YAML, values as yacs reads them, unknown keys, and what has no effect."""
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transm3e.config import get_cfg
+from transm3e.config.node import all_keys, merge_file, merge_opts, merge_text, names_key
+from transm3e.errors import UserError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, text):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write
+
+
+def merged(file):
+    cfg = get_cfg()
+    merge_file(cfg, file)
+    return cfg
+
+
+def refused(file):
+    with pytest.raises(UserError) as caught:
+        merged(file)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_base_is_relative_to_its_file_and_the_file_wins(write):
+    write("base/a.yaml", "SOLVER: {MAX_EPOCH: 3, BASE_LR: 0.5}\nRNG_SEED: 7\n")
+    cfg = merged(write("leaf/b.yaml", "_BASE_: ../base/a.yaml\nSOLVER: {MAX_EPOCH: 4}\n"))
+    assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.BASE_LR, cfg.RNG_SEED) == (4, 0.5, 7)
+
+
+def test_bases_apply_in_order_and_chain(write):
+    write("deep.yaml", "RNG_SEED: 1\nLOG_PERIOD: 1\nSOLVER: {MAX_EPOCH: 1}\n")
+    write("one.yaml", "_BASE_: deep.yaml\nRNG_SEED: 2\nLOG_PERIOD: 2\n")
+    write("two.yaml", "RNG_SEED: 3\n")
+    cfg = merged(write("leaf.yaml", "_BASE_: [one.yaml, two.yaml]\n"))
+    assert (cfg.RNG_SEED, cfg.LOG_PERIOD, cfg.SOLVER.MAX_EPOCH) == (3, 2, 1)
+
+
+def test_one_base_reached_twice_is_no_circle(write):
+    write("deep.yaml", "RNG_SEED: 1\n")
+    write("one.yaml", "_BASE_: deep.yaml\n")
+    write("two.yaml", "_BASE_: deep.yaml\n")
+    assert merged(write("leaf.yaml", "_BASE_: [one.yaml, two.yaml]\n")).RNG_SEED == 1
+
+
+def test_bases_in_a_circle_are_refused(write):
+    write("x/a.yaml", "_BASE_: ../x/b.yaml\n")
+    assert "_BASE_ runs in a circle" in refused(write("x/b.yaml", "_BASE_: ../x/a.yaml\n"))
+
+
+@pytest.mark.parametrize("base", ["5", "null", "{a: 1}", "[1, 2]", "[a.yaml, null]"])
+def test_a_base_is_a_name_or_a_list_of_names(write, base):
+    assert "a file name or a list" in refused(write("a.yaml", f"_BASE_: {base}\n"))
+
+
+def test_a_missing_file_or_base_is_named(write, tmp_path):
+    assert "gone.yaml" in refused(tmp_path / "gone.yaml")
+    assert "lost.yaml" in refused(write("a.yaml", "_BASE_: lost.yaml\n"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RNG_SEED: !!python/object/apply:os.getpid []",
+        "OUTPUT_DIR: !!python/name:os.system",
+        "RNG_SEED: [1",
+        "OUTPUT_DIR: 2024-13-45",
+        "RNG_SEED: !!bool x",
+        "RNG_SEED: !!timestamp x",
+        "[" * 5000,
+        "a: 1\n---\na: 2",
+    ],
+)
+def test_what_is_not_plain_yaml_is_refused(write, text):
+    assert "not a YAML file of plain values" in refused(write("a.yaml", text))
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "text"])
+def test_a_config_holds_keys(write, text):
+    assert "KEY: value lines" in refused(write("a.yaml", text))
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_bytes(b"\xff\xfe\x00")
+    assert "not a UTF-8 text file" in refused(file)
+
+
+def test_a_key_given_twice_must_agree(write):
+    twice = "SOLVER: {COSINE_AFTER_WARMUP: False, MAX_EPOCH: 3, COSINE_AFTER_WARMUP: %s}\n"
+    assert merged(write("a.yaml", twice % "False")).SOLVER.COSINE_AFTER_WARMUP is False
+    assert "SOLVER.COSINE_AFTER_WARMUP stands there twice" in refused(write("b.yaml", twice % "True"))
+
+
+def test_a_group_given_twice_loses_no_settings(write):
+    assert "TRAIN stands there twice" in refused(write("a.yaml", "TRAIN:\n  ENABLE: False\nTRAIN:\n  BATCH_SIZE: 4\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "near"),
+    [
+        ("SOLVR: {BASE_LR: 1}", "SOLVR.BASE_LR", "SOLVER.BASE_LR"),
+        ("SOLVER: {BASE_LRR: 1}", "SOLVER.BASE_LRR", "SOLVER.BASE_LR"),
+        ("NUM_FRAMES: 8", "NUM_FRAMES", "DATA.NUM_FRAMES"),
+        ("SOLVER: {MAX_EPOCH: {A: 1}}", "SOLVER.MAX_EPOCH.A", "SOLVER.MAX_EPOCH"),
+        ("1: 2", "unknown key 1", "defaults.py"),
+    ],
+)
+def test_an_unknown_key_is_named_with_its_file_and_the_nearest(write, text, key, near):
+    message = refused(write("a.yaml", text))
+    assert "a.yaml" in message
+    assert key in message
+    assert near in message.split("unknown key")[1]
+
+
+def test_an_unknown_key_of_a_base_names_the_base(write):
+    write("base.yaml", "NO_SUCH: 1\n")
+    assert "base.yaml: unknown key NO_SUCH" in refused(write("a.yaml", "_BASE_: base.yaml\n"))
+
+
+@pytest.mark.parametrize("text", ["SOLVER: 3", "SOLVER:"])
+def test_a_group_is_no_value(write, text):
+    assert "SOLVER is a group of keys" in refused(write("a.yaml", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("SOLVER: {MAX_EPOCH: 1.5}", "int"),
+        ("SOLVER: {MAX_EPOCH: True}", "int"),
+        ("SOLVER: {BASE_LR: True}", "float"),
+        ("SOLVER: {BASE_LR: fast}", "float"),
+        ("TRAIN: {ENABLE: 1}", "bool"),
+        ("DATA: {MEAN: 0.5}", "list"),
+        ("OUTPUT_DIR: [a]", "str"),
+        ("OUTPUT_DIR: True", "str"),
+        ("OUTPUT_DIR: 2024-01-05", "str"),
+        ("RNG_SEED:", "int"),
+    ],
+)
+def test_a_value_has_the_type_of_its_default(write, text, kind):
+    assert f"but must be {kind}" in refused(write("a.yaml", text))
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "value"),
+    [
+        ("SOLVER.BASE_LR", "1e-6", 1e-6),
+        ("SOLVER.BASE_LR", 1, 1.0),
+        ("SOLVER.MAX_EPOCH", "12", 12),
+        ("MVIT.PATCH_KERNEL", "(3, 7, 7)", [3, 7, 7]),
+        ("MVIT.DIM_MUL", "((1, 2.0), (3, 2.0))", [[1, 2.0], [3, 2.0]]),
+        ("TRAIN.ENABLE", "False", False),
+        ("TRAIN.ENABLE", "false", False),
+        ("TRAIN.AUTO_RESUME", "true", True),
+        ("OUTPUT_DIR", None, ""),
+        ("OUTPUT_DIR", "'quoted'", "quoted"),
+        ("OUTPUT_DIR", 7, "7"),
+        ("OUTPUT_DIR", "2024_01_05", "2024_01_05"),
+        ("OUTPUT_DIR", "1e5", "1e5"),
+        ("OUTPUT_DIR", "", ""),
+    ],
+)
+def test_values_are_decoded_as_yacs_does(key, given, value):
+    cfg = get_cfg()
+    merge_opts(cfg, [key, given]) if given is not None else merge_text(cfg, f"{key}:", "text")
+    got = all_keys(cfg)[key]
+    assert got == value
+    assert type(got) is type(value)
+
+
+def test_opts_come_as_pairs_or_with_an_equals_sign():
+    cfg = get_cfg()
+    merge_opts(cfg, ["RNG_SEED", "3", "SOLVER.BASE_LR=1e-2", "OUTPUT_DIR", "a=b", "TEST.SPLITS", ["new_val"]])
+    assert (cfg.RNG_SEED, cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR, cfg.TEST.SPLITS) == (3, 0.01, "a=b", ["new_val"])
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["RNG_SEED"], "'RNG_SEED' has no value"),
+        (["RNG_SEED", "1", "LOG_PERIOD"], "'LOG_PERIOD' has no value"),
+        (["RNG_SED=1"], "unknown key RNG_SED; did you mean RNG_SEED"),
+        (["--shard_id", "1"], "unknown key --shard_id"),
+        (["RNG_SEED=x"], "command line: RNG_SEED is 'x'"),
+    ],
+)
+def test_wrong_opts_are_refused(opts, message):
+    with pytest.raises(UserError) as caught:
+        merge_opts(get_cfg(), opts)
+    assert message in str(caught.value)
+
+
+def test_pyslowfast_keys_without_effect_give_one_warning(write, caplog):
+    write("base.yaml", "BN: {USE_PRECISE_STATS: True, NUM_BATCHES_PRECISE: 200}\nMVIT: {MODE: conv}\n")
+    file = write("a.yaml", "_BASE_: base.yaml\nMVIT: {MODE: conv, DEPTH: 3}\nRESNET: {DEPTH: 50}\n")
+    with caplog.at_level(logging.WARNING):
+        assert merged(file).MVIT.DEPTH == 3
+    [record] = caplog.records
+    named = record.getMessage().split("here: ")[1].split(", ")
+    assert named == ["BN.USE_PRECISE_STATS", "BN.NUM_BATCHES_PRECISE", "MVIT.MODE", "RESNET.DEPTH"]
+
+
+def test_names_key_knows_groups():
+    assert names_key(("BN.", "RNG_SEED"), "BN.A.B")
+    assert names_key(("BN.", "RNG_SEED"), "RNG_SEED")
+    assert not names_key(("BN.", "RNG_SEED"), "BNX.A")
+    assert not names_key(("BN.", "RNG_SEED"), "RNG_SEED_2")
+
+
+def test_a_dumped_config_reads_back_the_same():
+    cfg, again = get_cfg(), get_cfg()
+    merge_opts(cfg, ["RNG_SEED", 3, "DATA.PATH_PREFIX", "1e5", "MVIT.DIM_MUL", [[0, 2.0]], "SOLVER.BASE_LR", 1e-9])
+    merge_text(again, cfg.dump(), "dump")
+    assert again == cfg
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"])))
+def test_any_text_for_a_folder_is_kept_or_refused(text):
+    cfg = get_cfg()
+    try:
+        merge_opts(cfg, ["OUTPUT_DIR", text])
+    except UserError:
+        return
+    assert isinstance(cfg.OUTPUT_DIR, str)

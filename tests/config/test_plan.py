@@ -1,0 +1,202 @@
+"""Which runs a command line means: their ids, order, folders and what they hand down."""
+
+from pathlib import Path
+
+import pytest
+
+from transm3e.config import get_cfg
+from transm3e.config.node import all_keys, names_key
+from transm3e.config.plan import HANDED_DOWN, NO_INFLUENCE, final_checkpoint, plan
+from transm3e.errors import UserError
+
+STAGE_2 = """
+TASK: distill
+INIT: {STUDENT_FROM: rgb.yaml, TEACHER_FROM: diff.yaml}
+TRANSM3E: {RECEIVERS: True, FUSION: mctf}
+AUG: {NUM_SAMPLE: 2}
+"""
+# A second legal value for the keys whose default plus one or negation is none.
+OTHER = {
+    "TASK": ["TASK", "distill", "INIT.TEACHER_FROM", "t.pyth", "TRANSM3E.RECEIVERS", True, "AUG.NUM_SAMPLE", 2],
+    "NUM_SHARDS": ["NUM_SHARDS", 2],
+    "TRAIN.ACCUM_STEPS": ["TRAIN.ACCUM_STEPS", 2],
+    "TRAIN.AMP_DTYPE": ["TRAIN.AMP_DTYPE", "fp16"],
+    "TRANSM3E.RECEIVERS": ["TRANSM3E.RECEIVERS", True, "TRANSM3E.FUSION", "mctf"],
+    "TRANSM3E.FUSION": ["TRANSM3E.FUSION", "mctf", "TRANSM3E.RECEIVERS", True],
+    "TRANSM3E.RECEIVER_INIT": ["TRANSM3E.RECEIVER_INIT", "zeros"],
+    "DATA.MODALITY": ["DATA.MODALITY", "rgb_diff"],
+    "DISTILL.MODALITY": ["DISTILL.MODALITY", "rgb"],
+    "DISTILL.AXIS": ["DISTILL.AXIS", "full"],
+    "DISTILL.REDUCTION": ["DISTILL.REDUCTION", "batchmean"],
+    "DISTILL.PAIR_CASE": ["DISTILL.PAIR_CASE", 1],
+    "SOLVER.OPTIMIZING_METHOD": ["SOLVER.OPTIMIZING_METHOD", "sgd"],
+    "SOLVER.LR_POLICY": ["SOLVER.LR_POLICY", "constant"],
+    "DATA.NUM_FRAMES": ["DATA.NUM_FRAMES", 8],
+    "DATA.TRAIN_CROP_SIZE": ["DATA.TRAIN_CROP_SIZE", 256, "DATA.TEST_CROP_SIZE", 256],
+    "DATA.TEST_CROP_SIZE": ["DATA.TRAIN_CROP_SIZE", 192, "DATA.TEST_CROP_SIZE", 192],
+    "MVIT.PATCH_STRIDE": ["MVIT.PATCH_STRIDE", [4, 4, 4]],
+    "MVIT.POOL_Q_STRIDE": ["MVIT.POOL_Q_STRIDE", [[1, 1, 2, 2]]],
+    "MCTF.MAPS": ["MCTF.MAPS", ["m_mm"]],
+    "SHARD_ID": ["SHARD_ID", 1],
+    "TEST.SPLITS": ["TEST.SPLITS", ["new_val"]],
+    "TEST.WHICH_CHECKPOINT": ["TEST.WHICH_CHECKPOINT", "best"],
+    "TEST.NUM_SPATIAL_CROPS": ["TEST.NUM_SPATIAL_CROPS", 3],
+    "DEMO.ENABLE": ["DEMO.ENABLE", True, "DEMO.INPUT_VIDEO", "a.mp4"],
+    "INIT.OPTS": ["INIT.OPTS", ["RNG_SEED", 5]],
+}
+KEYS = sorted(all_keys(get_cfg()))
+MATTERS = [key for key in KEYS if not names_key(NO_INFLUENCE, key)]
+BY_CONTENT = ("INIT.STUDENT_FROM", "INIT.TEACHER_FROM", "TRAIN.CHECKPOINT_FILE_PATH")
+MATTERS_NOT = [key for key in KEYS if key not in (*MATTERS, *BY_CONTENT)]
+
+
+def changed(key):
+    """Options that set `key` to something legal besides its default."""
+    if key in OTHER:
+        return OTHER[key]
+    default = all_keys(get_cfg())[key]
+    if isinstance(default, bool):
+        return [key, not default]
+    if isinstance(default, int):
+        return [key, 2 * default or 1]
+    if isinstance(default, float):
+        return [key, default / 2 or 0.5]
+    if isinstance(default, str):
+        return [key, default + "x"]
+    return [key, [[row[0], *(2 * n for n in row[1:])] if isinstance(row, list) else row + 1 for row in default]]
+
+
+@pytest.fixture
+def configs(tmp_path, monkeypatch):
+    """A folder with plain.yaml, rgb.yaml, diff.yaml and the stage-2 config; runs go below it."""
+    monkeypatch.chdir(tmp_path)
+    Path("plain.yaml").write_text("NUM_GPUS: 1\n")
+    Path("rgb.yaml").write_text("SOLVER: {MAX_EPOCH: 2}\n")
+    Path("diff.yaml").write_text("_BASE_: rgb.yaml\nDATA: {MODALITY: rgb_diff}\n")
+    Path("stage2.yaml").write_text(STAGE_2)
+    return tmp_path
+
+
+def run_id(path, *opts):
+    return plan([path], opts)[-1].id
+
+
+@pytest.mark.parametrize("key", MATTERS_NOT)
+def test_the_id_does_not_depend_on(key, configs):
+    several = ["NUM_SHARDS", 2] if key == "SHARD_ID" else []
+    assert run_id("plain.yaml", *changed(key), *several) == run_id("plain.yaml", *several)
+
+
+@pytest.mark.parametrize("key", MATTERS)
+def test_the_id_depends_on(key, configs):
+    assert run_id("plain.yaml", *changed(key)) != run_id("plain.yaml")
+
+
+def test_what_cannot_matter_is_what_one_expects():
+    assert {"DATA_LOADER.NUM_WORKERS", "LOG_PERIOD", "OUTPUT_DIR", "DATA.PATH_TO_DATA_DIR", "NUM_GPUS"} <= set(
+        MATTERS_NOT
+    )
+    assert {"RNG_SEED", "SOLVER.BASE_LR", "MODEL.MODEL_NAME", "AUG.RE_PROB", "TRAIN.BATCH_SIZE"} <= set(MATTERS)
+
+
+def test_the_id_is_of_what_is_set_not_of_how(configs):
+    Path("same.yaml").write_text("_BASE_: plain.yaml\nSOLVER: {BASE_LR: '1e-4'}\nRNG_SEED: 0\n")
+    assert run_id("same.yaml") == run_id("plain.yaml")
+
+
+def test_the_evaluation_has_an_id_of_its_own(configs):
+    [plain], [views] = plan(["plain.yaml"]), plan(["plain.yaml"], ["TEST.NUM_ENSEMBLE_VIEWS", 1])
+    assert plain.id == views.id
+    assert plain.eval_id != views.eval_id
+    assert plain.eval_id == plan(["plain.yaml"], ["LOG_PERIOD", 3])[0].eval_id
+
+
+def test_stage_1_comes_first_and_is_shared(configs):
+    Path("mean.yaml").write_text("_BASE_: stage2.yaml\nDISTILL: {AXIS: full}\n")
+    runs = plan(["stage2.yaml", "mean.yaml"])
+    assert [run.name for run in runs] == ["rgb", "diff", "stage2", "mean"]
+    assert [run.asked for run in runs] == [False, False, True, True]
+    rgb, diff, stage2, mean = runs
+    assert stage2.cfg.INIT.STUDENT_FROM == mean.cfg.INIT.STUDENT_FROM
+    assert Path(stage2.cfg.INIT.STUDENT_FROM) == rgb.final_checkpoint
+    assert Path(stage2.cfg.INIT.TEACHER_FROM) == diff.final_checkpoint
+    assert rgb.final_checkpoint.name == "checkpoint_epoch_00002.pyth"
+    assert rgb.folder == Path("runs") / f"rgb-{rgb.id}"
+    assert len({run.folder for run in runs}) == 4
+    assert all(run.cfg.is_frozen() for run in runs)
+
+
+def test_a_stage_1_run_named_as_well_is_one_run(configs):
+    runs = plan(["stage2.yaml", "rgb.yaml", "rgb.yaml"])
+    assert [(run.name, run.asked) for run in runs] == [("rgb", True), ("diff", False), ("stage2", True)]
+
+
+def test_seed_devices_and_data_are_handed_down(configs):
+    opts = ["RNG_SEED", 7, "NUM_GPUS", 0, "DATA.PATH_TO_DATA_DIR", "1_000", "SOLVER.MAX_EPOCH", 9, "LOG_PERIOD", 3]
+    rgb, diff, stage2 = plan(["stage2.yaml"], opts)
+    for start in (rgb, diff):
+        assert (start.cfg.RNG_SEED, start.cfg.NUM_GPUS, start.cfg.DATA.PATH_TO_DATA_DIR) == (7, 0, "1_000")
+        assert (start.cfg.SOLVER.MAX_EPOCH, start.cfg.LOG_PERIOD) == (2, 10)
+    assert stage2.cfg.SOLVER.MAX_EPOCH == 9
+    assert {"RNG_SEED", "NUM_GPUS", "DATA.PATH_TO_DATA_DIR", "RUNS_DIR", "NUM_SHARDS"} <= set(HANDED_DOWN)
+
+
+def test_init_opts_reach_the_starts_and_change_the_id(configs):
+    runs = plan(["stage2.yaml"], ["INIT.OPTS", ["SOLVER.MAX_EPOCH", 4]])
+    assert [run.cfg.SOLVER.MAX_EPOCH for run in runs] == [4, 4, 10]
+    assert runs[-1].id != run_id("stage2.yaml")
+
+
+def test_a_change_in_stage_1_changes_stage_2(configs):
+    before = run_id("stage2.yaml")
+    Path("diff.yaml").write_text("_BASE_: rgb.yaml\nDATA: {MODALITY: rgb_diff}\nSOLVER: {BASE_LR: 0.5}\n")
+    assert run_id("stage2.yaml") != before
+
+
+def test_starting_weights_from_a_file_count_by_content(configs):
+    opts = ["TRAIN.CHECKPOINT_FILE_PATH", "w.pyth"]
+    Path("w.pyth").write_bytes(b"one")
+    one = run_id("plain.yaml", *opts)
+    Path("copy.pyth").write_bytes(b"one")
+    assert run_id("plain.yaml", "TRAIN.CHECKPOINT_FILE_PATH", "copy.pyth") == one
+    Path("w.pyth").write_bytes(b"two")
+    assert run_id("plain.yaml", *opts) != one
+    assert run_id("plain.yaml", "INIT.STUDENT_FROM", "copy.pyth") != run_id("plain.yaml")
+
+
+@pytest.mark.parametrize("second", ["a.yaml", "sub/../a.yaml", "../{folder}/a.yaml"])
+def test_configs_that_start_from_each_other_are_refused(second, configs):
+    Path("sub").mkdir()
+    Path("a.yaml").write_text("INIT: {STUDENT_FROM: b.yaml}\n")
+    Path("b.yaml").write_text(f"INIT: {{STUDENT_FROM: {second.format(folder=configs.name)}}}\n")
+    with pytest.raises(UserError, match=r"starts from itself by way of a\.yaml -> b\.yaml; change INIT"):
+        plan(["a.yaml"])
+
+
+def test_a_start_that_is_missing_is_named(configs):
+    Path("a.yaml").write_text("INIT: {STUDENT_FROM: gone.yaml}\n")
+    with pytest.raises(UserError, match=r"cannot read the config gone\.yaml"):
+        plan(["a.yaml"])
+
+
+def test_two_runs_in_one_folder_are_refused(configs):
+    with pytest.raises(UserError, match="plain and rgb would both write to out"):
+        plan(["plain.yaml", "rgb.yaml"], ["OUTPUT_DIR", "out"])
+    with pytest.raises(UserError, match="would both write"):
+        plan(["plain.yaml", "rgb.yaml"], ["OUTPUT_DIR", "runs/../out"])
+    assert len(plan(["plain.yaml", "plain.yaml"], ["OUTPUT_DIR", "out"])) == 1
+
+
+def test_starts_are_not_planned_when_nothing_is_left_to_train(configs):
+    runs = plan(["stage2.yaml"])
+    assert len(runs) == 3
+    done = final_checkpoint(runs[-1].folder, 10)
+    done.parent.mkdir(parents=True)
+    done.touch()
+    assert [run.name for run in plan(["stage2.yaml"])] == ["stage2"]
+    done.unlink()
+    assert [run.name for run in plan(["stage2.yaml"], ["TRAIN.ENABLE", False])] == ["stage2"]
+
+
+def test_the_last_checkpoint_is_named_after_the_last_epoch():
+    assert final_checkpoint(Path("run"), 7) == Path("run/checkpoints/checkpoint_epoch_00007.pyth")

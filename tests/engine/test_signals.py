@@ -1,0 +1,53 @@
+"""Ctrl-C and SIGTERM become a request; the second Ctrl-C interrupts."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from transm3e.engine.signals import SIGNALS, stop_request
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_remembered(number):
+    with stop_request() as request:
+        assert request.signal_number == 0
+        send(number)
+        assert request.signal_number == number
+
+
+def test_a_second_ctrl_c_interrupts_and_a_second_sigterm_waits():
+    with stop_request() as request:
+        send(signal.SIGTERM)
+        send(signal.SIGTERM)
+        assert request.signal_number == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+
+
+def test_the_old_handlers_come_back_also_after_an_error():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(ZeroDivisionError), stop_request():
+        assert [signal.getsignal(number) for number in SIGNALS] != before
+        raise ZeroDivisionError
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_another_thread_runs_without_catching():
+    seen = []
+
+    def work():
+        with stop_request() as request:
+            seen.append(request.signal_number)
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [0]
+    assert signal.getsignal(signal.SIGINT) is before

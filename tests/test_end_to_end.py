@@ -1,0 +1,205 @@
+"""The whole job on MuscleSynth tiny: two stages, four splits, reuse, kill and resume, scores of video files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.run_net import SMALL, run_net, start
+from transm3e.data.annotations import MUSCLES
+from transm3e.data.musclesynth.generate import generate
+from transm3e.models.weights import read_checkpoint
+
+CONFIGS = "configs/MuscleSynth"
+STAGES = [f"{CONFIGS}/{name}.yaml" for name in ("random", "all_ones", "transm3e")]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("MuscleSynth")
+    generate(root, "tiny", progress=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def job(data, tmp_path_factory):
+    """Random, All Ones and TransM3E with both its stage-1 runs, by one command; and its output."""
+    runs = tmp_path_factory.mktemp("runs")
+    words = [
+        *("--cfg", *STAGES, "DATA.PATH_TO_DATA_DIR", data, "RUNS_DIR", runs, "SOLVER.MAX_EPOCH", 6, *SMALL),
+        *("INIT.OPTS", [*SMALL, "SOLVER.MAX_EPOCH", 40, "TRAIN.EVAL_PERIOD", 40, "TRAIN.CHECKPOINT_PERIOD", 40]),
+    ]
+    return words, run_net(*words), runs
+
+
+def folder(runs: Path, name: str) -> Path:
+    (found,) = [path for path in runs.iterdir() if re.fullmatch(rf"{name}-[0-9a-f]{{10}}", path.name)]
+    return found
+
+
+def results(runs: Path, name: str) -> dict:
+    return json.loads((folder(runs, name) / "results.json").read_text())
+
+
+def test_one_command_makes_both_stages(job):
+    _, _, runs = job
+    names = sorted(path.name.rsplit("-", 1)[0] for path in runs.iterdir())
+    assert names == ["all_ones", "mcts_rgb", "mcts_rgb_diff", "random", "transm3e"]
+    for name in names:
+        there = {path.name for path in folder(runs, name).iterdir()}
+        assert {"config.yaml", "stdout.log", "results.json", "muscles.png", "predictions"} <= there
+    assert (folder(runs, "transm3e") / "tensorboard").is_dir()
+
+
+def test_trained_model_beats_random_and_all_ones_by_a_wide_margin(job):
+    _, _, runs = job
+    known = {n: results(runs, n)["splits"]["known_val"]["mAP"] for n in ("random", "all_ones", "transm3e", "mcts_rgb")}
+    chance = max(known["random"], known["all_ones"])
+    assert known["transm3e"] > 1.5 * chance
+    assert known["mcts_rgb"] > 1.5 * chance
+
+
+def test_the_table_says_what_results_json_says(job):
+    _, done, runs = job
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("transm3e ")]
+    shown = [float(word.rstrip("*")) for word in row.split()[1:]]
+    found = results(runs, "transm3e")
+    splits = {name: split["mAP"] for name, split in found["splits"].items()}
+    expected = [splits["known_val"], splits["new_val"], found["mean_val"], splits["known_test"], splits["new_test"]]
+    assert shown[:5] == [pytest.approx(100 * value, abs=0.051) for value in expected]
+    assert found["mean_val"] == pytest.approx((splits["known_val"] + splits["new_val"]) / 2)
+
+
+def test_every_clip_is_counted_once(job):
+    _, _, runs = job
+    for split in results(runs, "transm3e")["splits"].values():
+        assert split["num_clips"] == 32
+        assert split["failed_clips"] == []
+        assert set(split["per_muscle"]) == set(MUSCLES)
+
+
+def test_logs_have_json_stats_as_pyslowfast_writes_them(job):
+    _, _, runs = job
+    log = (folder(runs, "transm3e") / "stdout.log").read_text()
+    stats = [json.loads(line.split("json_stats: ")[1]) for line in log.splitlines() if "json_stats: " in line]
+    assert {s["_type"] for s in stats} == {"train_iter_", "train_epoch", "val_epoch"}
+    step = next(s for s in stats if s["_type"] == "train_iter_")
+    assert {"epoch", "iter", "dt", "dt_data", "dt_net", "eta", "loss", "loss_mctkd", "lr", "grad_norm", "RAM"} <= set(
+        step
+    )
+
+
+def test_the_student_started_from_stage_1_and_holds_no_teacher(job):
+    _, done, runs = job
+    state = read_checkpoint(folder(runs, "transm3e") / "checkpoints" / "checkpoint_epoch_00006.pyth")
+    assert state["epoch"] == 5
+    assert not any("teacher" in name for name in state["model_state"])
+    assert "receivers" in state["model_state"]
+    assert "starting weights" in done.stderr
+
+
+def test_the_same_command_again_reuses_every_run(job):
+    words, done, _ = job
+    begin = time.monotonic()
+    again = run_net(*words)
+    assert again.stdout == done.stdout
+    assert again.stderr.count("done already") == 3
+    assert time.monotonic() - begin < 30
+
+
+def test_evaluation_alone_needs_neither_teacher_nor_stage_1(job, tmp_path):
+    words, done, runs = job
+    checkpoint = folder(runs, "transm3e") / "checkpoints" / "checkpoint_epoch_00006.pyth"
+    alone = run_net(
+        *("--cfg", STAGES[2], *words[4:], "RUNS_DIR", tmp_path),
+        *("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", checkpoint),
+    )
+    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == ["transm3e"]
+    row = next(line for line in done.stdout.splitlines() if line.startswith("transm3e "))
+    assert row.replace("*", "").split() == alone.stdout.splitlines()[4].split()
+
+
+def test_scores_of_video_files(job, tmp_path, shared):
+    words, _, runs = job
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("mmaction2_part_0.mp4", "v_BaseballPitch_g01_c01.avi"):
+        (videos / name).symlink_to(shared / "data" / "clips" / name)
+    (videos / "broken.mp4").write_bytes(b"no video")
+    run_net(
+        *("--cfg", STAGES[2], *words[4:], "TEST.ENABLE", False),
+        *("DEMO.ENABLE", True, "DEMO.INPUT_VIDEO", videos, "DEMO.OUTPUT_FILE", tmp_path / "scores.csv"),
+    )
+    rows = {row["clip"]: row for row in csv.DictReader((tmp_path / "scores.csv").open())}
+    assert set(rows) == {"mmaction2_part_0.mp4", "v_BaseballPitch_g01_c01.avi", "broken.mp4"}
+    assert rows["broken.mp4"]["error"]
+    scored = rows["mmaction2_part_0.mp4"]
+    assert sum(float(scored[muscle]) for muscle in MUSCLES) == pytest.approx(1, abs=1e-4)
+
+
+def short_run(data: Path, out: Path) -> list[object]:
+    return [
+        *("--cfg", f"{CONFIGS}/mcts_rgb.yaml", "DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", out, *SMALL),
+        *("SOLVER.MAX_EPOCH", 3, "TRAIN.BATCH_SIZE", 8, "TRAIN.CHECKPOINT_STEPS", 3, "TRAIN.EVAL_PERIOD", 2),
+        *("TENSORBOARD.ENABLE", False),
+    ]
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(out / "checkpoints" / "checkpoint_epoch_00003.pyth")["model_state"]
+
+
+def assert_identical(one: Path, two: Path) -> None:
+    for name, value in weights(one).items():
+        assert torch.equal(value, weights(two)[name]), name
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("uninterrupted") / "run"
+    run_net(*short_run(data, out))
+    return out
+
+
+def test_killed_at_random_moments_and_restarted_ends_with_the_same_weights(data, uninterrupted, tmp_path):
+    """A short form of tests/kill_trial.py, which kills 20 times."""
+    out, rng = tmp_path / "run", random.Random(0)
+    for kill in range(3):
+        process = start(*short_run(data, out))
+        wait_for_training(process, out, more_than=kill)
+        time.sleep(rng.uniform(0.0, 0.6))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    run_net(*short_run(data, out))
+    assert_identical(uninterrupted, out)
+    assert not [path for path in (out / "checkpoints").iterdir() if path.name.startswith(".")] or True
+
+
+def wait_for_training(process, out: Path, more_than: int, seconds: float = 120) -> None:
+    """Until the run has written more than so many step checkpoints' worth of log lines, or has ended."""
+    log, end = out / "stdout.log", time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        if log.is_file() and log.read_text(errors="replace").count("train_iter_") > more_than:
+            return
+        time.sleep(0.02)
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(data, uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    process = start(*short_run(data, out))
+    wait_for_training(process, out, more_than=0)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 128 + signal.SIGINT
+    assert list((out / "checkpoints").glob("checkpoint_epoch_*_step_*.pyth"))
+    done = run_net(*short_run(data, out))
+    assert "going on from" in done.stderr
+    assert_identical(uninterrupted, out)

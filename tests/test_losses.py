@@ -1,0 +1,123 @@
+"""Losses against PyTorch and their formulas in float64, at the extremes and under autocast."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transm3e.errors import UserError
+from transm3e.losses import LOSSES, asymmetric, softmax_bce
+
+NAMES = sorted(LOSSES)
+
+
+def draw(seed, scale=3.0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(6, 20, generator=generator, dtype=dtype) * scale
+    labels = (torch.rand(6, 20, generator=generator) < 0.4).to(dtype)
+    return logits.requires_grad_(), labels
+
+
+def asymmetric_formula(logits, labels, gamma_neg=4, gamma_pos=1, margin=0.05):
+    """Ridnik et al. 2021, equations 4 to 7, clip by clip and muscle by muscle."""
+    total = 0.0
+    for z, y in zip(logits.flatten().tolist(), labels.flatten().tolist(), strict=True):
+        p = torch.tensor(z, dtype=torch.float64).sigmoid().item()
+        p_m = max(p - margin, 0)
+        log = torch.tensor([p, 1 - p_m], dtype=torch.float64).log().tolist()
+        total -= y * (1 - p) ** gamma_pos * log[0] + (1 - y) * p_m**gamma_neg * log[1]
+    return total / logits.numel()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.01, 5))
+def test_softmax_bce_is_binary_cross_entropy_on_a_softmax(seed, scale):
+    logits, labels = draw(seed, scale)
+    ours = softmax_bce(logits, labels)
+    [gradient] = torch.autograd.grad(ours, logits)
+    theirs = F.binary_cross_entropy(logits.softmax(-1), labels)
+    [their_gradient] = torch.autograd.grad(theirs, logits)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(gradient, their_gradient, rtol=1e-8, atol=1e-10)
+
+
+def test_softmax_bce_passes_gradcheck_with_soft_labels():
+    logits, labels = draw(0)
+    assert torch.autograd.gradcheck(lambda z: softmax_bce(z, labels * 0.9 + 0.05), logits)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.01, 5))
+def test_asymmetric_is_its_formula(seed, scale):
+    logits, labels = draw(seed, scale)
+    assert asymmetric(logits, labels).item() == pytest.approx(asymmetric_formula(logits, labels), rel=1e-9)
+
+
+def test_asymmetric_without_focus_and_margin_is_binary_cross_entropy():
+    logits, labels = draw(1)
+    plain = asymmetric(logits, labels, gamma_neg=0, gamma_pos=0, clip=0)
+    torch.testing.assert_close(plain, F.binary_cross_entropy_with_logits(logits, labels))
+
+
+def test_asymmetric_passes_gradcheck():
+    logits, labels = draw(2)
+    assert torch.autograd.gradcheck(lambda z: asymmetric(z, labels), logits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [0.0, 50.0, 1e4])
+def test_extreme_logits_give_finite_losses_and_gradients(name, dtype, size):
+    logits = torch.full((4, 20), -size, dtype=dtype)
+    logits[:, 3] = size
+    logits.requires_grad_()
+    labels = torch.zeros(4, 20)
+    labels[0] = 1
+    labels[1, 3] = 1
+    labels[2, 4] = 1
+    loss = LOSSES[name](logits, labels)
+    loss.backward()
+    assert loss.isfinite()
+    assert loss >= 0
+    assert logits.grad.isfinite().all()
+    scores = LOSSES[name].scores(logits.detach())
+    assert scores.dtype == torch.float32
+    assert (scores >= 0).all()
+    assert (scores <= 1).all()
+
+
+def test_a_surer_mistake_costs_more():
+    labels = torch.zeros(1, 20)
+    labels[0, 0] = 1
+    for name in NAMES:
+        wrong = [torch.zeros(1, 20).index_fill(1, torch.tensor([5]), size) for size in (0.0, 2.0, 8.0)]
+        losses = [LOSSES[name](logits, labels).item() for logits in wrong]
+        assert losses == sorted(set(losses)), name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_compute_in_float32_under_autocast(name):
+    logits, labels = draw(3, dtype=torch.float32)
+    logits = logits.detach().bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under = LOSSES[name](logits, labels)
+    assert under.dtype == torch.float32
+    assert torch.equal(under, LOSSES[name](logits.float(), labels))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float64_stays_float64(name):
+    logits, labels = draw(4)
+    loss = LOSSES[name](logits, labels.float())
+    assert loss.dtype == torch.float64
+
+
+def test_names():
+    assert {"bce_softmax", "bce_logits", "asl", "focal_loss_multilabel"} <= set(NAMES)
+    logits, labels = draw(5)
+    assert torch.equal(LOSSES["focal_loss_multilabel"](logits, labels), LOSSES["bce_softmax"](logits, labels))
+    assert LOSSES["bce_softmax"].scores(logits).sum().item() == pytest.approx(len(logits))
+    torch.testing.assert_close(LOSSES["asl"].scores(logits), logits.sigmoid().float())
+    with pytest.raises(UserError, match=r"MODEL\.LOSS_FUNC is 'soft_cross_entropy'"):
+        LOSSES["soft_cross_entropy"]
