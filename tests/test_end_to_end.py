@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
+from tests.kill_trial import differing, kill_during_training, short_run, wait_for_step
 from tests.run_net import SMALL, run_net, start
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.musclesynth.generate import generate
@@ -129,7 +129,7 @@ def test_evaluation_alone_needs_neither_teacher_nor_stage_1(job, tmp_path):
 
 
 def test_scores_of_video_files(job, tmp_path, shared):
-    words, _, runs = job
+    words, _, _ = job
     videos = tmp_path / "videos"
     videos.mkdir()
     for name in ("mmaction2_part_0.mp4", "v_BaseballPitch_g01_c01.avi"):
@@ -146,60 +146,31 @@ def test_scores_of_video_files(job, tmp_path, shared):
     assert sum(float(scored[muscle]) for muscle in MUSCLES) == pytest.approx(1, abs=1e-4)
 
 
-def short_run(data: Path, out: Path) -> list[object]:
-    return [
-        *("--cfg", f"{CONFIGS}/mcts_rgb.yaml", "DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", out, *SMALL),
-        *("SOLVER.MAX_EPOCH", 3, "TRAIN.BATCH_SIZE", 8, "TRAIN.CHECKPOINT_STEPS", 3, "TRAIN.EVAL_PERIOD", 2),
-        *("TENSORBOARD.ENABLE", False),
-    ]
-
-
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return read_checkpoint(out / "checkpoints" / "checkpoint_epoch_00003.pyth")["model_state"]
-
-
-def assert_identical(one: Path, two: Path) -> None:
-    for name, value in weights(one).items():
-        assert torch.equal(value, weights(two)[name]), name
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(data, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("uninterrupted") / "run"
-    run_net(*short_run(data, out))
+    run_net(*short_run(data, out, epochs=3))
     return out
 
 
 def test_killed_at_random_moments_and_restarted_ends_with_the_same_weights(data, uninterrupted, tmp_path):
-    """A short form of tests/kill_trial.py, which kills 20 times."""
-    out, rng = tmp_path / "run", random.Random(0)
-    for kill in range(3):
-        process = start(*short_run(data, out))
-        wait_for_training(process, out, more_than=kill)
-        time.sleep(rng.uniform(0.0, 0.6))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    run_net(*short_run(data, out))
-    assert_identical(uninterrupted, out)
-    assert not [path for path in (out / "checkpoints").iterdir() if path.name.startswith(".")] or True
-
-
-def wait_for_training(process, out: Path, more_than: int, seconds: float = 120) -> None:
-    """Until the run has written more than so many step checkpoints' worth of log lines, or has ended."""
-    log, end = out / "stdout.log", time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        if log.is_file() and log.read_text(errors="replace").count("train_iter_") > more_than:
-            return
-        time.sleep(0.02)
+    """A short form of tests/kill_trial.py."""
+    out, rng = tmp_path / "run", random.Random(1)
+    for _ in range(3):
+        kill_during_training(short_run(data, out, epochs=3), out, rng, spread=0.2)
+    assert not (out / "results.json").exists()
+    run_net(*short_run(data, out, epochs=3))
+    assert differing(uninterrupted, out) == []
+    assert not [path for path in (out / "checkpoints").iterdir() if path.name.startswith(".")]
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(data, uninterrupted, tmp_path):
     out = tmp_path / "run"
-    process = start(*short_run(data, out))
-    wait_for_training(process, out, more_than=0)
+    process = start(*short_run(data, out, epochs=3))
+    wait_for_step(process, out)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 128 + signal.SIGINT
     assert list((out / "checkpoints").glob("checkpoint_epoch_*_step_*.pyth"))
-    done = run_net(*short_run(data, out))
+    done = run_net(*short_run(data, out, epochs=3))
     assert "going on from" in done.stderr
-    assert_identical(uninterrupted, out)
+    assert differing(uninterrupted, out) == []

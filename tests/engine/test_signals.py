@@ -32,8 +32,10 @@ def test_a_second_ctrl_c_interrupts_and_a_second_sigterm_waits():
 
 def test_the_old_handlers_come_back_also_after_an_error():
     before = [signal.getsignal(number) for number in SIGNALS]
-    with pytest.raises(ZeroDivisionError), stop_request():
+    with stop_request():
         assert [signal.getsignal(number) for number in SIGNALS] != before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+    with pytest.raises(ZeroDivisionError), stop_request():
         raise ZeroDivisionError
     assert [signal.getsignal(number) for number in SIGNALS] == before
 

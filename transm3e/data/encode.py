@@ -11,7 +11,6 @@ import numpy as np
 
 from transm3e.files import atomic_path
 
-
 X86_64 = ("x86_64", "AMD64")
 
 

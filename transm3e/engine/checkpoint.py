@@ -73,7 +73,9 @@ class CheckpointStore:
         whole = [file for file in older if "_step_" not in file.name]
         # A checkpoint within an epoch serves only until the next one.
         spared = set(whole if self.keep == 0 else whole[-self.keep :])
-        for file in older:
+        # And halves that a killed process left.
+        halves = self.folder.glob(".checkpoint_*")
+        for file in [*halves, *older]:
             if file not in spared:
                 file.unlink()
 

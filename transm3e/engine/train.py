@@ -58,7 +58,7 @@ class Trainer:
     Args:
         task: called with a batch, returns {"loss", "logits", ...}.
         loader: its `epoch(number, start_step)` yields the same batches every time.
-        validate: called after an epoch; returns split -> mAP.
+        validate: called after an epoch; returns split -> mAP of the splits that can be scored.
         store, recorder: where checkpoints and statistics go.
         optimizer, schedule, precision, device: as built from the config.
         max_epoch, accum_steps, clip_norm: length; batches per step; limit of the gradient's L2 norm (0 = none).
@@ -219,9 +219,11 @@ class Trainer:
             {"_type": "train_epoch", "epoch": f"{epoch}/{self.max_epoch}", **stats, **memory_stats(self.device)}, epoch
         )
         last, improved = epoch == self.max_epoch, False
-        if self.eval_period and (epoch % self.eval_period == 0 or last):
-            scores = self.validate()
-            mean = sum(scores.values()) / max(1, len(scores))
+        validated = self.eval_period and (epoch % self.eval_period == 0 or last)
+        scores = self.validate() if validated else {}
+        # Without a split that can be scored no epoch is the best.
+        if scores:
+            mean = sum(scores.values()) / len(scores)
             self.recorder.record(
                 {"_type": "val_epoch", "epoch": f"{epoch}/{self.max_epoch}", "map": mean, **scores}, epoch
             )

@@ -1,0 +1,135 @@
+"""Two processes on gloo: what they tell each other, DDP, and how a run with an error in one of them ends."""
+
+import importlib
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from transm3e.config import get_cfg
+from transm3e.config.node import merge_opts
+from transm3e.engine import distributed
+from transm3e.engine.distributed import (
+    any_process,
+    barrier,
+    gather,
+    is_main,
+    launch,
+    rank,
+    select_device,
+    unwrap,
+    world_size,
+    wrap,
+)
+from transm3e.errors import ExitRequest, UserError
+
+CPU = torch.device("cpu")
+# What the processes run: a module of its own, since they import it by name. It lets each of two "GPUs" be the CPU.
+JOBS = """
+import torch
+from torch import nn
+import transm3e.engine.distributed as d
+from transm3e.errors import UserError
+
+torch.set_num_threads(1)
+d.select_device = lambda *_args: torch.device("cpu")
+
+
+def talk(folder, device):
+    torch.manual_seed(d.rank())
+    model = d.wrap(nn.Linear(2, 1), device)
+    start = d.gather(d.unwrap(model).weight.tolist())
+    model(torch.full((1, 2), d.rank() + 1.0)).sum().backward()
+    told = {
+        "place": (d.rank(), d.world_size(), d.is_main()),
+        "gathered": d.gather({"rank": d.rank()}),
+        "any": [d.any_process(flag, device) for flag in (False, d.rank() == 1, True)],
+        "same_start": start[0] == start[1],
+        "gradient": d.unwrap(model).weight.grad.tolist(),
+        "names": list(d.unwrap(model).state_dict()),
+        "wrapped": d.unwrap(model) is not model,
+    }
+    d.barrier()
+    torch.save(told, f"{folder}/{d.rank()}.pt")
+
+
+def refuse(culprit, device):
+    if d.rank() == culprit:
+        raise UserError("RNG_SEED is odd")
+    d.gather("waiting for the other")
+"""
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    (tmp_path / "two_process_jobs.py").write_text(JOBS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(distributed, "select_device", select_device)
+    threads = torch.get_num_threads()
+    yield importlib.import_module("two_process_jobs")
+    torch.set_num_threads(threads)
+    del sys.modules["two_process_jobs"]
+
+
+def two_gpus():
+    cfg = get_cfg()
+    cfg.NUM_GPUS = 2
+    return cfg
+
+
+def test_two_processes_talk_and_share_gradients(jobs, tmp_path):
+    launch(jobs.talk, two_gpus(), "", str(tmp_path))
+    told = [torch.load(tmp_path / f"{number}.pt", weights_only=True) for number in (0, 1)]
+    assert [one["place"] for one in told] == [(0, 2, True), (1, 2, False)]
+    for one in told:
+        assert one["gathered"] == [{"rank": 0}, {"rank": 1}]
+        assert one["any"] == [False, True, True]
+        assert one["same_start"]
+        # The mean of the inputs, 1 and 2.
+        assert one["gradient"] == [[1.5, 1.5]]
+        assert one["wrapped"]
+        assert one["names"] == ["weight", "bias"]
+
+
+@pytest.mark.parametrize("culprit", [0, 1])
+def test_a_users_error_in_one_process_ends_all_with_status_2(jobs, capfd, culprit):
+    begin = time.monotonic()
+    with pytest.raises(ExitRequest, match=f"process {culprit} ended the run, see above") as caught:
+        launch(jobs.refuse, two_gpus(), "", culprit)
+    assert caught.value.exit_status == 2
+    assert "error: RNG_SEED is odd\n" in capfd.readouterr().err
+    assert time.monotonic() - begin < 60
+
+
+def test_one_process_alone(tmp_path):
+    assert (rank(), world_size(), is_main()) == (0, 1, True)
+    assert gather("x") == ["x"]
+    assert any_process(True, CPU) is True
+    assert any_process(False, CPU) is False
+    barrier()
+    model = nn.Linear(1, 1)
+    assert wrap(model, CPU) is model
+    assert unwrap(model) is model
+
+
+def test_one_process_is_not_spawned():
+    cfg, seen = get_cfg(), []
+    cfg.NUM_GPUS = 0
+    launch(lambda *args: seen.append(args), cfg, "", "a", 2)
+    assert seen == [("a", 2, CPU)]
+
+
+def test_more_gpus_than_there_are_is_a_users_error():
+    found = torch.cuda.device_count()
+    with pytest.raises(UserError, match=rf"NUM_GPUS is {found + 1}, but torch sees {found}; set NUM_GPUS {found}"):
+        select_device(found + 1)
+    assert select_device(0) == CPU
+
+
+def test_several_machines_need_an_address():
+    cfg = get_cfg()
+    merge_opts(cfg, ["NUM_GPUS", 0, "NUM_SHARDS", 2])
+    with pytest.raises(UserError, match="--init_method tcp://HOST:PORT"):
+        launch(print, cfg, "")

@@ -1,0 +1,328 @@
+"""The training loop on a task small enough to compute by hand: 12 clips, one linear layer, with dropout."""
+
+import copy
+import json
+import os
+import re
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from transm3e.data.types import Batch, FailedClip
+from transm3e.engine.checkpoint import BEST, CheckpointStore
+from transm3e.engine.logging import Recorder, log_to
+from transm3e.engine.optim import Schedule
+from transm3e.engine.precision import Precision
+from transm3e.engine.train import Trainer
+from transm3e.errors import ExitRequest, UserError
+
+CPU = torch.device("cpu")
+CLIPS = 12
+
+
+class FakeLoader:
+    """Batches of a fixed permutation per epoch; `before(epoch, step)` is called as each batch is asked for."""
+
+    def __init__(self, batch_size=2, before=None, failed=()):
+        self.batch_size, self.before, self.failed = batch_size, before, list(failed)
+        generator = torch.Generator().manual_seed(0)
+        self.pixels = torch.randint(0, 256, (CLIPS, 1, 1, 2, 2), generator=generator, dtype=torch.uint8)
+        self.labels = (torch.rand(CLIPS, 20, generator=generator) < 0.4).float()
+
+    def __len__(self):
+        return CLIPS // self.batch_size
+
+    def epoch(self, epoch, start_step=0):
+        order = torch.randperm(CLIPS, generator=torch.Generator().manual_seed(100 + epoch))
+        for step in range(start_step, len(self)):
+            if self.before:
+                self.before(epoch, step)
+            rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+            paths = [f"clip{row}.mp4" for row in rows]
+            views = torch.zeros_like(rows)
+            yield Batch({"rgb": self.pixels[rows]}, self.labels[rows], rows, views, paths, self.failed)
+
+
+class FakeTask:
+    """Mean binary cross entropy of a linear layer on four pixels; `spoil(batch, loss)` may change the loss."""
+
+    def __init__(self, dropout=0.5, spoil=None):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.model = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(4, 20))
+        self.spoil = spoil
+
+    def __call__(self, batch):
+        logits = self.model(batch.clips["rgb"] / 255)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, batch.labels)
+        loss = self.spoil(batch, loss) if self.spoil else loss
+        return {"loss": loss, "loss_class": loss.detach() * 2, "logits": logits}
+
+    def train(self):
+        self.model.train()
+
+
+def trainer(folder, task=None, loader=None, optimizer="adamw", validate=dict, keep=1, **changes):
+    task, loader = task or FakeTask(), loader or FakeLoader()
+    parameters = task.model.parameters()
+    plain = {
+        "schedule": Schedule("cosine", 0.1, 0.0, 3, 1.0, 0.01, True),
+        "precision": Precision(CPU, torch.float32),
+        "max_epoch": 3,
+        "accum_steps": 1,
+        "clip_norm": 1.0,
+        "eval_period": 1,
+        "checkpoint_period": 1,
+        "checkpoint_steps": 0,
+        "log_period": 2,
+        "resume": True,
+        "seed": 0,
+        "origin": {"cfg": "A: 1", "run": {"id": "x"}},
+    }
+    return Trainer(
+        task=task,
+        loader=loader,
+        validate=validate,
+        store=CheckpointStore(folder, keep),
+        recorder=Recorder(folder, tensorboard=False),
+        optimizer=torch.optim.AdamW(parameters) if optimizer == "adamw" else torch.optim.SGD(parameters, lr=0.1),
+        device=CPU,
+        **{**plain, **changes},
+    )
+
+
+def names(folder):
+    return sorted(file.name for file in (folder / "checkpoints").iterdir())
+
+
+def last_state(folder):
+    return CheckpointStore(folder, 1).read_newest()
+
+
+def assert_same(a, b):
+    """Equal to the last bit, tensors and plain values alike."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, list):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    else:
+        assert a == b
+
+
+def interrupt_at(epoch, step, number=signal.SIGINT):
+    return lambda e, s: os.kill(os.getpid(), number) if (e, s) == (epoch, step) else None
+
+
+def test_training_learns_and_its_checkpoint_tells_everything(tmp_path):
+    trainer(tmp_path, FakeTask(dropout=0.0)).run()
+    state = last_state(tmp_path)
+    assert set(state) == {"model_state", "optimizer_state", "scaler_state", "epoch", "progress", "cfg", "run"}
+    assert (state["epoch"], state["cfg"], state["run"]) == (2, "A: 1", {"id": "x"})
+    history = state["progress"]["history"]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    assert history[0]["loss"] > history[1]["loss"] > history[2]["loss"]
+
+
+def test_one_step_is_what_the_optimiser_does_by_hand(tmp_path):
+    task, loader = FakeTask(dropout=0.0), FakeLoader(batch_size=CLIPS)
+    mine = copy.deepcopy(task)
+    trainer(tmp_path, task, loader, "sgd", max_epoch=1, clip_norm=0.01).run()
+    sgd = torch.optim.SGD(mine.model.parameters(), lr=0.01)
+    mine(next(loader.epoch(0)))["loss"].backward()
+    nn.utils.clip_grad_norm_(mine.model.parameters(), 0.01)
+    sgd.step()
+    assert_same(task.model.state_dict(), mine.model.state_dict())
+
+
+@pytest.mark.parametrize(("batch_size", "accum_steps"), [(2, 6), (3, 4), (6, 2), (4, 3)])
+def test_accumulated_gradients_equal_one_big_batch(tmp_path, batch_size, accum_steps):
+    whole, parts = FakeTask(dropout=0.0), FakeTask(dropout=0.0)
+    trainer(tmp_path / "a", whole, FakeLoader(CLIPS), "sgd").run()
+    trainer(tmp_path / "b", parts, FakeLoader(batch_size), "sgd", accum_steps=accum_steps).run()
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    losses = [[e["loss"] for e in last_state(tmp_path / run)["progress"]["history"]] for run in "ab"]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_more_accumulation_than_batches_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"an epoch has 6 batches, fewer than TRAIN\.ACCUM_STEPS 7"):
+        trainer(tmp_path, accum_steps=7)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 3), (0, 5), (1, 0), (2, 4), (2, 5)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_interrupted_at_any_step_ends_bit_for_bit_as_the_uninterrupted(tmp_path, place, number):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    trainer(whole).run()
+    with pytest.raises(ExitRequest) as caught:
+        trainer(cut, loader=FakeLoader(before=interrupt_at(*place, number))).run()
+    assert caught.value.exit_status == 128 + number
+    assert f"stopped in epoch {place[0] + 1} after step {place[1] + 1};" in str(caught.value)
+    assert (
+        CheckpointStore(cut, 1).newest().name == f"checkpoint_epoch_0000{place[0] + 1}_step_000000{place[1] + 1}.pyth"
+    )
+    torch.rand(7)
+    trainer(cut).run()
+    assert_same(last_state(cut), last_state(whole))
+    assert names(cut) == names(whole) == ["checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003.pyth"]
+
+
+def test_interruptions_add_up_with_accumulation_and_fp16_scaler(tmp_path):
+    def fp16(folder, loader=None):
+        return trainer(folder, loader=loader, accum_steps=3, precision=Precision(CPU, torch.float16))
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    fp16(whole).run()
+    for place in ((0, 4), (1, 2), (2, 1)):
+        with pytest.raises(ExitRequest):
+            fp16(cut, FakeLoader(before=interrupt_at(*place))).run()
+    fp16(cut).run()
+    assert_same(last_state(cut), last_state(whole))
+    assert last_state(whole)["scaler_state"]["scale"] > 0
+
+
+def test_a_crash_costs_no_more_than_the_steps_since_the_last_checkpoint(tmp_path):
+    def crash(epoch, step):
+        if (epoch, step) == (1, 5):
+            raise MemoryError
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    trainer(whole).run()
+    with pytest.raises(MemoryError):
+        trainer(cut, loader=FakeLoader(before=crash), checkpoint_steps=2).run()
+    assert CheckpointStore(cut, 1).newest().name == "checkpoint_epoch_00002_step_0000004.pyth"
+    trainer(cut, checkpoint_steps=2).run()
+    assert_same(last_state(cut), last_state(whole))
+
+
+def test_without_resume_training_starts_over(tmp_path):
+    trainer(tmp_path, max_epoch=1).run()
+    asked = []
+    trainer(tmp_path, loader=FakeLoader(before=lambda *place: asked.append(place)), max_epoch=1).run()
+    assert asked == []
+    trainer(tmp_path, loader=FakeLoader(before=lambda *p: asked.append(p)), max_epoch=1, resume=False).run()
+    assert len(asked) == 6
+
+
+def test_a_checkpoint_of_another_model_or_program_is_refused(tmp_path):
+    trainer(tmp_path, max_epoch=1).run()
+    other = FakeTask()
+    other.model = nn.Sequential(nn.Flatten(), nn.Linear(4, 21))
+    with pytest.raises(UserError, match=r"checkpoint_epoch_00001\.pyth belongs to another model"):
+        trainer(tmp_path, other).run()
+    CheckpointStore(tmp_path, 1).save({"model_state": {}, "epoch": 4}, 5)
+    with pytest.raises(UserError, match=r"checkpoint_epoch_00005\.pyth was not written by this training loop"):
+        trainer(tmp_path).run()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_names_the_clips_and_keeps_the_checkpoint(tmp_path, value):
+    def spoil(batch, loss):
+        return loss * value if 7 in batch.rows else loss
+
+    trainer(tmp_path, max_epoch=1).run()
+    before = last_state(tmp_path)
+    with pytest.raises(UserError) as caught:
+        trainer(tmp_path, FakeTask(spoil=spoil)).run()
+    message = str(caught.value)
+    assert re.match(rf"the loss is {value} in epoch 2, step \d, with the clips clip\d+\.mp4, clip\d+\.mp4; ", message)
+    assert "clip7.mp4" in message
+    assert "checkpoint_epoch_00001.pyth" in message
+    assert_same(last_state(tmp_path), before)
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_weights_change(tmp_path):
+    # d sqrt(x) at 0 is infinite while the loss itself is finite.
+    task = FakeTask(spoil=lambda _batch, loss: loss + (task.model[2].bias.sum() * 0).sqrt())
+    before = copy.deepcopy(task.model.state_dict())
+    with pytest.raises(UserError, match=r"the gradient is nan in epoch 1, step 1, .*newest checkpoint: none"):
+        trainer(tmp_path, task).run()
+    assert_same(task.model.state_dict(), before)
+
+
+def test_best_is_the_highest_mean_and_past_epochs_go(tmp_path):
+    scores = iter([{"known_val": 0.5, "new_val": 0.3}, {"known_val": 0.9, "new_val": 0.1}, {"known_val": 0.2}])
+    trainer(tmp_path, validate=lambda: next(scores)).run()
+    assert names(tmp_path) == [BEST, "checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003.pyth"]
+    best = torch.load(tmp_path / "checkpoints" / BEST, weights_only=True)
+    assert best["epoch"] == 1
+    assert best["progress"]["best"] == 0.5
+    assert last_state(tmp_path)["progress"]["best"] == 0.5
+    assert last_state(tmp_path)["progress"]["history"][0]["new_val"] == 0.3
+
+
+def test_without_a_score_nothing_is_the_best(tmp_path):
+    with log_to(tmp_path):
+        trainer(tmp_path, validate=dict).run()
+    assert BEST not in names(tmp_path)
+    assert "val_epoch" not in (tmp_path / "stdout.log").read_text()
+
+
+def test_the_best_is_remembered_over_an_interruption(tmp_path):
+    scores = iter([{"v": 0.9}, {"v": 0.1}, {"v": 0.2}])
+    with pytest.raises(ExitRequest):
+        trainer(tmp_path, loader=FakeLoader(before=interrupt_at(1, 2)), validate=lambda: next(scores)).run()
+    trainer(tmp_path, validate=lambda: next(scores)).run()
+    assert torch.load(tmp_path / "checkpoints" / BEST, weights_only=True)["epoch"] == 0
+
+
+@pytest.mark.parametrize(
+    ("keep", "period", "left"), [(0, 1, [1, 2, 3, 4, 5]), (1, 1, [4, 5]), (2, 2, [2, 4, 5]), (1, 0, [5])]
+)
+def test_checkpoints_by_period_and_the_last_always(tmp_path, keep, period, left):
+    trainer(tmp_path, keep=keep, checkpoint_period=period, max_epoch=5, eval_period=0).run()
+    assert names(tmp_path) == [f"checkpoint_epoch_{epoch:05d}.pyth" for epoch in left]
+
+
+@pytest.mark.parametrize(("period", "validated"), [(0, 0), (1, 5), (2, 3), (9, 1)])
+def test_validation_by_period_and_after_the_last_epoch(tmp_path, period, validated):
+    calls = []
+    trainer(tmp_path, validate=lambda: calls.append(1) or {"v": 0.5}, max_epoch=5, eval_period=period).run()
+    assert len(calls) == validated
+
+
+def test_clips_that_failed_are_noted_once_and_saved(tmp_path):
+    failed = [FailedClip(3, "broken.mp4", "truncated"), FailedClip(4, "gone.mp4", "no such file")]
+    with log_to(tmp_path):
+        trainer(tmp_path, loader=FakeLoader(failed=failed)).run()
+    progress = last_state(tmp_path)["progress"]
+    assert progress["failed"] == {"broken.mp4": "truncated", "gone.mp4": "no such file"}
+    assert progress["history"][-1]["failed_clips"] == 2
+    assert (tmp_path / "stdout.log").read_text().count("left out of training: broken.mp4: truncated") == 1
+
+
+def test_the_log_has_pyslowfasts_lines(tmp_path):
+    with log_to(tmp_path):
+        trainer(tmp_path, validate=lambda: {"known_val": 0.5}).run()
+    stats = [
+        json.loads(line.split("json_stats: ")[1]) for line in (tmp_path / "stdout.log").open() if "json_st" in line
+    ]
+    iters = [entry for entry in stats if entry["_type"] == "train_iter_"]
+    assert [entry["iter"] for entry in iters] == ["2/6", "4/6", "6/6"] * 3
+    assert {"epoch", "dt", "dt_data", "dt_net", "eta", "loss", "loss_class", "lr", "grad_norm", "RAM"} <= set(iters[0])
+    assert iters[0]["loss_class"] == pytest.approx(2 * iters[0]["loss"], abs=2e-5)
+    # The rate of the second step: a sixth of the one epoch of warm-up.
+    assert iters[0]["lr"] == pytest.approx(0.01 + 0.09 / 6, abs=1e-5)
+    assert [entry["epoch"] for entry in stats if entry["_type"] == "train_epoch"] == ["1/3", "2/3", "3/3"]
+    assert [entry["map"] for entry in stats if entry["_type"] == "val_epoch"] == [0.5] * 3
+
+
+def test_a_full_disk_ends_training_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    trainer(tmp_path, max_epoch=1).run()
+
+    def no_space(_handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(UserError, match="No space left on device"):
+        trainer(tmp_path).run()
+    assert names(tmp_path) == ["checkpoint_epoch_00001.pyth"]

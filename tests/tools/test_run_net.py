@@ -1,0 +1,179 @@
+"""What tools/run_net.py says to users' mistakes: one line that says what, where and what to do, and status 2."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+import pytest
+import torch
+
+from transm3e.data.annotations import MUSCLES, Clip, write_clip_table
+from transm3e.data.encode import write_video
+from transm3e.models import build_model
+
+
+@pytest.fixture
+def run_net(repo, monkeypatch, capsys, tmp_path):
+    """Calls main() with words in place of sys.argv; returns (status, stdout, stderr)."""
+    spec = importlib.util.spec_from_file_location("run_net", repo / "tools" / "run_net.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "run_net", module)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(repo)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["run_net.py", *map(str, words), "RUNS_DIR", str(tmp_path / "runs")])
+        try:
+            status = module.main()
+        except SystemExit as end:
+            status = end.code
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Sixteen training clips and two of each evaluation split, 8 frames of 48x32."""
+    import numpy as np
+
+    root = tmp_path / "data"
+    root.mkdir()
+    rng, clips = np.random.default_rng(0), []
+    for i, split in enumerate(["train"] * 16 + ["known_val", "new_val", "known_test", "new_test"] * 2):
+        write_video(root / f"{i}.mp4", rng.integers(0, 256, (8, 32, 48, 3), dtype=np.uint8), fps=8)
+        clips.append(Clip(f"{i}.mp4", split, f"activity {i % 3}", (i % 3, 3 + i % 2)))
+    write_clip_table(root / "clips.csv", clips)
+    return root
+
+
+RGB = ("--cfg", "configs/MuscleSynth/mcts_rgb.yaml")
+QUICK = (
+    *("SOLVER.MAX_EPOCH", 1, "DATA_LOADER.NUM_WORKERS", 0, "DATA.NUM_FRAMES", 2, "DATA.SAMPLING_RATE", 2),
+    *("DATA.TRAIN_CROP_SIZE", 32, "DATA.TEST_CROP_SIZE", 32, "MVIT.EMBED_DIM", 8, "TENSORBOARD.ENABLE", False),
+)
+
+
+def assert_mistake(result, *parts):
+    status, _, err = result
+    assert status == 2, err
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    for part in parts:
+        assert str(part) in lines[0], lines[0]
+
+
+def test_unknown_key(run_net):
+    assert_mistake(run_net(*RGB, "SOLVER.BASE_RL", 1), "unknown key SOLVER.BASE_RL", "did you mean SOLVER.BASE_LR")
+
+
+def test_missing_config(run_net):
+    assert_mistake(run_net("--cfg", "configs/none.yaml"), "cannot read the config configs/none.yaml")
+
+
+def test_missing_clip_table(run_net, tmp_path):
+    result = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", tmp_path / "nowhere")
+    assert_mistake(result, "no clip table at", "nowhere/clips.csv", "datasets/prepare_")
+
+
+def test_empty_clip_table(run_net, data):
+    write_clip_table(data / "clips.csv", [])
+    assert_mistake(run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data), "clips.csv", "no clips")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("0.mp4,train,a,bicep", "unknown muscle 'bicep'"),
+        ("0.mp4,training,a,biceps", "unknown split 'training'"),
+        ("0.mp4,train,a,20", "muscle label 20 is outside 0..19"),
+        ("../0.mp4,train,a,3", "leaves the data root"),
+    ],
+)
+def test_bad_row(run_net, data, row, message):
+    (data / "clips.csv").write_text(f"path,split,activity,muscles\n{row}\n")
+    assert_mistake(run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data), "clips.csv:2", message)
+
+
+def test_missing_video(run_net, data):
+    (data / "3.mp4").unlink()
+    result = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK)
+    assert_mistake(result, "1 of 16 video files are not in", "3.mp4", "DATA.PATH_PREFIX")
+
+
+def test_contradictory_settings(run_net):
+    result = run_net("--cfg", "configs/MuscleSynth/transm3e.yaml", "AUG.NUM_SAMPLE", 1)
+    assert_mistake(result, "DISTILL.PAIR_CASE 3", "set AUG.NUM_SAMPLE to 2")
+
+
+def test_more_gpus_than_there_are(run_net, data):
+    wanted = torch.cuda.device_count() + 1
+    result = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK, "NUM_GPUS", wanted, "TRAIN.BATCH_SIZE", wanted)
+    assert result[0] == 2
+    assert f"NUM_GPUS is {wanted}" in result[2]
+
+
+def test_checkpoint_of_another_model(run_net, data, tmp_path, tiny_cfg):
+    torch.save({"model_state": build_model(tiny_cfg).state_dict(), "cfg": ""}, tmp_path / "other.pyth")
+    result = run_net(
+        *(*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK),
+        *("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", tmp_path / "other.pyth"),
+    )
+    assert_mistake(result, "other.pyth belongs to another model than TransM3E")
+
+
+def test_evaluation_without_weights(run_net, data):
+    result = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK, "TRAIN.ENABLE", False)
+    assert_mistake(result, "no trained weights at", "TEST.CHECKPOINT_FILE_PATH")
+
+
+def test_output_dir_of_another_run(run_net, data, tmp_path):
+    words = (*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK, "OUTPUT_DIR", tmp_path / "run")
+    assert run_net(*words)[0] == 0
+    assert_mistake(run_net(*words, "SOLVER.BASE_LR", 0.5), "holds another run", "choose another OUTPUT_DIR")
+
+
+def test_changed_clip_table(run_net, data):
+    words = (*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK)
+    assert run_net(*words)[0] == 0
+    table = data / "clips.csv"
+    table.write_text(table.read_text().replace(MUSCLES[4], MUSCLES[5]))
+    assert_mistake(run_net(*words), "the clip table in", "has changed")
+
+
+def test_undecodable_clips_are_named_and_counted(run_net, data):
+    for name in ("2.mp4", "17.mp4"):
+        (data / name).write_bytes(b"no video")
+    status, _, err = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK)
+    assert status == 0
+    assert "left out of training" in err
+    assert "2.mp4" in err
+    (folder,) = (data.parent / "runs").iterdir()
+    text = (folder / "results.json").read_text()
+    assert "17.mp4" in text
+    assert "2.mp4" in text
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_full_disk_while_saving(run_net, data, monkeypatch):
+    def full(state, path):
+        with open("/dev/full", "wb") as disk:
+            disk.write(b"x" * 10_000_000)
+
+    monkeypatch.setattr(torch, "save", full)
+    assert_mistake(run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK), "cannot write", "No space left", "free space")
+
+
+def test_print_config_prints_every_run_and_makes_nothing(run_net, tmp_path):
+    status, out, _ = run_net("--cfg", "configs/MuscleSynth/transm3e.yaml", "--print-config")
+    assert status == 0
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("# ")] == [
+        "mcts_rgb",
+        "mcts_rgb_diff",
+        "transm3e",
+    ]
+    assert not (tmp_path / "runs").exists()
