@@ -13,7 +13,8 @@ from pathlib import Path
 from transm3e.cli import exit_with_message
 from transm3e.data.annotations import table_from_clips
 from transm3e.data.check import summary
-from transm3e.data.free_exercise import MUSCLE_KEYS, prepare
+from transm3e.data.free_exercise.prepare import prepare
+from transm3e.data.free_exercise.source import MUSCLE_KEYS
 
 ANNOTATIONS = Path(__file__).parent / "annotations"
 

@@ -6,7 +6,7 @@ import pytest
 
 from transm3e.config import get_cfg
 from transm3e.config.node import all_keys, names_key
-from transm3e.config.plan import HANDED_DOWN, NO_INFLUENCE, final_checkpoint, plan
+from transm3e.config.plan import HANDED_DOWN, final_checkpoint, plan
 from transm3e.errors import UserError
 
 STAGE_2 = """
@@ -45,9 +45,15 @@ OTHER = {
     "INIT.OPTS": ["INIT.OPTS", ["RNG_SEED", 5]],
 }
 KEYS = sorted(all_keys(get_cfg()))
-MATTERS = [key for key in KEYS if not names_key(NO_INFLUENCE, key)]
+# Written out here and not taken from the module: a key that is wrongly left out of the id must fail a test.
+MACHINE = ("CPU_THREADS", "NUM_GPUS", "SHARD_ID", "DIST_BACKEND", "DATA_LOADER.", "DATA.DECODE_TIMEOUT")
+PLACES = ("OUTPUT_DIR", "RUNS_DIR", "DATA.PATH_PREFIX", "DATA.PATH_TO_DATA_DIR")
+LOGS = ("LOG_PERIOD", "LOG_MODEL_INFO", "TENSORBOARD.")
+WHEN = ("AUTO_RESUME", "ENABLE", "CHECKPOINT_PERIOD", "CHECKPOINT_STEPS", "KEEP_CHECKPOINTS")
+LATER = ("TEST.", "DEMO.", "INIT.OPTS", *(f"TRAIN.{name}" for name in WHEN))
 BY_CONTENT = ("INIT.STUDENT_FROM", "INIT.TEACHER_FROM", "TRAIN.CHECKPOINT_FILE_PATH")
-MATTERS_NOT = [key for key in KEYS if key not in (*MATTERS, *BY_CONTENT)]
+MATTERS_NOT = [key for key in KEYS if names_key((*MACHINE, *PLACES, *LOGS, *LATER), key)]
+MATTERS = [key for key in KEYS if key not in (*MATTERS_NOT, *BY_CONTENT)]
 
 
 def changed(key):
@@ -90,13 +96,6 @@ def test_the_id_does_not_depend_on(key, configs):
 @pytest.mark.parametrize("key", MATTERS)
 def test_the_id_depends_on(key, configs):
     assert run_id("plain.yaml", *changed(key)) != run_id("plain.yaml")
-
-
-def test_what_cannot_matter_is_what_one_expects():
-    assert {"DATA_LOADER.NUM_WORKERS", "LOG_PERIOD", "OUTPUT_DIR", "DATA.PATH_TO_DATA_DIR", "NUM_GPUS"} <= set(
-        MATTERS_NOT
-    )
-    assert {"RNG_SEED", "SOLVER.BASE_LR", "MODEL.MODEL_NAME", "AUG.RE_PROB", "TRAIN.BATCH_SIZE"} <= set(MATTERS)
 
 
 def test_the_id_is_of_what_is_set_not_of_how(configs):

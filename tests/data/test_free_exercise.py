@@ -15,20 +15,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from transm3e.data.annotations import MUSCLES, SPLITS, read_clip_table
-from transm3e.data.free_exercise import (
-    LARGEST_NEW_FAMILY,
-    dissolve,
-    draw_splits,
-    family_name,
-    fit_pair,
-    group_families,
-    prepare,
-    read_exercises,
-    read_families,
-    read_family_rules,
-    read_muscle_map,
-    read_photo,
-)
+from transm3e.data.free_exercise.clips import dissolve, fit_pair
+from transm3e.data.free_exercise.families import family_name, group_families, read_families, read_family_rules
+from transm3e.data.free_exercise.prepare import prepare
+from transm3e.data.free_exercise.source import read_exercises, read_muscle_map, read_photo
+from transm3e.data.free_exercise.splits import LARGEST_NEW_FAMILY, draw_splits
 from transm3e.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

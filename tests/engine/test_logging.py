@@ -26,7 +26,7 @@ def test_statistics_are_sorted_json_with_five_decimals(tmp_path):
         )
     [line] = lines(tmp_path)
     level, file, text = LINE.fullmatch(line).groups()
-    assert (level, file) == ("INFO", "logging.py")
+    assert (level, file) == ("INFO", "test_logging.py")
     assert text == 'json_stats: {"_type": "train_iter_", "bad": null, "iter": "20/400", "loss": 0.12346, "n": 3}'
     assert json.loads(text.removeprefix("json_stats: "))["loss"] == 0.12346
 

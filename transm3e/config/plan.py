@@ -22,6 +22,7 @@ from transm3e.errors import UserError
 
 # Settings that cannot change a run's weights; a name ending in "." stands for its group.
 NO_INFLUENCE = (
+    "CPU_THREADS",
     "DATA.DECODE_TIMEOUT",
     "DATA.PATH_PREFIX",
     "DATA.PATH_TO_DATA_DIR",
@@ -46,6 +47,7 @@ NO_INFLUENCE = (
 )
 # What the runs a config starts from take over from it.
 HANDED_DOWN = (
+    "CPU_THREADS",
     "DATA.PATH_PREFIX",
     "DATA.PATH_TO_DATA_DIR",
     "DATA_LOADER.NUM_WORKERS",

@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import av
 import numpy as np
-from tqdm import tqdm
 
 from transm3e.data.annotations import MUSCLES, SPLITS, ClipTable
 from transm3e.errors import UserError
 from transm3e.files import atomic_path
+from transm3e.progress import track
 
 DECODE_MODES = ("first", "all", "none")
 Item = TypeVar("Item")
@@ -47,7 +47,7 @@ def map_with_progress(
     """
     with ThreadPoolExecutor(workers) as pool:
         try:
-            return list(tqdm(pool.map(function, items), total=len(items), desc=label, disable=None))
+            return list(track(pool.map(function, items), label, len(items), "files"))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

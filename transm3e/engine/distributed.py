@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch.multiprocessing as mp
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from transm3e.cli import exit_with_message
+from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.errors import ExitRequest, UserError
 
 
@@ -93,6 +94,10 @@ def launch(function: Callable[..., None], cfg: CfgNode, init_method: str, *args:
         function: importable by name, since processes are spawned.
         cfg: NUM_GPUS, NUM_SHARDS, SHARD_ID and DIST_BACKEND are read.
         init_method: address for several machines, "tcp://host:port"; "" picks a free local port.
+
+    Raises:
+        UserError: several machines without an address, or more GPUs asked for than there are.
+        ExitRequest: a process ended by intent and has said why; its status is that process's.
     """
     processes = max(1, cfg.NUM_GPUS)
     if "LOCAL_RANK" in os.environ:
@@ -107,15 +112,32 @@ def launch(function: Callable[..., None], cfg: CfgNode, init_method: str, *args:
                 "NUM_SHARDS > 1 needs --init_method tcp://HOST:PORT of machine 0, the same on every machine"
             )
         method = init_method or f"tcp://127.0.0.1:{_free_port()}"
+        ends = mp.get_context("spawn").SimpleQueue()
         try:
-            mp.spawn(_spawned, (function, cfg, method, args), nprocs=processes)
-        except mp.ProcessExitedException as error:
-            raise ExitRequest(f"process {error.error_index} ended the run, see above", error.exit_code) from None
+            mp.spawn(_spawned, (ends, function, cfg, method, args), nprocs=processes)
+        except (mp.ProcessExitedException, mp.ProcessRaisedException) as error:
+            # The first that ended by intent; the others may fail sooner, for want of it.
+            if not ends.empty():
+                process, status = ends.get()
+            elif isinstance(error, mp.ProcessExitedException):
+                process, status = error.error_index, error.exit_code
+            else:
+                raise
+            raise ExitRequest(f"process {process} ended the run, see above", status) from None
 
 
-def _spawned(local_rank: int, *args: Any) -> None:
+def _spawned(local_rank: int, ends: Any, function: Callable[..., None], *args: Any) -> None:
     with exit_with_message():
-        _run_process(local_rank, *args)
+        _run_process(local_rank, partial(_announce_end, ends, local_rank, function), *args)
+
+
+def _announce_end(ends: Any, local_rank: int, function: Callable[..., None], *args: Any) -> None:
+    """Call the function; tell of an end by intent before this process leaves the group."""
+    try:
+        function(*args)
+    except (UserError, ExitRequest) as end:
+        ends.put((local_rank, end.exit_status if isinstance(end, ExitRequest) else USER_MISTAKE))
+        raise
 
 
 def _run_process(local_rank: int, function: Callable[..., None], cfg: CfgNode, method: str, args: tuple) -> None:

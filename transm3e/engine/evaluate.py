@@ -9,12 +9,11 @@ from itertools import chain
 import numpy as np
 import torch
 from fvcore.common.config import CfgNode
-from tqdm import tqdm
 
 from transm3e.data.loader import ClipLoader, build_loader
 from transm3e.data.types import Batch, FailedClip
 from transm3e.engine.distributed import gather, is_main, rank, world_size
-from transm3e.engine.logging import on_terminal
+from transm3e.progress import track
 from transm3e.tasks import Classify
 
 
@@ -75,8 +74,7 @@ def predict(
         title, num_batches: for the progress bar.
     """
     rows, paths, scores, labels, failed = [], [], [], [], []
-    bar = tqdm(batches, title, num_batches, disable=not (is_main() and on_terminal()), leave=False)
-    for batch in bar:
+    for batch in track(batches, title, num_batches, "batches") if is_main() else batches:
         failed += batch.failed
         if len(batch):
             on_device = batch.to(device)

@@ -62,11 +62,6 @@ def _log_file(folder: Path) -> logging.Handler:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another OUTPUT_DIR or RUNS_DIR") from error
 
 
-def on_terminal() -> bool:
-    """Whether progress is watched by a person."""
-    return sys.stderr.isatty()
-
-
 class Recorder:
     """Writes statistics as json_stats lines and, if asked, to TensorBoard.
 
@@ -89,7 +84,9 @@ class Recorder:
         if not self.main:
             return
         rounded = {key: round(value, 5) if isinstance(value, float) else value for key, value in stats.items()}
-        logger.info("json_stats: %s", simplejson.dumps(rounded, sort_keys=True, use_decimal=True, ignore_nan=True))
+        line = simplejson.dumps(rounded, sort_keys=True, use_decimal=True, ignore_nan=True)
+        # The line is attributed to the caller, as PySlowFast's are.
+        logger.info("json_stats: %s", line, stacklevel=2)
         if self.writer:
             for key, value in stats.items():
                 if isinstance(value, (int, float)):

@@ -18,7 +18,7 @@ from transm3e.data.loader import ClipLoader
 from transm3e.data.types import Batch
 from transm3e.engine.checkpoint import CheckpointStore
 from transm3e.engine.distributed import any_process, barrier, is_main, rank, unwrap, wrap
-from transm3e.engine.logging import Recorder, memory_stats, on_terminal
+from transm3e.engine.logging import Recorder, memory_stats
 from transm3e.engine.meters import Timer
 from transm3e.engine.optim import Schedule, build_optimizer, set_rate
 from transm3e.engine.precision import Precision
@@ -26,6 +26,7 @@ from transm3e.engine.seed import seed_step
 from transm3e.engine.signals import StopRequest, stop_request
 from transm3e.errors import ExitRequest, UserError
 from transm3e.models.weights import load_weights
+from transm3e.progress import on_terminal
 from transm3e.tasks import Classify
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from tqdm import tqdm
 
 from transm3e.data import encode
 from transm3e.data.annotations import SPLITS, TABLE_NAME, write_clip_table
@@ -22,6 +21,7 @@ from transm3e.data.musclesynth.clip import FPS, make_clip
 from transm3e.data.musclesynth.plan import PlannedClip, plan
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
+from transm3e.progress import track
 
 MANIFEST_NAME = "musclesynth.json"
 # x264's slower presets use macroblock trees, whose code gave other bytes for the same frames from call to call.
@@ -140,9 +140,9 @@ def _entries(folder: Path) -> Iterable[os.DirEntry[str]]:
 def _make_all(folder: Path, missing: list[PlannedClip], seed: int, workers: int | None, progress: bool) -> None:
     make = partial(_make_one, folder, seed)
     count = min(workers or _cores(), max(1, len(missing)))
-    with tqdm(total=len(missing), desc="MuscleSynth", unit="clip", disable=not progress) as bar:
-        for _ in _run(make, missing, count):
-            bar.update()
+    done = _run(make, missing, count)
+    for _ in track(done, "MuscleSynth", len(missing), "clips") if progress else done:
+        pass
 
 
 def _run(make: partial[None], clips: list[PlannedClip], workers: int) -> Iterator[None]:

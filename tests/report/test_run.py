@@ -1,0 +1,130 @@
+"""The report of a run: results.json last and complete, pictures, CSV of video scores, the table of several."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from transm3e.config.plan import plan
+from transm3e.data.types import FailedClip
+from transm3e.engine.evaluate import Predictions
+from transm3e.errors import UserError
+from transm3e.metrics import mean_average_precision
+from transm3e.report import run as report
+from transm3e.report.results import read_results
+from transm3e.report.run import final_table, split_scores, write_report, write_video_scores
+from transm3e.report.scores import read_predictions
+
+OWNER = {"name": "a", "id": "0123456789", "table": "t"}
+SPLITS = ("known_val", "new_val", "known_test", "new_test")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.yaml").write_text("NUM_GPUS: 0\nTRAIN: {DATASET: MuscleSynth}\n")
+    [run] = plan(["a.yaml"])
+    run.folder.mkdir(parents=True)
+    return run
+
+
+def predictions(seed, clips=12, failed=()):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((clips, 20)) < 0.4).astype(np.uint8)
+    scores = rng.random((clips, 20), dtype=np.float32)
+    return Predictions(np.arange(clips), [f"v/{i}.mp4" for i in range(clips)], scores, labels, list(failed))
+
+
+def nothing(failed=()):
+    empty = np.empty(0, np.int64)
+    return Predictions(empty, [], np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8), list(failed))
+
+
+def checkpoint(run):
+    progress = {
+        "epoch": 2,
+        "history": [{"epoch": e, "loss": 1 / e, "known_val": 0.1 * e, "failed_clips": 1} for e in (1, 2)],
+        "failed": {"broken.mp4": "truncated"},
+    }
+    path = run.folder / "w.pyth"
+    torch.save({"model_state": {}, "progress": progress}, path)
+    return path
+
+
+def test_a_split_without_positives_has_no_score_while_training():
+    known = predictions(0)
+    scores = split_scores({"known_val": known, "new_val": nothing()})
+    assert scores == {"known_val": mean_average_precision(known.scores, known.labels)}
+
+
+def test_the_report_is_complete(run):
+    lost = FailedClip(3, "v/lost.mp4", "no video stream")
+    scored = {split: predictions(i, failed=[lost]) for i, split in enumerate(SPLITS)}
+    write_report(run, OWNER, checkpoint(run), scored)
+    results = read_results(run.folder / "results.json")
+    about = results["run"]
+    assert {key: about[key] for key in OWNER} == OWNER
+    assert (about["eval_id"], about["model"], about["dataset"]) == (run.eval_id, "TransM3E", "MuscleSynth")
+    assert (about["seed"], about["epoch"]) == (0, 2)
+    assert about["checkpoint"].endswith("w.pyth")
+    assert about["failed_training_clips"] == [{"path": "broken.mp4", "reason": "truncated"}]
+    for split, p in scored.items():
+        assert results["splits"][split]["mAP"] == mean_average_precision(p.scores, p.labels)
+        assert results["splits"][split]["failed_clips"] == [{"path": "v/lost.mp4", "reason": "no video stream"}]
+        kept = read_predictions(run.folder / "predictions" / f"{split}.npz")
+        np.testing.assert_array_equal(kept.scores, p.scores)
+    assert results["mean_val"] == pytest.approx(np.mean([results["splits"][s]["mAP"] for s in SPLITS[:2]]))
+    for picture in ("muscles.png", "training.png"):
+        assert (run.folder / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_weights_or_clips_there_are_results_but_no_pictures(run):
+    write_report(run, OWNER, None, {"known_val": nothing([FailedClip(0, "a.mp4", "gone")])})
+    results = read_results(run.folder / "results.json")
+    assert (results["run"]["checkpoint"], results["run"]["epoch"]) == (None, None)
+    assert results["run"]["failed_training_clips"] == []
+    assert results["splits"]["known_val"]["mAP"] is None
+    assert results["splits"]["known_val"]["reason"] == "all 1 clips failed"
+    assert list(run.folder.glob("*.png")) == []
+
+
+def test_results_come_last(run, monkeypatch):
+    def fail(*_args):
+        raise UserError("cannot write the picture")
+
+    monkeypatch.setattr(report, "muscle_bars", fail)
+    with pytest.raises(UserError, match="picture"):
+        write_report(run, OWNER, None, {"known_val": predictions(0)})
+    assert not (run.folder / "results.json").exists()
+
+
+def test_scores_of_video_files(run, capsys, tmp_path):
+    p = predictions(0, clips=2, failed=[FailedClip(2, str(tmp_path / "v/bad.mp4"), "truncated")])
+    p.paths[:] = [str(tmp_path / "v/0.mp4"), str(tmp_path / "v/sub/1.mp4")]
+    write_video_scores(run, p, str(tmp_path / "v"))
+    assert capsys.readouterr().out == f"scores of 2 videos, 1 failed: {run.folder / 'scores.csv'}\n"
+    with (run.folder / "scores.csv").open(newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert {"0.mp4", str(Path("sub") / "1.mp4"), "bad.mp4"} <= {row[0] for row in rows}
+    assert any("truncated" in row for row in rows)
+
+
+def test_scores_go_to_the_file_that_is_named(run, tmp_path):
+    [other] = plan(["a.yaml"], ["DEMO.OUTPUT_FILE", "mine.csv"])
+    write_video_scores(other, predictions(0, clips=1), ".")
+    assert (tmp_path / "mine.csv").is_file()
+
+
+def test_the_table_shows_what_was_asked_for_and_is_evaluated(run):
+    assert final_table([run]) == ""
+    write_report(run, OWNER, checkpoint(run), {split: predictions(i) for i, split in enumerate(SPLITS)})
+    [other] = plan(["a.yaml"], ["RNG_SEED", 1])
+    text = final_table([run, other])
+    assert text.startswith("\nMuscleSynth, mAP in percent\n")
+    assert f"  {run.folder / 'muscles.png'}\n" in text
+    assert f"  {run.folder / 'training.png'}\n" in text
+    mean = read_results(run.folder / "results.json")["mean_test"]
+    assert f"{100 * mean:.1f}" in text
+    assert str(other.folder) not in text

@@ -1,0 +1,133 @@
+"""A run's folder: whose it is, and what is done in it already."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from transm3e.config.plan import plan
+from transm3e.errors import UserError
+from transm3e.report.results import summarise, write_results
+from transm3e.report.run_folder import (
+    OWNER,
+    RESULTS,
+    check_owner,
+    claim,
+    evaluation_checkpoint,
+    is_evaluated,
+    is_trained,
+    owner_of,
+)
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """make(KEY, VALUE, ...) -> the run of a config in a folder with a clip table."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.yaml").write_text("NUM_GPUS: 0\nDATA: {PATH_TO_DATA_DIR: data}\nSOLVER: {MAX_EPOCH: 2}\n")
+    Path("data").mkdir()
+    Path("data/clips.csv").write_text("table one\n")
+
+    def make(*opts):
+        [run] = plan(["a.yaml"], opts)
+        return run
+
+    return make
+
+
+def finish(run):
+    run.final_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    run.final_checkpoint.touch()
+
+
+def test_the_owner_is_name_id_and_table(make):
+    run = make()
+    owner = owner_of(run)
+    assert (owner["name"], owner["id"], len(owner["table"])) == ("a", run.id, 16)
+    Path("data/clips.csv").write_text("table two\n")
+    assert owner_of(run)["table"] != owner["table"]
+
+
+def test_a_demo_alone_needs_no_table(make):
+    Path("data/clips.csv").unlink()
+    with pytest.raises(UserError, match=r"no clip table at .*clips\.csv"):
+        owner_of(make())
+    run = make("TRAIN.ENABLE", False, "TEST.ENABLE", False, "DEMO.ENABLE", True, "DEMO.INPUT_VIDEO", "a.mp4")
+    assert owner_of(run)["table"] == ""
+
+
+def test_a_claimed_folder_holds_the_config_and_the_owner(make):
+    run = make()
+    claim(run, owner_of(run))
+    assert json.loads((run.folder / OWNER).read_text()) == owner_of(run)
+    assert (run.folder / "config.yaml").read_text() == run.cfg.dump()
+    claim(run, owner_of(run))
+    assert sorted(file.name for file in run.folder.iterdir()) == ["config.yaml", OWNER]
+
+
+def test_a_dumped_config_is_the_same_run(make):
+    run = make()
+    claim(run, owner_of(run))
+    [again] = plan([str(run.folder / "config.yaml")])
+    assert (again.id, again.folder) == (run.id, run.folder)
+
+
+def test_another_run_may_not_take_the_folder(make):
+    first = make("OUTPUT_DIR", "out")
+    claim(first, owner_of(first))
+    same = make("OUTPUT_DIR", "out", "DATA_LOADER.NUM_WORKERS", 0, "LOG_PERIOD", 1)
+    check_owner(same, owner_of(same))
+    other = make("OUTPUT_DIR", "out", "RNG_SEED", 1)
+    with pytest.raises(UserError, match=rf"out holds another run \(a, {first.id}\) than a, {other.id}"):
+        claim(other, owner_of(other))
+    assert json.loads(Path("out", OWNER).read_text())["id"] == first.id
+
+
+def test_another_clip_table_is_refused(make):
+    run = make()
+    claim(run, owner_of(run))
+    Path("data/clips.csv").write_text("table two\n")
+    with pytest.raises(UserError, match="the clip table in data has changed"):
+        check_owner(run, owner_of(run))
+    check_owner(run, {**owner_of(run), "table": ""})
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "5", '{"name": "a"}'])
+def test_a_damaged_owner_is_a_users_error(make, text):
+    run = make()
+    run.folder.mkdir(parents=True)
+    (run.folder / OWNER).write_text(text)
+    with pytest.raises(UserError, match=r"run\.json is damaged"):
+        check_owner(run, owner_of(run))
+
+
+def test_a_run_is_trained_when_its_last_checkpoint_is_there(make):
+    run = make()
+    assert not is_trained(run)
+    finish(run)
+    assert is_trained(run)
+    assert not is_trained(make("TRAIN.AUTO_RESUME", False))
+    assert is_trained(make("TRAIN.ENABLE", False, "RNG_SEED", 9))
+
+
+def test_a_run_is_evaluated_when_its_results_have_the_same_settings(make):
+    run = make()
+    assert not is_evaluated(run)
+    run.folder.mkdir(parents=True)
+    write_results(run.folder / RESULTS, {"run": {"eval_id": run.eval_id}, **summarise({})})
+    assert is_evaluated(run)
+    assert is_evaluated(make("LOG_PERIOD", 3))
+    assert not is_evaluated(make("TEST.NUM_ENSEMBLE_VIEWS", 1))
+    assert is_evaluated(make("TEST.NUM_ENSEMBLE_VIEWS", 1, "TEST.ENABLE", False))
+
+
+def test_which_checkpoint_is_scored(make):
+    run = make()
+    with pytest.raises(UserError, match=r"no trained weights at .*checkpoint_epoch_00002\.pyth; train first"):
+        evaluation_checkpoint(run)
+    finish(run)
+    assert evaluation_checkpoint(run) == run.final_checkpoint
+    with pytest.raises(UserError, match=r"no trained weights at .*checkpoint_best\.pyth"):
+        evaluation_checkpoint(make("TEST.WHICH_CHECKPOINT", "best"))
+    assert evaluation_checkpoint(make("TEST.CHECKPOINT_FILE_PATH", "w.pyth")) == Path("w.pyth")
+    assert evaluation_checkpoint(make("MODEL.MODEL_NAME", "Random", "TRAIN.ENABLE", False)) is None

@@ -1,0 +1,34 @@
+"""Progress of long work on standard error: a bar for a person, now and then a plain line for a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+LINE_EVERY_S = 15.0
+
+
+def on_terminal() -> bool:
+    """Whether progress is watched by a person."""
+    return sys.stderr.isatty()
+
+
+def track(items: Iterable[Item], title: str, total: int, unit: str = "it") -> Iterator[Item]:
+    """The same items; shows how many of `total` have passed and how long the rest will take."""
+    if on_terminal():
+        yield from tqdm(items, title, total, unit=unit, leave=False)
+        return
+    begin = shown = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - shown >= LINE_EVERY_S:
+            left = timedelta(seconds=round((now - begin) / done * (total - done)))
+            print(f"{title}: {done}/{total} {unit}, {left} left", file=sys.stderr, flush=True)
+            shown = now
