@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what they are called."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from transm3e.errors import UserError
+
+CLIP_TABLE = "clips.csv"
 
 
 @contextmanager
@@ -36,6 +38,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         # Where it cannot be removed (no such folder, name too long) it was never there.
         with suppress(OSError):
             partial.unlink()
+
+
+def clip_table_file(path: str | Path) -> Path:
+    """The CSV file behind a clip table's path, which may be the folder that holds it; it need not exist."""
+    return Path(path) if Path(path).suffix == ".csv" else Path(path) / CLIP_TABLE
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:

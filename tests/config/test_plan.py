@@ -199,3 +199,11 @@ def test_starts_are_not_planned_when_nothing_is_left_to_train(configs):
 
 def test_the_last_checkpoint_is_named_after_the_last_epoch():
     assert final_checkpoint(Path("run"), 7) == Path("run/checkpoints/checkpoint_epoch_00007.pyth")
+
+
+def test_the_id_depends_on_the_clip_tables_content_wherever_it_lies(configs):
+    for name, text in (("one", "table\n"), ("copy", "table\n"), ("other", "another table\n")):
+        Path(name).mkdir()
+        (Path(name) / "clips.csv").write_text(text)
+    ids = [run_id("plain.yaml", "DATA.PATH_TO_DATA_DIR", name) for name in ("one", "copy", "copy/clips.csv", "other")]
+    assert ids[0] == ids[1] == ids[2] != ids[3]

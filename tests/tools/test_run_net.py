@@ -137,12 +137,20 @@ def test_output_dir_of_another_run(run_net, data, tmp_path):
     assert_mistake(run_net(*words, "SOLVER.BASE_LR", 0.5), "holds another run", "choose another OUTPUT_DIR")
 
 
-def test_changed_clip_table(run_net, data):
+def test_a_changed_clip_table_is_another_run(run_net, data, tmp_path):
     words = (*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK)
     assert run_net(*words)[0] == 0
+    assert "done already" in run_net(*words)[2]
     table = data / "clips.csv"
     table.write_text(table.read_text().replace(MUSCLES[4], MUSCLES[5]))
-    assert_mistake(run_net(*words), "the clip table in", "has changed")
+    assert "done already" not in run_net(*words)[2]
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_a_teacher_that_does_not_fit_is_refused_before_anything_is_trained(run_net, tmp_path):
+    result = run_net("--cfg", "configs/MuscleSynth/transm3e.yaml", "DATA.NUM_FRAMES", 4)
+    assert_mistake(result, "DATA.NUM_FRAMES is 4 here, but 8 in the teacher", "INIT.OPTS")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_undecodable_clips_are_named_and_counted(run_net, data):

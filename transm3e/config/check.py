@@ -84,6 +84,15 @@ LISTS = {
 }
 # Lists of such lists; each begins with a block's number.
 BLOCK_LISTS = {"MVIT.DIM_MUL": 2, "MVIT.HEAD_MUL": 2, "MVIT.POOL_Q_STRIDE": 4}
+# Settings in which teacher and student must agree for their tokens to be compared.
+SHARED_WITH_TEACHER = (
+    ("DATA", "NUM_FRAMES"),
+    ("DATA", "TRAIN_CROP_SIZE"),
+    ("MVIT", "EMBED_DIM"),
+    ("MVIT", "DEPTH"),
+    ("MVIT", "DIM_MUL"),
+    ("TRANSM3E", "NUM_MCTS"),
+)
 WITHOUT_WEIGHTS = ("Random", "AllOnes")
 # Models on the MViT backbone, whose sizes have to fit.
 ON_MVIT = ("MViT", "TransM3E")
@@ -103,6 +112,24 @@ def check_cfg(cfg: CfgNode) -> None:
     _check_task(cfg)
     for warning in _warnings(cfg):
         logger.warning("%s", warning)
+
+
+def check_teacher(cfg: CfgNode, teacher: CfgNode, path: str) -> None:
+    """Whether a teacher's tokens can be compared with the student's receivers.
+
+    Raises:
+        UserError: names the first setting in which they differ.
+    """
+    if teacher.DATA.MODALITY != cfg.DISTILL.MODALITY:
+        raise UserError(
+            f"the teacher {path} sees {teacher.DATA.MODALITY}, but DISTILL.MODALITY is {cfg.DISTILL.MODALITY}; change one"
+        )
+    for group, key in SHARED_WITH_TEACHER:
+        theirs, ours = teacher[group][key], cfg[group][key]
+        if theirs != ours:
+            raise UserError(
+                f"{group}.{key} is {ours} here, but {theirs} in the teacher {path}; make them equal (INIT.OPTS sets keys of the configs it starts from)"
+            )
 
 
 def get(cfg: CfgNode, key: str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import logging
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -158,6 +159,8 @@ def _coerce(given: Any, default: Any, what: str) -> Any:
         return [list(item) if isinstance(item, tuple) else item for item in value]
     if isinstance(default, float) and type(value) is int:
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{what} is {value}; it must be a finite number")
     if isinstance(default, str) and value is None:
         return ""
     if isinstance(default, str) and isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -1,7 +1,8 @@
 """Which runs a command line asks for, which runs those start from, and where each one lives.
 
-A run is identified by a hash of its resolved settings, without those that cannot change its weights, and of the
-runs it starts from. So several configs share their stage-1 runs, and what is there already is not run again.
+A run is identified by a hash of its resolved settings, without those that cannot change its weights, of its clip
+table's content (wherever that lies), and of the runs it starts from. So several configs share their stage-1 runs, and
+what is there already is not run again.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from transm3e.config.check import get
+from transm3e.config.check import check_teacher, get
 from transm3e.config.load import load_cfg
 from transm3e.config.node import all_keys, names_key
 from transm3e.errors import UserError
+from transm3e.files import clip_table_file
 
 # Settings that cannot change a run's weights; a name ending in "." stands for its group.
 NO_INFLUENCE = (
@@ -145,6 +147,8 @@ def _run(path: str, cfg: CfgNode, asked: bool, below: tuple[Path, ...]) -> Run:
         for key in STARTS
         if cfg.INIT[key].endswith((".yaml", ".yml"))
     }
+    if "TEACHER_FROM" in starts:
+        check_teacher(cfg, starts["TEACHER_FROM"].cfg, cfg.INIT.TEACHER_FROM)
     run_id = _run_id(cfg, starts)
     name = Path(path).stem
     return Run(name, run_id, _resolved(cfg, f"{name}-{run_id}", starts), asked, tuple(starts.values()))
@@ -160,6 +164,8 @@ def _run_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
     for key in STARTS:
         settings[f"INIT.{key}"] = starts[key].id if key in starts else _file_id(cfg.INIT[key])
     settings["start"] = _file_id(cfg.TRAIN.CHECKPOINT_FILE_PATH)
+    table = clip_table_file(cfg.DATA.PATH_TO_DATA_DIR)
+    settings["table"] = _file_id(str(table)) if table.is_file() else ""
     return _hash(settings)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from transm3e.errors import UserError
-from transm3e.files import atomic_path
+from transm3e.files import atomic_path, clip_table_file
 
 # The paper's 20 muscle regions in its order (section D.1); an index into this tuple is a label.
 MUSCLES = (
@@ -54,7 +54,6 @@ SPLIT_ALIASES = {
     "test_seen": "known_test",
     "test_unseen": "new_test",
 }
-TABLE_NAME = "clips.csv"
 REQUIRED_COLUMNS = ("path", "split", "activity", "muscles")
 NO_MUSCLE = "none"
 
@@ -194,9 +193,7 @@ def table_file(path: str | Path) -> Path:
     Raises:
         UserError: it does not exist.
     """
-    file = Path(path)
-    if file.suffix != ".csv":
-        file = file / TABLE_NAME
+    file = clip_table_file(path)
     if not file.is_file():
         raise UserError(
             f"no clip table at {file.absolute()}; make it with datasets/prepare_*.py "

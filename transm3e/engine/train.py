@@ -135,6 +135,11 @@ class Trainer:
             UserError: the loss is no number, or a checkpoint belongs to another run.
             ExitRequest: on SIGINT or SIGTERM, after a checkpoint.
         """
+        if not self.resume and self.store.newest():
+            raise UserError(
+                f"TRAIN.AUTO_RESUME is False, but {self.store.folder} holds checkpoints that would be overwritten; "
+                "choose another OUTPUT_DIR, delete them, or set TRAIN.AUTO_RESUME True"
+            )
         if self.resume:
             self._load_newest()
         with stop_request() as request:

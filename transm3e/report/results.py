@@ -123,8 +123,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _format_problem(results: object) -> str | None:
     splits = results.get("splits") if isinstance(results, dict) else None
-    if not isinstance(splits, dict):
-        return "no object 'splits' at the top"
+    if not isinstance(splits, dict) or not isinstance(results.get("run"), dict):  # type: ignore[attr-defined]
+        return "no objects 'run' and 'splits' at the top"
     for name, split in splits.items():
         if name not in SPLITS:
             return f"unknown split {name!r}, allowed: {', '.join(SPLITS)}"

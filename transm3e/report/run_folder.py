@@ -31,23 +31,18 @@ def check_owner(run: Run, owner: dict[str, str]) -> None:
     """Whether the run's folder is free or its own.
 
     Raises:
-        UserError: the folder holds a run with other settings, or one made with another clip table.
+        UserError: the folder holds a run with other settings or of another clip table.
     """
     there = _read_owner(run.folder / OWNER)
     if there and there["id"] != owner["id"]:
         raise UserError(
-            f"{run.folder} holds another run ({there['name']}, {there['id']}) than {owner['name']}, {owner['id']}; "
-            "its settings are in its config.yaml: choose another OUTPUT_DIR, or delete the folder"
-        )
-    if there and there["table"] and owner["table"] and there["table"] != owner["table"]:
-        raise UserError(
-            f"the clip table in {run.cfg.DATA.PATH_TO_DATA_DIR} has changed since {run.folder} was made; "
-            "choose another OUTPUT_DIR, or delete the folder to run anew"
+            f"{run.folder} holds another run ({there['name']}, {there['id']}) than {owner['name']}, {owner['id']}, "
+            "with other settings (see its config.yaml) or another clip table: choose another OUTPUT_DIR, or delete the folder"
         )
 
 
 def claim(run: Run, owner: dict[str, str]) -> None:
-    """Make the run's folder with config.yaml and the owner's mark; leave both if they are there."""
+    """Make the run's folder with config.yaml and the owner's mark."""
     check_owner(run, owner)
     run.folder.mkdir(parents=True, exist_ok=True)
     atomic_write_text(run.folder / "config.yaml", run.cfg.dump())

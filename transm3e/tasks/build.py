@@ -9,10 +9,10 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from transm3e.config.check import check_teacher
 from transm3e.config.load import cfg_from_text
 from transm3e.data.modalities import build_modalities
 from transm3e.distill import build_distiller
-from transm3e.errors import UserError
 from transm3e.losses import LOSSES
 from transm3e.models import build_model
 from transm3e.models.weights import load_weights, read_checkpoint
@@ -23,15 +23,6 @@ logger = logging.getLogger(__name__)
 
 # What a student has and its stage-1 run has not.
 NEW_IN_STAGE_2 = ("receivers", "fusion.")
-# Settings in which teacher and student must agree for their tokens to be compared.
-SHARED_WITH_TEACHER = (
-    ("DATA", "NUM_FRAMES"),
-    ("DATA", "TRAIN_CROP_SIZE"),
-    ("MVIT", "EMBED_DIM"),
-    ("MVIT", "DEPTH"),
-    ("MVIT", "DIM_MUL"),
-    ("TRANSM3E", "NUM_MCTS"),
-)
 
 
 def build_task(cfg: CfgNode) -> Classify:
@@ -88,19 +79,3 @@ def _build_teacher(cfg: CfgNode) -> nn.Module:
     teacher = build_model(teacher_cfg)
     logger.info("teacher %s: %s", path, load_weights(teacher, state["model_state"]))
     return teacher
-
-
-def check_teacher(cfg: CfgNode, teacher: CfgNode, path: str) -> None:
-    """Whether a teacher's tokens can be compared with the student's receivers.
-
-    Raises:
-        UserError: names the first setting in which they differ.
-    """
-    if teacher.DATA.MODALITY != cfg.DISTILL.MODALITY:
-        raise UserError(
-            f"the teacher {path} sees {teacher.DATA.MODALITY}, but DISTILL.MODALITY is {cfg.DISTILL.MODALITY}; change one"
-        )
-    for group, key in SHARED_WITH_TEACHER:
-        theirs, ours = teacher[group][key], cfg[group][key]
-        if theirs != ours:
-            raise UserError(f"{group}.{key} is {ours} here, but {theirs} in the teacher {path}; make them equal")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from transm3e.data.annotations import TABLE_NAME, Clip, multi_hot, write_clip_table
+from transm3e.data.annotations import Clip, multi_hot, write_clip_table
 from transm3e.data.check import map_with_progress
 from transm3e.data.free_exercise.clips import make_clip
 from transm3e.data.free_exercise.families import group_families, read_families, read_family_rules
 from transm3e.data.free_exercise.source import MUSCLE_KEYS, Exercise, read_exercises, read_muscle_map
 from transm3e.data.free_exercise.splits import draw_splits
 from transm3e.errors import UserError
-from transm3e.files import atomic_path
+from transm3e.files import CLIP_TABLE, atomic_path
 
 
 def prepare(
@@ -71,7 +71,7 @@ def prepare(
     clips = [Clip(f"{folder.name}/{e.id}.mp4", split, name, e.muscles) for e, split, name in rows]
     with atomic_path(out / "skipped.csv") as partial, partial.open("w", newline="", encoding="utf-8") as lines:
         csv.writer(lines).writerows([("id", "reason"), *skipped])
-    write_clip_table(out / TABLE_NAME, clips)
+    write_clip_table(out / CLIP_TABLE, clips)
     return clips, skipped
 
 

@@ -15,12 +15,12 @@ from typing import Any
 import cv2
 
 from transm3e.data import encode
-from transm3e.data.annotations import SPLITS, TABLE_NAME, write_clip_table
+from transm3e.data.annotations import SPLITS, write_clip_table
 from transm3e.data.encode import write_video
 from transm3e.data.musclesynth.clip import FPS, make_clip
 from transm3e.data.musclesynth.plan import PlannedClip, plan
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text
+from transm3e.files import CLIP_TABLE, atomic_write_text
 from transm3e.progress import track
 
 MANIFEST_NAME = "musclesynth.json"
@@ -52,7 +52,7 @@ def generate(
     """
     _check(seed, workers)
     folder, clips = Path(root), plan(size, seed)
-    table, manifest = folder / TABLE_NAME, folder / MANIFEST_NAME
+    table, manifest = folder / CLIP_TABLE, folder / MANIFEST_NAME
     made = {"generator": source_digest(), "size": size, "seed": seed, "clips": len(clips)}
     started, complete = made | {"complete": False}, made | {"complete": True}
     found = _read_manifest(folder)
@@ -86,9 +86,9 @@ def _check(seed: int, workers: int | None) -> None:
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
     file = folder / MANIFEST_NAME
     if not file.is_file():
-        if (folder / TABLE_NAME).exists():
+        if (folder / CLIP_TABLE).exists():
             raise UserError(
-                f"{folder} holds a {TABLE_NAME} that MuscleSynth did not make; choose another folder or move it away"
+                f"{folder} holds a {CLIP_TABLE} that MuscleSynth did not make; choose another folder or move it away"
             )
         return None
     try:
@@ -96,7 +96,7 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     except ValueError:  # not JSON, or not UTF-8
         content = None
     if not isinstance(content, dict):
-        raise UserError(f"{file} is damaged; delete it and {TABLE_NAME} beside it to make the data set again")
+        raise UserError(f"{file} is damaged; delete it and {CLIP_TABLE} beside it to make the data set again")
     return content
 
 
