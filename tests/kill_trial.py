@@ -66,7 +66,7 @@ def kill_during_training(words: list[object], out: Path, rng: random.Random, spr
     process = start(*words)
     if rng.random() < 0.2:
         # Now and then before the first step: while it starts, loads data or reads a checkpoint.
-        time.sleep(rng.uniform(0, 8))
+        time.sleep(rng.uniform(0, 5))
     else:
         wait_for_step(process, out)
     time.sleep(rng.uniform(0, spread))

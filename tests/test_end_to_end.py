@@ -149,7 +149,7 @@ def test_scores_of_video_files(job, tmp_path, shared):
 @pytest.fixture(scope="module")
 def uninterrupted(data, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("uninterrupted") / "run"
-    run_net(*short_run(data, out, epochs=3))
+    run_net(*short_run(data, out, epochs=8))
     return out
 
 
@@ -157,20 +157,20 @@ def test_killed_at_random_moments_and_restarted_ends_with_the_same_weights(data,
     """A short form of tests/kill_trial.py."""
     out, rng = tmp_path / "run", random.Random(1)
     for _ in range(3):
-        kill_during_training(short_run(data, out, epochs=3), out, rng, spread=0.2)
+        kill_during_training(short_run(data, out, epochs=8), out, rng, spread=0.2)
     assert not (out / "results.json").exists()
-    run_net(*short_run(data, out, epochs=3))
+    run_net(*short_run(data, out, epochs=8))
     assert differing(uninterrupted, out) == []
     assert not [path for path in (out / "checkpoints").iterdir() if path.name.startswith(".")]
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(data, uninterrupted, tmp_path):
     out = tmp_path / "run"
-    process = start(*short_run(data, out, epochs=3))
+    process = start(*short_run(data, out, epochs=8))
     wait_for_step(process, out)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 128 + signal.SIGINT
     assert list((out / "checkpoints").glob("checkpoint_epoch_*_step_*.pyth"))
-    done = run_net(*short_run(data, out, epochs=3))
+    done = run_net(*short_run(data, out, epochs=8))
     assert "going on from" in done.stderr
     assert differing(uninterrupted, out) == []

@@ -178,7 +178,7 @@ def test_same_key_same_clip_and_other_key_other_clip():
 
 
 @pytest.mark.parametrize(
-    "name", ["stand_squat", "seat_row+knee_extension", "supine_hip_bridge", "prone_leg_curl", "plank_push_up"]
+    "name", ["stand_squat", "seat_row_knee_extension", "supine_hip_bridge", "prone_leg_curl", "plank_push_up"]
 )
 def test_joints_lie_inside_the_silhouette_and_in_the_frame(name: str):
     for key in range(3):

@@ -204,13 +204,13 @@ def test_a_crash_costs_no_more_than_the_steps_since_the_last_checkpoint(tmp_path
     assert_same(last_state(cut), last_state(whole))
 
 
-def test_without_resume_training_starts_over(tmp_path):
+def test_without_resume_no_checkpoint_is_overwritten(tmp_path):
     trainer(tmp_path, max_epoch=1).run()
     asked = []
     trainer(tmp_path, loader=FakeLoader(before=lambda *place: asked.append(place)), max_epoch=1).run()
     assert asked == []
-    trainer(tmp_path, loader=FakeLoader(before=lambda *p: asked.append(p)), max_epoch=1, resume=False).run()
-    assert len(asked) == 6
+    with pytest.raises(UserError, match=r"TRAIN.AUTO_RESUME is False, but .*checkpoints holds checkpoints"):
+        trainer(tmp_path, max_epoch=1, resume=False).run()
 
 
 def test_a_checkpoint_of_another_model_or_program_is_refused(tmp_path):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from unittest import mock
 
 import pytest
 import torch
-from torchvision.models.video import mvit_v2_s
+from torchvision.models.video import mvit
 
 from transm3e.config import get_cfg
 from transm3e.models import build_model
@@ -36,7 +37,12 @@ def our_name(name: str) -> str:
 @pytest.fixture(scope="module")
 def pair():
     torch.manual_seed(0)
-    theirs = mvit_v2_s(num_classes=20, spatial_size=(64, 64), temporal_size=8).double().eval()
+    # Its builder fixes the input size; its class takes the builder's settings with a smaller one.
+    with mock.patch.object(mvit, "_mvit", lambda **settings: settings):
+        settings = mvit.mvit_v2_s()
+    settings = {k: v for k, v in settings.items() if k not in ("weights", "progress")}
+    settings.update(spatial_size=(64, 64), temporal_size=8, num_classes=20)
+    theirs = mvit.MViT(**settings).double().eval()
     for name, parameter in theirs.named_parameters():
         if "rel_pos" in name:
             torch.nn.init.normal_(parameter, std=0.5)

@@ -84,10 +84,10 @@ def test_another_run_may_not_take_the_folder(make):
 
 
 def test_another_clip_table_is_another_run(make):
-    run = make()
+    run = make("OUTPUT_DIR", "out")
     claim(run, owner_of(run))
     Path("data/clips.csv").write_text("table two\n")
-    other = make()
+    other = make("OUTPUT_DIR", "out")
     assert other.id != run.id
     with pytest.raises(UserError, match="or another clip table: choose another OUTPUT_DIR"):
         check_owner(other, owner_of(other))

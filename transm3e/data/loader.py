@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -19,6 +20,8 @@ from transm3e.data.types import Batch, collate
 from transm3e.errors import UserError
 
 FAILED_SHOWN = 3
+# Seconds that a loading process goes on after SIGTERM.
+GRACE_S = 10
 
 
 class EpochBatches:
@@ -160,9 +163,11 @@ def _loader_from_cfg(cfg: CfgNode, dataset: ClipDataset, per_machine: int, rank:
 
 
 def _start_worker(worker: int) -> None:
-    # Ctrl-C and a scheduler's SIGTERM reach the whole group; the training process decides when to stop.
+    # Ctrl-C and a scheduler's SIGTERM reach the whole group, but the training process decides when to stop: it gets
+    # time to end its step, and no worker outlives that.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
     cv2.setNumThreads(0)  # workers are the parallelism; and OpenCV's threads do not survive a fork
 
 

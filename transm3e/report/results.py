@@ -123,15 +123,17 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _format_problem(results: object) -> str | None:
     splits = results.get("splits") if isinstance(results, dict) else None
-    if not isinstance(splits, dict) or not isinstance(results.get("run"), dict):  # type: ignore[attr-defined]
-        return "no objects 'run' and 'splits' at the top"
+    if not isinstance(splits, dict):
+        return "no object 'splits' at the top"
     for name, split in splits.items():
         if name not in SPLITS:
             return f"unknown split {name!r}, allowed: {', '.join(SPLITS)}"
         if not isinstance(split, dict) or not _is_score(split.get("mAP", "missing")):
             return f"splits.{name}.mAP is not null or a number in 0..1"
     wrong = [mean for mean in MEANS if not _is_score(results.get(mean))]  # type: ignore[attr-defined]
-    return f"{wrong[0]} is not null or a number in 0..1" if wrong else None
+    if wrong:
+        return f"{wrong[0]} is not null or a number in 0..1"
+    return None if isinstance(results.get("run"), dict) else "no object 'run' at the top"  # type: ignore[attr-defined]
 
 
 def _is_score(value: object) -> bool:

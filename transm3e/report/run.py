@@ -82,7 +82,7 @@ def final_table(runs: Sequence[Run]) -> str:
         return ""
     rows = [(run.name, read_results(run.folder / RESULTS)) for run in shown]
     dataset = rows[-1][1]["run"]["dataset"]
-    pictures = [str(run.folder / name) for run in runs for name in PICTURES if (run.folder / name).is_file()]
+    pictures = [str(run.folder / name) for run in shown for name in PICTURES if (run.folder / name).is_file()]
     return f"\n{dataset}, mAP in percent\n{results_table(rows)}\npictures:\n" + "".join(f"  {p}\n" for p in pictures)
 
 
