@@ -23,7 +23,7 @@ class Size:
         return self.train + len(EVAL_SPLITS) * self.evaluation
 
 
-SIZES = {"tiny": Size(96, 32), "small": Size(800, 120), "full": Size(6400, 900)}
+SIZES = {"tiny": Size(320, 64), "small": Size(800, 120), "full": Size(6400, 900)}
 
 
 @dataclass(frozen=True)
