@@ -1,6 +1,6 @@
 """Kill a training with SIGKILL at random moments, restart it each time, and compare its weights at the end.
 
-    python -m tests.kill_trial [--kills 20] [--epochs 20] [--seed 0]
+    python -m tests.kill_trial [--kills 20] [--epochs 10] [--seed 0]
 
 Makes MuscleSynth tiny in a temporary folder, trains it once without interruption and once with, prints each kill and
 ends with status 0 if the weights are identical to the last bit, else 1. `make test` runs a short form of it.
@@ -26,7 +26,7 @@ from transm3e.engine.checkpoint import CheckpointStore
 
 
 def short_run(data: Path, out: Path, epochs: int) -> list[object]:
-    """The words of a training of so many epochs of 12 steps with a checkpoint every 3 steps."""
+    """The words of a training of so many epochs of 40 steps with a checkpoint every 3 steps."""
     return [
         *("--cfg", "configs/MuscleSynth/mcts_rgb.yaml", "DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", out, *SMALL),
         *("SOLVER.MAX_EPOCH", epochs, "TRAIN.BATCH_SIZE", 8, "TRAIN.CHECKPOINT_STEPS", 3, "TRAIN.EVAL_PERIOD", 2),
@@ -79,7 +79,7 @@ def kill_during_training(words: list[object], out: Path, rng: random.Random, spr
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(args.seed)

@@ -9,18 +9,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 # Small enough for seconds per epoch; stage 1 and 2 alike.
-SMALL = [
-    "MVIT.EMBED_DIM",
-    "16",
-    "DATA.NUM_FRAMES",
-    "4",
-    "DATA.SAMPLING_RATE",
-    "8",
-    "DATA_LOADER.NUM_WORKERS",
-    "1",
-    "LOG_PERIOD",
-    "5",
-]
+SMALL = ("DATA.NUM_FRAMES", 4, "DATA.SAMPLING_RATE", 8, "LOG_PERIOD", 20)
 
 
 def command(*words: object) -> list[str]:

@@ -39,7 +39,7 @@ def generate(
 
     Args:
         root: the data set's folder, made where absent.
-        size: "tiny" (224 clips), "small" (1280) or "full" (10000).
+        size: "tiny" (576 clips), "small" (1280) or "full" (10000).
         seed: 0 or greater.
         workers: processes; None for one per CPU core, 1 to stay in this process.
         progress: whether to draw a progress bar on stderr.
