@@ -25,7 +25,7 @@ setup(
         "pytorchvideo",
         "scikit-learn",
         "opencv-python",
-        "av>=12",
+        "av>=14.1",
         "simplejson",
         "tensorboard",
         "matplotlib",

@@ -11,10 +11,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from transm3e.cli import exit_with_message
 from transm3e.data.musclesynth.generate import generate
 from transm3e.data.musclesynth.plan import SIZES
 from transm3e.data.musclesynth.sheet import write_contact_sheet
-from transm3e.errors import UserError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -30,17 +30,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns the exit status: 0, or 2 after a user's mistake."""
+    """Make the data set or the picture and return 0; a user's mistake ends the program with status 2."""
     args = parse_args(argv)
-    try:
+    with exit_with_message():
         if args.contact_sheet is not None:
             write_contact_sheet(args.contact_sheet, args.seed)
             print(args.contact_sheet)
         else:
             print(generate(args.out or Path("data/MuscleSynth") / args.size, args.size, args.seed, args.workers))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     return 0
 
 

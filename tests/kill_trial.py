@@ -23,6 +23,7 @@ import torch
 from tests.run_net import SMALL, run_net, start
 from transm3e.data.musclesynth.generate import generate
 from transm3e.engine.checkpoint import CheckpointStore
+from transm3e.models.weights import read_checkpoint
 
 
 def short_run(data: Path, out: Path, epochs: int) -> list[object]:
@@ -36,9 +37,9 @@ def short_run(data: Path, out: Path, epochs: int) -> list[object]:
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
     """What a finished run has learnt."""
-    newest = CheckpointStore(out, keep=1).read_newest()
+    newest = CheckpointStore(out, keep=1).newest()
     assert newest, f"no checkpoint in {out}"
-    return newest["model_state"]
+    return read_checkpoint(newest)["model_state"]
 
 
 def differing(one: Path, two: Path) -> list[str]:

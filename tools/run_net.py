@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import nullcontext
 
 import torch
 
@@ -14,10 +15,9 @@ from transm3e.cli import exit_with_message, parse_args
 from transm3e.config.plan import Run, plan
 from transm3e.data import build_folder_loader, build_loader
 from transm3e.doctor import check_devices
-from transm3e.engine.checkpoint import CheckpointStore
 from transm3e.engine.distributed import is_main, launch, rank, world_size
 from transm3e.engine.evaluate import Evaluator, predict
-from transm3e.engine.logging import Recorder, log_to
+from transm3e.engine.logging import log_to
 from transm3e.engine.train import Trainer
 from transm3e.report.run import final_table, split_scores, write_report, write_video_scores
 from transm3e.report.run_folder import check_owner, claim, evaluation_checkpoint, is_evaluated, is_trained, owner_of
@@ -49,9 +49,7 @@ def main() -> int:
 
 def execute(run: Run, owner: dict[str, str], device: torch.device) -> None:
     """One run on this process: what is trained or evaluated already is not done again."""
-    with log_to(run.folder, is_main()):
-        if is_main():
-            claim(run, owner)
+    with log_to(run.folder, is_main()), claim(run, owner) if is_main() else nullcontext():
         logger.info("%s -> %s on %s", run.name, run.folder, device)
         if not is_trained(run):
             train(run, owner, device)
@@ -64,21 +62,19 @@ def execute(run: Run, owner: dict[str, str], device: torch.device) -> None:
 def train(run: Run, owner: dict[str, str], device: torch.device) -> None:
     """Train to the last epoch, with a quick look at known_val and new_val on the way."""
     cfg = run.cfg
-    task = build_task(cfg)
-    task.to(device)
-    validator = Evaluator.from_cfg(cfg, [s for s in VALIDATION if s in cfg.TEST.SPLITS], device, single_view=True)
-    recorder = Recorder(run.folder, cfg.TENSORBOARD.ENABLE, is_main())
+    # All that is to be scored is looked at now: what is missing must not come out after hours of training.
+    Evaluator.from_cfg(cfg, cfg.TEST.SPLITS if cfg.TEST.ENABLE else [], device)
+    looks = [s for s in VALIDATION if s in cfg.TEST.SPLITS and cfg.TRAIN.EVAL_PERIOD]
+    validator = Evaluator.from_cfg(cfg, looks, device, single_view=True)
+    task = build_task(cfg, device)
     Trainer.from_cfg(
         cfg,
         task=task,
         loader=build_loader(cfg, "train", rank=rank(), world_size=world_size()),
         validate=lambda: split_scores(validator(task)),
-        store=CheckpointStore(run.folder, cfg.TRAIN.KEEP_CHECKPOINTS),
-        recorder=recorder,
         device=device,
         origin={"cfg": cfg.dump(), "run": owner},
     ).run()
-    recorder.close()
 
 
 def evaluate(run: Run, owner: dict[str, str], device: torch.device) -> None:
@@ -96,7 +92,7 @@ def score_videos(run: Run, device: torch.device) -> None:
     loader = build_folder_loader(run.cfg, run.cfg.DEMO.INPUT_VIDEO)
     predictions = predict(task, loader.epoch(0), device, "videos", len(loader))
     if is_main():
-        write_video_scores(run, predictions, loader.dataset.root)
+        write_video_scores(run, predictions)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+import torch
 
 from transm3e.config import get_cfg
 from transm3e.config.check import (
@@ -11,13 +12,18 @@ from transm3e.config.check import (
     CHOICES,
     LISTS,
     NOT_NEGATIVE,
+    NUM_MUSCLES,
     POSITIVE,
     SHARES,
     check_cfg,
     get,
 )
+from transm3e.config.check_sizes import MAPS
 from transm3e.config.node import set_key
+from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
+from transm3e.layers import token_fusion
+from transm3e.models.mvit import MViTBackbone
 
 STAGE_2 = {
     "TASK": "distill",
@@ -108,6 +114,29 @@ def test_lists_by_block_have_their_entries(key):
         ({"TEST.BATCH_SIZE": 6, "NUM_GPUS": 4}, ["TEST.BATCH_SIZE 6", "NUM_GPUS 4"]),
         ({"DATA.TEST_CROP_SIZE": 256}, ["DATA.TRAIN_CROP_SIZE 224", "DATA.TEST_CROP_SIZE 256"]),
         ({"MVIT.DEPTH": 10}, ["MVIT.POOL_Q_STRIDE names block 10", "MVIT.DEPTH 10"]),
+        ({"MVIT.DIM_MUL": [[16, 2.0]]}, ["MVIT.DIM_MUL names block 16", "0 to 15"]),
+        ({"MVIT.HEAD_MUL": [[1.5, 2.0]]}, ["MVIT.HEAD_MUL names block 1.5", "0 to 15"]),
+        ({"MVIT.POOL_KVQ_KERNEL": [3, 4, 3]}, ["MVIT.POOL_KVQ_KERNEL is [3, 4, 3]", "odd"]),
+        ({"MVIT.NUM_HEADS": 5}, ["block 0 has 5 heads and width 96", "MVIT.NUM_HEADS"]),
+        ({"MVIT.HEAD_MUL": [[3, 5.0]]}, ["block 3 has 5 heads and width 384", "MVIT.HEAD_MUL"]),
+        ({"MVIT.HEAD_MUL": [[2, 0.25]]}, ["block 2 has 0 heads", "MVIT.HEAD_MUL"]),
+        ({**STAGE_2, "MCTF.NUM_HEADS": 5}, ["MCTF.NUM_HEADS 5", "768"]),
+        ({"MCTF.MAPS": ["m_mm", "r_mm"]}, ["MCTF.MAPS names r_mm", "r_rr"]),
+        ({"MCTF.MAPS": ["m_mm", "r_rr", "m_mm"]}, ["MCTF.MAPS", "once"]),
+        ({"MCTF.MAPS": ["m_mm", "m_rm"]}, ["MCTF.MAPS", "m_ and r_"]),
+        ({"MCTF.MAPS": []}, ["MCTF.MAPS", "m_ and r_"]),
+        ({"SOLVER.BETAS": [0.9, 1.0]}, ["SOLVER.BETAS is [0.9, 1.0]", "below 1"]),
+        ({"SOLVER.MOMENTUM": 1.0}, ["SOLVER.MOMENTUM is 1.0", "below 1"]),
+        ({"SOLVER.MOMENTUM": -0.1}, ["SOLVER.MOMENTUM is -0.1"]),
+        ({"DATA.STD": [0.2, 0.0, 0.2]}, ["DATA.STD", "above 0"]),
+        ({"DATA.TRAIN_JITTER_SCALES_RELATIVE": [0.0, 1.0]}, ["DATA.TRAIN_JITTER_SCALES_RELATIVE", "above 0"]),
+        ({"DATA.TRAIN_JITTER_SCALES_RELATIVE": [0.5, 1.5]}, ["DATA.TRAIN_JITTER_SCALES_RELATIVE", "end at 1"]),
+        ({"DATA.TRAIN_JITTER_ASPECT_RELATIVE": [2.0, 0.5]}, ["DATA.TRAIN_JITTER_ASPECT_RELATIVE", "swap"]),
+        ({"MODEL.NUM_CLASSES": 5, "DATA.PATH_TO_DATA_DIR": "d"}, ["MODEL.NUM_CLASSES is 5", "20 muscles"]),
+        (
+            {"INIT.STUDENT_FROM": "a.pyth", "TRAIN.CHECKPOINT_FILE_PATH": "b.pyth"},
+            ["INIT.STUDENT_FROM a.pyth", "TRAIN.CHECKPOINT_FILE_PATH b.pyth", "remove one"],
+        ),
         (
             {"DATA.TRAIN_CROP_SIZE": 240, "DATA.TEST_CROP_SIZE": 240},
             ["DATA.TRAIN_CROP_SIZE 240", "multiple of 32", "MVIT.POOL_Q_STRIDE"],
@@ -137,6 +166,9 @@ def test_a_contradiction_is_refused_with_its_keys(settings, parts):
         {**STAGE_2, "AUG.NUM_SAMPLE": 1, "DISTILL.PAIR_CASE": 1},
         {**STAGE_2, "INIT.TEACHER_FROM": "", "TRAIN.ENABLE": False},
         {"TRANSM3E.RECEIVERS": True, "TRANSM3E.FUSION": "mctf"},
+        {"MCTF.NUM_HEADS": 5},
+        {**STAGE_2, "MCTF.MAPS": ["r_rr", "m_mm"]},
+        {"MODEL.NUM_CLASSES": 5, "DATA.PATH_TO_DATA_DIR": "d", "TRAIN.ENABLE": False, "TEST.ENABLE": False},
         {"DATA.TRAIN_CROP_SIZE": 256, "DATA.TEST_CROP_SIZE": 256, "NUM_GPUS": 0},
         # Sizes belong to the MViT backbone, not to other models.
         {"MODEL.MODEL_NAME": "ResNet", "DATA.TEST_CROP_SIZE": 250, "DATA.NUM_FRAMES": 7},
@@ -150,6 +182,7 @@ def test_what_does_not_contradict_passes(settings):
     ("settings", "parts"),
     [
         ({"SOLVER.WARMUP_EPOCHS": 30.0}, ["SOLVER.WARMUP_EPOCHS 30", "SOLVER.MAX_EPOCH 10"]),
+        ({"MODEL.NUM_CLASSES": 400}, ["MODEL.NUM_CLASSES is 400", "20 muscles"]),
         ({"SOLVER.COSINE_END_LR": 1.0}, ["SOLVER.COSINE_END_LR 1", "the rate rises"]),
         (
             {"SOLVER.BASE_LR": 0.002, "SOLVER.BASE_LR_SCALE_NUM_SHARDS": True, "NUM_SHARDS": 4},
@@ -165,3 +198,25 @@ def test_what_is_surely_wrong_gives_one_warning(settings, parts, caplog):
 
 def test_no_warning_of_a_warm_up_where_nothing_is_trained(caplog):
     assert warnings_of({"SOLVER.WARMUP_EPOCHS": 30.0, "TRAIN.ENABLE": False}, caplog) == []
+
+
+def test_what_is_written_out_here_is_what_the_other_rooms_have():
+    assert len(MUSCLES) == NUM_MUSCLES
+    assert MAPS == token_fusion.MAPS
+
+
+@pytest.mark.parametrize("embed_dim", [20, 32, 45, 50])
+@pytest.mark.parametrize("heads", [1, 2, 5])
+@pytest.mark.parametrize(("dim_mul", "head_mul"), [(2.0, 2.0), (1.5, 1.5), (0.7, 2.5), (1.1, 0.3)])
+def test_heads_that_pass_are_those_with_which_the_backbone_is_built(embed_dim, heads, dim_mul, head_mul):
+    sizes = {"DEPTH": 2, "EMBED_DIM": embed_dim, "NUM_HEADS": heads, "POOL_Q_STRIDE": []}
+    settings = {f"MVIT.{key}": value for key, value in sizes.items()}
+    settings |= {"MVIT.DIM_MUL": [[1, dim_mul]], "MVIT.HEAD_MUL": [[1, head_mul]]}
+    dim, heads_1 = round(embed_dim * dim_mul), round(heads * head_mul)
+    if embed_dim % heads or not heads_1 or dim % heads_1:
+        assert "heads must divide the width" in refused(settings)
+        return
+    with torch.device("meta"):
+        backbone = MViTBackbone.from_cfg(checked(settings))
+    assert backbone.dim_out == dim
+    assert [block.attn.num_heads for block in backbone.blocks] == [heads, heads_1]

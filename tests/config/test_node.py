@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from transm3e.config import get_cfg
 from transm3e.config.node import all_keys, merge_file, merge_opts, merge_text, names_key
+from transm3e.config.pyslowfast import IGNORED
 from transm3e.errors import UserError
 
 
@@ -212,6 +213,29 @@ def test_pyslowfast_keys_without_effect_give_one_warning(write, caplog):
     [record] = caplog.records
     named = record.getMessage().split("here: ")[1].split(", ")
     assert named == ["BN.USE_PRECISE_STATS", "BN.NUM_BATCHES_PRECISE", "MVIT.MODE", "RESNET.DEPTH"]
+
+
+def test_pyslowfast_keys_without_effect_are_accepted_as_options_too(caplog):
+    cfg = get_cfg()
+    with caplog.at_level(logging.WARNING):
+        merge_opts(cfg, ["MVIT.SEP_POS_EMBED", "True", "BN.NUM_SPLITS=2", "RNG_SEED", 3, "MVIT.REV.ENABLE", "False"])
+    assert cfg.RNG_SEED == 3
+    [message] = caplog.messages
+    assert message.split("here: ")[1].split(", ") == ["MVIT.SEP_POS_EMBED", "BN.NUM_SPLITS", "MVIT.REV.ENABLE"]
+
+
+def test_no_key_of_ours_is_ignored_not_even_within_an_ignored_group(monkeypatch):
+    assert [key for key in all_keys(get_cfg()) if names_key(IGNORED, key)] == []
+    monkeypatch.setattr("transm3e.config.node.IGNORED", ("SOLVER.",))
+    cfg = get_cfg()
+    merge_opts(cfg, ["SOLVER.MAX_EPOCH", 3, "SOLVER.OTHER", 4])
+    assert cfg.SOLVER.MAX_EPOCH == 3
+
+
+def test_a_misspelt_key_in_a_group_that_pyslowfast_has_too_stays_an_error():
+    for key in ("TENSORBOARD.ENABEL", "DEMO.INPUT_VIDEOS", "MVIT.DEPHT", "TEST.NUM_VIEWS"):
+        with pytest.raises(UserError, match=f"unknown key {key}"):
+            merge_opts(get_cfg(), [key, 1])
 
 
 def test_names_key_knows_groups():

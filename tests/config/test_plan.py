@@ -6,7 +6,8 @@ import pytest
 
 from transm3e.config import get_cfg
 from transm3e.config.node import all_keys, names_key
-from transm3e.config.plan import HANDED_DOWN, final_checkpoint, plan
+from transm3e.config.plan import HANDED_DOWN, MANIFEST, final_checkpoint, plan
+from transm3e.data.musclesynth.generate import MANIFEST_NAME
 from transm3e.errors import UserError
 
 STAGE_2 = """
@@ -36,7 +37,10 @@ OTHER = {
     "DATA.TEST_CROP_SIZE": ["DATA.TRAIN_CROP_SIZE", 192, "DATA.TEST_CROP_SIZE", 192],
     "MVIT.PATCH_STRIDE": ["MVIT.PATCH_STRIDE", [4, 4, 4]],
     "MVIT.POOL_Q_STRIDE": ["MVIT.POOL_Q_STRIDE", [[1, 1, 2, 2]]],
-    "MCTF.MAPS": ["MCTF.MAPS", ["m_mm"]],
+    "MCTF.MAPS": ["MCTF.MAPS", ["m_mm", "r_rr"]],
+    "MVIT.POOL_KVQ_KERNEL": ["MVIT.POOL_KVQ_KERNEL", [5, 5, 5]],
+    "SOLVER.BETAS": ["SOLVER.BETAS", [0.8, 0.9]],
+    "DATA.TRAIN_JITTER_SCALES_RELATIVE": ["DATA.TRAIN_JITTER_SCALES_RELATIVE", [0.5, 0.75]],
     "SHARD_ID": ["SHARD_ID", 1],
     "TEST.SPLITS": ["TEST.SPLITS", ["new_val"]],
     "TEST.WHICH_CHECKPOINT": ["TEST.WHICH_CHECKPOINT", "best"],
@@ -49,7 +53,7 @@ KEYS = sorted(all_keys(get_cfg()))
 MACHINE = ("CPU_THREADS", "NUM_GPUS", "SHARD_ID", "DIST_BACKEND", "DATA_LOADER.", "DATA.DECODE_TIMEOUT")
 PLACES = ("OUTPUT_DIR", "RUNS_DIR", "DATA.PATH_PREFIX", "DATA.PATH_TO_DATA_DIR")
 LOGS = ("LOG_PERIOD", "LOG_MODEL_INFO", "TENSORBOARD.")
-WHEN = ("AUTO_RESUME", "ENABLE", "CHECKPOINT_PERIOD", "CHECKPOINT_STEPS", "KEEP_CHECKPOINTS")
+WHEN = ("AUTO_RESUME", "DATASET", "ENABLE", "CHECKPOINT_PERIOD", "CHECKPOINT_STEPS", "KEEP_CHECKPOINTS")
 LATER = ("TEST.", "DEMO.", "INIT.OPTS", *(f"TRAIN.{name}" for name in WHEN))
 BY_CONTENT = ("INIT.STUDENT_FROM", "INIT.TEACHER_FROM", "TRAIN.CHECKPOINT_FILE_PATH")
 MATTERS_NOT = [key for key in KEYS if names_key((*MACHINE, *PLACES, *LOGS, *LATER), key)]
@@ -110,6 +114,24 @@ def test_the_evaluation_has_an_id_of_its_own(configs):
     assert plain.eval_id == plan(["plain.yaml"], ["LOG_PERIOD", 3])[0].eval_id
 
 
+@pytest.mark.parametrize("key", [key for key in KEYS if key.startswith("TEST.")])
+def test_the_evaluations_id_depends_on_what_changes_results(key, configs):
+    [plain], [other] = plan(["plain.yaml"]), plan(["plain.yaml"], changed(key))
+    assert (plain.eval_id == other.eval_id) == (key in ("TEST.BATCH_SIZE", "TEST.DATASET", "TEST.ENABLE"))
+
+
+def test_a_scored_checkpoint_counts_by_content(configs):
+    def eval_id(name):
+        return plan(["plain.yaml"], ["TEST.CHECKPOINT_FILE_PATH", name])[0].eval_id
+
+    Path("w.pyth").write_bytes(b"one")
+    Path("copy.pyth").write_bytes(b"one")
+    one = eval_id("w.pyth")
+    assert eval_id("copy.pyth") == one
+    Path("w.pyth").write_bytes(b"two")
+    assert eval_id("w.pyth") != one
+
+
 def test_stage_1_comes_first_and_is_shared(configs):
     Path("mean.yaml").write_text("_BASE_: stage2.yaml\nDISTILL: {AXIS: full}\n")
     runs = plan(["stage2.yaml", "mean.yaml"])
@@ -138,6 +160,7 @@ def test_seed_devices_and_data_are_handed_down(configs):
         assert (start.cfg.SOLVER.MAX_EPOCH, start.cfg.LOG_PERIOD) == (2, 10)
     assert stage2.cfg.SOLVER.MAX_EPOCH == 9
     assert {"RNG_SEED", "NUM_GPUS", "DATA.PATH_TO_DATA_DIR", "RUNS_DIR", "NUM_SHARDS"} <= set(HANDED_DOWN)
+    assert {"TRAIN.CHECKPOINT_STEPS", "DIST_BACKEND", "DATA.DECODE_TIMEOUT", "TENSORBOARD.ENABLE"} <= set(HANDED_DOWN)
 
 
 def test_init_opts_reach_the_starts_and_change_the_id(configs):
@@ -207,3 +230,78 @@ def test_the_id_depends_on_the_clip_tables_content_wherever_it_lies(configs):
         (Path(name) / "clips.csv").write_text(text)
     ids = [run_id("plain.yaml", "DATA.PATH_TO_DATA_DIR", name) for name in ("one", "copy", "copy/clips.csv", "other")]
     assert ids[0] == ids[1] == ids[2] != ids[3]
+
+
+def test_a_generated_data_sets_manifest_counts_by_content(configs):
+    Path("data").mkdir()
+    Path("data/clips.csv").write_text("table\n")
+    ids = [run_id("plain.yaml", "DATA.PATH_TO_DATA_DIR", "data")]
+    for text in ("one", "two", "one"):
+        (Path("data") / MANIFEST).write_text(text)
+        ids.append(run_id("plain.yaml", "DATA.PATH_TO_DATA_DIR", "data/clips.csv"))
+    assert len(set(ids)) == 3
+    assert ids[1] == ids[3]
+    assert MANIFEST == MANIFEST_NAME
+
+
+@pytest.mark.parametrize("text", ["TEST: {NUM_ENSEMBLE_VIEWS: 1}", "DEMO: {OUTPUT_FILE: b.csv}", "OUTPUT_DIR: out"])
+def test_one_training_asked_for_with_other_settings_is_refused(text, configs):
+    Path("views.yaml").write_text(f"_BASE_: plain.yaml\n{text}\n")
+    with pytest.raises(
+        UserError, match=r"^plain and views are one training .*; run them one after the other$"
+    ) as caught:
+        plan(["plain.yaml", "views.yaml"])
+    assert text.split(": {")[-1].split(":")[0] in str(caught.value)
+
+
+def test_one_training_asked_for_twice_under_two_names_is_one_run(configs):
+    Path("same.yaml").write_text("_BASE_: plain.yaml\n")
+    assert [run.name for run in plan(["plain.yaml", "same.yaml", "plain.yaml"])] == ["plain"]
+
+
+def test_a_start_that_is_asked_for_keeps_its_place_and_the_asked_settings(configs):
+    for paths in (["stage2.yaml", "rgb.yaml"], ["rgb.yaml", "stage2.yaml"]):
+        runs = plan(paths, ["TEST.NUM_ENSEMBLE_VIEWS", 1])
+        assert [run.name for run in runs] == ["rgb", "diff", "stage2"]
+        assert [run.asked for run in runs] == [True, False, True]
+        assert [run.cfg.TEST.NUM_ENSEMBLE_VIEWS for run in runs] == [1, 5, 1]
+
+
+@pytest.mark.parametrize("paths", [["copy.yaml", "stage2.yaml"], ["stage2.yaml", "copy.yaml"]])
+def test_a_start_is_run_where_it_is_looked_for(paths, configs):
+    Path("copy.yaml").write_text("_BASE_: rgb.yaml\n")
+    runs = plan(paths)
+    assert {"copy", "rgb", "diff", "stage2"} == {run.name for run in runs}
+    stage2 = next(run for run in runs if run.name == "stage2")
+    assert Path(stage2.cfg.INIT.STUDENT_FROM) in [run.final_checkpoint for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "parts"),
+    [
+        ("rgb", "MVIT: {EMBED_DIM: 192}", ["MVIT.EMBED_DIM is 96 here", "192"]),
+        ("rgb", "MVIT: {MLP_RATIO: 2.0}", ["MVIT.MLP_RATIO is 4.0 here", "2.0"]),
+        ("rgb", "DATA: {MODALITY: rgb_diff}", ["DATA.MODALITY is rgb here", "rgb_diff"]),
+        ("rgb", "DATA: {NUM_FRAMES: 8}", ["DATA.NUM_FRAMES is 16 here", "8"]),
+        ("rgb", "TRANSM3E: {NUM_MCTS: 5}", ["TRANSM3E.NUM_MCTS is 20 here", "5"]),
+        ("rgb", "MODEL: {NUM_CLASSES: 5}", ["MODEL.NUM_CLASSES is 20 here", "5"]),
+        ("rgb", "MODEL: {MODEL_NAME: MViT}", ["MODEL.MODEL_NAME is TransM3E here", "MViT"]),
+        ("diff", "DATA: {MODALITY: rgb}", ["DISTILL.MODALITY is rgb_diff here", "DATA.MODALITY is rgb in"]),
+        ("diff", "{DATA: {MODALITY: rgb_diff}, MVIT: {DEPTH: 17}}", ["MVIT.DEPTH is 16 here", "17"]),
+        ("diff", "{DATA: {MODALITY: rgb_diff}, MODEL: {MODEL_NAME: MViT}}", ["MODEL.MODEL_NAME is TransM3E", "MViT"]),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(file, text, parts, configs):
+    Path(f"{file}.yaml").write_text(text)
+    if file == "rgb":
+        Path("diff.yaml").write_text("DATA: {MODALITY: rgb_diff}")
+    with pytest.raises(UserError) as caught:
+        plan(["stage2.yaml"])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(part in message for part in [*parts, f"{file}.yaml", "INIT.OPTS"]), message
+
+
+def test_a_start_may_be_regularised_otherwise(configs):
+    Path("rgb.yaml").write_text("MVIT: {DROPPATH_RATE: 0.4, DROPOUT_RATE: 0.1}\n")
+    assert len(plan(["stage2.yaml"])) == 3

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -23,7 +30,7 @@ from transm3e.data.musclesynth.keypoints import COCO_17
 from transm3e.data.musclesynth.motion import animate
 from transm3e.data.musclesynth.plan import SIZES, Size, plan
 from transm3e.data.musclesynth.primitives import POSTURES, PRIMITIVES
-from transm3e.data.musclesynth.sheet import write_contact_sheet
+from transm3e.data.musclesynth.sheet import CHOSEN, write_contact_sheet
 from transm3e.errors import UserError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "datasets" / "prepare_musclesynth.py"
@@ -48,6 +55,10 @@ def mean_ap(labels: np.ndarray, scores: np.ndarray) -> float:
 
 def frames_of(activity: str, key: int) -> np.ndarray:
     return np.stack(list(make_clip(BOTH[activity], (0, key)).frames))
+
+
+def raise_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 # Labels and splits
@@ -335,6 +346,11 @@ def test_interrupted_call_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
 def test_another_seed_or_generator_replaces_every_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     generate(tmp_path / "a", "tiny", seed=0, workers=1, progress=False)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
+    with monkeypatch.context() as patch:
+        patch.setattr(generate_module, "_make_one", raise_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            generate(tmp_path / "b", "tiny", seed=1, workers=1, progress=False)
+    assert not (tmp_path / "b" / "clips.csv").exists()  # an interrupted redraw is no data set
     generate(tmp_path / "b", "tiny", seed=1, workers=1, progress=False)
     generate(tmp_path / "c", "tiny", seed=1, workers=1, progress=False)
     video = plan("tiny", 0)[0].clip.path
@@ -390,9 +406,43 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert main(["--size", "tiny", "--workers", "1"]) == 0
     assert capsys.readouterr().out.strip() == "data/MuscleSynth/tiny/clips.csv"
     assert len(read_clip_table(tmp_path / "data/MuscleSynth/tiny")) == MICRO.total
-    assert main(["--size", "gigantic"]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["--size", "gigantic"])
+    assert ended.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: unknown MuscleSynth size 'gigantic'")
     assert error.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends Ctrl-C to a process group")
+def test_ctrl_c_ends_in_one_line_and_leaves_no_table(tmp_path: Path):
+    command = [sys.executable, SCRIPT, "--size", "tiny", "--workers", "2", "--out", tmp_path]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        begin = time.monotonic()
+        while not list(tmp_path.rglob("*.json")) and time.monotonic() < begin + 60:
+            time.sleep(0.05)
+        time.sleep(1.0)  # the workers are starting or at work
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "interrupted\n")
+    assert not (tmp_path / "clips.csv").exists()
+
+
+def test_a_killed_worker_ends_the_work_with_a_remedy():
+    with pytest.raises(UserError, match=r"a worker process of 2 was killed.* call again with fewer workers"):
+        list(generate_module._run_pool(partial(os._exit), [1, 1], 2))
+
+
+# The picture for people
+
+
+def test_contact_sheet_shows_known_then_new_activities(tmp_path: Path):
+    assert len(set(CHOSEN)) == 12
+    new = [BOTH[name].new for name in CHOSEN]
+    assert new == sorted(new)
+    assert 0 < sum(new) < 12
+    assert {BOTH[name].posture for name in CHOSEN} == set(POSTURES)
+    write_contact_sheet(tmp_path / "sheet.png")
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape == (948, 1304, 3)
     with pytest.raises(UserError, match=r"ends in \.png"):
         write_contact_sheet(tmp_path / "sheet.jpg")

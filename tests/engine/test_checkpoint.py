@@ -8,6 +8,7 @@ import torch
 
 from transm3e.engine.checkpoint import BEST, CheckpointStore
 from transm3e.errors import UserError
+from transm3e.models.weights import read_checkpoint
 
 STATE = {"model_state": {"w": torch.arange(3.0)}, "epoch": 2, "progress": {"history": [{"loss": 0.5}]}}
 
@@ -24,14 +25,14 @@ def names(store):
 def test_what_is_saved_is_read_back(store):
     path = store.save(STATE, 3)
     assert path == store.folder / "checkpoint_epoch_00003.pyth"
-    state = store.read_newest()
+    state = read_checkpoint(store.newest())
     assert torch.equal(state.pop("model_state")["w"], STATE["model_state"]["w"])
     assert state == {"epoch": 2, "progress": STATE["progress"]}
 
 
 def test_an_empty_folder_has_none(store):
     assert store.newest() is None
-    assert store.read_newest() is None
+    assert store.newest() is None
 
 
 def test_newest_goes_by_position_not_by_name_or_time(store):
@@ -110,7 +111,7 @@ def test_a_full_disk_leaves_older_checkpoints_and_no_partial(tmp_path, monkeypat
         store.save(STATE, 3)
     assert "\n" not in str(caught.value)
     assert names(store) == [file.name for file in old]
-    assert store.read_newest()["epoch"] == 2
+    assert read_checkpoint(store.newest())["epoch"] == 2
 
 
 def test_a_damaged_newest_checkpoint_is_an_error_not_an_older_one(store):
@@ -118,4 +119,4 @@ def test_a_damaged_newest_checkpoint_is_an_error_not_an_older_one(store):
     newest = store.save(STATE, 2)
     newest.write_bytes(newest.read_bytes()[:100])
     with pytest.raises(UserError, match=r"checkpoint_epoch_00002\.pyth"):
-        store.read_newest()
+        read_checkpoint(store.newest())

@@ -19,7 +19,6 @@ from transm3e.engine.distributed import (
     launch,
     rank,
     select_device,
-    unwrap,
     world_size,
     wrap,
 )
@@ -39,17 +38,18 @@ d.select_device = lambda *_args: torch.device("cpu")
 
 def talk(folder, device):
     torch.manual_seed(d.rank())
-    model = d.wrap(nn.Linear(2, 1), device)
-    start = d.gather(d.unwrap(model).weight.tolist())
+    raw = nn.Linear(2, 1)
+    model = d.wrap(raw, device)
+    start = d.gather(raw.weight.tolist())
     model(torch.full((1, 2), d.rank() + 1.0)).sum().backward()
     told = {
         "place": (d.rank(), d.world_size(), d.is_main()),
         "gathered": d.gather({"rank": d.rank()}),
         "any": [d.any_process(flag, device) for flag in (False, d.rank() == 1, True)],
         "same_start": start[0] == start[1],
-        "gradient": d.unwrap(model).weight.grad.tolist(),
-        "names": list(d.unwrap(model).state_dict()),
-        "wrapped": d.unwrap(model) is not model,
+        "gradient": raw.weight.grad.tolist(),
+        "names": list(raw.state_dict()),
+        "wrapped": raw is not model,
     }
     d.barrier()
     torch.save(told, f"{folder}/{d.rank()}.pt")
@@ -111,7 +111,6 @@ def test_one_process_alone(tmp_path):
     barrier()
     model = nn.Linear(1, 1)
     assert wrap(model, CPU) is model
-    assert unwrap(model) is model
 
 
 def test_one_process_is_not_spawned():

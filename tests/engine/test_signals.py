@@ -2,11 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from transm3e.engine.signals import SIGNALS, stop_request
+from transm3e.engine.signals import SIGNALS, left_to, stop_request
 
 
 def send(number):
@@ -21,13 +23,29 @@ def test_a_signal_is_remembered(number):
         assert request.signal_number == number
 
 
-def test_a_second_ctrl_c_interrupts_and_a_second_sigterm_waits():
+def test_ctrl_c_twice_interrupts_and_sigterm_waits_whatever_follows():
     with stop_request() as request:
         send(signal.SIGTERM)
         send(signal.SIGTERM)
+        # torch sends SIGINT to processes whose parent has ended.
+        send(signal.SIGINT)
         assert request.signal_number == signal.SIGTERM
+    with stop_request() as request:
+        send(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
+
+
+def test_signals_are_passed_on_to_processes():
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"], stdout=subprocess.PIPE
+    )
+    child.stdout.readline()
+    with left_to(lambda: [child.pid]):
+        send(signal.SIGINT)
+        assert child.poll() is None
+        send(signal.SIGTERM)
+        assert child.wait(timeout=30) == -signal.SIGTERM
 
 
 def test_the_old_handlers_come_back_also_after_an_error():

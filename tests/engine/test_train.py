@@ -17,6 +17,7 @@ from transm3e.engine.optim import Schedule
 from transm3e.engine.precision import Precision
 from transm3e.engine.train import Trainer
 from transm3e.errors import ExitRequest, UserError
+from transm3e.models.weights import read_checkpoint
 
 CPU = torch.device("cpu")
 CLIPS = 12
@@ -98,7 +99,7 @@ def names(folder):
 
 
 def last_state(folder):
-    return CheckpointStore(folder, 1).read_newest()
+    return read_checkpoint(CheckpointStore(folder, 1).newest())
 
 
 def assert_same(a, b):

@@ -1,6 +1,7 @@
 """A run's folder: whose it is, and what is done in it already."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from transm3e.config.plan import plan
 from transm3e.errors import UserError
 from transm3e.report.results import summarise, write_results
 from transm3e.report.run_folder import (
+    LOCK,
     OWNER,
     RESULTS,
     check_owner,
@@ -35,6 +37,11 @@ def make(tmp_path, monkeypatch):
     return make
 
 
+def claimed(run):
+    with claim(run, owner_of(run)):
+        pass
+
+
 def finish(run):
     run.final_checkpoint.parent.mkdir(parents=True, exist_ok=True)
     run.final_checkpoint.touch()
@@ -58,34 +65,34 @@ def test_a_demo_alone_needs_no_table(make):
 
 def test_a_claimed_folder_holds_the_config_and_the_owner(make):
     run = make()
-    claim(run, owner_of(run))
+    claimed(run)
     assert json.loads((run.folder / OWNER).read_text()) == owner_of(run)
     assert (run.folder / "config.yaml").read_text() == run.cfg.dump()
-    claim(run, owner_of(run))
-    assert sorted(file.name for file in run.folder.iterdir()) == ["config.yaml", OWNER]
+    claimed(run)
+    assert sorted(file.name for file in run.folder.iterdir()) == [LOCK, "config.yaml", OWNER]
 
 
 def test_a_dumped_config_is_the_same_run(make):
     run = make()
-    claim(run, owner_of(run))
+    claimed(run)
     [again] = plan([str(run.folder / "config.yaml")])
     assert (again.id, again.folder) == (run.id, run.folder)
 
 
 def test_another_run_may_not_take_the_folder(make):
     first = make("OUTPUT_DIR", "out")
-    claim(first, owner_of(first))
+    claimed(first)
     same = make("OUTPUT_DIR", "out", "DATA_LOADER.NUM_WORKERS", 0, "LOG_PERIOD", 1)
     check_owner(same, owner_of(same))
     other = make("OUTPUT_DIR", "out", "RNG_SEED", 1)
     with pytest.raises(UserError, match=rf"out holds another run \(a, {first.id}\) than a, {other.id}"):
-        claim(other, owner_of(other))
+        claimed(other)
     assert json.loads(Path("out", OWNER).read_text())["id"] == first.id
 
 
 def test_another_clip_table_is_another_run(make):
     run = make("OUTPUT_DIR", "out")
-    claim(run, owner_of(run))
+    claimed(run)
     Path("data/clips.csv").write_text("table two\n")
     other = make("OUTPUT_DIR", "out")
     assert other.id != run.id
@@ -132,3 +139,11 @@ def test_which_checkpoint_is_scored(make):
         evaluation_checkpoint(make("TEST.WHICH_CHECKPOINT", "best"))
     assert evaluation_checkpoint(make("TEST.CHECKPOINT_FILE_PATH", "w.pyth")) == Path("w.pyth")
     assert evaluation_checkpoint(make("MODEL.MODEL_NAME", "Random", "TRAIN.ENABLE", False)) is None
+
+
+def test_a_folder_that_is_being_worked_in_is_refused(make):
+    run = make()
+    with claim(run, owner_of(run)):
+        with pytest.raises(UserError, match=rf"is being worked in by process {os.getpid()} on .*; wait for it"):
+            claimed(run)
+    claimed(run)

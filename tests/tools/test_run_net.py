@@ -9,8 +9,7 @@ import sys
 import pytest
 import torch
 
-from transm3e.data.annotations import MUSCLES, Clip, write_clip_table
-from transm3e.data.encode import write_video
+from transm3e.data.annotations import MUSCLES, write_clip_table
 from transm3e.models import build_model
 
 
@@ -33,21 +32,6 @@ def run_net(repo, monkeypatch, capsys, tmp_path):
         return status, out, err
 
     return call
-
-
-@pytest.fixture
-def data(tmp_path):
-    """Sixteen training clips and two of each evaluation split, 8 frames of 48x32."""
-    import numpy as np
-
-    root = tmp_path / "data"
-    root.mkdir()
-    rng, clips = np.random.default_rng(0), []
-    for i, split in enumerate(["train"] * 16 + ["known_val", "new_val", "known_test", "new_test"] * 2):
-        write_video(root / f"{i}.mp4", rng.integers(0, 256, (8, 32, 48, 3), dtype=np.uint8), fps=8)
-        clips.append(Clip(f"{i}.mp4", split, f"activity {i % 3}", (i % 3, 3 + i % 2)))
-    write_clip_table(root / "clips.csv", clips)
-    return root
 
 
 RGB = ("--cfg", "configs/MuscleSynth/mcts_rgb.yaml")
@@ -80,9 +64,9 @@ def test_missing_clip_table(run_net, tmp_path):
     assert_mistake(result, "no clip table at", "nowhere/clips.csv", "datasets/prepare_")
 
 
-def test_empty_clip_table(run_net, data):
-    write_clip_table(data / "clips.csv", [])
-    assert_mistake(run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data), "clips.csv", "no clips")
+def test_empty_clip_table(run_net, noise_data):
+    write_clip_table(noise_data / "clips.csv", [])
+    assert_mistake(run_net(*RGB, "DATA.PATH_TO_DATA_DIR", noise_data), "clips.csv", "no clips")
 
 
 @pytest.mark.parametrize(
@@ -94,14 +78,14 @@ def test_empty_clip_table(run_net, data):
         ("../0.mp4,train,a,3", "leaves the data root"),
     ],
 )
-def test_bad_row(run_net, data, row, message):
-    (data / "clips.csv").write_text(f"path,split,activity,muscles\n{row}\n")
-    assert_mistake(run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data), "clips.csv:2", message)
+def test_bad_row(run_net, noise_data, row, message):
+    (noise_data / "clips.csv").write_text(f"path,split,activity,muscles\n{row}\n")
+    assert_mistake(run_net(*RGB, "DATA.PATH_TO_DATA_DIR", noise_data), "clips.csv:2", message)
 
 
-def test_missing_video(run_net, data):
-    (data / "3.mp4").unlink()
-    result = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK)
+def test_missing_video(run_net, noise_data):
+    (noise_data / "3.mp4").unlink()
+    result = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", noise_data, *QUICK)
     assert_mistake(result, "1 of 16 video files are not in", "3.mp4", "DATA.PATH_PREFIX")
 
 
@@ -110,38 +94,38 @@ def test_contradictory_settings(run_net):
     assert_mistake(result, "DISTILL.PAIR_CASE 3", "set AUG.NUM_SAMPLE to 2")
 
 
-def test_more_gpus_than_there_are(run_net, data):
+def test_more_gpus_than_there_are(run_net, noise_data):
     wanted = torch.cuda.device_count() + 1
-    result = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK, "NUM_GPUS", wanted, "TRAIN.BATCH_SIZE", wanted)
+    result = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", noise_data, *QUICK, "NUM_GPUS", wanted, "TRAIN.BATCH_SIZE", wanted)
     assert result[0] == 2
     assert f"NUM_GPUS is {wanted}" in result[2]
 
 
-def test_checkpoint_of_another_model(run_net, data, tmp_path, tiny_cfg):
+def test_checkpoint_of_another_model(run_net, noise_data, tmp_path, tiny_cfg):
     torch.save({"model_state": build_model(tiny_cfg).state_dict(), "cfg": ""}, tmp_path / "other.pyth")
     result = run_net(
-        *(*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK),
+        *(*RGB, "DATA.PATH_TO_DATA_DIR", noise_data, *QUICK),
         *("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", tmp_path / "other.pyth"),
     )
     assert_mistake(result, "other.pyth belongs to another model than TransM3E")
 
 
-def test_evaluation_without_weights(run_net, data):
-    result = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK, "TRAIN.ENABLE", False)
+def test_evaluation_without_weights(run_net, noise_data):
+    result = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", noise_data, *QUICK, "TRAIN.ENABLE", False)
     assert_mistake(result, "no trained weights at", "TEST.CHECKPOINT_FILE_PATH")
 
 
-def test_output_dir_of_another_run(run_net, data, tmp_path):
-    words = (*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK, "OUTPUT_DIR", tmp_path / "run")
+def test_output_dir_of_another_run(run_net, noise_data, tmp_path):
+    words = (*RGB, "DATA.PATH_TO_DATA_DIR", noise_data, *QUICK, "OUTPUT_DIR", tmp_path / "run")
     assert run_net(*words)[0] == 0
     assert_mistake(run_net(*words, "SOLVER.BASE_LR", 0.5), "holds another run", "choose another OUTPUT_DIR")
 
 
-def test_a_changed_clip_table_is_another_run(run_net, data, tmp_path):
-    words = (*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK)
+def test_a_changed_clip_table_is_another_run(run_net, noise_data, tmp_path):
+    words = (*RGB, "DATA.PATH_TO_DATA_DIR", noise_data, *QUICK)
     assert run_net(*words)[0] == 0
     assert "done already" in run_net(*words)[2]
-    table = data / "clips.csv"
+    table = noise_data / "clips.csv"
     table.write_text(table.read_text().replace(MUSCLES[4], MUSCLES[5]))
     assert "done already" not in run_net(*words)[2]
     assert len(list((tmp_path / "runs").iterdir())) == 2
@@ -153,27 +137,29 @@ def test_a_teacher_that_does_not_fit_is_refused_before_anything_is_trained(run_n
     assert not (tmp_path / "runs").exists()
 
 
-def test_undecodable_clips_are_named_and_counted(run_net, data):
+def test_undecodable_clips_are_named_and_counted(run_net, noise_data):
     for name in ("2.mp4", "17.mp4"):
-        (data / name).write_bytes(b"no video")
-    status, _, err = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK)
+        (noise_data / name).write_bytes(b"no video")
+    status, _, err = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", noise_data, *QUICK)
     assert status == 0
     assert "left out of training" in err
     assert "2.mp4" in err
-    (folder,) = (data.parent / "runs").iterdir()
+    (folder,) = (noise_data.parent / "runs").iterdir()
     text = (folder / "results.json").read_text()
     assert "17.mp4" in text
     assert "2.mp4" in text
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
-def test_full_disk_while_saving(run_net, data, monkeypatch):
+def test_full_disk_while_saving(run_net, noise_data, monkeypatch):
     def full(state, path):
         with open("/dev/full", "wb") as disk:
             disk.write(b"x" * 10_000_000)
 
     monkeypatch.setattr(torch, "save", full)
-    assert_mistake(run_net(*RGB, "DATA.PATH_TO_DATA_DIR", data, *QUICK), "cannot write", "No space left", "free space")
+    assert_mistake(
+        run_net(*RGB, "DATA.PATH_TO_DATA_DIR", noise_data, *QUICK), "cannot write", "No space left", "free space"
+    )
 
 
 def test_print_config_prints_every_run_and_makes_nothing(run_net, tmp_path):

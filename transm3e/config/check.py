@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
+from transm3e.config.check_sizes import check_sizes
 from transm3e.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ AT_LEAST_ONE = (
     "MVIT.DEPTH",
     "MVIT.EMBED_DIM",
     "MVIT.NUM_HEADS",
+    "MCTF.NUM_HEADS",
     "TRANSM3E.NUM_MCTS",
     "SOLVER.MAX_EPOCH",
     "LOG_PERIOD",
@@ -60,7 +62,7 @@ NOT_NEGATIVE = (
     "SOLVER.WARMUP_EPOCHS",
     "SOLVER.CLIP_GRAD_L2NORM",
 )
-POSITIVE = ("DATA.DECODE_TIMEOUT", "DISTILL.TEMPERATURE")
+POSITIVE = ("DATA.DECODE_TIMEOUT", "DISTILL.TEMPERATURE", "MCTF.MLP_RATIO", "MVIT.MLP_RATIO")
 SHARES = (
     "AUG.RE_PROB",
     "MCTF.DROPOUT",
@@ -82,20 +84,35 @@ LISTS = {
     "MVIT.POOL_KV_STRIDE_ADAPTIVE": (3, 1),
     "SOLVER.BETAS": (2, 0),
 }
+# Of these, lists whose numbers are above 0, and ranges from a lower to an upper end.
+ABOVE_0 = ("DATA.STD", "DATA.TRAIN_JITTER_ASPECT_RELATIVE", "DATA.TRAIN_JITTER_SCALES_RELATIVE")
+ASCENDING = ("DATA.TRAIN_JITTER_ASPECT_RELATIVE", "DATA.TRAIN_JITTER_SCALES_RELATIVE")
 # Lists of such lists; each begins with a block's number.
 BLOCK_LISTS = {"MVIT.DIM_MUL": 2, "MVIT.HEAD_MUL": 2, "MVIT.POOL_Q_STRIDE": 4}
 # Settings in which teacher and student must agree for their tokens to be compared.
 SHARED_WITH_TEACHER = (
-    ("DATA", "NUM_FRAMES"),
-    ("DATA", "TRAIN_CROP_SIZE"),
-    ("MVIT", "EMBED_DIM"),
-    ("MVIT", "DEPTH"),
-    ("MVIT", "DIM_MUL"),
-    ("TRANSM3E", "NUM_MCTS"),
+    "MODEL.MODEL_NAME",
+    "DATA.NUM_FRAMES",
+    "DATA.TRAIN_CROP_SIZE",
+    "MVIT.EMBED_DIM",
+    "MVIT.DEPTH",
+    "MVIT.DIM_MUL",
+    "TRANSM3E.NUM_MCTS",
 )
+# Settings in which a student and the run it starts from must agree, besides the backbone's.
+SHARED_WITH_START = (
+    "MODEL.MODEL_NAME",
+    "MODEL.NUM_CLASSES",
+    "DATA.MODALITY",
+    "DATA.NUM_FRAMES",
+    "DATA.TRAIN_CROP_SIZE",
+    "TRANSM3E.NUM_MCTS",
+)
+# Settings of the backbone that leave its weights' shapes and meaning alone.
+REGULARISATION = ("DROPOUT_RATE", "DROPPATH_RATE")
 WITHOUT_WEIGHTS = ("Random", "AllOnes")
-# Models on the MViT backbone, whose sizes have to fit.
-ON_MVIT = ("MViT", "TransM3E")
+# Columns of a clip table's labels.
+NUM_MUSCLES = 20
 SPLITS = ("known_val", "new_val", "known_test", "new_test")
 
 
@@ -107,8 +124,9 @@ def check_cfg(cfg: CfgNode) -> None:
     """
     _check_values(cfg)
     _check_lists(cfg)
+    _check_ranges(cfg)
     _check_batches(cfg)
-    _check_sizes(cfg)
+    check_sizes(cfg)
     _check_task(cfg)
     for warning in _warnings(cfg):
         logger.warning("%s", warning)
@@ -120,15 +138,28 @@ def check_teacher(cfg: CfgNode, teacher: CfgNode, path: str) -> None:
     Raises:
         UserError: names the first setting in which they differ.
     """
-    if teacher.DATA.MODALITY != cfg.DISTILL.MODALITY:
-        raise UserError(
-            f"the teacher {path} sees {teacher.DATA.MODALITY}, but DISTILL.MODALITY is {cfg.DISTILL.MODALITY}; change one"
-        )
-    for group, key in SHARED_WITH_TEACHER:
-        theirs, ours = teacher[group][key], cfg[group][key]
+    keys = {"DATA.MODALITY": "DISTILL.MODALITY"} | {key: key for key in SHARED_WITH_TEACHER}
+    _check_equal(cfg, teacher, keys, f"the teacher {path}")
+
+
+def check_student(cfg: CfgNode, start: CfgNode, path: str) -> None:
+    """Whether a model can start from the weights of the run of another config.
+
+    Raises:
+        UserError: names the first setting in which they differ.
+    """
+    backbone = [f"MVIT.{name}" for name in cfg.MVIT if name not in REGULARISATION]
+    _check_equal(cfg, start, {key: key for key in (*SHARED_WITH_START, *backbone)}, f"the starting weights {path}")
+
+
+def _check_equal(cfg: CfgNode, other: CfgNode, keys: dict[str, str], what: str) -> None:
+    for their_key, our_key in keys.items():
+        theirs, ours = get(other, their_key), get(cfg, our_key)
         if theirs != ours:
+            their_name = "" if their_key == our_key else f"{their_key} is "
             raise UserError(
-                f"{group}.{key} is {ours} here, but {theirs} in the teacher {path}; make them equal (INIT.OPTS sets keys of the configs it starts from)"
+                f"{our_key} is {ours} here, but {their_name}{theirs} in {what}; "
+                "make them equal (INIT.OPTS sets keys of the configs it starts from)"
             )
 
 
@@ -184,6 +215,23 @@ def _is_numbers(value: object, length: int, least: int) -> bool:
     )
 
 
+def _check_ranges(cfg: CfgNode) -> None:
+    for key in ABOVE_0:
+        if min(get(cfg, key)) <= 0:
+            raise UserError(f"{key} is {get(cfg, key)}; all its numbers must be above 0")
+    for key in ASCENDING:
+        if get(cfg, key) != sorted(get(cfg, key)):
+            raise UserError(f"{key} is {get(cfg, key)}; it must be the lower and then the upper end, swap them")
+    if cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE[1] > 1:
+        raise UserError(
+            f"DATA.TRAIN_JITTER_SCALES_RELATIVE is {cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE}; it must end at 1, the whole frame, or below"
+        )
+    if max(cfg.SOLVER.BETAS) >= 1:
+        raise UserError(f"SOLVER.BETAS is {cfg.SOLVER.BETAS}; each must be below 1")
+    if not 0 <= cfg.SOLVER.MOMENTUM < 1:
+        raise UserError(f"SOLVER.MOMENTUM is {cfg.SOLVER.MOMENTUM}; it must be from 0 to below 1")
+
+
 def _check_batches(cfg: CfgNode) -> None:
     gpus = max(1, cfg.NUM_GPUS)
     if cfg.TRAIN.BATCH_SIZE % (gpus * cfg.TRAIN.ACCUM_STEPS):
@@ -197,35 +245,19 @@ def _check_batches(cfg: CfgNode) -> None:
         )
 
 
-def _check_sizes(cfg: CfgNode) -> None:
-    if cfg.MODEL.MODEL_NAME not in ON_MVIT:
-        return
-    stride_t, stride_h, stride_w = cfg.MVIT.PATCH_STRIDE
-    if cfg.DATA.TRAIN_CROP_SIZE != cfg.DATA.TEST_CROP_SIZE:
-        raise UserError(
-            f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE} and DATA.TEST_CROP_SIZE {cfg.DATA.TEST_CROP_SIZE} differ, "
-            "but MViT's relative positions belong to one size; set both to the same"
-        )
-    total = [stride_h, stride_w]
-    for block, _, h, w in cfg.MVIT.POOL_Q_STRIDE:
-        if block >= cfg.MVIT.DEPTH:
-            raise UserError(
-                f"MVIT.POOL_Q_STRIDE names block {block}, but MVIT.DEPTH {cfg.MVIT.DEPTH} ends at {cfg.MVIT.DEPTH - 1}"
-            )
-        total = [total[0] * h, total[1] * w]
-    if cfg.DATA.TRAIN_CROP_SIZE % total[0] or cfg.DATA.TRAIN_CROP_SIZE % total[1]:
-        raise UserError(
-            f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE} must be a multiple of {max(total)}, "
-            "MVIT.PATCH_STRIDE times all of MVIT.POOL_Q_STRIDE"
-        )
-    if cfg.DATA.NUM_FRAMES % stride_t:
-        raise UserError(f"DATA.NUM_FRAMES {cfg.DATA.NUM_FRAMES} must be a multiple of MVIT.PATCH_STRIDE[0] {stride_t}")
-
-
 def _check_task(cfg: CfgNode) -> None:
     name = cfg.MODEL.MODEL_NAME
     if name in WITHOUT_WEIGHTS and cfg.TRAIN.ENABLE:
         raise UserError(f"MODEL.MODEL_NAME {name} has nothing to train; set TRAIN.ENABLE False")
+    if _reads_labels(cfg) and cfg.DATA.PATH_TO_DATA_DIR and cfg.MODEL.NUM_CLASSES != NUM_MUSCLES:
+        raise UserError(
+            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but clip tables have {NUM_MUSCLES} muscles; set it to {NUM_MUSCLES}"
+        )
+    if cfg.INIT.STUDENT_FROM and cfg.TRAIN.CHECKPOINT_FILE_PATH:
+        raise UserError(
+            f"INIT.STUDENT_FROM {cfg.INIT.STUDENT_FROM} and TRAIN.CHECKPOINT_FILE_PATH {cfg.TRAIN.CHECKPOINT_FILE_PATH} "
+            "both name starting weights; remove one of them"
+        )
     if cfg.TASK == "classify":
         if cfg.INIT.TEACHER_FROM:
             raise UserError(
@@ -261,12 +293,19 @@ def _check_distill(cfg: CfgNode, name: str) -> None:
         )
 
 
+def _reads_labels(cfg: CfgNode) -> bool:
+    return cfg.TRAIN.ENABLE or cfg.TEST.ENABLE
+
+
 def _warnings(cfg: CfgNode) -> Iterable[str]:
     if cfg.TRAIN.ENABLE and cfg.SOLVER.WARMUP_EPOCHS >= cfg.SOLVER.MAX_EPOCH:
         yield (
             f"SOLVER.WARMUP_EPOCHS {cfg.SOLVER.WARMUP_EPOCHS:g} is not shorter than SOLVER.MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}: "
             f"the learning rate never reaches SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}"
         )
+    # A warning only: PySlowFast's own files name 400 classes and no data.
+    if _reads_labels(cfg) and not cfg.DATA.PATH_TO_DATA_DIR and cfg.MODEL.NUM_CLASSES != NUM_MUSCLES:
+        yield f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but clip tables have {NUM_MUSCLES} muscles"
     if cfg.SOLVER.COSINE_END_LR > cfg.SOLVER.BASE_LR:
         yield f"SOLVER.COSINE_END_LR {cfg.SOLVER.COSINE_END_LR:g} is above SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}: the rate rises"
     scaled = cfg.SOLVER.BASE_LR * cfg.NUM_SHARDS

@@ -27,7 +27,7 @@ _C.OUTPUT_DIR = ""
 _C.RUNS_DIR = "runs"
 # Write a log line every so many training steps.
 _C.LOG_PERIOD = 10
-# Log the model's layers and parameter counts at the start.
+# Log the model's parameter count at the start of training.
 _C.LOG_MODEL_INFO = True
 
 # ---------------------------------------------------------------- starting weights

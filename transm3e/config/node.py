@@ -7,7 +7,7 @@ import difflib
 import logging
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,8 @@ def merge_file(cfg: CfgNode, path: str | Path) -> None:
     Raises:
         UserError: a file is missing or not YAML, a key is unknown, a value has the wrong type, or `_BASE_` runs in a circle.
     """
-    ignored: list[str] = []
-    for file, settings in _with_bases(Path(path), ()):
-        for key, value in _flatten(settings, ""):
-            if names_key(IGNORED, key):
-                ignored.append(key)
-            else:
-                set_key(cfg, key, value, where=str(file))
-    if ignored:
-        logger.warning("%s: PySlowFast keys without effect here: %s", path, ", ".join(dict.fromkeys(ignored)))
+    files = _with_bases(Path(path), ())
+    _merge(cfg, ((str(file), key, value) for file, keys in files for key, value in _flatten(keys, "")), str(path))
 
 
 def merge_text(cfg: CfgNode, text: str, where: str) -> None:
@@ -52,16 +45,32 @@ def merge_opts(cfg: CfgNode, opts: Sequence[Any], where: str = "command line") -
     Raises:
         UserError: a KEY without a VALUE, an unknown key, or a value of the wrong type.
     """
+    _merge(cfg, ((where, key, value) for key, value in _pairs(opts, where)), where)
+
+
+def _pairs(opts: Sequence[Any], where: str) -> Iterator[tuple[str, Any]]:
     words = [str(word) if not isinstance(word, (list, tuple)) else word for word in opts]
     while words:
         key = words.pop(0)
         match = re.fullmatch(r"([A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)*)=(.*)", str(key), re.DOTALL)
         if match:
-            set_key(cfg, match[1], match[2], where)
+            yield match[1], match[2]
         elif words:
-            set_key(cfg, str(key), words.pop(0), where)
+            yield str(key), words.pop(0)
         else:
             raise UserError(f"{where}: {key!r} has no value; write KEY VALUE or KEY=VALUE")
+
+
+def _merge(cfg: CfgNode, settings: Iterable[tuple[str, str, Any]], what: str) -> None:
+    """Set (where, key, value) after each other; one warning names the keys of PySlowFast that have no effect."""
+    ours, ignored = all_keys(cfg), []
+    for where, key, value in settings:
+        if key not in ours and names_key(IGNORED, key):
+            ignored.append(key)
+        else:
+            set_key(cfg, key, value, where)
+    if ignored:
+        logger.warning("%s: PySlowFast keys without effect here: %s", what, ", ".join(dict.fromkeys(ignored)))
 
 
 def set_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from transm3e.config.check import check_teacher, get
+from transm3e.config.check import check_student, check_teacher, get
 from transm3e.config.load import load_cfg
 from transm3e.config.node import all_keys, names_key
 from transm3e.errors import UserError
@@ -44,24 +44,33 @@ NO_INFLUENCE = (
     "TRAIN.CHECKPOINT_FILE_PATH",
     "TRAIN.CHECKPOINT_PERIOD",
     "TRAIN.CHECKPOINT_STEPS",
+    "TRAIN.DATASET",
     "TRAIN.ENABLE",
     "TRAIN.KEEP_CHECKPOINTS",
 )
+# Settings of TEST that cannot change a result.
+NO_INFLUENCE_ON_RESULTS = ("TEST.BATCH_SIZE", "TEST.DATASET", "TEST.ENABLE")
 # What the runs a config starts from take over from it.
 HANDED_DOWN = (
     "CPU_THREADS",
+    "DATA.DECODE_TIMEOUT",
     "DATA.PATH_PREFIX",
     "DATA.PATH_TO_DATA_DIR",
     "DATA_LOADER.NUM_WORKERS",
     "DATA_LOADER.PIN_MEMORY",
+    "DIST_BACKEND",
     "NUM_GPUS",
     "NUM_SHARDS",
     "RNG_SEED",
     "RUNS_DIR",
     "SHARD_ID",
-    "TRAIN.MIXED_PRECISION",
+    "TENSORBOARD.ENABLE",
     "TRAIN.AMP_DTYPE",
+    "TRAIN.CHECKPOINT_STEPS",
+    "TRAIN.MIXED_PRECISION",
 )
+# What a generated data set was made by (transm3e.data.musclesynth.generate, which config does not import).
+MANIFEST = "musclesynth.json"
 STARTS = ("STUDENT_FROM", "TEACHER_FROM")
 
 
@@ -94,7 +103,12 @@ class Run:
     @property
     def eval_id(self) -> str:
         """Hash over the run and everything that determines its results."""
-        settings = {key: value for key, value in all_keys(self.cfg).items() if key.startswith("TEST.")}
+        settings = {
+            key: value
+            for key, value in all_keys(self.cfg).items()
+            if key.startswith("TEST.") and key not in NO_INFLUENCE_ON_RESULTS
+        }
+        settings["TEST.CHECKPOINT_FILE_PATH"] = _file_id(self.cfg.TEST.CHECKPOINT_FILE_PATH)
         return _hash({"run": self.id, **settings})
 
 
@@ -113,27 +127,53 @@ def plan(paths: Sequence[str], opts: Sequence[Any] = ()) -> list[Run]:
         opts: KEY VALUE pairs or KEY=VALUE words.
 
     Raises:
-        UserError: a config is wrong, configs start from each other in a circle, or two runs share a folder.
+        UserError: a config is wrong or does not fit what it starts from, configs start from each other in a circle, two
+            runs share a folder, or two configs are one training with other settings besides.
     """
-    runs: dict[str, Run] = {}
+    runs: dict[Path, Run] = {}
     for path in paths:
         _add(runs, _run(path, load_cfg(path, opts), asked=True, below=()))
-    folders: dict[Path, Run] = {}
-    for run in runs.values():
-        other = folders.setdefault(run.folder.resolve(), run)
-        if other is not run:
-            raise UserError(
-                f"{other.name} and {run.name} would both write to {run.folder}; leave OUTPUT_DIR empty when several run"
-            )
     return list(runs.values())
 
 
-def _add(runs: dict[str, Run], run: Run) -> None:
+def _add(runs: dict[Path, Run], run: Run) -> None:
     if run.cfg.TRAIN.ENABLE and not run.final_checkpoint.is_file():
         for start in run.starts:
             _add(runs, start)
-    known = runs.get(run.id)
-    runs[run.id] = replace(known, asked=known.asked or run.asked) if known else run
+    twin = next((other for other in runs.values() if other.asked and run.asked and other.id == run.id), None)
+    if twin:
+        _check_same(twin, run)
+        return
+    # By folder and not by id: what starts from a run looks for its checkpoint in the folder.
+    known = runs.get(run.folder.resolve())
+    if known and known.id != run.id:
+        raise UserError(
+            f"{known.name} and {run.name} would both write to {run.folder}; leave OUTPUT_DIR empty when several run"
+        )
+    if known is None or run.asked:
+        runs[run.folder.resolve()] = run
+
+
+def _check_same(known: Run, run: Run) -> None:
+    ours, theirs = _settings(known), _settings(run)
+    different = [key for key in ours if ours[key] != theirs[key]]
+    if different:
+        raise UserError(
+            f"{known.name} and {run.name} are one training with other settings besides ({', '.join(different)}) "
+            f"and would be one run in {known.folder}; run them one after the other"
+        )
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    settings = all_keys(run.cfg)
+    if run.folder.name == _folder_name(run.name, run.id):
+        # Named after the config, not chosen.
+        settings["OUTPUT_DIR"] = ""
+    return settings
+
+
+def _folder_name(name: str, run_id: str) -> str:
+    return f"{name}-{run_id}"
 
 
 def _run(path: str, cfg: CfgNode, asked: bool, below: tuple[Path, ...]) -> Run:
@@ -149,9 +189,11 @@ def _run(path: str, cfg: CfgNode, asked: bool, below: tuple[Path, ...]) -> Run:
     }
     if "TEACHER_FROM" in starts:
         check_teacher(cfg, starts["TEACHER_FROM"].cfg, cfg.INIT.TEACHER_FROM)
+    if "STUDENT_FROM" in starts:
+        check_student(cfg, starts["STUDENT_FROM"].cfg, cfg.INIT.STUDENT_FROM)
     run_id = _run_id(cfg, starts)
     name = Path(path).stem
-    return Run(name, run_id, _resolved(cfg, f"{name}-{run_id}", starts), asked, tuple(starts.values()))
+    return Run(name, run_id, _resolved(cfg, _folder_name(name, run_id), starts), asked, tuple(starts.values()))
 
 
 def _start_cfg(source: str, parent: CfgNode) -> CfgNode:
@@ -165,7 +207,9 @@ def _run_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
         settings[f"INIT.{key}"] = starts[key].id if key in starts else _file_id(cfg.INIT[key])
     settings["start"] = _file_id(cfg.TRAIN.CHECKPOINT_FILE_PATH)
     table = clip_table_file(cfg.DATA.PATH_TO_DATA_DIR)
-    settings["table"] = _file_id(str(table)) if table.is_file() else ""
+    # The manifest too: videos drawn anew by a changed generator under the same table are other data.
+    for key, file in (("table", table), ("manifest", table.parent / MANIFEST)):
+        settings[key] = _file_id(str(file)) if file.is_file() else ""
     return _hash(settings)
 
 

@@ -13,7 +13,15 @@ import torch
 from torch.utils.data import Dataset
 
 from transm3e.config.node import CfgNode
-from transm3e.data.annotations import SPLITS, Clip, ClipTable, read_clip_table, table_file, table_from_clips
+from transm3e.data.annotations import (
+    EVAL_SPLITS,
+    SPLITS,
+    Clip,
+    ClipTable,
+    read_clip_table,
+    table_file,
+    table_from_clips,
+)
 from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, Video
 from transm3e.data.modalities import MODALITIES
 from transm3e.data.sampling import clip_rng, train_indices, view_indices
@@ -98,10 +106,10 @@ class ClipDataset(Dataset):
         """Item number, or (epoch, item number) -> clips, or why there are none."""
         epoch, item = key if isinstance(key, tuple) else (self.epoch, key)
         index, view = divmod(item, self.items_per_clip)
-        row, path = int(self.table.rows[index]), os.path.join(self.root, str(self.table.paths[index]))
+        row, path = int(self.table.rows[index]), str(self.table.paths[index])
         draws = self._train_draws(epoch, row) if self.augmentation else [self._eval_draw(view)]
         try:
-            with closing(Video(path, self.timeout)) as video:
+            with closing(Video(os.path.join(self.root, path), self.timeout)) as video:
                 clips = self._clips(video, draws)
         except DecodeError as error:
             return FailedClip(row, path, error.reason)
@@ -148,7 +156,7 @@ def build_dataset(cfg: CfgNode, split: str, single_view: bool = False) -> ClipDa
     whole = read_clip_table(file)
     table, root = whole.select(split), cfg.DATA.PATH_PREFIX or file.parent
     if not len(table):
-        raise UserError(f"{file}: no clips in split {split!r}; splits with clips: {', '.join(np.unique(whole.splits))}")
+        raise UserError(_no_clips(file, whole, split))
     _check_files(table, root, file)
     return _dataset_from_cfg(cfg, table, root, training=split == "train", single_view=single_view)
 
@@ -205,6 +213,15 @@ def _augmentation_from_cfg(cfg: CfgNode) -> Augmentation:
         color_jitter=cfg.AUG.COLOR_JITTER if cfg.AUG.ENABLE else 0.0,
         erase_prob=cfg.AUG.RE_PROB if cfg.AUG.ENABLE else 0.0,
     )
+
+
+def _no_clips(file: Path, table: ClipTable, split: str) -> str:
+    present = [name for name in SPLITS if name in table.splits]
+    choice = [name for name in present if name in EVAL_SPLITS]
+    remedy = f"add clips of {split} to the table"
+    if split in EVAL_SPLITS and choice:
+        remedy = f"set TEST.SPLITS [{', '.join(choice)}], or {remedy}"
+    return f"{file}: no clips in split {split!r}; splits with clips: {', '.join(present)}; {remedy}"
 
 
 def _check_files(table: ClipTable, root: str | Path, file: Path) -> None:

@@ -17,7 +17,7 @@ class FailedClip:
 
     Attributes:
         row: its clip-table row.
-        path: its video file.
+        path: its video as the clip table names it, relative to the data's folder; the same on every machine.
         reason: what is wrong with the file, one line.
     """
 
@@ -35,7 +35,7 @@ class Sample:
         label: (20,) float32 of 0 and 1.
         row: clip-table row.
         views: view number of each of the S clips; in training the sample number 0..S-1.
-        path: the video file.
+        path: the video as the clip table names it, relative to the data's folder.
     """
 
     clips: dict[str, Tensor]
@@ -57,7 +57,7 @@ class Batch:
         labels: (B, 20) float32 of 0 and 1.
         rows: (B,) int64 clip-table rows.
         views: (B,) int64 view numbers, temporal view * spatial crops + crop; in training the sample number.
-        paths: B video files.
+        paths: B videos as the clip table names them, relative to the data's folder; the same on every machine.
         failed: the clips that were left out.
         samples: augmented clips per video; B is a multiple of it.
     """

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from transm3e.files import atomic_path
-from transm3e.models.weights import read_checkpoint
 
 # After epoch 10; within epoch 10 after 250 steps.
 NAME = re.compile(r"checkpoint_epoch_(\d{5})(?:_step_(\d{7}))?\.pyth")
@@ -59,11 +58,6 @@ class CheckpointStore:
         found = self._by_position()
         return found[-1] if found else None
 
-    def read_newest(self) -> dict[str, Any] | None:
-        """What the newest checkpoint holds, or None."""
-        newest = self.newest()
-        return read_checkpoint(newest) if newest else None
-
     def _by_position(self) -> list[Path]:
         files = [file for file in self.folder.glob("*.pyth") if NAME.fullmatch(file.name)]
         return sorted(files, key=_position)
@@ -77,7 +71,7 @@ class CheckpointStore:
         halves = self.folder.glob(".checkpoint_*")
         for file in [*halves, *older]:
             if file not in spared:
-                file.unlink()
+                file.unlink(missing_ok=True)
 
 
 def _position(file: Path) -> tuple[int, float]:

@@ -15,6 +15,7 @@ from fvcore.common.config import CfgNode
 from torch import nn
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
+from transm3e.engine.signals import left_to
 from transm3e.errors import ExitRequest, UserError
 
 
@@ -64,11 +65,6 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """The model without DDP: its state dict has no prefix."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-
-
 def select_device(num_gpus: int, local_rank: int = 0) -> torch.device:
     """The device of this process.
 
@@ -101,6 +97,7 @@ def launch(function: Callable[..., None], cfg: CfgNode, init_method: str, *args:
     """
     processes = max(1, cfg.NUM_GPUS)
     if "LOCAL_RANK" in os.environ:
+        _check_torchrun(processes * cfg.NUM_SHARDS)
         _run_process(int(os.environ["LOCAL_RANK"]), function, cfg, "env://", args)
     elif processes * cfg.NUM_SHARDS == 1:
         _limit_threads(cfg.CPU_THREADS)
@@ -114,7 +111,10 @@ def launch(function: Callable[..., None], cfg: CfgNode, init_method: str, *args:
         method = init_method or f"tcp://127.0.0.1:{_free_port()}"
         ends = mp.get_context("spawn").SimpleQueue()
         try:
-            mp.spawn(_spawned, (ends, function, cfg, method, args), nprocs=processes)
+            started = mp.spawn(_spawned, (ends, function, cfg, method, args), nprocs=processes, join=False)
+            with left_to(started.pids):
+                while not started.join():
+                    pass
         except (mp.ProcessExitedException, mp.ProcessRaisedException) as error:
             # The first that ended by intent; the others may fail sooner, for want of it.
             if not ends.empty():
@@ -154,6 +154,15 @@ def _run_process(local_rank: int, function: Callable[..., None], cfg: CfgNode, m
         function(*args, device)
     finally:
         dist.destroy_process_group()
+
+
+def _check_torchrun(expected: int) -> None:
+    started = int(os.environ["WORLD_SIZE"])
+    if started != expected:
+        raise UserError(
+            f"torchrun started {started} processes, but NUM_GPUS x NUM_SHARDS is {expected}; set NUM_GPUS to its "
+            "--nproc_per_node and NUM_SHARDS to its --nnodes, which is what TRAIN.BATCH_SIZE (per machine) is divided by"
+        )
 
 
 def _limit_threads(number: int) -> None:

@@ -13,7 +13,7 @@ import simplejson
 import torch
 from tqdm import tqdm
 
-from transm3e.errors import UserError
+from transm3e.errors import ExitRequest, UserError
 
 logger = logging.getLogger(__name__)
 FORMAT = "[%(asctime)s][%(levelname)s] %(filename)s: %(lineno)4d: %(message)s"
@@ -46,6 +46,11 @@ def log_to(folder: Path, main: bool = True) -> Iterator[None]:
     root.propagate = False
     try:
         yield
+    except (UserError, ExitRequest) as end:
+        # The command line prints it; the run's own log must say it, too.
+        root.removeHandler(handlers[0])
+        logger.error("%s", end)
+        raise
     finally:
         for handler in handlers:
             root.removeHandler(handler)
@@ -88,9 +93,13 @@ class Recorder:
         # The line is attributed to the caller, as PySlowFast's are.
         logger.info("json_stats: %s", line, stacklevel=2)
         if self.writer:
-            for key, value in stats.items():
-                if isinstance(value, (int, float)):
-                    self.writer.add_scalar(f"{stats['_type']}/{key}", value, step)
+            numbers = {key: value for key, value in stats.items() if isinstance(value, (int, float))}
+            try:
+                for key, value in numbers.items():
+                    self.writer.add_scalar(f"{stats['_type'].rstrip('_')}/{key}", value, step)
+            except OSError as error:
+                logger.warning("no more TensorBoard scalars in this run: %s", error)
+                self.writer = None
 
     def close(self) -> None:
         if self.writer:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +20,7 @@ from tqdm import tqdm
 from transm3e.data.loader import ClipLoader
 from transm3e.data.types import Batch
 from transm3e.engine.checkpoint import CheckpointStore
-from transm3e.engine.distributed import any_process, barrier, is_main, rank, unwrap, wrap
+from transm3e.engine.distributed import any_process, barrier, gather, is_main, rank, wrap
 from transm3e.engine.logging import Recorder, memory_stats
 from transm3e.engine.meters import Timer
 from transm3e.engine.optim import Schedule, build_optimizer, set_rate
@@ -25,11 +28,13 @@ from transm3e.engine.precision import Precision
 from transm3e.engine.seed import seed_step
 from transm3e.engine.signals import StopRequest, stop_request
 from transm3e.errors import ExitRequest, UserError
-from transm3e.models.weights import load_weights
+from transm3e.models.weights import load_weights, read_checkpoint
 from transm3e.progress import on_terminal
 from transm3e.tasks import Classify
 
 logger = logging.getLogger(__name__)
+# fp16 steps in a row that the scaler may skip: from its first scale, 2^16, it has then reached 2^-9.
+MOST_SKIPPED = 25
 
 
 @dataclass
@@ -41,6 +46,7 @@ class Progress:
         step: optimiser steps done in the current epoch.
         loss_sum: of those steps, for the epoch's mean.
         best: highest mean validation mAP so far.
+        best_epoch: the epoch that reached it, from 1; 0 = none.
         history: what each epoch came to.
         failed: training clips that could not be decoded -> why.
     """
@@ -49,6 +55,7 @@ class Progress:
     step: int = 0
     loss_sum: float = 0.0
     best: float = -1.0
+    best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -105,17 +112,19 @@ class Trainer:
                 f"an epoch has {len(loader)} batches, fewer than TRAIN.ACCUM_STEPS {accum_steps}; "
                 "lower TRAIN.ACCUM_STEPS or TRAIN.BATCH_SIZE"
             )
-        self.progress, self.timer = Progress(), Timer()
+        self.progress, self.timer, self.skipped = Progress(), Timer(), 0
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode, **parts: Any) -> Trainer:
         """Plain settings from the config; `parts` are the objects the caller has built."""
         device, task = parts["device"], parts["task"]
-        task.model = wrap(task.model, device)
+        task.replica = wrap(task.model, device)
         return cls(
             optimizer=build_optimizer(cfg, task.model),
             schedule=Schedule.from_cfg(cfg),
             precision=Precision.from_cfg(cfg, device),
+            store=CheckpointStore(Path(cfg.OUTPUT_DIR), cfg.TRAIN.KEEP_CHECKPOINTS),
+            recorder=Recorder(Path(cfg.OUTPUT_DIR), cfg.TENSORBOARD.ENABLE, is_main()),
             max_epoch=cfg.SOLVER.MAX_EPOCH,
             accum_steps=cfg.TRAIN.ACCUM_STEPS,
             clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
@@ -142,10 +151,10 @@ class Trainer:
             )
         if self.resume:
             self._load_newest()
-        with stop_request() as request:
+        with stop_request() as request, closing(self.recorder):
             while self.progress.epoch < self.max_epoch:
                 self._train_epoch(request)
-                self._end_epoch()
+                self._end_epoch(request)
 
     def _train_epoch(self, request: StopRequest) -> None:
         progress = self.progress
@@ -201,8 +210,9 @@ class Trainer:
         scaler.unscale_(self.optimizer)
         limit = self.clip_norm or math.inf
         norm = nn.utils.clip_grad_norm_(self.task.model.parameters(), limit)
-        if not scaler.is_enabled():
-            # With fp16 the scaler skips such a step and lowers its scale instead.
+        # With fp16 the scaler skips a step whose gradient is not finite and lowers its scale; but not for ever.
+        self.skipped = self.skipped + 1 if scaler.is_enabled() and not torch.isfinite(norm) else 0
+        if not scaler.is_enabled() or self.skipped == MOST_SKIPPED:
             self._check(norm, "gradient", batch)
         scaler.step(self.optimizer)
         scaler.update()
@@ -210,23 +220,27 @@ class Trainer:
         return norm.item()
 
     def _check(self, value: torch.Tensor, what: str, batch: Batch) -> None:
-        if not torch.isfinite(value):
+        # All processes end together: one that waits for the others' gradients would hang.
+        if any_process(not torch.isfinite(value), self.device):
             raise UserError(
                 f"the {what} is {value.item()} in epoch {self.progress.epoch + 1}, step {self.progress.step + 1}, "
                 f"with the clips {', '.join(dict.fromkeys(batch.paths))}; lower SOLVER.BASE_LR or look at these clips "
                 f"(newest checkpoint: {self.store.newest() or 'none'})"
             )
 
-    def _end_epoch(self) -> None:
+    def _end_epoch(self, request: StopRequest) -> None:
         progress = self.progress
-        stats = {"loss": progress.loss_sum / self.steps_per_epoch, "failed_clips": len(progress.failed)}
+        shares = gather((progress.loss_sum, progress.failed))
+        progress.failed = {path: reason for _, failed in shares for path, reason in failed.items()}
+        loss = sum(share for share, _ in shares) / len(shares) / self.steps_per_epoch
+        stats = {"loss": loss, "failed_clips": len(progress.failed)}
         epoch = progress.epoch + 1
         self.recorder.record(
             {"_type": "train_epoch", "epoch": f"{epoch}/{self.max_epoch}", **stats, **memory_stats(self.device)}, epoch
         )
         last, improved = epoch == self.max_epoch, False
         validated = self.eval_period and (epoch % self.eval_period == 0 or last)
-        scores = self.validate() if validated else {}
+        scores = self._validate(request) if validated else {}
         # Without a split that can be scored no epoch is the best.
         if scores:
             mean = sum(scores.values()) / len(scores)
@@ -234,7 +248,8 @@ class Trainer:
                 {"_type": "val_epoch", "epoch": f"{epoch}/{self.max_epoch}", "map": mean, **scores}, epoch
             )
             improved = mean > progress.best
-            progress.best = max(mean, progress.best)
+            if improved:
+                progress.best, progress.best_epoch = mean, epoch
             stats.update(scores)
         progress.history.append({"epoch": epoch, **stats})
         progress.epoch, progress.step, progress.loss_sum = epoch, 0, 0.0
@@ -242,11 +257,20 @@ class Trainer:
         if due or last or improved:
             self._save(best=improved)
 
+    def _validate(self, request: StopRequest) -> dict[str, float]:
+        try:
+            return self.validate()
+        except UserError:
+            # A signal to the whole group ends the loading processes, too: stop where training stands.
+            if request.signal_number:
+                self._stop(request)
+            raise
+
     def _save(self, step: int | None = None, best: bool = False) -> None:
         epoch = self.progress.epoch + (step is not None)
         if is_main():
             state = {
-                "model_state": unwrap(self.task.model).state_dict(),
+                "model_state": self.task.model.state_dict(),
                 "optimizer_state": self.optimizer.state_dict(),
                 "scaler_state": self.precision.scaler.state_dict(),
                 # As PySlowFast: the number, from 0, of the last epoch begun.
@@ -260,18 +284,24 @@ class Trainer:
         barrier()
 
     def _load_newest(self) -> None:
-        state = self.store.read_newest()
-        if state is None:
-            return
         newest = self.store.newest()
+        if newest is None:
+            return
+        state = read_checkpoint(newest)
         if "progress" not in state:
             raise UserError(
                 f"{newest} was not written by this training loop; move it away, or set TRAIN.AUTO_RESUME False"
             )
-        load_weights(unwrap(self.task.model), state["model_state"], name=str(newest))
+        load_weights(self.task.model, state["model_state"], name=str(newest))
         self.optimizer.load_state_dict(state["optimizer_state"])
-        self.precision.scaler.load_state_dict(state["scaler_state"])
+        if bool(state["scaler_state"]) == self.precision.scaler.is_enabled():
+            self.precision.scaler.load_state_dict(state["scaler_state"])
+        else:
+            logger.warning("%s was trained with another AMP type: from here on the numbers differ from its", newest)
         self.progress = Progress(**state["progress"])
+        # A kill may have come between the best epoch's checkpoint and its mark.
+        if is_main() and self.progress.best_epoch == self.progress.epoch > 0 == self.progress.step:
+            self.store.mark_best(newest)
         logger.info("going on from %s", newest)
 
     def _stop(self, request: StopRequest) -> None:
@@ -279,8 +309,8 @@ class Trainer:
         raise ExitRequest(
             f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}; "
             f"checkpoint {self.store.newest()}; the same command goes on from there",
-            # As shells report a signal.
-            128 + request.signal_number,
+            # As shells report a signal; another process may have been the one to get it.
+            128 + (request.signal_number or signal.SIGTERM),
         )
 
     def _log_step(self, stats: dict[str, float]) -> None:

@@ -61,7 +61,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def load_weights(
     model: nn.Module,
-    source: str | Path | Mapping[str, Tensor],
+    weights: str | Path | Mapping[str, Tensor],
     allow_missing: Sequence[str] = (),
     name: str = "the state dict",
 ) -> LoadReport:
@@ -69,15 +69,15 @@ def load_weights(
 
     Args:
         model: any device.
-        source: a checkpoint's path, or a state dict.
+        weights: a checkpoint's path, or a state dict.
         allow_missing: beginnings of names that the checkpoint need not hold.
         name: what messages call a state dict; a path stands for itself.
 
     Raises:
         UserError: a tensor is missing, not used, or of another shape: the checkpoint belongs to another model.
     """
-    name = name if isinstance(source, Mapping) else str(source)
-    given = dict(source) if isinstance(source, Mapping) else read_checkpoint(source)["model_state"]
+    name = name if isinstance(weights, Mapping) else str(weights)
+    given = dict(weights) if isinstance(weights, Mapping) else read_checkpoint(weights)["model_state"]
     own = model.state_dict()
     reshaped = [k for k in own if k in given and own[k].shape != given[k].shape]
     report = LoadReport(

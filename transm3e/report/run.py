@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,13 +65,11 @@ def write_report(
         )
 
 
-def write_video_scores(run: Run, predictions: Predictions, root: str) -> None:
-    """Scores of video files as CSV, paths relative to `root`."""
+def write_video_scores(run: Run, predictions: Predictions) -> None:
+    """Scores of video files as CSV, paths relative to their folder."""
     file = Path(run.cfg.DEMO.OUTPUT_FILE or run.folder / "scores.csv")
-    names = [os.path.relpath(path, root) for path in predictions.paths]
-    failed = [(os.path.relpath(path, root), reason) for path, reason in _failed(predictions)]
-    write_scores(file, names, predictions.scores, failed=failed)
-    print(f"scores of {len(names)} videos, {len(failed)} failed: {file}")
+    write_scores(file, predictions.paths, predictions.scores, failed=_failed(predictions))
+    print(f"scores of {len(predictions.paths)} videos, {len(predictions.failed)} failed: {file}")
 
 
 def final_table(runs: Sequence[Run]) -> str:

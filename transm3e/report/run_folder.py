@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from transm3e.files import atomic_write_text
 from transm3e.report.results import read_results
 
 OWNER = "run.json"
+LOCK = ".lock"
 RESULTS = "results.json"
 
 
@@ -41,12 +47,30 @@ def check_owner(run: Run, owner: dict[str, str]) -> None:
         )
 
 
-def claim(run: Run, owner: dict[str, str]) -> None:
-    """Make the run's folder with config.yaml and the owner's mark."""
+@contextmanager
+def claim(run: Run, owner: dict[str, str]) -> Iterator[None]:
+    """Make the run's folder with config.yaml and the owner's mark, and hold it against other processes meanwhile.
+
+    Raises:
+        UserError: as check_owner, or another process is working in the folder.
+    """
     check_owner(run, owner)
     run.folder.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(run.folder / "config.yaml", run.cfg.dump())
-    atomic_write_text(run.folder / OWNER, json.dumps(owner, indent=2) + "\n")
+    with (run.folder / LOCK).open("a+", encoding="utf-8") as lock:
+        try:
+            # The system frees it when the process ends, however that happens.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise UserError(
+                f"{run.folder} is being worked in by {lock.read().strip() or 'another process'}; wait for it, or choose another OUTPUT_DIR"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        atomic_write_text(run.folder / "config.yaml", run.cfg.dump())
+        atomic_write_text(run.folder / OWNER, json.dumps(owner, indent=2) + "\n")
+        yield
 
 
 def is_trained(run: Run) -> bool:

@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 NEW_IN_STAGE_2 = ("receivers", "fusion.")
 
 
-def build_task(cfg: CfgNode) -> Classify:
-    """What a config trains, with its starting weights, on the CPU.
+def build_task(cfg: CfgNode, device: torch.device) -> Classify:
+    """What a config trains, with its starting weights, on `device`.
 
     Args:
         cfg: INIT names checkpoints by now (transm3e.config.plan puts them in the place of configs).
@@ -38,20 +38,26 @@ def build_task(cfg: CfgNode) -> Classify:
     start = cfg.INIT.STUDENT_FROM or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if start:
         logger.info("starting weights %s: %s", start, load_weights(model, start, NEW_IN_STAGE_2))
+    if cfg.LOG_MODEL_INFO:
+        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        logger.info("%s with %d trainable parameters", cfg.MODEL.MODEL_NAME, trainable)
     loss = LOSSES[cfg.MODEL.LOSS_FUNC]
     inputs = build_modalities(cfg, [cfg.DATA.MODALITY])
     if cfg.TASK == "classify":
-        return Classify(model, loss, inputs)
-    return Distill(
-        model,
-        _build_teacher(cfg),
-        loss,
-        inputs,
-        build_modalities(cfg, [cfg.DISTILL.MODALITY]),
-        build_distiller(cfg),
-        cfg.DISTILL.WEIGHT,
-        cfg.DISTILL.PAIR_CASE,
-    )
+        task = Classify(model, loss, inputs)
+    else:
+        task = Distill(
+            model,
+            _build_teacher(cfg),
+            loss,
+            inputs,
+            build_modalities(cfg, [cfg.DISTILL.MODALITY]),
+            build_distiller(cfg),
+            cfg.DISTILL.WEIGHT,
+            cfg.DISTILL.PAIR_CASE,
+        )
+    task.to(device)
+    return task
 
 
 def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.device) -> Classify:

@@ -16,17 +16,19 @@ class Classify:
     A task is what the engine trains: called with a batch it returns {"loss", "logits", ...every scalar to log}.
 
     Args:
-        model: the trainable model; the engine may wrap it for several processes.
+        model: the trainable model.
         loss: classification loss with its scores.
         inputs: uint8 clips -> what the models read.
     """
 
     def __init__(self, model: nn.Module, loss: Loss, inputs: ModalityInput) -> None:
         self.model, self.loss, self.inputs = model, loss, inputs
+        # The model as it is called in training: the engine may put DDP around it; evaluation never needs that.
+        self.replica = model
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """A training step's forward pass on a batch that is on the model's device."""
-        output = self.model(self.inputs(batch.clips))
+        output = self.replica(self.inputs(batch.clips))
         return {"loss": self.loss(output.logits, batch.labels), "logits": output.logits}
 
     @torch.inference_mode()

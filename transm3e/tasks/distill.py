@@ -44,11 +44,11 @@ class Distill(Classify):
         self.teacher = teacher.eval().requires_grad_(False)
         self.teacher_inputs, self.distiller = teacher_inputs, distiller
         self.weight, self.pair_case = weight, pair_case
-        self._sent_for_zeros: list[Tensor] | None = None
+        self._zeros: ModelOutput | None = None
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """{"loss", "loss_class", the distiller's losses, "logits"} of a batch."""
-        student = self.model(self.inputs(batch.clips))
+        student = self.replica(self.inputs(batch.clips))
         losses = self.distiller(student, self._teach(batch))
         loss_class = self.loss(student.logits, batch.labels)
         loss = loss_class + self.weight * torch.stack(list(losses.values())).sum()
@@ -61,26 +61,32 @@ class Distill(Classify):
 
     @torch.no_grad()
     def _teach(self, batch: Batch) -> ModelOutput:
-        """The teacher's tokens for each student clip; clips of zeros are run once and remembered, as it is frozen."""
+        """What the teacher says to each student clip; a clip of zeros is run once and remembered, as it is frozen."""
         clips = self.teacher_inputs(batch.clips)
         partner = teacher_clip_of(len(batch.labels), batch.samples, self.pair_case).to(batch.labels.device)
         seen = partner[partner != ZERO]
-        sent: list[Tensor] = []
-        if len(seen):
-            sent = self.teacher({name: clip[seen] for name, clip in clips.items()}).mcts
-        if len(seen) < len(partner):
-            zeros = self._senders_for_zeros(clips)
-            sent = _merge(sent, zeros, partner)
-        return ModelOutput(logits=batch.labels, mcts=sent)
+        if not len(seen):
+            return _pick(self._taught_by_zeros(clips), torch.zeros_like(partner))
+        taught = self.teacher({name: clip[seen] for name, clip in clips.items()})
+        if len(seen) == len(partner):
+            return taught
+        # Row 0 is the clip of zeros, the seen clips follow in order.
+        return _pick(
+            _join(self._taught_by_zeros(clips), taught), torch.where(partner == ZERO, 0, (partner != ZERO).cumsum(0))
+        )
 
-    def _senders_for_zeros(self, clips: dict[str, Tensor]) -> list[Tensor]:
-        if self._sent_for_zeros is None:
-            self._sent_for_zeros = self.teacher({name: torch.zeros_like(clip[:1]) for name, clip in clips.items()}).mcts
-        return self._sent_for_zeros
+    def _taught_by_zeros(self, clips: dict[str, Tensor]) -> ModelOutput:
+        if self._zeros is None:
+            self._zeros = self.teacher({name: torch.zeros_like(clip[:1]) for name, clip in clips.items()})
+        return self._zeros
 
 
-def _merge(sent: list[Tensor], zeros: list[Tensor], partner: Tensor) -> list[Tensor]:
-    """Put sent (S, K, D) and zeros (1, K, D) of every block in the order of partner (B,)."""
-    source = torch.where(partner == ZERO, 0, (partner != ZERO).cumsum(0))
-    sent = sent or [zero[:0] for zero in zeros]
-    return [torch.cat((zero, tokens))[source] for zero, tokens in zip(zeros, sent, strict=True)]
+def _join(one: ModelOutput, other: ModelOutput) -> ModelOutput:
+    """Two outputs' rows, one after the other."""
+    mcts = [torch.cat(pair) for pair in zip(one.mcts, other.mcts, strict=True)]
+    return ModelOutput(torch.cat((one.logits, other.logits)), mcts=mcts)
+
+
+def _pick(output: ModelOutput, rows: Tensor) -> ModelOutput:
+    """An output's rows by number, as often as named."""
+    return ModelOutput(output.logits[rows], mcts=[tokens[rows] for tokens in output.mcts])

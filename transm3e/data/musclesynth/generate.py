@@ -6,8 +6,11 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import signal
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +38,8 @@ def generate(
 
     What a clip shows depends on seed, size and clip number only, so the files are the same whatever the number
     of workers. A data set that is already there, made by this very code, is left alone; one that was interrupted
-    is finished; one of another size, seed or version of the code is replaced.
+    is finished; one of another size, seed or version of the code is replaced. Until all clips are there, so is no
+    clip table.
 
     Args:
         root: the data set's folder, made where absent.
@@ -48,7 +52,7 @@ def generate(
         the clip table's path, root/clips.csv.
 
     Raises:
-        UserError: a bad argument, a folder that cannot be written, or one that holds another data set.
+        UserError: a bad argument, a folder that cannot be written or holds another data set, or a killed worker process.
     """
     _check(seed, workers)
     folder, clips = Path(root), plan(size, seed)
@@ -59,6 +63,7 @@ def generate(
     if found == complete and table.is_file() and not _missing(folder, clips):
         return table
     _make_folders(folder)
+    _remove(table)
     if found not in (started, complete):
         _discard(folder, clips)
     _write_manifest(manifest, started)
@@ -117,10 +122,14 @@ def _discard(folder: Path, clips: list[PlannedClip]) -> None:
     # Files that another version, size or seed left under the same names must not pass for finished ones.
     for planned in clips:
         for name in (planned.clip.path, planned.clip.skeleton):
-            try:
-                (folder / name).unlink(missing_ok=True)
-            except OSError as error:
-                raise UserError(f"cannot replace {folder / name}: {error.strerror}; choose another folder") from error
+            _remove(folder / name)
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot replace {file}: {error.strerror}; choose another folder") from error
 
 
 def _missing(folder: Path, clips: list[PlannedClip]) -> list[PlannedClip]:
@@ -140,19 +149,48 @@ def _entries(folder: Path) -> Iterable[os.DirEntry[str]]:
 def _make_all(folder: Path, missing: list[PlannedClip], seed: int, workers: int | None, progress: bool) -> None:
     make = partial(_make_one, folder, seed)
     count = min(workers or _cores(), max(1, len(missing)))
-    done = _run(make, missing, count)
-    for _ in track(done, "MuscleSynth", len(missing), "clips") if progress else done:
-        pass
+    with closing(_run_here(make, missing) if count == 1 else _run_pool(make, missing, count)) as done:
+        for _ in track(done, "MuscleSynth", len(missing), "clips") if progress else done:
+            pass
 
 
-def _run(make: partial[None], clips: list[PlannedClip], workers: int) -> Iterator[None]:
-    if workers == 1:
-        with _one_thread():
-            yield from map(make, clips)
-        return
+def _run_here(make: partial[None], clips: list[PlannedClip]) -> Generator[None, None, None]:
+    with _one_thread():
+        yield from map(make, clips)
+
+
+def _run_pool(make: partial[None], clips: list[PlannedClip], workers: int) -> Generator[None, None, None]:
     # Spawned, not forked: the parent may have threads (torch, OpenCV), and forking those can hang.
-    with multiprocessing.get_context("spawn").Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield from pool.imap_unordered(make, clips, chunksize=4)
+    # Not a multiprocessing.Pool, which waits for ever where a worker is killed.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+    try:
+        for future in as_completed(_submit(pool, make, clips)):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"a worker process of {workers} was killed, most likely as the memory ran out; call again with fewer workers, "
+            "finished clips are kept"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, make: partial[None], clips: list[PlannedClip]) -> list[Future[None]]:
+    # Submitting starts the workers, which inherit what is blocked: Ctrl-C must not reach them while they import.
+    # It is pending for this process until the end.
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        return [pool.submit(make, planned) for planned in clips]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return [pool.submit(make, planned) for planned in clips]
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker() -> None:
+    # Ctrl-C goes to the whole group; the parent decides, and a worker ends its clip.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
 
 
 def _make_one(folder: Path, seed: int, planned: PlannedClip) -> None:

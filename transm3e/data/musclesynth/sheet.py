@@ -19,14 +19,15 @@ TIMES = (0, 6, 12, 18)  # frames shown of each clip
 CAPTION = 30  # pixels under each strip
 GAP = 8
 INK, FAINT, NEW_INK, PAPER = (35, 35, 40), (110, 110, 120), (190, 60, 20), (255, 255, 255)
+# Every posture, single primitives to triples; the new ones last.
 CHOSEN = (
     "stand_overhead_press_squat",
-    "stand_elbow_flexion_hip_abduction",
+    "stand_elbow_flexion_leg_curl_ankle_dorsiflexion",
     "stand_hip_hinge",
     "stand_straight_arm_pull_leg_raise",
     "seat_chest_fly_neck_flexion",
     "seat_knee_extension_trunk_rotation",
-    "supine_crunch",
+    "supine_straight_arm_pull_crunch",
     "supine_hip_bridge",
     "plank_push_up",
     "stand_lateral_raise_hip_abduction",

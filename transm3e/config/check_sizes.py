@@ -1,0 +1,89 @@
+"""Sizes of a network that do not fit each other are refused before it is built."""
+
+from __future__ import annotations
+
+from fvcore.common.config import CfgNode
+
+from transm3e.errors import UserError
+
+# Models on the MViT backbone, whose sizes have to fit.
+ON_MVIT = ("MViT", "TransM3E")
+# Those of transm3e.layers.token_fusion, which config does not import: it needs torch.
+MAPS = ("m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm")
+# Lists whose entries begin with a block's number.
+BLOCK_LISTS = ("POOL_Q_STRIDE", "DIM_MUL", "HEAD_MUL")
+
+
+def check_sizes(cfg: CfgNode) -> None:
+    """Refuse sizes with which the model cannot be built or cannot run.
+
+    Raises:
+        UserError: names the key, its value, what is allowed and what to change.
+    """
+    _check_maps(cfg.MCTF.MAPS)
+    if cfg.MODEL.MODEL_NAME not in ON_MVIT:
+        return
+    _check_blocks(cfg)
+    _check_clip(cfg)
+    dim = _check_heads(cfg)
+    if cfg.TRANSM3E.RECEIVERS and cfg.TRANSM3E.FUSION == "mctf" and dim % cfg.MCTF.NUM_HEADS:
+        raise UserError(
+            f"MCTF.NUM_HEADS {cfg.MCTF.NUM_HEADS} must divide {dim}, the width of the last block; "
+            "change it, MVIT.EMBED_DIM or MVIT.DIM_MUL"
+        )
+
+
+def _check_maps(maps: list) -> None:
+    unknown = [name for name in maps if name not in MAPS]
+    if unknown:
+        raise UserError(f"MCTF.MAPS names {', '.join(map(str, unknown))}; allowed: {', '.join(MAPS)}")
+    if len(set(maps)) < len(maps):
+        raise UserError(f"MCTF.MAPS is {maps}; it must name each map once, remove what stands there twice")
+    if {name[0] for name in maps} != {"m", "r"}:
+        raise UserError(f"MCTF.MAPS is {maps}; it must name at least one map of each stream, m_ and r_: add one")
+
+
+def _check_blocks(cfg: CfgNode) -> None:
+    depth = cfg.MVIT.DEPTH
+    for key in BLOCK_LISTS:
+        for block, *_ in cfg.MVIT[key]:
+            if block not in range(depth):
+                raise UserError(
+                    f"MVIT.{key} names block {block}, but with MVIT.DEPTH {depth} blocks are 0 to {depth - 1}; change one of them"
+                )
+    if any(kernel % 2 != 1 for kernel in cfg.MVIT.POOL_KVQ_KERNEL):
+        raise UserError(f"MVIT.POOL_KVQ_KERNEL is {cfg.MVIT.POOL_KVQ_KERNEL}; it must be three odd numbers")
+
+
+def _check_clip(cfg: CfgNode) -> None:
+    stride_t, stride_h, stride_w = cfg.MVIT.PATCH_STRIDE
+    if cfg.DATA.TRAIN_CROP_SIZE != cfg.DATA.TEST_CROP_SIZE:
+        raise UserError(
+            f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE} and DATA.TEST_CROP_SIZE {cfg.DATA.TEST_CROP_SIZE} differ, "
+            "but MViT's relative positions belong to one size; set both to the same"
+        )
+    total = [stride_h, stride_w]
+    for _, _, h, w in cfg.MVIT.POOL_Q_STRIDE:
+        total = [total[0] * h, total[1] * w]
+    if cfg.DATA.TRAIN_CROP_SIZE % total[0] or cfg.DATA.TRAIN_CROP_SIZE % total[1]:
+        raise UserError(
+            f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE} must be a multiple of {max(total)}, "
+            "MVIT.PATCH_STRIDE times all of MVIT.POOL_Q_STRIDE"
+        )
+    if cfg.DATA.NUM_FRAMES % stride_t:
+        raise UserError(f"DATA.NUM_FRAMES {cfg.DATA.NUM_FRAMES} must be a multiple of MVIT.PATCH_STRIDE[0] {stride_t}")
+
+
+def _check_heads(cfg: CfgNode) -> int:
+    """The width of the last block, after a check of every block's width and heads."""
+    dim, heads = cfg.MVIT.EMBED_DIM, cfg.MVIT.NUM_HEADS
+    dim_mul, head_mul = dict(cfg.MVIT.DIM_MUL), dict(cfg.MVIT.HEAD_MUL)
+    for block in range(cfg.MVIT.DEPTH):
+        # Rounded as the backbone does.
+        dim, heads = round(dim * dim_mul.get(block, 1.0)), round(heads * head_mul.get(block, 1.0))
+        if dim < 1 or heads < 1 or dim % heads:
+            raise UserError(
+                f"MVIT block {block} has {heads} heads and width {dim}, but the heads must divide the width; "
+                "change MVIT.NUM_HEADS, MVIT.HEAD_MUL, MVIT.EMBED_DIM or MVIT.DIM_MUL"
+            )
+    return dim
