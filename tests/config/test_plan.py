@@ -6,7 +6,7 @@ import pytest
 
 from transm3e.config import get_cfg
 from transm3e.config.node import all_keys, names_key
-from transm3e.config.plan import HANDED_DOWN, MANIFEST, final_checkpoint, plan
+from transm3e.config.plan import HANDED_DOWN, MANIFEST, plan
 from transm3e.data.musclesynth.generate import MANIFEST_NAME
 from transm3e.errors import UserError
 
@@ -212,7 +212,7 @@ def test_two_runs_in_one_folder_are_refused(configs):
 def test_starts_are_not_planned_when_nothing_is_left_to_train(configs):
     runs = plan(["stage2.yaml"])
     assert len(runs) == 3
-    done = final_checkpoint(runs[-1].folder, 10)
+    done = runs[-1].final_checkpoint
     done.parent.mkdir(parents=True)
     done.touch()
     assert [run.name for run in plan(["stage2.yaml"])] == ["stage2"]
@@ -220,8 +220,9 @@ def test_starts_are_not_planned_when_nothing_is_left_to_train(configs):
     assert [run.name for run in plan(["stage2.yaml"], ["TRAIN.ENABLE", False])] == ["stage2"]
 
 
-def test_the_last_checkpoint_is_named_after_the_last_epoch():
-    assert final_checkpoint(Path("run"), 7) == Path("run/checkpoints/checkpoint_epoch_00007.pyth")
+def test_the_last_checkpoint_is_named_after_the_last_epoch(configs):
+    [run] = plan(["plain.yaml"], ["SOLVER.MAX_EPOCH", 7, "OUTPUT_DIR", "run"])
+    assert run.final_checkpoint == Path("run/checkpoints/checkpoint_epoch_00007.pyth")
 
 
 def test_the_id_depends_on_the_clip_tables_content_wherever_it_lies(configs):

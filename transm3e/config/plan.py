@@ -98,7 +98,8 @@ class Run:
 
     @property
     def final_checkpoint(self) -> Path:
-        return final_checkpoint(self.folder, self.cfg.SOLVER.MAX_EPOCH)
+        """The checkpoint it ends with."""
+        return self.folder / "checkpoints" / f"checkpoint_epoch_{self.cfg.SOLVER.MAX_EPOCH:05d}.pyth"
 
     @property
     def eval_id(self) -> str:
@@ -110,11 +111,6 @@ class Run:
         }
         settings["TEST.CHECKPOINT_FILE_PATH"] = _file_id(self.cfg.TEST.CHECKPOINT_FILE_PATH)
         return _hash({"run": self.id, **settings})
-
-
-def final_checkpoint(folder: Path, max_epoch: int) -> Path:
-    """The checkpoint a run ends with."""
-    return folder / "checkpoints" / f"checkpoint_epoch_{max_epoch:05d}.pyth"
 
 
 def plan(paths: Sequence[str], opts: Sequence[Any] = ()) -> list[Run]:
