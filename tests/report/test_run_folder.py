@@ -1,7 +1,8 @@
 """A run's folder: whose it is, and what is done in it already."""
 
 import json
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,9 +142,17 @@ def test_which_checkpoint_is_scored(make):
     assert evaluation_checkpoint(make("MODEL.MODEL_NAME", "Random", "TRAIN.ENABLE", False)) is None
 
 
-def test_a_folder_that_is_being_worked_in_is_refused(make):
+def test_a_folder_that_another_process_works_in_is_refused_until_that_ends(make):
     run = make()
-    with claim(run, owner_of(run)):
-        with pytest.raises(UserError, match=rf"is being worked in by process {os.getpid()} on .*; wait for it"):
-            claimed(run)
+    claimed(run)
+    hold = (
+        "import fcntl, sys, time; lock = open(sys.argv[1], 'a+'); fcntl.lockf(lock, fcntl.LOCK_EX); lock.truncate(0); "
+        "lock.write('process 7 on node3'); lock.flush(); print('held', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", hold, str(run.folder / LOCK)], stdout=subprocess.PIPE)
+    other.stdout.readline()
+    with pytest.raises(UserError, match=r"is being worked in by process 7 on node3; wait for it"):
+        claimed(run)
+    other.kill()
+    other.wait()
     claimed(run)

@@ -58,9 +58,9 @@ def claim(run: Run, owner: dict[str, str]) -> Iterator[None]:
     run.folder.mkdir(parents=True, exist_ok=True)
     with (run.folder / LOCK).open("a+", encoding="utf-8") as lock:
         try:
-            # The system frees it when the process ends, however that happens.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            # The system frees it when this process ends, however that happens; loading processes do not inherit it.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             lock.seek(0)
             raise UserError(
                 f"{run.folder} is being worked in by {lock.read().strip() or 'another process'}; wait for it, or choose another OUTPUT_DIR"
