@@ -122,18 +122,17 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _format_problem(results: object) -> str | None:
-    splits = results.get("splits") if isinstance(results, dict) else None
-    if not isinstance(splits, dict):
+    if not isinstance(results, dict) or not isinstance(results.get("splits"), dict):
         return "no object 'splits' at the top"
-    for name, split in splits.items():
+    for name, split in results["splits"].items():
         if name not in SPLITS:
             return f"unknown split {name!r}, allowed: {', '.join(SPLITS)}"
         if not isinstance(split, dict) or not _is_score(split.get("mAP", "missing")):
             return f"splits.{name}.mAP is not null or a number in 0..1"
-    wrong = [mean for mean in MEANS if not _is_score(results.get(mean))]  # type: ignore[attr-defined]
+    wrong = [mean for mean in MEANS if not _is_score(results.get(mean))]
     if wrong:
         return f"{wrong[0]} is not null or a number in 0..1"
-    return None if isinstance(results.get("run"), dict) else "no object 'run' at the top"  # type: ignore[attr-defined]
+    return None if isinstance(results.get("run"), dict) else "no object 'run' at the top"
 
 
 def _is_score(value: object) -> bool:
