@@ -25,6 +25,7 @@ setup(
         "pytorchvideo",
         "scikit-learn",
         "opencv-python",
+        "safetensors",
         "av>=14.1",
         "simplejson",
         "tensorboard",

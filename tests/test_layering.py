@@ -23,6 +23,7 @@ LEVELS = {
     "tasks": 3,
     "engine": 4,
     "report": 5,
+    "benchmark": 5,
     "doctor": 5,
     "tools": 6,
 }

@@ -24,6 +24,7 @@ from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
 from transm3e.layers import token_fusion
 from transm3e.models.mvit import MViTBackbone
+from transm3e.models.weights import SOURCES
 
 STAGE_2 = {
     "TASK": "distill",
@@ -109,6 +110,10 @@ def test_lists_by_block_have_their_entries(key):
         ({"TEST.SPLITS": ["known_val", "unseen"]}, ["TEST.SPLITS names unseen", "new_test"]),
         ({"SHARD_ID": 2, "NUM_SHARDS": 2}, ["SHARD_ID is 2", "NUM_SHARDS - 1 = 1"]),
         ({"DEMO.ENABLE": True}, ["DEMO.INPUT_VIDEO is empty"]),
+        ({"TEST.VIEWS_FROM": "start"}, ["TEST.NUM_ENSEMBLE_VIEWS is 5", "NUM_ENSEMBLE_VIEWS 1 or VIEWS_FROM spread"]),
+        ({"TEST.CHECKPOINT_SOURCE": "authors_teacher"}, ["TEST.CHECKPOINT_SOURCE is 'authors_teacher'", "authors"]),
+        ({"TRAIN.CHECKPOINT_ALLOW": ["head.", ""]}, ["TRAIN.CHECKPOINT_ALLOW is ['head.', '']", "beginnings"]),
+        ({"TRAIN.CHECKPOINT_ALLOW": [1]}, ["TRAIN.CHECKPOINT_ALLOW is [1]", "beginnings"]),
         ({"TRAIN.BATCH_SIZE": 6, "NUM_GPUS": 4}, ["TRAIN.BATCH_SIZE 6", "NUM_GPUS 4"]),
         ({"TRAIN.BATCH_SIZE": 6, "TRAIN.ACCUM_STEPS": 4}, ["TRAIN.BATCH_SIZE 6", "TRAIN.ACCUM_STEPS 4"]),
         ({"TEST.BATCH_SIZE": 6, "NUM_GPUS": 4}, ["TEST.BATCH_SIZE 6", "NUM_GPUS 4"]),
@@ -166,6 +171,10 @@ def test_a_contradiction_is_refused_with_its_keys(settings, parts):
         {**STAGE_2, "AUG.NUM_SAMPLE": 1, "DISTILL.PAIR_CASE": 1},
         {**STAGE_2, "INIT.TEACHER_FROM": "", "TRAIN.ENABLE": False},
         {"TRANSM3E.RECEIVERS": True, "TRANSM3E.FUSION": "mctf"},
+        {"TRANSM3E.RECEIVERS": True, "TRAIN.ENABLE": False},
+        {"TEST.VIEWS_FROM": "start", "TEST.NUM_ENSEMBLE_VIEWS": 1},
+        {"TRAIN.CHECKPOINT_FILE_PATH": "w.pyth", "TRAIN.CHECKPOINT_ALLOW": ["head."]},
+        {"TRAIN.CHECKPOINT_SOURCE": "authors_teacher"},
         {"MCTF.NUM_HEADS": 5},
         {**STAGE_2, "MCTF.MAPS": ["r_rr", "m_mm"]},
         {"MODEL.NUM_CLASSES": 5, "DATA.PATH_TO_DATA_DIR": "d", "TRAIN.ENABLE": False, "TEST.ENABLE": False},
@@ -182,6 +191,7 @@ def test_what_does_not_contradict_passes(settings):
     ("settings", "parts"),
     [
         ({"SOLVER.WARMUP_EPOCHS": 30.0}, ["SOLVER.WARMUP_EPOCHS 30", "SOLVER.MAX_EPOCH 10"]),
+        ({"SOLVER.MAX_EPOCH": 1}, ["SOLVER.WARMUP_EPOCHS 1 is not shorter than SOLVER.MAX_EPOCH 1", "0 = none"]),
         ({"MODEL.NUM_CLASSES": 400}, ["MODEL.NUM_CLASSES is 400", "20 muscles"]),
         ({"SOLVER.COSINE_END_LR": 1.0}, ["SOLVER.COSINE_END_LR 1", "the rate rises"]),
         (
@@ -203,6 +213,7 @@ def test_no_warning_of_a_warm_up_where_nothing_is_trained(caplog):
 def test_what_is_written_out_here_is_what_the_other_rooms_have():
     assert len(MUSCLES) == NUM_MUSCLES
     assert MAPS == token_fusion.MAPS
+    assert set(CHOICES["TRAIN.CHECKPOINT_SOURCE"]) == {"auto", *SOURCES}
 
 
 @pytest.mark.parametrize("embed_dim", [20, 32, 45, 50])

@@ -4,13 +4,21 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 
 from transm3e.config import get_cfg, load_cfg
 from transm3e.config.load import cfg_from_text
 from transm3e.errors import UserError
+from transm3e.models import build_model
+from transm3e.models.registry import count_parameters
 
 ASSETS = Path(__file__).parents[1] / "assets"
-REFERENCES = ("MVITv2_S_16x4", "C2D_8x8_R50", "SLOWFAST_8x8_R50", "transmmme_s", "transmmme_b")
+REFERENCES = sorted(file.stem for file in ASSETS.glob("*.yaml"))
+# One command line: the authors' own file, evaluated from the authors' own checkpoint.
+AUTHORS_STUDENT = (
+    *("PROTOCOL", "authors_code", "TRANSM3E.RECEIVERS", "True", "TRANSM3E.FUSION", "mctf", "TRAIN.ENABLE", "False"),
+    *("TEST.CHECKPOINT_FILE_PATH", "f.pyth", "TEST.CHECKPOINT_SOURCE", "authors", "TEST.NUM_ENSEMBLE_VIEWS", "1"),
+)
 
 
 def test_options_beat_the_file_and_the_file_beats_the_defaults(tmp_path):
@@ -66,6 +74,43 @@ def test_a_reference_config_loads_with_one_warning_of_ignored_keys(name, caplog)
     ignored = [message for message in caplog.messages if "without effect here" in message]
     assert len(ignored) == 1
     assert "DATA.TRAIN_JITTER_SCALES" in ignored[0]
+
+
+def test_the_reference_configs_are_there():
+    assert {"MVITv2_S_16x4", "MVITv2_B_32x3", "transmmme_s", "transmmme_b"} <= set(REFERENCES)
+    assert {"C2D_8x8_R50", "I3D_8x8_R50", "SLOW_8x8_R50", "SLOWFAST_8x8_R50"} <= set(REFERENCES)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("MVITv2_S_16x4", 34_245_524), ("MVITv2_B_32x3", 50_937_908)])
+def test_the_reference_configs_build_models_of_the_reference_sizes(name, parameters):
+    muscles, kinetics = (load_cfg(ASSETS / f"{name}.yaml", opts) for opts in (["MODEL.NUM_CLASSES", 20], []))
+    assert count(muscles) == parameters
+    assert count(kinetics) == parameters + 380 * (768 + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "opts", "parameters"),
+    [("transmmme_s", (), 44_376_116), ("transmmme_b", ("MODEL.MODEL_NAME", "TransM3E"), 61_031_636)],
+)
+def test_the_authors_files_build_their_student_in_one_command_line(name, opts, parameters):
+    cfg = load_cfg(ASSETS / f"{name}.yaml", [*AUTHORS_STUDENT, *opts])
+    assert count(cfg) == parameters
+    assert (cfg.TASK, cfg.MCTF.AUTHORS_VIEW, cfg.TEST.VIEWS_FROM, cfg.DATA.STD) == (
+        "classify",
+        True,
+        "start",
+        [1.0] * 3,
+    )
+
+
+def test_the_authors_file_alone_is_their_first_stage():
+    cfg = load_cfg(ASSETS / "transmmme_s.yaml")
+    assert (cfg.TASK, cfg.MODEL.MODEL_NAME, cfg.TRANSM3E.RECEIVERS) == ("classify", "TransM3E", False)
+
+
+def count(cfg):
+    with torch.device("meta"):
+        return count_parameters(build_model(cfg))
 
 
 def test_mvitv2_s_means_what_it_says():

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transm3e.config import get_cfg
-from transm3e.config.node import all_keys, merge_file, merge_opts, merge_text, names_key
-from transm3e.config.pyslowfast import IGNORED
+from transm3e.config.node import all_keys, file_settings, merge, merge_opts, names_key, text_settings
+from transm3e.config.pyslowfast import BUILT_HERE, IGNORED
 from transm3e.errors import UserError
 
 
@@ -25,7 +25,7 @@ def write(tmp_path):
 
 def merged(file):
     cfg = get_cfg()
-    merge_file(cfg, file)
+    merge(cfg, file_settings(file), str(file))
     return cfg
 
 
@@ -177,7 +177,7 @@ def test_a_value_has_the_type_of_its_default(write, text, kind):
 )
 def test_values_are_decoded_as_yacs_does(key, given, value):
     cfg = get_cfg()
-    merge_opts(cfg, [key, given]) if given is not None else merge_text(cfg, f"{key}:", "text")
+    merge_opts(cfg, [key, given]) if given is not None else merge(cfg, text_settings(f"{key}:", "text"), "text")
     got = all_keys(cfg)[key]
     assert got == value
     assert type(got) is type(value)
@@ -218,10 +218,29 @@ def test_pyslowfast_keys_without_effect_give_one_warning(write, caplog):
 def test_pyslowfast_keys_without_effect_are_accepted_as_options_too(caplog):
     cfg = get_cfg()
     with caplog.at_level(logging.WARNING):
-        merge_opts(cfg, ["MVIT.SEP_POS_EMBED", "True", "BN.NUM_SPLITS=2", "RNG_SEED", 3, "MVIT.REV.ENABLE", "False"])
+        merge_opts(cfg, ["MVIT.HEAD_INIT_SCALE", "0.5", "BN.NUM_SPLITS=2", "RNG_SEED", 3, "MVIT.REV.ENABLE", "False"])
     assert cfg.RNG_SEED == 3
     [message] = caplog.messages
-    assert message.split("here: ")[1].split(", ") == ["MVIT.SEP_POS_EMBED", "BN.NUM_SPLITS", "MVIT.REV.ENABLE"]
+    assert message.split("here: ")[1].split(", ") == ["MVIT.HEAD_INIT_SCALE", "BN.NUM_SPLITS", "MVIT.REV.ENABLE"]
+
+
+def test_keys_that_choose_another_network_are_refused_and_mvitv2s_are_accepted(write, caplog):
+    for key, built in BUILT_HERE.items():
+        other = {"conv": "avg", "layernorm": "batchnorm"}.get(str(built), 0.1 if built == 0.0 else [[0, 1, 8, 8]])
+        other = not built if isinstance(built, bool) else other
+        with pytest.raises(UserError) as caught:
+            merge_opts(get_cfg(), [key, other])
+        assert str(caught.value).startswith(f"command line: {key} is {other}, but only {built} is built here")
+        with caplog.at_level(logging.WARNING):
+            merge_opts(get_cfg(), [key, built])
+        assert key in caplog.messages[-1]
+    file = write("mvit_v1.yaml", "MVIT: {RESIDUAL_POOLING: 'False'}\n")
+    assert f"{file}: MVIT.RESIDUAL_POOLING is False, but only True is built here" in refused(file)
+    assert merged(write("unset.yaml", "MVIT: {POOL_KV_STRIDE: , MODE: }\n")) == get_cfg()
+
+
+def test_what_is_built_here_is_else_without_effect():
+    assert [key for key in BUILT_HERE if not names_key(IGNORED, key)] == []
 
 
 def test_no_key_of_ours_is_ignored_not_even_within_an_ignored_group(monkeypatch):
@@ -248,7 +267,7 @@ def test_names_key_knows_groups():
 def test_a_dumped_config_reads_back_the_same():
     cfg, again = get_cfg(), get_cfg()
     merge_opts(cfg, ["RNG_SEED", 3, "DATA.PATH_PREFIX", "1e5", "MVIT.DIM_MUL", [[0, 2.0]], "SOLVER.BASE_LR", 1e-9])
-    merge_text(again, cfg.dump(), "dump")
+    merge(again, text_settings(cfg.dump(), "dump"), "dump")
     assert again == cfg
 
 

@@ -22,6 +22,10 @@ OTHER = {
     "NUM_SHARDS": ["NUM_SHARDS", 2],
     "TRAIN.ACCUM_STEPS": ["TRAIN.ACCUM_STEPS", 2],
     "TRAIN.AMP_DTYPE": ["TRAIN.AMP_DTYPE", "fp16"],
+    "TRAIN.CHECKPOINT_SOURCE": ["TRAIN.CHECKPOINT_SOURCE", "timm"],
+    "TRAIN.CHECKPOINT_ALLOW": ["TRAIN.CHECKPOINT_ALLOW", ["head."]],
+    "TEST.CHECKPOINT_SOURCE": ["TEST.CHECKPOINT_SOURCE", "authors"],
+    "TEST.VIEWS_FROM": ["TEST.VIEWS_FROM", "start", "TEST.NUM_ENSEMBLE_VIEWS", 1],
     "TRANSM3E.RECEIVERS": ["TRANSM3E.RECEIVERS", True, "TRANSM3E.FUSION", "mctf"],
     "TRANSM3E.FUSION": ["TRANSM3E.FUSION", "mctf", "TRANSM3E.RECEIVERS", True],
     "TRANSM3E.RECEIVER_INIT": ["TRANSM3E.RECEIVER_INIT", "zeros"],
@@ -54,10 +58,12 @@ MACHINE = ("CPU_THREADS", "NUM_GPUS", "SHARD_ID", "DIST_BACKEND", "DATA_LOADER."
 PLACES = ("OUTPUT_DIR", "RUNS_DIR", "DATA.PATH_PREFIX", "DATA.PATH_TO_DATA_DIR")
 LOGS = ("LOG_PERIOD", "LOG_MODEL_INFO", "TENSORBOARD.")
 WHEN = ("AUTO_RESUME", "DATASET", "ENABLE", "CHECKPOINT_PERIOD", "CHECKPOINT_STEPS", "KEEP_CHECKPOINTS")
+MEMORY = ("MODEL.ACT_CHECKPOINT",)
 LATER = ("TEST.", "DEMO.", "INIT.OPTS", *(f"TRAIN.{name}" for name in WHEN))
 BY_CONTENT = ("INIT.STUDENT_FROM", "INIT.TEACHER_FROM", "TRAIN.CHECKPOINT_FILE_PATH")
-MATTERS_NOT = [key for key in KEYS if names_key((*MACHINE, *PLACES, *LOGS, *LATER), key)]
-MATTERS = [key for key in KEYS if key not in (*MATTERS_NOT, *BY_CONTENT)]
+MATTERS_NOT = [key for key in KEYS if names_key((*MACHINE, *MEMORY, *PLACES, *LOGS, *LATER), key)]
+# PROTOCOL matters by the keys whose defaults it chooses: tests/config/test_protocol.py.
+MATTERS = [key for key in KEYS if key not in (*MATTERS_NOT, *BY_CONTENT, "PROTOCOL")]
 
 
 def changed(key):
@@ -161,6 +167,7 @@ def test_seed_devices_and_data_are_handed_down(configs):
     assert stage2.cfg.SOLVER.MAX_EPOCH == 9
     assert {"RNG_SEED", "NUM_GPUS", "DATA.PATH_TO_DATA_DIR", "RUNS_DIR", "NUM_SHARDS"} <= set(HANDED_DOWN)
     assert {"TRAIN.CHECKPOINT_STEPS", "DIST_BACKEND", "DATA.DECODE_TIMEOUT", "TENSORBOARD.ENABLE"} <= set(HANDED_DOWN)
+    assert {"MODEL.ACT_CHECKPOINT", "TRAIN.COMPILE", "TRAIN.MIXED_PRECISION", "PROTOCOL"} <= set(HANDED_DOWN)
 
 
 def test_init_opts_reach_the_starts_and_change_the_id(configs):

@@ -36,6 +36,14 @@ def test_views_run_from_the_first_frame_to_the_last() -> None:
 
 
 @SIZES
+def test_a_view_from_the_start_begins_with_the_first_frame(frames: int, t: int, stride: int, seed: int) -> None:
+    found = view_indices(frames, t, stride, 0, 1, "start")
+    assert found.tolist() == [min(stride * i, frames - 1) for i in range(t)]
+    centred = view_indices(frames, t, stride, 0, 1)
+    assert (centred[0] > 0) == (frames > (t - 1) * stride + 2)
+
+
+@SIZES
 def test_views_are_inside_and_in_order(frames: int, t: int, stride: int, seed: int) -> None:
     views = 1 + seed % 7
     clips = [view_indices(frames, t, stride, view, views) for view in range(views)]
@@ -49,6 +57,8 @@ def test_views_are_inside_and_in_order(frames: int, t: int, stride: int, seed: i
 def test_no_such_view() -> None:
     with pytest.raises(AssertionError):
         view_indices(100, 16, 4, 5, 5)
+    with pytest.raises(AssertionError, match="the same"):
+        view_indices(100, 16, 4, 0, 5, "start")
 
 
 def test_generators_differ_in_every_part_of_the_key() -> None:

@@ -43,6 +43,18 @@ def test_mctkd_equals_equation_1(axis, reduction):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-10)
 
 
+@pytest.mark.parametrize("blocks", [3, 16])
+def test_the_sum_over_the_blocks_may_be_divided_by_another_number(student_cfg, blocks):
+    torch.manual_seed(0)
+    student_cfg.DISTILL.NUM_BLOCKS = blocks
+    student = ModelOutput(torch.zeros(3, 20), receivers=[torch.randn(3, 4, 6, dtype=torch.float64) for _ in range(24)])
+    teacher = ModelOutput(torch.zeros(3, 20), mcts=[torch.randn(3, 4, 6, dtype=torch.float64) for _ in range(24)])
+    loss = MCTKD.from_cfg(student_cfg)(student, teacher)["loss_mctkd"]
+    pairs = zip(student.receivers, teacher.mcts, strict=True)
+    expected = sum(written_out(r, s, "token", "mean") for r, s in pairs) / blocks * ALPHA * TEMPERATURE**2
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-10)
+
+
 @pytest.mark.parametrize("axis", ["token", "channel", "full"])
 def test_kl_is_zero_for_equal_tokens_and_positive_otherwise(axis):
     torch.manual_seed(0)

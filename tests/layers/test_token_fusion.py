@@ -12,12 +12,12 @@ from transm3e.layers.token_fusion import MAPS, TokenFusion
 K, D = 5, 12
 
 
-def written_out(fusion: TokenFusion, m, r, heads, scale):
-    """Equations 2 to 7, head by head and clip by clip."""
+def written_out(fusion: TokenFusion, m, r, heads, scale, view=lambda out: out):
+    """Equations 2 to 7, head by head and clip by clip; `view` rearranges what a map gives, (K, D)."""
 
     def norm(x, layer):
         mean, variance = x.mean(), x.var(unbiased=False)
-        return (x - mean) / torch.sqrt(variance + 1e-6) * layer.weight + layer.bias
+        return (x - mean) / torch.sqrt(variance + 1e-5) * layer.weight + layer.bias
 
     def attend(q, k, v):
         width = D // heads
@@ -26,7 +26,7 @@ def written_out(fusion: TokenFusion, m, r, heads, scale):
             cut = slice(h * width, (h + 1) * width)
             weights = torch.exp(scale * q[:, cut] @ k[:, cut].T)
             parts.append(weights / weights.sum(1, keepdim=True) @ v[:, cut])
-        return torch.cat(parts, dim=1)
+        return view(torch.cat(parts, dim=1))
 
     fused = []
     for cls_m, cls_r in zip(m, r, strict=True):
@@ -58,6 +58,26 @@ def test_fusion_equals_the_equations(heads, scale):
     m, r = torch.randn(2, 3, K, D, dtype=torch.float64)
     expected = written_out(fusion, m, r, heads, scale or (D // heads) ** -0.5)
     assert torch.allclose(fusion(m, r), expected, rtol=0, atol=1e-12)
+
+
+def scrambled(out):
+    """(K, D): the numbers of the transposed map, channel by channel, filled into a new (K, D) row by row."""
+    numbers = [out[k, d] for d in range(D) for k in range(K)]
+    return torch.stack([torch.stack(numbers[row * D : (row + 1) * D]) for row in range(K)])
+
+
+@pytest.mark.parametrize(("heads", "scale"), [(1, 0.8), (3, 0.0), (2, 0.0)])
+def test_the_authors_view_equals_their_formula(heads, scale):
+    """One softmax over all channels whatever the heads, which change the scale alone, then the scrambled view."""
+    torch.manual_seed(0)
+    fusion = TokenFusion(K, D, num_heads=heads, scale=scale, authors_view=True).double().eval()
+    for parameter in fusion.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    m, r = torch.randn(2, 3, K, D, dtype=torch.float64)
+    expected = written_out(fusion, m, r, 1, scale or (D // heads) ** -0.5, scrambled)
+    assert torch.allclose(fusion(m, r), expected, rtol=0, atol=1e-12)
+    fusion.authors_view = False
+    assert (fusion(m, r) - expected).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("maps", [MAPS, ("m_mm", "r_rr"), ("m_mr", "r_mr"), ("m_rm", "r_rm")])

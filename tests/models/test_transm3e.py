@@ -7,11 +7,12 @@ import torch
 
 from transm3e.config import get_cfg
 from transm3e.models import build_model
+from transm3e.models.registry import count_parameters
 
 
 def count(cfg):
     with torch.device("meta"):
-        return sum(p.numel() for p in build_model(cfg).parameters())
+        return count_parameters(build_model(cfg))
 
 
 def base(cfg):
@@ -30,6 +31,24 @@ def test_parameters_of_table_2():
     cfg = get_cfg()
     cfg.MODEL.MODEL_NAME = "MViT"
     assert count(cfg) == 34_245_524
+
+
+def test_student_and_teacher_are_counted_apart():
+    """Together the 78.6M of the authors' model, in which both are one; what predicts is the student alone."""
+    cfg = get_cfg()
+    cfg.TRANSM3E.RECEIVERS, cfg.TRANSM3E.FUSION, cfg.MCTF.QKV_BIAS = True, "mctf", False
+    teacher = get_cfg()
+    teacher.DATA.MODALITY = "rgb_diff"
+    assert (count(cfg), count(teacher)) == (44_376_116, 34_245_524 + 19 * 96)
+    assert (count(cfg) + count(teacher)) // 100_000 == 786
+
+
+def test_what_is_frozen_is_not_trainable(student_cfg):
+    model = build_model(student_cfg)
+    assert count_parameters(model, trainable_only=True) == count_parameters(model)
+    model.backbone.requires_grad_(False)
+    without = count_parameters(model) - count_parameters(model.backbone)
+    assert count_parameters(model, trainable_only=True) == without > 0
 
 
 def test_student_returns_tokens_after_every_block(student_cfg):

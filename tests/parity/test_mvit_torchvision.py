@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from unittest import mock
 
 import pytest
@@ -11,27 +10,9 @@ from torchvision.models.video import mvit
 
 from transm3e.config import get_cfg
 from transm3e.models import build_model
-
-# torchvision's names -> ours (PySlowFast's inside the backbone); the rest are equal.
-RENAMES = (
-    (r"^conv_proj\.", "patch_embed.proj."),
-    (r"attn\.project\.0\.", "attn.proj."),
-    (r"attn\.pool_(.)\.pool\.", r"attn.pool_\1."),
-    (r"attn\.pool_(.)\.norm_act\.0\.", r"attn.norm_\1."),
-    (r"mlp\.0\.", "mlp.fc1."),
-    (r"mlp\.3\.", "mlp.fc2."),
-    (r"(blocks\.\d+)\.project\.", r"\1.proj."),
-)
-
-
-def our_name(name: str) -> str:
-    if name == "pos_encoding.class_token":
-        return "cls_token"
-    if name.startswith("head.1."):
-        return name.replace("head.1.", "head.")
-    for pattern, replacement in RENAMES:
-        name = re.sub(pattern, replacement, name)
-    return f"backbone.{name}"
+from transm3e.models.weights import load_weights
+from transm3e.models.weights.mvit import TORCHVISION
+from transm3e.models.weights.rename import rename
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +31,7 @@ def pair():
     cfg.MODEL.MODEL_NAME = "MViT"
     cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE = 8, 64
     ours = build_model(cfg).double().eval()
-    weights = {our_name(name): value for name, value in theirs.state_dict().items()}
-    weights["cls_token"] = weights["cls_token"].reshape(1, 1, -1)
-    ours.load_state_dict(weights)
+    load_weights(ours, theirs.state_dict(), source="torchvision")
     return theirs, ours
 
 
@@ -67,5 +46,5 @@ def test_logits_and_gradients_equal_torchvision(pair):
     gradients = {name: p.grad for name, p in ours.named_parameters()}
     largest = max(p.grad.abs().max() for p in theirs.parameters() if p.grad is not None)
     for name, parameter in theirs.named_parameters():
-        given = gradients[our_name(name)].reshape(parameter.shape)
+        given = gradients[rename(name, TORCHVISION)].reshape(parameter.shape)
         assert (given - parameter.grad).abs().max() <= 1e-11 * largest, name

@@ -22,7 +22,7 @@ def make_batch(videos=2, samples=2, size=32):
     return Batch(clips, labels, rows, torch.arange(samples).repeat(videos), samples=samples)
 
 
-def make_task(cfg, pair_case=3, teacher=None):
+def make_task(cfg, pair_case=3, teacher=None, teacher_drop_path=False):
     teacher_cfg = cfg.clone()
     teacher_cfg.TRANSM3E.RECEIVERS, teacher_cfg.DATA.MODALITY = False, "rgb_diff"
     return Distill(
@@ -34,6 +34,7 @@ def make_task(cfg, pair_case=3, teacher=None):
         build_distiller(cfg),
         weight=1.0,
         pair_case=pair_case,
+        teacher_drop_path=teacher_drop_path,
     )
 
 
@@ -50,22 +51,51 @@ class Recorder(nn.Module):
         return ModelOutput(torch.zeros(len(x), 20), mcts=[x.mean((1, 2, 3, 4))[:, None, None].expand(-1, 20, 8)])
 
 
+def sent_by_the_teacher(task, batch):
+    """What the teacher's side of a step hands to the distiller."""
+    sent = []
+    task.distiller = lambda student, teacher: sent.append(teacher) or {"loss_none": torch.zeros(())}
+    task(batch)
+    return sent[0].mcts
+
+
 @pytest.mark.parametrize(
     ("case", "expected"), [(1, [0, 1, 2, 3]), (2, [1, 0, 3, 2]), (3, [1, None, 3, None]), (4, [None] * 4)]
 )
-def test_the_teacher_sees_the_clips_of_the_case(student_cfg, case, expected):
-    task = make_task(student_cfg, case, Recorder())
+@pytest.mark.parametrize("drop_path", [False, True])
+def test_the_teacher_sees_the_clips_of_the_case(student_cfg, case, expected, drop_path):
+    task = make_task(student_cfg, case, Recorder(), drop_path)
     batch = make_batch()
     diffs = task.teacher_inputs(batch.clips)["rgb_diff"].mean((1, 2, 3, 4))
-    sent = task._teach(batch).mcts[0][:, 0, 0]
+    sent = sent_by_the_teacher(task, batch)[0][:, 0, 0]
     assert sent.tolist() == pytest.approx([0.0 if i is None else diffs[i].item() for i in expected])
 
 
 def test_the_clip_of_zeros_is_run_once(student_cfg):
     task = make_task(student_cfg, 4, Recorder())
     for _ in range(3):
-        task._teach(make_batch())
+        sent_by_the_teacher(task, make_batch())
     assert task.teacher.calls == [1]
+
+
+def test_a_drop_path_left_active_draws_anew_for_every_clip_and_step(student_cfg):
+    student_cfg.MVIT.DROPPATH_RATE = 0.5
+    silent, active = make_task(student_cfg, 4), make_task(student_cfg, 4, teacher_drop_path=True)
+    before = {name: value.clone() for name, value in active.teacher.state_dict().items()}
+    batch = make_batch(videos=8)
+    torch.manual_seed(0)
+    for task, differ in ((silent, False), (active, True)):
+        task.train()
+        one, two = (sent_by_the_teacher(task, batch)[-1] for _ in range(2))
+        # All clips are zeros, so only what is dropped can make them differ.
+        assert bool((one - one[:1]).abs().max() > 1e-3) == differ
+        assert bool((one - two).abs().max() > 1e-3) == differ
+    training = {type(module).__name__ for module in active.teacher.modules() if module.training}
+    assert training == {"DropPath"}
+    active.distiller = build_distiller(student_cfg)
+    active(batch)["loss"].backward()
+    assert all(p.grad is None and not p.requires_grad for p in active.teacher.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in active.teacher.state_dict().items())
 
 
 def test_loss_is_classification_plus_weighted_distillation(student_cfg):
@@ -86,7 +116,7 @@ def test_gradients_reach_the_student_and_never_the_teacher(student_cfg):
         optimizer.zero_grad()
         task(make_batch())["loss"].backward()
         optimizer.step()
-    assert not task.teacher.training
+    assert not any(module.training for module in task.teacher.modules())
     assert all(p.grad is None and not p.requires_grad for p in task.teacher.parameters())
     assert all(torch.equal(value, before[name]) for name, value in task.teacher.state_dict().items())
     assert task.model.receivers.grad.abs().max() > 0

@@ -12,10 +12,15 @@ from transm3e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+# Projects whose parameter names can be read (transm3e.models.weights, which config does not import).
+SOURCES = ("auto", "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "authors")
 CHOICES = {
     "TASK": ("classify", "distill"),
     "TRAIN.AMP_DTYPE": ("auto", "bf16", "fp16"),
+    "TRAIN.CHECKPOINT_SOURCE": (*SOURCES, "authors_teacher"),
+    "TEST.CHECKPOINT_SOURCE": SOURCES,
     "TEST.WHICH_CHECKPOINT": ("last", "best"),
+    "TEST.VIEWS_FROM": ("spread", "start"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3),
     "DATA.MODALITY": ("rgb", "rgb_diff"),
     "DISTILL.MODALITY": ("rgb", "rgb_diff"),
@@ -57,6 +62,8 @@ NOT_NEGATIVE = (
     "TRAIN.CHECKPOINT_STEPS",
     "TRAIN.KEEP_CHECKPOINTS",
     "DATA_LOADER.NUM_WORKERS",
+    "DISTILL.NUM_BLOCKS",
+    "MCTF.SCALE",
     "SOLVER.BASE_LR",
     "SOLVER.WEIGHT_DECAY",
     "SOLVER.WARMUP_EPOCHS",
@@ -189,6 +196,15 @@ def _check_values(cfg: CfgNode) -> None:
     unknown = [split for split in cfg.TEST.SPLITS if split not in SPLITS]
     if unknown:
         raise UserError(f"TEST.SPLITS names {', '.join(map(str, unknown))}; allowed: {', '.join(SPLITS)}")
+    if cfg.TEST.VIEWS_FROM == "start" and cfg.TEST.NUM_ENSEMBLE_VIEWS != 1:
+        raise UserError(
+            f"TEST.NUM_ENSEMBLE_VIEWS is {cfg.TEST.NUM_ENSEMBLE_VIEWS}, but TEST.VIEWS_FROM start gives the same view each time; "
+            "set NUM_ENSEMBLE_VIEWS 1 or VIEWS_FROM spread"
+        )
+    if not all(isinstance(name, str) and name for name in cfg.TRAIN.CHECKPOINT_ALLOW):
+        raise UserError(
+            f"TRAIN.CHECKPOINT_ALLOW is {cfg.TRAIN.CHECKPOINT_ALLOW}; it must hold beginnings of parameter names, as head."
+        )
     if cfg.SHARD_ID >= cfg.NUM_SHARDS:
         raise UserError(
             f"SHARD_ID is {cfg.SHARD_ID}, but machines count from 0 to NUM_SHARDS - 1 = {cfg.NUM_SHARDS - 1}"
@@ -263,7 +279,8 @@ def _check_task(cfg: CfgNode) -> None:
             raise UserError(
                 "INIT.TEACHER_FROM is set, but TASK classify takes no teacher; set TASK distill or remove it"
             )
-        if cfg.TRANSM3E.RECEIVERS and cfg.TRANSM3E.FUSION == "mean":
+        # A trained student is scored without a teacher.
+        if cfg.TRANSM3E.RECEIVERS and cfg.TRANSM3E.FUSION == "mean" and cfg.TRAIN.ENABLE:
             raise UserError(
                 "TRANSM3E.RECEIVERS is True, but nobody sends in TASK classify; set TASK distill or RECEIVERS False"
             )
@@ -301,7 +318,7 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
     if cfg.TRAIN.ENABLE and cfg.SOLVER.WARMUP_EPOCHS >= cfg.SOLVER.MAX_EPOCH:
         yield (
             f"SOLVER.WARMUP_EPOCHS {cfg.SOLVER.WARMUP_EPOCHS:g} is not shorter than SOLVER.MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}: "
-            f"the learning rate never reaches SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}"
+            f"the learning rate never reaches SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}; shorten the warm-up, 0 = none"
         )
     # A warning only: PySlowFast's own files name 400 classes and no data.
     if _reads_labels(cfg) and not cfg.DATA.PATH_TO_DATA_DIR and cfg.MODEL.NUM_CLASSES != NUM_MUSCLES:

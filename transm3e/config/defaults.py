@@ -9,6 +9,9 @@ _C = CfgNode()
 # ---------------------------------------------------------------- the run
 # What is trained: "classify" (one model) or "distill" (a student learns from a frozen teacher, MCTKD).
 _C.TASK = "classify"
+# Where the paper's text and its published code differ: "paper" or "authors_code". It chooses the defaults of the keys
+# in transm3e/config/protocol.py; a key that is set in a file or on the command line wins over it.
+_C.PROTOCOL = "paper"
 # GPUs of this machine; 0 = CPU. More than 1 starts one process per GPU (or, with torchrun, uses those it started).
 _C.NUM_GPUS = 1
 # Threads that each process computes with on the CPU; 0 = as many as PyTorch likes. With data loading beside it on
@@ -59,11 +62,19 @@ _C.TRAIN.CHECKPOINT_STEPS = 0
 _C.TRAIN.KEEP_CHECKPOINTS = 1
 # Go on from the newest checkpoint in OUTPUT_DIR; beats CHECKPOINT_FILE_PATH.
 _C.TRAIN.AUTO_RESUME = True
-# Start from the weights in this .pyth file.
+# Start from the weights in this file; "" = from drawn ones.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
+# Whose parameter names that file (or INIT.STUDENT_FROM's) has: "auto", "transm3e", "torchvision", "pyslowfast",
+# "pytorchvideo", "timm", "authors", "authors_teacher" (of the authors' two branches, the frozen one).
+_C.TRAIN.CHECKPOINT_SOURCE = "auto"
+# Beginnings of our parameter names that such a file need not hold in our shape, as "head." for weights of another
+# number of classes; these keep their drawn values.
+_C.TRAIN.CHECKPOINT_ALLOW = []
 # Automatic mixed precision, and its type: "auto" (bf16 where the device computes it, else fp16), "bf16", "fp16".
 _C.TRAIN.MIXED_PRECISION = False
 _C.TRAIN.AMP_DTYPE = "auto"
+# torch.compile of the training step: faster after minutes of compiling; results differ by rounding.
+_C.TRAIN.COMPILE = False
 
 # ---------------------------------------------------------------- evaluation
 _C.TEST = CfgNode()
@@ -78,6 +89,10 @@ _C.TEST.SPLITS = ["known_val", "new_val", "known_test", "new_test"]
 _C.TEST.WHICH_CHECKPOINT = "last"
 # Score this .pyth file instead of the run's own checkpoint.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
+# Whose parameter names that file has; as TRAIN.CHECKPOINT_SOURCE, without "authors_teacher".
+_C.TEST.CHECKPOINT_SOURCE = "auto"
+# Temporal views: "spread" evenly over the clip (one alone is its centre), or one from the "start", its first frame.
+_C.TEST.VIEWS_FROM = "spread"
 # Views of a clip that are averaged: in time, and along the long side (1 or 3).
 _C.TEST.NUM_ENSEMBLE_VIEWS = 5
 _C.TEST.NUM_SPATIAL_CROPS = 1
@@ -142,6 +157,9 @@ _C.MODEL.NUM_CLASSES = 20
 _C.MODEL.LOSS_FUNC = "bce_softmax"
 # Dropout before the last linear layer.
 _C.MODEL.DROPOUT_RATE = 0.0
+# Compute the blocks' activations again in the backward pass instead of keeping them: less memory, about a third more
+# time, the same result.
+_C.MODEL.ACT_CHECKPOINT = False
 
 # The MViTv2 backbone; sizes of MViTv2-S.
 _C.MVIT = CfgNode()
@@ -186,6 +204,9 @@ _C.MCTF.NUM_HEADS = 1
 _C.MCTF.SCALE = 0.8
 # Bias of q, k and v; the authors' code has none.
 _C.MCTF.QKV_BIAS = True
+# Attention as in the authors' code, which their checkpoints need: heads change the scale only, and what a map gives
+# is transposed and read in another shape, which mixes tokens with channels.
+_C.MCTF.AUTHORS_VIEW = False
 _C.MCTF.DROPOUT = 0.0
 _C.MCTF.DROPPATH_RATE = 0.2
 # Width of its MLP in token widths.
@@ -206,6 +227,10 @@ _C.DISTILL.TEMPERATURE = 10.0
 _C.DISTILL.ALPHA = 0.9
 # "mean" over all elements (as PyTorch's mean) or "batchmean".
 _C.DISTILL.REDUCTION = "mean"
+# Blocks that the sum of the blocks' KL is divided by; 0 = as many as there are (the authors' code: 16 for 24 as well).
+_C.DISTILL.NUM_BLOCKS = 0
+# The frozen teacher's drop path stays active in training, as in the authors' code.
+_C.DISTILL.TEACHER_DROP_PATH = False
 # Weight of the distillation loss beside the classification loss.
 _C.DISTILL.WEIGHT = 1.0
 # Which teacher clip a student clip is paired with (section C.8, table 14): 1 to 4; 2 and 3 need AUG.NUM_SAMPLE 2.
@@ -225,7 +250,7 @@ _C.SOLVER.COSINE_END_LR = 1e-6
 # The cosine begins after the warm-up instead of under it.
 _C.SOLVER.COSINE_AFTER_WARMUP = True
 # Epochs of linear warm-up, and the rate it begins with.
-_C.SOLVER.WARMUP_EPOCHS = 0.0
+_C.SOLVER.WARMUP_EPOCHS = 1.0
 _C.SOLVER.WARMUP_START_LR = 1e-6
 # Momentum of SGD, betas of AdamW.
 _C.SOLVER.MOMENTUM = 0.9

@@ -10,20 +10,24 @@ from fvcore.common.config import CfgNode
 
 from transm3e.config.check import check_cfg
 from transm3e.config.defaults import get_cfg
-from transm3e.config.node import merge_file, merge_opts, merge_text
+from transm3e.config.node import file_settings, merge, opt_settings, text_settings
+from transm3e.config.protocol import apply_protocol
 
 
 def load_cfg(path: str | Path, opts: Sequence[Any] = ()) -> CfgNode:
     """Defaults, then the file with its `_BASE_`, then KEY VALUE options; checked and frozen.
 
+    PROTOCOL chooses the defaults of the keys in its table, so a key that is set anywhere wins over it.
     INIT.STUDENT_FROM and INIT.TEACHER_FROM come out as paths that hold from the current folder.
 
     Raises:
-        UserError: see merge_file, merge_opts and check_cfg.
+        UserError: see file_settings, opt_settings, apply_protocol, merge and check_cfg.
     """
     cfg = get_cfg()
-    merge_file(cfg, path)
-    merge_opts(cfg, opts)
+    in_file, in_opts = file_settings(path), opt_settings(opts)
+    apply_protocol(cfg, [*in_file, *in_opts])
+    merge(cfg, in_file, str(path))
+    merge(cfg, in_opts, "command line")
     for key in ("STUDENT_FROM", "TEACHER_FROM"):
         cfg.INIT[key] = _beside(Path(path), cfg.INIT[key])
     check_cfg(cfg)
@@ -38,7 +42,9 @@ def cfg_from_text(text: str, where: str) -> CfgNode:
         UserError: the text is not a config of this version.
     """
     cfg = get_cfg()
-    merge_text(cfg, text, where)
+    settings = text_settings(text, where)
+    apply_protocol(cfg, settings)
+    merge(cfg, settings, where)
     cfg.freeze()
     return cfg
 

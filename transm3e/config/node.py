@@ -14,38 +14,52 @@ from typing import Any
 import yaml
 from fvcore.common.config import CfgNode
 
-from transm3e.config.pyslowfast import IGNORED
+from transm3e.config.pyslowfast import BUILT_HERE, IGNORED
 from transm3e.errors import UserError
 
 logger = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
+# Where it stands, the dotted key, and the value as it was given.
+Setting = tuple[str, str, Any]
 # Besides its own errors PyYAML lets these through for ill-formed values ("2024-13-45", "!!bool x") and endless nesting.
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-
-
-def merge_file(cfg: CfgNode, path: str | Path) -> None:
-    """Merge a YAML file into `cfg`, its `_BASE_` files (one name or a list, relative to the file) first.
-
-    Raises:
-        UserError: a file is missing or not YAML, a key is unknown, a value has the wrong type, or `_BASE_` runs in a circle.
-    """
-    files = _with_bases(Path(path), ())
-    _merge(cfg, ((str(file), key, value) for file, keys in files for key, value in _flatten(keys, "")), str(path))
-
-
-def merge_text(cfg: CfgNode, text: str, where: str) -> None:
-    """Merge YAML text without `_BASE_` into `cfg`; for what is raised see merge_file."""
-    for key, value in _flatten(_parse(text, where), ""):
-        set_key(cfg, key, value, where)
 
 
 def merge_opts(cfg: CfgNode, opts: Sequence[Any], where: str = "command line") -> None:
     """Merge KEY VALUE pairs or KEY=VALUE words into `cfg`.
 
     Raises:
-        UserError: a KEY without a VALUE, an unknown key, or a value of the wrong type.
+        UserError: see opt_settings and merge.
     """
-    _merge(cfg, ((where, key, value) for key, value in _pairs(opts, where)), where)
+    merge(cfg, opt_settings(opts, where), where)
+
+
+def file_settings(path: str | Path) -> list[Setting]:
+    """The settings of a YAML file, after those of its `_BASE_` files (one name or a list, relative to the file).
+
+    Raises:
+        UserError: a file is missing or not YAML, or `_BASE_` runs in a circle.
+    """
+    files = _with_bases(Path(path), ())
+    return [(str(file), key, value) for file, keys in files for key, value in _flatten(keys, "")]
+
+
+def text_settings(text: str, where: str) -> list[Setting]:
+    """The settings of YAML text without `_BASE_`.
+
+    Raises:
+        UserError: it is not YAML.
+    """
+    return [(where, key, value) for key, value in _flatten(_parse(text, where), "")]
+
+
+def opt_settings(opts: Sequence[Any], where: str = "command line") -> list[Setting]:
+    """The settings of KEY VALUE pairs or KEY=VALUE words.
+
+    Raises:
+        UserError: a KEY without a VALUE.
+    """
+    return [(where, key, value) for key, value in _pairs(opts, where)]
 
 
 def _pairs(opts: Sequence[Any], where: str) -> Iterator[tuple[str, Any]]:
@@ -61,16 +75,30 @@ def _pairs(opts: Sequence[Any], where: str) -> Iterator[tuple[str, Any]]:
             raise UserError(f"{where}: {key!r} has no value; write KEY VALUE or KEY=VALUE")
 
 
-def _merge(cfg: CfgNode, settings: Iterable[tuple[str, str, Any]], what: str) -> None:
-    """Set (where, key, value) after each other; one warning names the keys of PySlowFast that have no effect."""
+def merge(cfg: CfgNode, settings: Iterable[Setting], what: str) -> None:
+    """Merge settings after each other; one warning names the keys of PySlowFast that have no effect in `what`.
+
+    Raises:
+        UserError: a key is unknown, a value has the wrong type, or asks for a network that is not built here.
+    """
     ours, ignored = all_keys(cfg), []
     for where, key, value in settings:
         if key not in ours and names_key(IGNORED, key):
+            _check_built(key, value, where)
             ignored.append(key)
         else:
             set_key(cfg, key, value, where)
     if ignored:
         logger.warning("%s: PySlowFast keys without effect here: %s", what, ", ".join(dict.fromkeys(ignored)))
+
+
+def _check_built(key: str, given: Any, where: str) -> None:
+    value = _decode(given)
+    # A key without a value is not set.
+    if key in BUILT_HERE and value is not None and value != BUILT_HERE[key]:
+        raise UserError(
+            f"{where}: {key} is {value}, but only {BUILT_HERE[key]} is built here (MViTv2); set that or remove the key"
+        )
 
 
 def set_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:

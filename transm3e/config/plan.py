@@ -34,8 +34,10 @@ NO_INFLUENCE = (
     "INIT.",
     "LOG_MODEL_INFO",
     "LOG_PERIOD",
+    "MODEL.ACT_CHECKPOINT",
     "NUM_GPUS",
     "OUTPUT_DIR",
+    "PROTOCOL",  # the keys whose defaults it chooses count themselves
     "RUNS_DIR",
     "SHARD_ID",
     "TENSORBOARD.",
@@ -59,14 +61,17 @@ HANDED_DOWN = (
     "DATA_LOADER.NUM_WORKERS",
     "DATA_LOADER.PIN_MEMORY",
     "DIST_BACKEND",
+    "MODEL.ACT_CHECKPOINT",
     "NUM_GPUS",
     "NUM_SHARDS",
+    "PROTOCOL",
     "RNG_SEED",
     "RUNS_DIR",
     "SHARD_ID",
     "TENSORBOARD.ENABLE",
     "TRAIN.AMP_DTYPE",
     "TRAIN.CHECKPOINT_STEPS",
+    "TRAIN.COMPILE",
     "TRAIN.MIXED_PRECISION",
 )
 # What a generated data set was made by (transm3e.data.musclesynth.generate, which config does not import).

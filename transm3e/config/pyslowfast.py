@@ -85,7 +85,6 @@ IGNORED = (
     "DEMO.UNCOMMON_CLASS_THRES",
     "DEMO.VIS_MODE",
     "DEMO.WEBCAM",
-    "MODEL.ACT_CHECKPOINT",
     "MODEL.ARCH",
     "MODEL.DETACH_FINAL_FC",
     "MODEL.DROPCONNECT_RATE",
@@ -145,3 +144,26 @@ IGNORED = (
     "TRAIN.CHECKPOINT_TYPE",
     "TRAIN.KILL_LOSS_EXPLOSION_FACTOR",
 )
+# Of these, keys that choose the network, and the only value that is built here: MViTv2's. Another value would be
+# another network, so it is refused instead of ignored.
+BUILT_HERE = {
+    "MVIT.CLS_EMBED_ON": True,
+    "MVIT.DIM_MUL_IN_ATT": True,
+    "MVIT.LAYER_SCALE_INIT_VALUE": 0.0,
+    "MVIT.MODE": "conv",
+    "MVIT.NORM": "layernorm",
+    "MVIT.NORM_STEM": False,
+    "MVIT.PATCH_2D": False,
+    "MVIT.POOL_FIRST": False,
+    # Strides block by block; MVIT.POOL_KV_STRIDE_ADAPTIVE makes them here.
+    "MVIT.POOL_KV_STRIDE": [],
+    "MVIT.REL_POS_SPATIAL": True,
+    "MVIT.REL_POS_TEMPORAL": True,
+    "MVIT.RESIDUAL_POOLING": True,
+    "MVIT.REV.ENABLE": False,
+    "MVIT.SEPARATE_QKV": False,
+    "MVIT.SEP_POS_EMBED": False,
+    "MVIT.USE_ABS_POS": False,
+    "MVIT.USE_FIXED_SINCOS_POS": False,
+    "MVIT.USE_MEAN_POOLING": False,
+}

@@ -65,6 +65,7 @@ class ClipDataset(Dataset):
         augmentation: what may happen in training; None = evaluation.
         samples: augmented clips per video in training.
         views: temporal views per video in evaluation.
+        views_from: where they lie, "spread" or "start"; see view_indices.
         crops: spatial crops per view in evaluation, 1 or 3.
         seed: all randomness is a function of (seed, epoch, row, sample).
         timeout: seconds a file may take.
@@ -79,6 +80,7 @@ class ClipDataset(Dataset):
         augmentation: Augmentation | None = None,
         samples: int = 1,
         views: int = 1,
+        views_from: str = "spread",
         crops: int = 1,
         seed: int = 0,
         timeout: float = DEFAULT_TIMEOUT,
@@ -86,7 +88,7 @@ class ClipDataset(Dataset):
         self.table, self.root, self.shape = table, str(root), shape
         self.augmentation, self.seed, self.timeout = augmentation, seed, timeout
         self.samples = samples if augmentation else 1
-        self.views, self.crops = views, crops
+        self.views, self.views_from, self.crops = views, views_from, crops
         self.items_per_clip = 1 if augmentation else views * crops
         self.epoch = 0
 
@@ -131,7 +133,9 @@ class ClipDataset(Dataset):
     def _eval_draw(self, number: int) -> Draw:
         view, crop = divmod(number, self.crops)
         return (
-            lambda frames: view_indices(frames, self.shape.length, self.shape.stride, view, self.views),
+            lambda frames: view_indices(
+                frames, self.shape.length, self.shape.stride, view, self.views, self.views_from
+            ),
             lambda height, width: eval_params(height, width, crop, self.crops),
         )
 
@@ -199,6 +203,8 @@ def _dataset_from_cfg(
         augmentation=_augmentation_from_cfg(cfg) if training else None,
         samples=cfg.AUG.NUM_SAMPLE,
         views=1 if single_view else cfg.TEST.NUM_ENSEMBLE_VIEWS,
+        # Validation is part of training, which TEST does not change.
+        views_from="spread" if single_view else cfg.TEST.VIEWS_FROM,
         crops=1 if single_view else cfg.TEST.NUM_SPATIAL_CROPS,
         seed=cfg.RNG_SEED,
         timeout=cfg.DATA.DECODE_TIMEOUT,

@@ -30,12 +30,19 @@ def train_indices(num_frames: int, length: int, stride: int, rng: np.random.Gene
     return _clip(int(rng.integers(_last_start(num_frames, length, stride) + 1)), num_frames, length, stride)
 
 
-def view_indices(num_frames: int, length: int, stride: int, view: int, num_views: int) -> np.ndarray:
-    """Temporal view `view` of `num_views`: starts spread evenly from the first frame to the last possible start.
+def view_indices(
+    num_frames: int, length: int, stride: int, view: int, num_views: int, views_from: str = "spread"
+) -> np.ndarray:
+    """Temporal view `view` of `num_views`, deterministic; otherwise as train_indices.
 
-    One view alone is the centre. Deterministic; otherwise as train_indices.
+    Args:
+        views_from: "spread": starts spread evenly from the first frame to the last possible start, one view alone is
+            the centre; "start": one view, from the first frame.
     """
     assert 0 <= view < num_views, f"view {view} of {num_views}"
+    if views_from == "start":
+        assert num_views == 1, f"{num_views} views from the start would be the same"
+        return _clip(0, num_frames, length, stride)
     last = _last_start(num_frames, length, stride)
     start = last // 2 if num_views == 1 else round(last * view / (num_views - 1))
     return _clip(start, num_frames, length, stride)

@@ -42,14 +42,17 @@ class MCTKD:
     Args:
         axis, temperature, reduction: see token_kl.
         alpha: factor beside temperature^2 (authors' code: 0.9).
+        num_blocks: what the sum over the blocks is divided by; 0 = their number, which makes it their mean.
     """
 
-    def __init__(self, axis: str, temperature: float, alpha: float, reduction: str) -> None:
+    def __init__(self, axis: str, temperature: float, alpha: float, reduction: str, num_blocks: int = 0) -> None:
         self.axis, self.temperature, self.alpha, self.reduction = axis, temperature, alpha, reduction
+        self.num_blocks = num_blocks
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> MCTKD:
-        return cls(cfg.DISTILL.AXIS, cfg.DISTILL.TEMPERATURE, cfg.DISTILL.ALPHA, cfg.DISTILL.REDUCTION)
+        distill = cfg.DISTILL
+        return cls(distill.AXIS, distill.TEMPERATURE, distill.ALPHA, distill.REDUCTION, distill.NUM_BLOCKS)
 
     def __call__(self, student: ModelOutput, teacher: ModelOutput) -> dict[str, Tensor]:
         """Tokens of both after every block, (B, K, D_i) each -> {"loss_mctkd": scalar}."""
@@ -60,7 +63,7 @@ class MCTKD:
                 token_kl(_wide(r), _wide(s), self.axis, self.temperature, self.reduction)
                 for r, s in zip(student.receivers, teacher.mcts, strict=True)
             ]
-        return {"loss_mctkd": torch.stack(losses).mean() * factor}
+        return {"loss_mctkd": torch.stack(losses).sum() / (self.num_blocks or len(losses)) * factor}
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -119,6 +119,9 @@ class Trainer:
         """Plain settings from the config; `parts` are the objects the caller has built."""
         device, task = parts["device"], parts["task"]
         task.replica = wrap(task.model, device)
+        if cfg.TRAIN.COMPILE:
+            # DDP's own bookkeeping is no part of a graph; without it nothing may break the graph unnoticed.
+            task.compile(fullgraph=task.replica is task.model)
         return cls(
             optimizer=build_optimizer(cfg, task.model),
             schedule=Schedule.from_cfg(cfg),
@@ -292,7 +295,7 @@ class Trainer:
             raise UserError(
                 f"{newest} was not written by this training loop; move it away, or set TRAIN.AUTO_RESUME False"
             )
-        load_weights(self.task.model, state["model_state"], name=str(newest))
+        load_weights(self.task.model, state["model_state"], name=str(newest), source="transm3e")
         self.optimizer.load_state_dict(state["optimizer_state"])
         if bool(state["scaler_state"]) == self.precision.scaler.is_enabled():
             self.precision.scaler.load_state_dict(state["scaler_state"])

@@ -1,29 +1,24 @@
 """Multi-scale attention with pooled q, k, v and decomposed relative positions, and its block (MViTv2).
 
 Shapes: B clips, H heads, C channels of a head, K class tokens, N patches (T*H*W), Q pooled patches, D width.
-Class tokens come first in every sequence; they skip the pooling and carry no relative position.
+Class tokens and patches are kept apart: class tokens skip the pooling and carry no relative position.
 Parameter names are PySlowFast's.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transm3e.layers.common import INIT_STD, NORM_EPS, DropPath, Mlp
+from transm3e.layers.common import INIT_STD, NORM_EPS, DropPath, add_branch
+from transm3e.layers.linear import linear
+from transm3e.layers.mlp import Mlp
+from transm3e.layers.pooling import conv_pool, max_pool, pooled_size, take_read
 from transm3e.layers.relative_position import Size, key_codes, query_terms, table_length
 
 # Fused attention kernels want head dimensions that are multiples of 8.
 KERNEL_MULTIPLE = 8
-
-
-def pooled_size(size: Size, stride: Size) -> Size:
-    """(T, H, W) after a convolution with kernel 3, padding 1 (or a max pool) of this stride."""
-    t, h, w = (-(-n // s) for n, s in zip(size, stride, strict=True))
-    return t, h, w
 
 
 class MultiScaleAttention(nn.Module):
@@ -39,6 +34,10 @@ class MultiScaleAttention(nn.Module):
         qkv_bias: whether q, k and v have biases.
     """
 
+    pool_q: nn.Module
+    norm_q: nn.Module
+    norm_k: nn.Module
+    norm_v: nn.Module
     rel_pos_t: nn.Parameter
     rel_pos_h: nn.Parameter
     rel_pos_w: nn.Parameter
@@ -55,7 +54,7 @@ class MultiScaleAttention(nn.Module):
         qkv_bias: bool = True,
     ) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.dim_out = num_heads, dim_out
         head_dim = dim_out // num_heads
         self.scale = head_dim**-0.5
         self.qkv = nn.Linear(dim, dim_out * 3, bias=qkv_bias)
@@ -69,38 +68,64 @@ class MultiScaleAttention(nn.Module):
             table = nn.Parameter(torch.zeros(table_length(n_q, n_k), head_dim))
             nn.init.trunc_normal_(table, std=INIT_STD)
             self.register_parameter(f"rel_pos_{axis}", table)
-        self.stride_q, self.stride_kv = stride_q or (1, 1, 1), stride_kv
+        self.kernel, self.stride_q, self.stride_kv = kernel, stride_q, stride_kv
 
-    def forward(self, x_BND: Tensor, num_tokens: int, size: Size) -> Tensor:
-        """(B, K + N, D) -> (B, K + Q, D_out)."""
-        q, k, v = self.qkv(x_BND).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q_tokens, q_patches = self._pool("q", q, num_tokens, size)
-        k_tokens, k_patches = self._pool("k", k, num_tokens, size)
-        v = torch.cat(self._pool("v", v, num_tokens, size), dim=2)
-        q_size, k_size = pooled_size(size, self.stride_q), pooled_size(size, self.stride_kv)
-        terms = query_terms(q_patches, (self.rel_pos_t, self.rel_pos_h, self.rel_pos_w), q_size, k_size)
-        codes = key_codes(k_size, like=k_patches).expand(*k_patches.shape[:3], -1)
+    def forward(
+        self, patches_BND: Tensor, tokens_BKD: Tensor, size: Size, read_patches: bool = True
+    ) -> tuple[Tensor | None, Tensor]:
+        """Patches of (T, H, W) and class tokens -> the same, attended to and pooled.
 
-        head_dim = q.shape[-1]
-        width = -(-(head_dim + codes.shape[-1]) // KERNEL_MULTIPLE) * KERNEL_MULTIPLE
-        query = torch.cat(
-            (_pad(q_tokens * self.scale, width), _pad(torch.cat((q_patches * self.scale, terms), -1), width)), 2
-        )
-        key = torch.cat((_pad(k_tokens, width), _pad(torch.cat((k_patches, codes), -1), width)), 2)
-        x = F.scaled_dot_product_attention(query, key, _pad(v, width), scale=1.0)[..., :head_dim]
+        Args:
+            read_patches: False where nobody reads the patches that would come out: they are not computed.
+
+        Returns:
+            patches (B, Q, D_out) or None, class tokens (B, K, D_out).
+        """
+        q_tokens, k_tokens, v_tokens = self.qkv(tokens_BKD).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
+        k, v = self._keys_values(patches_BND, size)
+        k = torch.cat((_norm(self.norm_k, k_tokens), k), dim=1)
+        v = torch.cat((_norm(self.norm_v, v_tokens), v), dim=1)
+        tokens = self.proj(_attend(_norm(self.norm_q, q_tokens, self.scale), k, v).flatten(2))
+        if not read_patches:
+            return None, tokens + self._without_effect()
+
+        k_size = pooled_size(size, self.stride_kv)
+        codes = F.pad(key_codes(k_size, like=k), (0, -(k.shape[-1] + sum(k_size)) % KERNEL_MULTIPLE, k_tokens.shape[1], 0))
+        k = torch.cat((k, codes[None, :, None].expand(*k.shape[:3], -1)), dim=-1)
+        v = F.pad(v, (0, codes.shape[-1]))
+        q, query = self._queries(patches_BND, size, k_size, codes.shape[-1])
         # Residual pooling (MViTv2, eq. 5), on patches only.
-        x = x + F.pad(q_patches, (0, 0, num_tokens, 0))
-        return self.proj(x.transpose(1, 2).flatten(2))
+        patches = torch.add(_attend(query, k, v)[..., : q.shape[-1]], q, alpha=1 / self.scale)
+        return linear(patches.flatten(2), self.proj.weight, self.proj.bias), tokens
 
-    def _pool(self, name: str, x_BHNC: Tensor, num_tokens: int, size: Size) -> tuple[Tensor, Tensor]:
-        conv, norm = self.get_submodule(f"pool_{name}"), self.get_submodule(f"norm_{name}")
-        tokens, patches = x_BHNC[:, :, :num_tokens], x_BHNC[:, :, num_tokens:]
-        if not isinstance(conv, nn.Conv3d):
-            return tokens, patches
-        batch, heads = patches.shape[:2]
-        grid = patches.reshape(batch * heads, *size, -1).permute(0, 4, 1, 2, 3)
-        pooled = conv(grid).permute(0, 2, 3, 4, 1).flatten(1, 3).unflatten(0, (batch, heads))
-        return norm(tokens), norm(pooled)
+    def _keys_values(self, patches_BND: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+        """Pooled keys and values, (B, N', H, C) each."""
+        read, size, stride = take_read(patches_BND, size, self.kernel, self.stride_kv)
+        kv = linear(read, self.qkv.weight[self.dim_out :], _part(self.qkv.bias, self.dim_out, None))
+        weight = torch.cat([self._pool_weight(name) for name in "kv"])
+        k, v = conv_pool(kv, weight, size, stride).unflatten(-1, (2, self.num_heads, -1)).unbind(2)
+        return _norm(self.norm_k, k), _norm(self.norm_v, v)
+
+    def _queries(self, patches_BND: Tensor, size: Size, k_size: Size, extra: int) -> tuple[Tensor, Tensor]:
+        """Scaled queries (B, Q, H, C), and the same with their relative-position terms, padded to C + extra."""
+        q = linear(patches_BND, self.qkv.weight[: self.dim_out], _part(self.qkv.bias, None, self.dim_out))
+        if self.stride_q is not None:
+            q = conv_pool(q, self._pool_weight("q"), size, self.stride_q)
+            size = pooled_size(size, self.stride_q)
+        q = _norm(self.norm_q, q.unflatten(-1, (self.num_heads, -1)), self.scale)
+        tables = [table / self.scale for table in (self.rel_pos_t, self.rel_pos_h, self.rel_pos_w)]
+        terms = query_terms(q, tables, size, k_size)
+        padding = q.new_zeros(()).expand(*q.shape[:3], extra - sum(k_size))
+        return q, torch.cat((q, *terms, padding), dim=-1)
+
+    def _pool_weight(self, name: str) -> Tensor:
+        # All heads share a kernel; repeated, one convolution pools them all where they stand.
+        return self.get_parameter(f"pool_{name}.weight").repeat(self.num_heads, 1, 1, 1, 1)
+
+    def _without_effect(self) -> Tensor:
+        """Zero, for what only patches' queries use: so its gradient is zero and not absent, which DDP would wait for."""
+        unread = [self.rel_pos_t, self.rel_pos_h, self.rel_pos_w, *self.pool_q.parameters()]
+        return torch.stack([parameter.sum() for parameter in unread]).sum() * 0
 
 
 class MultiScaleBlock(nn.Module):
@@ -136,26 +161,51 @@ class MultiScaleBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.proj = nn.Linear(dim, dim_out) if dim != dim_out else nn.Identity()
 
-    def forward(self, x_BND: Tensor, num_tokens: int, size: Size) -> tuple[Tensor, Size]:
-        """(B, K + N, D) with patches of (T, H, W) -> (B, K + Q, D_out) and the patches' new size."""
-        normed = self.norm1(x_BND)
-        shortcut = x_BND if isinstance(self.proj, nn.Identity) else self.proj(normed)
-        x = self._pool_shortcut(shortcut, num_tokens, size) + self.drop_path(self.attn(normed, num_tokens, size))
-        return x + self.drop_path(self.mlp(self.norm2(x))), pooled_size(size, self.stride_q)
+    def forward(
+        self, patches_BND: Tensor, tokens_BKD: Tensor, size: Size, read_patches: bool = True
+    ) -> tuple[Tensor | None, Tensor, Size]:
+        """Patches of (T, H, W) and class tokens through the block.
 
-    def _pool_shortcut(self, x_BND: Tensor, num_tokens: int, size: Size) -> Tensor:
-        if math.prod(self.stride_q) == 1:
-            return x_BND
-        kernel = [s + 1 if s > 1 else s for s in self.stride_q]
-        grid = x_BND[:, num_tokens:].unflatten(1, size).permute(0, 4, 1, 2, 3)
-        pooled = F.max_pool3d(grid, kernel, self.stride_q, [k // 2 for k in kernel])
-        return torch.cat((x_BND[:, :num_tokens], pooled.flatten(2).transpose(1, 2)), dim=1)
+        Args:
+            read_patches: False where nobody reads the patches that would come out: they are not computed.
+
+        Returns:
+            patches (B, Q, D_out) or None, class tokens (B, K, D_out), the (T, H, W) of the Q patches.
+        """
+        pooled = pooled_size(size, self.stride_q)
+        normed_patches, normed_tokens = self.norm1(patches_BND), self.norm1(tokens_BKD)
+        patches, tokens = self.attn(normed_patches, normed_tokens, size, read_patches)
+        # A sample is dropped as a whole: the same factors for its patches and class tokens.
+        after_attention, after_mlp = self.drop_path.factors(tokens), self.drop_path.factors(tokens)
+        tokens = add_branch(self._widen(tokens_BKD, normed_tokens), tokens, after_attention)
+        tokens = add_branch(tokens, self.mlp(self.norm2(tokens)), after_mlp)
+        if patches is None:
+            return None, tokens, pooled
+        shortcut = max_pool(self._widen(patches_BND, normed_patches), size, self.stride_q)
+        patches = add_branch(shortcut, patches, after_attention)
+        return add_branch(patches, self.mlp(self.norm2(patches)), after_mlp), tokens, pooled
+
+    def _widen(self, x: Tensor, normed: Tensor) -> Tensor:
+        return linear(normed, self.proj.weight, self.proj.bias) if isinstance(self.proj, nn.Linear) else x
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of (B, Q, H, C) to (B, N, H, C) -> (B, Q, H, C); q is scaled already."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2)
+
+
+def _norm(norm: nn.Module, x: Tensor, scale: float = 1.0) -> Tensor:
+    """norm(x) * scale, in x's type; the scale goes into the norm's few weights."""
+    if not isinstance(norm, nn.LayerNorm):
+        return x * scale
+    return F.layer_norm(x, norm.normalized_shape, norm.weight * scale, norm.bias * scale, norm.eps).to(x.dtype)
+
+
+def _part(bias: Tensor | None, start: int | None, stop: int | None) -> Tensor | None:
+    return None if bias is None else bias[start:stop]
 
 
 def _depthwise(channels: int, kernel: Size, stride: Size) -> nn.Conv3d:
     t, h, w = (k // 2 for k in kernel)
     return nn.Conv3d(channels, channels, kernel, stride, (t, h, w), groups=channels, bias=False)
-
-
-def _pad(x: Tensor, width: int) -> Tensor:
-    return F.pad(x, (0, width - x.shape[-1]))

@@ -10,41 +10,36 @@ NORM_EPS = 1e-6
 INIT_STD = 0.02
 
 
-class Mlp(nn.Module):
-    """Linear -> GELU -> dropout -> linear -> dropout on the last axis.
-
-    Args:
-        dim: width of input and output.
-        hidden: width between.
-        dropout: dropout rate.
-    """
-
-    def __init__(self, dim: int, hidden: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-        self.drop = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
-
-
 class DropPath(nn.Module):
-    """Stochastic depth: in training, zero a whole sample with probability `rate` and scale the rest up (Huang et al. 2016)."""
+    """Stochastic depth: in training, a whole sample's branch is dropped with probability `rate` (Huang et al. 2016)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def factors(self, like: Tensor) -> Tensor | None:
+        """For each sample of `like` (B, ...) 0 or 1 / (1 - rate), as (B, 1, ...); None where nothing is dropped."""
         if not self.training or self.rate == 0:
-            return x
-        keep = torch.empty((x.shape[0],) + (1,) * (x.dim() - 1), dtype=x.dtype, device=x.device)
-        return x * keep.bernoulli_(1 - self.rate).div_(1 - self.rate)
+            return None
+        keep = torch.empty((like.shape[0],) + (1,) * (like.dim() - 1), dtype=like.dtype, device=like.device)
+        return keep.bernoulli_(1 - self.rate).div_(1 - self.rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        factors = self.factors(x)
+        return x if factors is None else x * factors
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:g}"
+
+
+def add_branch(shortcut: Tensor, branch: Tensor, factors: Tensor | None) -> Tensor:
+    """shortcut + branch * factors, written over the branch, which nobody else may read."""
+    if branch.dtype != shortcut.dtype:
+        # Under automatic mixed precision the residual stream stays wide.
+        return shortcut + (branch if factors is None else branch * factors)
+    if factors is not None:
+        branch.mul_(factors)
+    return branch.add_(shortcut)
 
 
 def class_tokens(number: int, width: int, init: str = "normal") -> nn.Parameter:

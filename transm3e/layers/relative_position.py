@@ -9,6 +9,8 @@ Shapes: B clips, H heads, C channels of a head, Q = Tq*Hq*Wq queries, N = Tk*Hk*
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,25 +44,30 @@ def table_rows(table: Tensor, queries: int, keys: int) -> Tensor:
     return table[distance.long()]
 
 
-def query_terms(q: Tensor, tables: tuple[Tensor, Tensor, Tensor], q_size: Size, k_size: Size) -> Tensor:
-    """q.Rt, q.Rh and q.Rw of every query with every key time, row and column.
+def query_terms(q: Tensor, tables: Sequence[Tensor], q_size: Size, k_size: Size) -> tuple[Tensor, Tensor]:
+    """q.Rt and q.Rh, and q.Rw, of every query with every key time, row and column.
 
     Args:
-        q: (B, H, Q, C), not scaled.
+        q: (B, Q, H, C), dense.
         tables: of time, height and width.
         q_size, k_size: (T, H, W) of the query and key grids.
 
     Returns:
-        (B, H, Q, Tk + Hk + Wk).
+        (B, Q, H, Tk + Hk) and (B, Q, H, Wk).
     """
-    grid = q.unflatten(2, q_size)
-    rows_t, rows_h, rows_w = (table_rows(t, n_q, n_k) for t, n_q, n_k in zip(tables, q_size, k_size, strict=True))
-    terms = (
-        torch.einsum("bnthwc,tkc->bnthwk", grid, rows_t),
-        torch.einsum("bnthwc,hkc->bnthwk", grid, rows_h),
-        torch.einsum("bnthwc,wkc->bnthwk", grid, rows_w),
-    )
-    return torch.cat(terms, dim=-1).flatten(2, 4)
+    batch, _, heads, width = q.shape
+    t, h, w = q_size
+    rows_t, rows_h, rows_w = (table_rows(r, n_q, n_k) for r, n_q, n_k in zip(tables, q_size, k_size, strict=True))
+    rows_th = torch.cat((rows_t[:, None].expand(-1, h, -1, -1), rows_h[None].expand(t, -1, -1, -1)), dim=2)
+    rows_th = rows_th.expand(batch, -1, -1, -1, -1).flatten(0, 2)
+    rows_w = rows_w[:, None].expand(-1, heads, -1, -1).flatten(0, 1)
+    lines = q.reshape(batch * t * h, w * heads, width)
+    # Queries of one time and row stand together in memory, and those of one column and head at equal distances, which
+    # is a matrix as well: neither product copies q.
+    terms_th = lines @ rows_th.transpose(1, 2)
+    terms_w = lines.transpose(0, 1) @ rows_w.transpose(1, 2)
+    shape = (batch, t * h * w, heads, -1)
+    return terms_th.reshape(shape), terms_w.transpose(0, 1).reshape(shape)
 
 
 def key_codes(k_size: Size, like: Tensor) -> Tensor:

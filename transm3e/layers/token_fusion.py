@@ -10,10 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from transm3e.layers.common import NORM_EPS, DropPath, Mlp
+from transm3e.layers.common import DropPath
+from transm3e.layers.mlp import Mlp
 
 # stream_queryKey: A^m_mr of equation 3 is the map of stream m with queries of m and keys of r; values are the stream's.
 MAPS = ("m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm")
+# The paper is silent; the authors' code leaves MCTF's norms at PyTorch's default, unlike the backbone's 1e-6.
+NORM_EPS = 1e-5
 
 
 class TokenFusion(nn.Module):
@@ -29,6 +32,8 @@ class TokenFusion(nn.Module):
         drop_path: on the last residual branch.
         mlp_ratio: width of the MLP of equation 7 in D.
         maps: which of MAPS are summed; both streams need at least one.
+        authors_view: as in the authors' code, heads change the scale only, and the result of a map, (B, K, D), is
+            transposed to (B, D, K) and its memory read as (B, K, D), which mixes tokens with channels.
     """
 
     def __init__(
@@ -42,9 +47,11 @@ class TokenFusion(nn.Module):
         drop_path: float = 0.2,
         mlp_ratio: float = 1.0,
         maps: Sequence[str] = MAPS,
+        authors_view: bool = False,
     ) -> None:
         super().__init__()
-        self.maps, self.num_heads = tuple(maps), num_heads
+        self.maps, self.authors_view = tuple(maps), authors_view
+        self.num_heads = 1 if authors_view else num_heads
         self.scale = scale or (dim // num_heads) ** -0.5
         self.norm_m = nn.LayerNorm((num_tokens, dim), NORM_EPS)
         self.norm_r = nn.LayerNorm((num_tokens, dim), NORM_EPS)
@@ -71,12 +78,16 @@ class TokenFusion(nn.Module):
         for name in self.maps:
             q, k, v = (heads[f"{kind}_{stream}"] for kind, stream in _inputs(name))
             attention = (q * self.scale @ k.transpose(-2, -1)).softmax(dim=-1)
-            mixed = (attention @ v).transpose(1, 2).flatten(2)
+            mixed = self._merge(attention @ v)
             total[name[0]] = total[name[0]] + self.outputs[name](self.dropout(mixed))
         return self.fuse(torch.cat((total["m"], total["r"]), dim=-1))
 
     def _split(self, x_BKD: Tensor) -> Tensor:
         return x_BKD.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def _merge(self, x_BHKC: Tensor) -> Tensor:
+        x_BKD = x_BHKC.transpose(1, 2).flatten(2)
+        return x_BKD.transpose(1, 2).reshape(x_BKD.shape) if self.authors_view else x_BKD
 
 
 def _inputs(name: str) -> tuple[tuple[str, str], ...]:

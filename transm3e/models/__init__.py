@@ -2,6 +2,6 @@
 
 from transm3e.models import mvit, statistic, transm3e
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS, build_model
+from transm3e.models.registry import MODELS, build_model, count_parameters
 
-__all__ = ["MODELS", "ModelOutput", "build_model", "mvit", "statistic", "transm3e"]
+__all__ = ["MODELS", "ModelOutput", "build_model", "count_parameters", "mvit", "statistic", "transm3e"]

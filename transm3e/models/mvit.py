@@ -7,14 +7,17 @@ Parameter names inside the backbone are PySlowFast's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from transm3e.data.modalities import MODALITIES
-from transm3e.layers.attention import MultiScaleBlock, pooled_size
+from transm3e.layers.attention import MultiScaleBlock
 from transm3e.layers.common import NORM_EPS, class_tokens, init_weights
+from transm3e.layers.pooling import pooled_size
 from transm3e.layers.relative_position import Size
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS
@@ -28,9 +31,10 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv3d(in_channels, dim, kernel, stride, padding)
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Size]:
-        grid = self.proj(clips)
+        # Channels last, so that the patches come out side by side.
+        grid = self.proj(clips.contiguous(memory_format=torch.channels_last_3d))
         t, h, w = grid.shape[2:]
-        return grid.flatten(2).transpose(1, 2), (t, h, w)
+        return grid.permute(0, 2, 3, 4, 1).flatten(1, 3), (t, h, w)
 
 
 class MViTBackbone(nn.Module):
@@ -47,6 +51,7 @@ class MViTBackbone(nn.Module):
         kv_stride: stride of k and v before any q stride; each q stride passed divides it (never below 1).
         mlp_ratio, qkv_bias, dropout: of every block.
         drop_path: rate at the last block, rising linearly from 0 at the first.
+        act_checkpoint: keep only each block's input for the backward pass and compute the block again there.
     """
 
     def __init__(
@@ -68,9 +73,10 @@ class MViTBackbone(nn.Module):
         qkv_bias: bool = True,
         dropout: float = 0.0,
         drop_path: float = 0.0,
+        act_checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        self.embed_dim = embed_dim
+        self.embed_dim, self.act_checkpoint = embed_dim, act_checkpoint
         self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_kernel, patch_stride, patch_padding)
         self.pos_drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList()
@@ -112,6 +118,7 @@ class MViTBackbone(nn.Module):
             qkv_bias=cfg.MVIT.QKV_BIAS,
             dropout=cfg.MVIT.DROPOUT_RATE,
             drop_path=cfg.MVIT.DROPPATH_RATE,
+            act_checkpoint=cfg.MODEL.ACT_CHECKPOINT,
         )
 
     def forward(self, clips: Tensor, tokens_1KD: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -124,14 +131,20 @@ class MViTBackbone(nn.Module):
         Returns:
             the class tokens after each block, (B, K, D_i) each, and those of the last block after the last norm.
         """
-        patches_BND, size = self.patch_embed(clips)
-        num_tokens = tokens_1KD.shape[1]
-        x = self.pos_drop(torch.cat((tokens_1KD.expand(len(patches_BND), -1, -1), patches_BND), dim=1))
+        patches, size = self.patch_embed(clips)
+        tokens = tokens_1KD.expand(len(patches), -1, -1)
+        # The residual stream is as wide as the class tokens, also under automatic mixed precision.
+        patches, tokens = self.pos_drop(patches.to(tokens.dtype)), self.pos_drop(tokens)
         per_block = []
         for block in self.blocks:
-            x, size = block(x, num_tokens, size)
-            per_block.append(x[:, :num_tokens])
-        return per_block, self.norm(per_block[-1])
+            patches, tokens, size = self._run(block, patches, tokens, size, block is not self.blocks[-1])
+            per_block.append(tokens)
+        return per_block, self.norm(tokens)
+
+    def _run(self, block: nn.Module, *inputs: Any) -> tuple[Tensor, Tensor, Size]:
+        if self.act_checkpoint and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
 
 
 @MODELS.register("MViT")

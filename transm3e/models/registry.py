@@ -24,3 +24,11 @@ def build_model(cfg: CfgNode) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.RNG_SEED)
         return model_class.from_cfg(cfg)
+
+
+def count_parameters(module: nn.Module, trainable_only: bool = False) -> int:
+    """Numbers in a module's parameters, each shared one once: all of them, or those that training changes.
+
+    A student and its teacher are two modules; what predicts is the student alone.
+    """
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)

@@ -100,4 +100,5 @@ def _fusion_from_cfg(cfg: CfgNode, dim: int) -> nn.Module:
         drop_path=cfg.MCTF.DROPPATH_RATE,
         mlp_ratio=cfg.MCTF.MLP_RATIO,
         maps=cfg.MCTF.MAPS,
+        authors_view=cfg.MCTF.AUTHORS_VIEW,
     )

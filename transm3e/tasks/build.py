@@ -14,7 +14,7 @@ from transm3e.config.load import cfg_from_text
 from transm3e.data.modalities import build_modalities
 from transm3e.distill import build_distiller
 from transm3e.losses import LOSSES
-from transm3e.models import build_model
+from transm3e.models import build_model, count_parameters
 from transm3e.models.weights import load_weights, read_checkpoint
 from transm3e.tasks.classify import Classify
 from transm3e.tasks.distill import Distill
@@ -37,10 +37,9 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
     model = build_model(cfg)
     start = cfg.INIT.STUDENT_FROM or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if start:
-        logger.info("starting weights %s: %s", start, load_weights(model, start, NEW_IN_STAGE_2))
-    if cfg.LOG_MODEL_INFO:
-        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        logger.info("%s with %d trainable parameters", cfg.MODEL.MODEL_NAME, trainable)
+        allowed = (*NEW_IN_STAGE_2, *cfg.TRAIN.CHECKPOINT_ALLOW)
+        report = load_weights(model, start, allowed, source=cfg.TRAIN.CHECKPOINT_SOURCE)
+        logger.info("starting weights %s: %s", start, report)
     loss = LOSSES[cfg.MODEL.LOSS_FUNC]
     inputs = build_modalities(cfg, [cfg.DATA.MODALITY])
     if cfg.TASK == "classify":
@@ -55,7 +54,10 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
             build_distiller(cfg),
             cfg.DISTILL.WEIGHT,
             cfg.DISTILL.PAIR_CASE,
+            cfg.DISTILL.TEACHER_DROP_PATH,
         )
+    if cfg.LOG_MODEL_INFO:
+        _log_parameters(cfg.MODEL.MODEL_NAME, task)
     task.to(device)
     return task
 
@@ -71,7 +73,8 @@ def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.devi
     """
     model = build_model(cfg)
     if checkpoint:
-        logger.info("weights %s: %s", checkpoint, load_weights(model, checkpoint))
+        source = cfg.TEST.CHECKPOINT_SOURCE if cfg.TEST.CHECKPOINT_FILE_PATH else "transm3e"
+        logger.info("weights %s: %s", checkpoint, load_weights(model, checkpoint, source=source))
     task = Classify(model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, [cfg.DATA.MODALITY]))
     task.to(device)
     return task
@@ -83,5 +86,12 @@ def _build_teacher(cfg: CfgNode) -> nn.Module:
     teacher_cfg = cfg_from_text(state.get("cfg", ""), where=f"the config inside {path}")
     check_teacher(cfg, teacher_cfg, path)
     teacher = build_model(teacher_cfg)
-    logger.info("teacher %s: %s", path, load_weights(teacher, state["model_state"]))
+    logger.info("teacher %s: %s", path, load_weights(teacher, state["model_state"], source="transm3e"))
     return teacher
+
+
+def _log_parameters(name: str, task: Classify) -> None:
+    counts = f"{count_parameters(task.model, trainable_only=True)} trainable parameters"
+    if isinstance(task, Distill):
+        counts += f", its frozen teacher {count_parameters(task.teacher)}; inference runs the student alone"
+    logger.info("%s with %s", name, counts)

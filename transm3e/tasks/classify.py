@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -25,11 +28,21 @@ class Classify:
         self.model, self.loss, self.inputs = model, loss, inputs
         # The model as it is called in training: the engine may put DDP around it; evaluation never needs that.
         self.replica = model
+        # What a step computes from tensors alone; compile() puts the compiled form here.
+        self._step: Callable[..., dict[str, Tensor]] = self.classify
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """A training step's forward pass on a batch that is on the model's device."""
-        output = self.replica(self.inputs(batch.clips))
-        return {"loss": self.loss(output.logits, batch.labels), "logits": output.logits}
+        return self._step(batch.clips, batch.labels)
+
+    def classify(self, clips: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+        """{"loss", "logits"} of uint8 clips and their labels."""
+        output = self.replica(self.inputs(clips))
+        return {"loss": self.loss(output.logits, labels), "logits": output.logits}
+
+    def compile(self, **options: Any) -> None:
+        """Compile what a step computes, as one graph, when it is first called; `options` are torch.compile's."""
+        self._step = torch.compile(self._step, **options)
 
     @torch.inference_mode()
     def predict(self, batch: Batch) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,7 @@ from transm3e.data.modalities import ModalityInput
 from transm3e.data.types import Batch
 from transm3e.distill import Distiller
 from transm3e.distill.pairs import ZERO, teacher_clip_of
+from transm3e.layers.common import DropPath
 from transm3e.losses import Loss
 from transm3e.models.output import ModelOutput
 from transm3e.tasks.classify import Classify
@@ -17,7 +20,7 @@ from transm3e.tasks.classify import Classify
 class Distill(Classify):
     """Classification of the student plus a weighted distillation loss.
 
-    The teacher is frozen, always in evaluation mode, never wrapped, saved or used by `predict`.
+    The teacher is frozen, in evaluation mode (but for teacher_drop_path), never wrapped, saved or used by `predict`.
 
     Args:
         student: the trainable model.
@@ -27,6 +30,7 @@ class Distill(Classify):
         distiller: compares their outputs.
         weight: factor on the distillation losses (paper: 1).
         pair_case: which teacher clip a student clip learns from (table 14).
+        teacher_drop_path: the teacher's drop path stays active, as in the authors' code.
     """
 
     def __init__(
@@ -39,18 +43,35 @@ class Distill(Classify):
         distiller: Distiller,
         weight: float,
         pair_case: int,
+        teacher_drop_path: bool = False,
     ) -> None:
         super().__init__(student, loss, inputs)
         self.teacher = teacher.eval().requires_grad_(False)
         self.teacher_inputs, self.distiller = teacher_inputs, distiller
-        self.weight, self.pair_case = weight, pair_case
+        self.weight, self.pair_case, self.teacher_drop_path = weight, pair_case, teacher_drop_path
         self._zeros: ModelOutput | None = None
+        self._step = self.distill
+        for module in self.teacher.modules():
+            if isinstance(module, DropPath):
+                module.train(teacher_drop_path)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """{"loss", "loss_class", the distiller's losses, "logits"} of a batch."""
-        student = self.replica(self.inputs(batch.clips))
-        losses = self.distiller(student, self._teach(batch))
-        loss_class = self.loss(student.logits, batch.labels)
+        partners = teacher_clip_of(len(batch.labels), batch.samples, self.pair_case)
+        # The teacher is frozen, so what it says to a clip of zeros is asked once; unless every draw changes it.
+        if ZERO in partners and self._zeros is None and not self.teacher_drop_path:
+            one = self.teacher_inputs({name: clip[:1] for name, clip in batch.clips.items()})
+            self._zeros = self._teach({name: torch.zeros_like(clip) for name, clip in one.items()})
+        return self._step(batch.clips, batch.labels, partners, self._zeros)
+
+    def distill(
+        self, clips: dict[str, Tensor], labels: Tensor, partners: Sequence[int], of_zeros: ModelOutput | None
+    ) -> dict[str, Tensor]:
+        """The same from tensors and the rows of the teacher's clips."""
+        taught = self._teach_partners(clips, partners, of_zeros)
+        student = self.replica(self.inputs(clips))
+        losses = self.distiller(student, taught)
+        loss_class = self.loss(student.logits, labels)
         loss = loss_class + self.weight * torch.stack(list(losses.values())).sum()
         return {"loss": loss, "loss_class": loss_class, **losses, "logits": student.logits}
 
@@ -59,26 +80,31 @@ class Distill(Classify):
         self.teacher.to(device)
         self.teacher_inputs.to(device)
 
-    @torch.no_grad()
-    def _teach(self, batch: Batch) -> ModelOutput:
-        """What the teacher says to each student clip; a clip of zeros is run once and remembered, as it is frozen."""
-        clips = self.teacher_inputs(batch.clips)
-        partner = teacher_clip_of(len(batch.labels), batch.samples, self.pair_case).to(batch.labels.device)
-        seen = partner[partner != ZERO]
-        if not len(seen):
-            return _pick(self._taught_by_zeros(clips), torch.zeros_like(partner))
-        taught = self.teacher({name: clip[seen] for name, clip in clips.items()})
-        if len(seen) == len(partner):
-            return taught
+    def _teach_partners(
+        self, clips: dict[str, Tensor], partners: Sequence[int], of_zeros: ModelOutput | None
+    ) -> ModelOutput:
+        """What the teacher says to the partner of each student clip; with `of_zeros` it need not see clips of zeros."""
+        if of_zeros is None:
+            inputs = self.teacher_inputs(clips)
+            return self._teach({name: _rows_or_zeros(clip, partners) for name, clip in inputs.items()})
+        seen = [row for row in partners if row != ZERO]
+        if not seen:
+            return _pick(of_zeros, [0] * len(partners))
+        taught = self._teach(self.teacher_inputs({name: clip[seen] for name, clip in clips.items()}))
         # Row 0 is the clip of zeros, the seen clips follow in order.
-        return _pick(
-            _join(self._taught_by_zeros(clips), taught), torch.where(partner == ZERO, 0, (partner != ZERO).cumsum(0))
-        )
+        order = iter(range(1, len(seen) + 1))
+        return _pick(_join(of_zeros, taught), [0 if row == ZERO else next(order) for row in partners])
 
-    def _taught_by_zeros(self, clips: dict[str, Tensor]) -> ModelOutput:
-        if self._zeros is None:
-            self._zeros = self.teacher({name: torch.zeros_like(clip[:1]) for name, clip in clips.items()})
-        return self._zeros
+    @torch.no_grad()
+    def _teach(self, clips: dict[str, Tensor]) -> ModelOutput:
+        return self.teacher(clips)
+
+
+def _rows_or_zeros(clips: Tensor, rows: Sequence[int]) -> Tensor:
+    """Clips by row number, ZERO as a clip of zeros."""
+    chosen = clips[[max(row, 0) for row in rows]]
+    chosen[[place for place, row in enumerate(rows) if row == ZERO]] = 0
+    return chosen
 
 
 def _join(one: ModelOutput, other: ModelOutput) -> ModelOutput:
@@ -87,6 +113,6 @@ def _join(one: ModelOutput, other: ModelOutput) -> ModelOutput:
     return ModelOutput(torch.cat((one.logits, other.logits)), mcts=mcts)
 
 
-def _pick(output: ModelOutput, rows: Tensor) -> ModelOutput:
+def _pick(output: ModelOutput, rows: list[int]) -> ModelOutput:
     """An output's rows by number, as often as named."""
     return ModelOutput(output.logits[rows], mcts=[tokens[rows] for tokens in output.mcts])

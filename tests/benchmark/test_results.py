@@ -1,0 +1,97 @@
+"""Ratios, shares, tables, JSON and picture of figures that are known."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from transm3e.benchmark.flops import Work
+from transm3e.benchmark.markdown import to_markdown
+from transm3e.benchmark.memory import Peak
+from transm3e.benchmark.picture import draw
+from transm3e.benchmark.results import Figures, Measurement, Parameters, Results, make_folder, write_json
+from transm3e.errors import UserError
+
+MIB = 2**20
+
+
+def figures(name, teacher=0):
+    return Figures(name, f"{name}.yaml", (4, 32, 32), Parameters(10, 12, teacher), Work(5 * 10**9, {}, {"gelu": 3}))
+
+
+def peak(mib):
+    return Peak(mib * MIB, "VmHWM")
+
+
+@pytest.fixture
+def results():
+    """Ours twice as fast in a third of the memory; the reference has no room for 8 clips."""
+    return Results(
+        command=["benchmark.py", "model"],
+        machine={"cpu": "A CPU", "cores": 2, "threads": 2, "torch": "2.14", "torchvision": "0.29"},
+        settings={"precision": "float32", "repeats": 3},
+        matrix_rate=100e9,
+        reference="theirs",
+        contestants=[figures("ours", teacher=7), figures("theirs")],
+        measurements=[
+            Measurement("ours", "forward", 4, peak(100), (1.0, 2.0, 4.0)),
+            Measurement("theirs", "forward", 4, peak(300), (2.0, 4.0, 8.0)),
+            Measurement("ours", "train", 8, peak(800), (5.0, 5.0, 5.0)),
+            Measurement("theirs", "train", 8, None),
+        ],
+    )
+
+
+def test_ratios_and_shares(results):
+    ours, theirs, train, failed = results.measurements
+    assert results.faster(ours) == 2.0
+    assert [results.faster(one) for one in (theirs, train, failed)] == [None, None, None]
+    # 4 clips of 5 GMAC, 2 operations each, in 2 s at 100 GFLOP/s.
+    assert results.matrix_share(ours) == pytest.approx(0.2)
+    # 8 clips, 3 passes, in 5 s.
+    assert results.matrix_share(train) == pytest.approx(0.48)
+    assert results.matrix_share(failed) is None
+
+
+def test_markdown(results):
+    lines = to_markdown(results).splitlines()
+    assert "| ours | 4x32x32 | 12 | 7 | 5 |" in lines
+    assert "| theirs | 4x32x32 | 12 | - | 5 |" in lines
+    assert "| forward | 4 | ours | 2.00 s (1.00 s to 4.00 s) | 2 | 2.00 | 3.00 | 100 MiB | 20% |" in lines
+    assert "| train | 8 | theirs | out of memory | - | - | - | out of memory | - |" in lines
+    assert "| train | 8 | ours | 5.00 s (5.00 s to 5.00 s) | 1.6 | - | - | 800 MiB | 48% |" in lines
+    assert lines[-1] == "- not counted as work: gelu."
+    tables = [line for line in lines if line.startswith("|")]
+    assert {line.count("|") for line in tables[:4]} == {6}
+    assert {line.count("|") for line in tables[4:]} == {10}
+
+
+def test_markdown_without_a_reference(results):
+    alone = Results(**{**vars(results), "reference": None})
+    assert "faster" not in to_markdown(alone).split("\n\n")[2]
+    assert {line.count("|") for line in to_markdown(alone).split("\n\n")[2].splitlines()} == {8}
+
+
+def test_json(results, tmp_path):
+    write_json(results, tmp_path / "model.json")
+    values = json.loads((tmp_path / "model.json").read_text())
+    ours, _, _, failed = values["measurements"]
+    assert ours["seconds"] == [1.0, 2.0, 4.0]
+    assert (ours["median_s"], ours["times_faster"], ours["out_of_memory"]) == (2.0, 2.0, False)
+    assert ours["peak"] == {"size_bytes": 100 * MIB, "method": "VmHWM"}
+    assert failed["out_of_memory"]
+    assert values["machine"]["cpu"] == "A CPU"
+    assert values["contestants"][0]["parameters"] == {"trainable": 10, "inference": 12, "teacher": 7}
+
+
+def test_picture(results, tmp_path):
+    draw(results, tmp_path / "model.png")
+    assert (tmp_path / "model.png").read_bytes().startswith(b"\x89PNG")
+    assert [file.name for file in tmp_path.iterdir()] == ["model.png"]
+
+
+def test_a_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot make the folder .*file/out.*--out"):
+        make_folder(tmp_path / "file" / "out")

@@ -1,0 +1,96 @@
+"""The command line of tools/benchmark.py."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+
+import torch
+
+from transm3e.benchmark.memory import DTYPES
+from transm3e.benchmark.model import Settings
+from transm3e.benchmark.step import MODES
+
+# TRAIN.BATCH_SIZE, RNG_SEED, or with =VALUE.
+KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)*(=.*)?", re.DOTALL)
+DEFAULT_OUT = "runs/benchmark"
+
+
+def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespace:
+    """Options of the subcommand, with config settings as KEY VALUE or KEY=VALUE words anywhere, or after --opts.
+
+    Returns:
+        subcommand; cfg, against, out; opts: list of words; and what settings_of reads.
+    """
+    words, opts = _split(argv)
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="subcommand", required=True)
+    _add_model(commands.add_parser("model", help="speed, memory and work of models", allow_abbrev=False))
+    args = parser.parse_args(words)
+    args.opts = opts
+    return args
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """How to measure, from the words of the command line."""
+    return Settings(
+        device=args.device,
+        precision=args.precision,
+        modes=tuple(mode for mode in MODES if mode in args.modes),
+        batch_sizes=tuple(args.batch_sizes),
+        grow=args.grow,
+        repeats=args.repeats,
+        warmup=args.warmup,
+        threads=args.threads,
+        memory_limit=args.memory_limit,
+    )
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--cfg", nargs="+", required=True, metavar="CONFIG", help="configs of models with weights")
+    add(
+        "--against",
+        metavar="NAME",
+        help="what to compare with: torchvision:NAME, pytorchvideo:NAME, another config, or none; "
+        "default: torchvision:mvit_v2_s for models of MViTv2-S's sizes, else none",
+    )
+    add("--batch-sizes", nargs="+", type=_positive, default=[], metavar="N", help="clips; default: the fewest possible")
+    add("--grow", action="store_true", help="double the first batch size until memory ends")
+    add("--modes", nargs="+", choices=MODES, default=list(MODES), help="default: both")
+    add("--repeats", type=_positive, default=7, metavar="N", help="timed rounds; default: 7")
+    add("--warmup", type=_positive, default=2, metavar="N", help="untimed rounds before them; default: 2")
+    add("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--precision", choices=tuple(DTYPES), default="float32", help="bf16, fp16: autocast; default: float32")
+    add("--threads", type=_positive, default=0, metavar="N", help="of the CPU; default: as torch likes")
+    add("--memory-limit", type=_positive_number, default=0.0, metavar="GIB", help="CPU; default: 80%% of what is free")
+    add("--out", default=DEFAULT_OUT, metavar="FOLDER", help=f"for model.md, .json, .png; default: {DEFAULT_OUT}")
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words for argparse, and KEY VALUE words. What follows --out may look like a key and is none."""
+    words: list[str] = []
+    opts: list[str] = []
+    rest = iter(argv)
+    for word in rest:
+        if KEY.fullmatch(word) and (not words or words[-1] != "--out"):
+            # Without a value the config's own message names the key.
+            opts += [word] if "=" in word else [word, *[value for value in [next(rest, None)] if value is not None]]
+        elif word != "--opts":
+            words.append(word)
+    return words, opts
+
+
+def _positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{word} must be at least 1")
+    return number
+
+
+def _positive_number(word: str) -> float:
+    number = float(word)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{word} must be above 0")
+    return number

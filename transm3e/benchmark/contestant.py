@@ -1,0 +1,228 @@
+"""What is measured: a config's model, or a reference with the clip, loss and optimiser of a config of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from transm3e.benchmark.references import REFERENCES, Size, check_reference
+from transm3e.config import load_cfg
+from transm3e.config.check import check_teacher
+from transm3e.data.modalities import build_modalities
+from transm3e.data.types import Batch
+from transm3e.distill import build_distiller
+from transm3e.engine.optim import build_optimizer
+from transm3e.errors import UserError
+from transm3e.losses import LOSSES
+from transm3e.models import ModelOutput, build_model
+from transm3e.tasks import Classify, Distill
+
+CONFIG_SUFFIXES = (".yaml", ".yml")
+NO_REFERENCE = "none"
+# What makes an MViT of MViTv2-S's sizes, whose partner is torchvision's.
+MVIT_V2_S = {"EMBED_DIM": 96, "NUM_HEADS": 1, "DEPTH": 16, "DIM_MUL": [[1, 2.0], [3, 2.0], [14, 2.0]]}
+MVIT_V2_S_CLIP: Size = (16, 224, 224)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contestant by name, so that another process can build it, too.
+
+    Attributes:
+        name: in tables; unique in a benchmark.
+        source: a config file, or a name of REFERENCES.
+        lead: the config that gives clip size, classes, loss and optimiser; for a config itself.
+        opts: KEY VALUE words for the configs.
+    """
+
+    name: str
+    source: str
+    lead: str
+    opts: tuple[str, ...] = ()
+
+    @property
+    def is_config(self) -> bool:
+        return self.source.endswith(CONFIG_SUFFIXES)
+
+
+class Contestant:
+    """A model with all it takes to run and to train it.
+
+    Args:
+        name: in tables.
+        task: Classify, or Distill with its teacher; its model maps clips to ModelOutput.
+        make_optimizer: builds the optimiser; it is called when training is timed first.
+        clip_size: (T, H, W) of the RGB clips.
+        num_classes: width of the labels.
+        samples: clips of one video that a training step needs together.
+        clip_norm: limit of the gradient's L2 norm; 0 = none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        task: Classify,
+        make_optimizer: Callable[[], torch.optim.Optimizer],
+        clip_size: Size,
+        num_classes: int,
+        samples: int,
+        clip_norm: float,
+    ) -> None:
+        self.name, self.task, self.clip_size, self.num_classes = name, task, clip_size, num_classes
+        self.samples, self.clip_norm = samples, clip_norm
+        self._make_optimizer = make_optimizer
+        self._optimizer: torch.optim.Optimizer | None = None
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Built at first use, kept for all batch sizes."""
+        if self._optimizer is None:
+            self._optimizer = self._make_optimizer()
+        return self._optimizer
+
+    def batch(self, size: int, device: torch.device) -> Batch:
+        """`size` clips of noise with labels, always the same ones, on `device`."""
+        generator = torch.Generator().manual_seed(0)
+        clips = torch.randint(0, 256, (size, 3, *self.clip_size), dtype=torch.uint8, generator=generator)
+        labels = torch.randint(0, 2, (size, self.num_classes), generator=generator).float()
+        number = torch.arange(size)
+        return Batch({"rgb": clips}, labels, number // self.samples, number % self.samples, samples=self.samples).to(
+            device
+        )
+
+
+class ReferenceModel(nn.Module):
+    """A module from clips to logits, called as our models are.
+
+    Args:
+        model: (B, C, T, H, W) float -> logits (B, num_classes).
+        modality: the clip it reads.
+    """
+
+    def __init__(self, model: nn.Module, modality: str) -> None:
+        super().__init__()
+        self.model, self.modality = model, modality
+
+    def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
+        return ModelOutput(self.model(clips[self.modality]))
+
+
+def build_entries(paths: Sequence[str], against: str | None, opts: Sequence[str]) -> tuple[list[Entry], str | None]:
+    """The contestants of a command line, and the name of the one that the others are compared with.
+
+    Args:
+        paths: config files.
+        against: a name of REFERENCES, a config file, "none", or None: torchvision:mvit_v2_s for an MViT or TransM3E of
+            MViTv2-S's sizes, else nothing.
+        opts: KEY VALUE words, for every config.
+
+    Raises:
+        UserError: an unknown reference, one that does not take the first config's clips, or a wrong config.
+    """
+    cfgs = [load_cfg(path, opts) for path in paths]
+    if against is None:
+        against = "torchvision:mvit_v2_s" if any(_has_mvit_v2_s_size(cfg) for cfg in cfgs) else NO_REFERENCE
+    entries: list[Entry] = []
+    for path in paths:
+        entries.append(Entry(_unique(Path(path).stem, entries), path, path, tuple(opts)))
+    if against == NO_REFERENCE:
+        return entries, None
+    if against.endswith(CONFIG_SUFFIXES):
+        entries.append(Entry(_unique(Path(against).stem, entries), against, against, tuple(opts)))
+    else:
+        lead = next((i for i, cfg in enumerate(cfgs) if _has_mvit_v2_s_size(cfg)), 0)
+        check_reference(against, _clip_size(cfgs[lead]))
+        entries.append(Entry(against, against, paths[lead], tuple(opts)))
+    return entries, entries[-1].name
+
+
+def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = True) -> Contestant:
+    """A contestant with fresh weights on `device`: no checkpoint is needed or read.
+
+    Args:
+        with_teacher: False leaves the teacher of TASK distill out; such a contestant only runs forward.
+
+    Raises:
+        UserError: a wrong config, or a model without weights.
+    """
+    cfg = load_cfg(entry.lead, entry.opts)
+    model = build_model(cfg) if entry.is_config else _build_reference(entry.source, cfg)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise UserError(
+            f"{entry.source}: MODEL.MODEL_NAME {cfg.MODEL.MODEL_NAME} has no weights, so there is nothing to measure; "
+            "name a config of a model that is trained"
+        )
+    distills = entry.is_config and cfg.TASK == "distill" and with_teacher
+    task = _build_distill(cfg, model) if distills else _build_classify(cfg, model)
+    task.to(device)
+    return Contestant(
+        entry.name,
+        task,
+        lambda: build_optimizer(cfg, model),
+        _clip_size(cfg),
+        cfg.MODEL.NUM_CLASSES,
+        cfg.AUG.NUM_SAMPLE if distills else 1,
+        cfg.SOLVER.CLIP_GRAD_L2NORM,
+    )
+
+
+def _build_classify(cfg: CfgNode, model: nn.Module) -> Classify:
+    return Classify(model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, [cfg.DATA.MODALITY]))
+
+
+def _build_distill(cfg: CfgNode, student: nn.Module) -> Distill:
+    return Distill(
+        student,
+        build_model(_build_teacher_cfg(cfg)),
+        LOSSES[cfg.MODEL.LOSS_FUNC],
+        build_modalities(cfg, [cfg.DATA.MODALITY]),
+        build_modalities(cfg, [cfg.DISTILL.MODALITY]),
+        build_distiller(cfg),
+        cfg.DISTILL.WEIGHT,
+        cfg.DISTILL.PAIR_CASE,
+    )
+
+
+def _build_teacher_cfg(cfg: CfgNode) -> CfgNode:
+    """INIT.TEACHER_FROM if it is a config; for a checkpoint the student's config without receivers."""
+    source = cfg.INIT.TEACHER_FROM
+    if source.endswith(CONFIG_SUFFIXES):
+        teacher = load_cfg(source, cfg.INIT.OPTS)
+        check_teacher(cfg, teacher, source)
+        return teacher
+    teacher = cfg.clone()
+    teacher.defrost()
+    teacher.TASK, teacher.DATA.MODALITY = "classify", cfg.DISTILL.MODALITY
+    teacher.TRANSM3E.RECEIVERS, teacher.TRANSM3E.FUSION = False, "mean"
+    return teacher
+
+
+def _build_reference(name: str, cfg: CfgNode) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.RNG_SEED)
+        return ReferenceModel(REFERENCES[name](_clip_size(cfg), cfg.MODEL.NUM_CLASSES), cfg.DATA.MODALITY)
+
+
+def _clip_size(cfg: CfgNode) -> Size:
+    return cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TRAIN_CROP_SIZE
+
+
+def _has_mvit_v2_s_size(cfg: CfgNode) -> bool:
+    if cfg.MODEL.MODEL_NAME not in ("MViT", "TransM3E") or _clip_size(cfg) != MVIT_V2_S_CLIP:
+        return False
+    return all(cfg.MVIT[key] == value for key, value in MVIT_V2_S.items())
+
+
+def _unique(name: str, entries: Sequence[Entry]) -> str:
+    taken = {entry.name for entry in entries}
+    number = next(i for i in range(1, len(taken) + 2) if _numbered(name, i) not in taken)
+    return _numbered(name, number)
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name} ({number})"

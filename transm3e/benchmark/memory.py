@@ -1,0 +1,200 @@
+"""Peak memory of one pass over what was there before it: the built model and its input batch.
+
+"forward" is one inference, "train" one forward and backward with the gradients it leaves; the optimiser's own state
+(for AdamW twice the parameters) comes on top of it.
+On a GPU the allocator says how much. On a CPU the operating system does, so each figure comes from a fresh process
+(`python -m transm3e.benchmark.memory REQUEST`) in which nothing else has run. Resident sizes vary by some 20 MiB with
+how the C allocator happens to split its blocks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from transm3e.benchmark.contestant import Contestant, Entry, build_contestant
+from transm3e.benchmark.step import FORWARD, Call, backward_call, forward_call
+from transm3e.cli import USER_MISTAKE, exit_with_message
+from transm3e.engine.precision import Precision
+from transm3e.errors import UserError
+
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+OUT_OF_MEMORY = 3  # exit status of the process that measures
+KILLED = -9  # by the system, for want of memory
+# RuntimeErrors for want of memory on the CPU have no type of their own: torch's allocator, and oneDNN.
+WANT_OF_MEMORY = ("allocate memory", "not enough memory", "could not create a primitive", "could not create a memory")
+KIB = 1024
+PROC = Path("/proc/self")
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Attributes: size_bytes; method, the counter it was read from."""
+
+    size_bytes: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a fresh process is to measure on the CPU.
+
+    Attributes:
+        entry: the contestant.
+        mode: "forward" or "train".
+        batch_size: clips.
+        precision: a name of DTYPES.
+        threads: of torch.
+        limit: bytes that model and pass may take together; 0 = no limit.
+    """
+
+    entry: Entry
+    mode: str
+    batch_size: int
+    precision: str
+    threads: int
+    limit: int = 0
+
+
+def build_pass(contestant: Contestant, mode: str, batch_size: int, precision: Precision) -> Call:
+    """The pass whose peak is measured."""
+    batch = contestant.batch(batch_size, precision.device)
+    return (forward_call if mode == FORWARD else backward_call)(contestant, batch, precision)
+
+
+def cuda_peak(contestant: Contestant, mode: str, batch_size: int, precision: Precision) -> Peak | None:
+    """On the GPU that the contestant is on; None if its memory does not suffice."""
+    device = precision.device
+    try:
+        call = build_pass(contestant, mode, batch_size, precision)
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        torch.cuda.synchronize(device)
+        return Peak(torch.cuda.max_memory_allocated(device) - before, "torch.cuda.max_memory_allocated")
+    except torch.cuda.OutOfMemoryError:
+        return None
+    finally:
+        contestant.task.model.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+
+
+def cpu_peak(request: Request) -> Peak | None:
+    """Measured in a process of its own; None if the request's limit, or the machine's memory, does not suffice.
+
+    Raises:
+        UserError: the process ended otherwise; its last line says why.
+    """
+    package = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        [sys.executable, "-m", "transm3e.benchmark.memory", json.dumps(asdict(request))],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    if done.returncode in (OUT_OF_MEMORY, KILLED):
+        return None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise UserError(
+            f"the memory of {request.entry.name} ({request.mode}, batch {request.batch_size}) could not be measured: "
+            f"{lines[-1].removeprefix('error: ')}"
+        )
+    return Peak(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def resident_peak(call: Callable[[], object]) -> Peak:
+    """By how much the resident size of this process rises during `call`.
+
+    Where the kernel cannot reset its high-water mark the figure is too high if the process was larger before.
+    """
+    _give_back()
+    method = "VmHWM" if _reset_high_water_mark() else "highest size of the process"
+    before = _size("VmRSS")
+    call()
+    return Peak(_size("VmHWM") - before, method)
+
+
+def available_memory() -> int | None:
+    """Bytes this process could still take, by the system or its container; None where the system does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = re.search(r"MemAvailable:\s+(\d+) kB", text)
+    limit = CGROUP_LIMIT.read_text(encoding="ascii").strip() if CGROUP_LIMIT.is_file() else ""
+    sizes = [int(found[1]) * KIB] if found else []
+    return min([*sizes, *([int(limit)] if limit.isdigit() else [])], default=None)
+
+
+def main(argv: list[str]) -> int:
+    """Measure what a request in JSON asks for; prints the Peak as JSON."""
+    values = json.loads(argv[0])
+    request = Request(**{**values, "entry": Entry(**{**values["entry"], "opts": tuple(values["entry"]["opts"])})})
+    torch.set_num_threads(request.threads)
+    if request.limit:
+        # Over what the libraries have reserved by now, much of which is never used.
+        limit = _size("VmData") + request.limit
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    with exit_with_message():
+        try:
+            peak = _measure(request)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, MemoryError) or any(words in str(error) for words in WANT_OF_MEMORY):
+                return OUT_OF_MEMORY
+            print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+            return USER_MISTAKE
+        print(json.dumps(asdict(peak)))
+    return 0
+
+
+def _measure(request: Request) -> Peak:
+    device = torch.device("cpu")
+    contestant = build_contestant(request.entry, device, with_teacher=request.mode != FORWARD)
+    precision = Precision(device, DTYPES[request.precision])
+    return resident_peak(build_pass(contestant, request.mode, request.batch_size, precision))
+
+
+def _give_back() -> None:
+    """Return what building has freed to the system, so that it does not hide a pass's own need."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
+
+
+def _reset_high_water_mark() -> bool:
+    try:
+        (PROC / "clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _size(field: str) -> int:
+    status = PROC / "status"
+    found = re.search(rf"{field}:\s+(\d+) kB", status.read_text(encoding="ascii")) if status.is_file() else None
+    if found:
+        return int(found[1]) * KIB
+    # No /proc, or one without these fields. Linux would count the parent's size in, which /proc does not.
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size if sys.platform == "darwin" else size * KIB
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,215 @@
+"""Measure contestants side by side: `tools/benchmark.py model`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from transm3e.benchmark.contestant import Contestant, Entry, build_contestant
+from transm3e.benchmark.flops import contestant_work
+from transm3e.benchmark.machine import describe
+from transm3e.benchmark.memory import DTYPES, Peak, Request, available_memory, cpu_peak, cuda_peak
+from transm3e.benchmark.results import Figures, Measurement, Parameters, Results
+from transm3e.benchmark.step import FORWARD, TRAIN, Call, forward_call, training_call
+from transm3e.benchmark.timing import matrix_rate, time_rounds
+from transm3e.engine.precision import Precision, fastest_dtype
+from transm3e.errors import UserError
+from transm3e.progress import track
+from transm3e.tasks import Distill
+
+AVAILABLE_SHARE = 0.8
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        precision: "float32", "bf16" or "fp16" (autocast).
+        modes: of "forward" and "train".
+        batch_sizes: clips; empty = the fewest that every contestant can train with.
+        grow: go on doubling from the first batch size until memory ends.
+        repeats, warmup: timed and untimed rounds.
+        threads: of the CPU; 0 = as torch likes.
+        memory_limit: GiB on the CPU for one model and its pass; 0 = 80% of what is available.
+    """
+
+    device: str
+    precision: str = "float32"
+    modes: tuple[str, ...] = (FORWARD, TRAIN)
+    batch_sizes: tuple[int, ...] = ()
+    grow: bool = False
+    repeats: int = 7
+    warmup: int = 2
+    threads: int = 0
+    memory_limit: float = 0.0
+
+
+def build_precision(settings: Settings) -> Precision:
+    """The device and type to compute with.
+
+    Raises:
+        UserError: the device is not there or cannot compute in this type.
+    """
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "--device cuda, but torch sees no GPU; use --device cpu (python -m transm3e.doctor says what is wrong)"
+        )
+    if settings.device == "cpu" and settings.precision == "fp16":
+        raise UserError("--precision fp16 is for GPUs; use --precision bf16 or float32 with --device cpu")
+    device, dtype = torch.device(settings.device), DTYPES[settings.precision]
+    if dtype == torch.bfloat16 and fastest_dtype(device) != dtype:
+        print(
+            "warning: this GPU has no bf16 units and emulates them; --precision fp16 is its fast one", file=sys.stderr
+        )
+    return Precision(device, dtype)
+
+
+def measure(entries: Sequence[Entry], reference: str | None, settings: Settings, command: Sequence[str]) -> Results:
+    """Build all contestants and measure them.
+
+    Args:
+        entries, reference: see build_entries.
+        command: words of the command line, for the record.
+
+    Raises:
+        UserError: a contestant cannot be built or trained at a batch size, or the device is not there.
+    """
+    precision = build_precision(settings)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    contestants = {entry.name: _build(entry, settings, precision.device) for entry in entries}
+    sizes = settings.batch_sizes or (max(contestant.samples for contestant in contestants.values()),)
+    _check_batch_sizes(contestants, sizes, settings)
+    figures = [
+        _figures(entry, contestants[entry.name], precision.device)
+        for entry in track(entries, "counting work", len(entries), "model")
+    ]
+    results = Results(
+        list(command),
+        describe(precision.device),
+        _record(settings),
+        matrix_rate(precision.device, precision.dtype),
+        reference,
+        figures,
+    )
+    runner = _Runner(entries, contestants, settings, precision)
+    for batch_size in _grow(sizes[0], runner) if settings.grow else sizes:
+        for mode in settings.modes:
+            results.measurements.extend(runner.measure(mode, batch_size))
+    return results
+
+
+class _Runner:
+    """Measures all contestants in one mode at one batch size; remembers which ones have run out of memory."""
+
+    def __init__(
+        self, entries: Sequence[Entry], contestants: Mapping[str, Contestant], settings: Settings, precision: Precision
+    ) -> None:
+        self.entries, self.contestants, self.settings, self.precision = entries, contestants, settings, precision
+        self.too_large: dict[tuple[str, str], int] = {}
+        self.limit = _memory_limit(settings)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing fits any more."""
+        return len(self.too_large) == len(self.entries) * len(self.settings.modes)
+
+    def measure(self, mode: str, batch_size: int) -> list[Measurement]:
+        title = f"{mode}, batch {batch_size}"
+        peaks = {
+            entry.name: self._peak(entry, mode, batch_size)
+            for entry in track(self.entries, f"{title}: memory", len(self.entries), "model")
+        }
+        calls = {name: self._warmed(name, mode, batch_size) for name, peak in peaks.items() if peak}
+        ready = {name: call for name, call in calls.items() if call}
+        seconds = self._times(ready, mode, batch_size, title)
+        return [Measurement(name, mode, batch_size, peak, tuple(seconds.get(name, ()))) for name, peak in peaks.items()]
+
+    def _times(self, calls: Mapping[str, Call], mode: str, batch_size: int, title: str) -> dict[str, list[float]]:
+        try:
+            return time_rounds(calls, self.settings.repeats, self.settings.warmup, self.precision.device, title)
+        except torch.cuda.OutOfMemoryError:
+            # Each fitted alone, but not beside the batches of the others.
+            self.too_large.update({(name, mode): batch_size for name in calls})
+        torch.cuda.empty_cache()
+        return {}
+
+    def _peak(self, entry: Entry, mode: str, batch_size: int) -> Peak | None:
+        if batch_size >= self.too_large.get((entry.name, mode), batch_size + 1):
+            return None
+        if self.precision.device.type == "cuda":
+            peak = cuda_peak(self.contestants[entry.name], mode, batch_size, self.precision)
+        else:
+            settings = self.settings
+            peak = cpu_peak(Request(entry, mode, batch_size, settings.precision, torch.get_num_threads(), self.limit))
+        if peak is None:
+            self.too_large[entry.name, mode] = batch_size
+        return peak
+
+    def _warmed(self, name: str, mode: str, batch_size: int) -> Call | None:
+        """The call to time, run once; None if the GPU's memory does not suffice, now with the optimiser's state."""
+        contestant = self.contestants[name]
+        try:
+            batch = contestant.batch(batch_size, self.precision.device)
+            call = (forward_call if mode == FORWARD else training_call)(contestant, batch, self.precision)
+            call()
+            return call
+        except torch.cuda.OutOfMemoryError:
+            contestant.task.model.zero_grad(set_to_none=True)
+            self.too_large[name, mode] = batch_size
+        torch.cuda.empty_cache()
+        return None
+
+
+def _build(entry: Entry, settings: Settings, device: torch.device) -> Contestant:
+    return build_contestant(entry, device, with_teacher=TRAIN in settings.modes)
+
+
+def _grow(first: int, runner: _Runner) -> Iterator[int]:
+    size = first
+    while not runner.exhausted:
+        yield size
+        size *= 2
+
+
+def _check_batch_sizes(contestants: Mapping[str, Contestant], sizes: Sequence[int], settings: Settings) -> None:
+    if TRAIN not in settings.modes:
+        return
+    for name, contestant in contestants.items():
+        for size in sizes:
+            if size % contestant.samples:
+                raise UserError(
+                    f"--batch-sizes {size}: a training step of {name} takes {contestant.samples} clips of each video "
+                    f"(AUG.NUM_SAMPLE); use multiples of {contestant.samples}, --modes forward, or "
+                    "AUG.NUM_SAMPLE 1 DISTILL.PAIR_CASE 1"
+                )
+
+
+def _figures(entry: Entry, contestant: Contestant, device: torch.device) -> Figures:
+    task = contestant.task
+    teacher = sum(p.numel() for p in task.teacher.parameters()) if isinstance(task, Distill) else 0
+    sizes = [(p.numel(), p.requires_grad) for p in task.model.parameters()]
+    parameters = Parameters(sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes), teacher)
+    return Figures(entry.name, entry.source, contestant.clip_size, parameters, contestant_work(contestant, device))
+
+
+def _memory_limit(settings: Settings) -> int:
+    if settings.device == "cuda":
+        return 0
+    if settings.memory_limit:
+        return round(settings.memory_limit * GIB)
+    available = available_memory()
+    if available is None and settings.grow:
+        raise UserError("--grow: this system does not say how much memory is available; give --memory-limit in GiB")
+    return round((available or 0) * AVAILABLE_SHARE)
+
+
+def _record(settings: Settings) -> dict:
+    names = ("device", "precision", "modes", "repeats", "warmup", "grow")
+    return {name: getattr(settings, name) for name in names}

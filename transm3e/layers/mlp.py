@@ -1,0 +1,87 @@
+"""The MLP of a transformer block, with less memory than its four operations keep.
+
+Shapes: N rows (clips x tokens), D width, H hidden width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from transm3e.layers.linear import linear
+
+# Numbers of the hidden layer that are worked on at once on a CPU, so that they stay in its cache.
+CPU_CHUNK = 3 << 19
+
+
+class Mlp(nn.Module):
+    """Linear -> GELU -> dropout -> linear -> dropout on the last axis.
+
+    Args:
+        dim: width of input and output.
+        hidden: width between.
+        dropout: dropout rate.
+    """
+
+    def __init__(self, dim: int, hidden: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, dim)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.drop.p or torch.compiler.is_compiling():
+            return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+        parts: tuple[Tensor, ...] = x.flatten(0, -2), self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
+        if torch.is_autocast_enabled(x.device.type):
+            parts = tuple(part.to(torch.get_autocast_dtype(x.device.type)) for part in parts)
+        if torch.is_grad_enabled():
+            return _LeanMlp.apply(*parts).view_as(x)
+        return _without_gradient(*parts).view_as(x)
+
+
+def _without_gradient(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+    return _join([linear(F.gelu(linear(part, w1, b1)), w2, b2) for part in _parts(x, len(w1))])
+
+
+class _LeanMlp(torch.autograd.Function):
+    """fc2(gelu(fc1(x))) that keeps x and the hidden layer before GELU; after GELU it is computed again.
+
+    GELU's output is the largest tensor that a block would keep, and costs a hundredth of the step to compute again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+        hidden = [linear(part, w1, b1) for part in _parts(x, len(w1))]
+        ctx.save_for_backward(x, w1, w2, *hidden)
+        return _join([F.linear(F.gelu(part), w2, b2) for part in hidden])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        x, w1, w2, *hidden = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        grad_x, grad_w1, grad_w2 = [], torch.zeros_like(w1), torch.zeros_like(w2)
+        grad_b1 = w1.new_zeros(len(w1))
+        for x_part, hidden_part, part in zip(_parts(x, len(w1)), hidden, _parts(gradient, len(w1)), strict=True):
+            grad_w2.addmm_(part.t(), F.gelu(hidden_part))
+            grad_hidden = torch.ops.aten.gelu_backward(linear(part, w2.t(), None), hidden_part)
+            grad_w1.addmm_(grad_hidden.t(), x_part)
+            grad_b1 += grad_hidden.sum(0)
+            grad_x.append(linear(grad_hidden, w1.t(), None))
+        return _join(grad_x), grad_w1, grad_b1, grad_w2, gradient.sum(0)
+
+
+def _parts(x: Tensor, hidden: int) -> tuple[Tensor, ...]:
+    """Parts of about equally many rows; a GPU takes all at once."""
+    number = -(-len(x) * hidden // CPU_CHUNK) if x.device.type == "cpu" else 1
+    return x.chunk(max(1, number))
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -1,0 +1,19 @@
+"""Weights in and out: checkpoints read safely, also under other projects' names, loaded whole or not at all."""
+
+from transm3e.models.weights import authors, mvit
+from transm3e.models.weights.detect import find_source
+from transm3e.models.weights.files import read_checkpoint, write_weights
+from transm3e.models.weights.load import load_weights
+from transm3e.models.weights.report import LoadReport
+from transm3e.models.weights.source import SOURCES
+
+__all__ = [
+    "SOURCES",
+    "LoadReport",
+    "authors",
+    "find_source",
+    "load_weights",
+    "mvit",
+    "read_checkpoint",
+    "write_weights",
+]

@@ -1,0 +1,102 @@
+"""Checkpoint files: nothing in them is executed on reading, and one shape of dict comes out for all of them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transm3e.errors import UserError
+
+# Where projects keep the tensors; a file may also be nothing but tensors.
+STATE_KEYS = ("model_state", "state_dict", "model")
+SAFETENSORS = ".safetensors"
+PICKLED = (".pyth", ".pth", ".pt")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a .pyth, .pth, .pt or .safetensors file: tensors, numbers, text, lists and dicts only.
+
+    Returns:
+        "model_state": name -> tensor on the CPU, always; beside it what else the file holds (epoch, cfg, ...).
+
+    Raises:
+        UserError: the file is missing, damaged, holds other objects, or has no dict of tensors.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"no checkpoint at {file.absolute()}; check the path")
+    try:
+        state = _read_safetensors(file) if file.suffix == SAFETENSORS else _read_pickled(file)
+    except UserError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{file}: damaged, or holds objects other than tensors and plain values; use another checkpoint"
+        ) from error
+    except Exception as error:
+        # A damaged file makes the readers raise nearly anything: IndexError, KeyError, struct.error ...
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{file}: not a readable checkpoint ({why}); use another one") from error
+    return _normal(state, file)
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor], cfg_text: str) -> None:
+    """Write a model's tensors and its config as a .pyth (PySlowFast's keys) or .safetensors file.
+
+    Raises:
+        UserError: the file has another suffix, or the package safetensors is needed and missing.
+    """
+    if path.suffix == SAFETENSORS:
+        _safetensors(path).torch.save_file({k: v.contiguous() for k, v in state.items()}, path, {"cfg": cfg_text})
+    elif path.suffix in PICKLED:
+        torch.save({"model_state": dict(state), "cfg": cfg_text}, path)
+    else:
+        raise UserError(
+            f"no format of checkpoints has the suffix {path.suffix!r}; use {', '.join((*PICKLED, SAFETENSORS))}"
+        )
+
+
+def _normal(state: Any, file: Path) -> dict[str, Any]:
+    if not isinstance(state, dict):
+        state = {}
+    key = next((key for key in STATE_KEYS if isinstance(state.get(key), dict)), None)
+    if key is None and state and _only_tensors(state):
+        return {"model_state": state}
+    if key is None or not _only_tensors(state[key]):
+        raise UserError(
+            f'{file}: no tensors in "model_state", "state_dict" or "model", nor a dict of nothing but tensors, '
+            "so it is not a checkpoint; use another one"
+        )
+    return {**{k: v for k, v in state.items() if k != key}, "model_state": state[key]}
+
+
+def _only_tensors(state: dict[Any, Any]) -> bool:
+    return all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items())
+
+
+def _read_pickled(file: Path) -> Any:
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _read_safetensors(file: Path) -> dict[str, Any]:
+    with _safetensors(file).safe_open(file, framework="pt", device="cpu") as opened:
+        metadata = opened.metadata() or {}
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+    return {**{k: v for k, v in metadata.items() if k == "cfg"}, "model_state": tensors}
+
+
+def _safetensors(file: Path) -> Any:
+    # Imported here: only this kind of file needs the package.
+    try:
+        import safetensors
+        import safetensors.torch
+    except ImportError as error:
+        raise UserError(
+            f"{file} needs the package safetensors; pip install safetensors, or use a .pyth file"
+        ) from error
+    return safetensors

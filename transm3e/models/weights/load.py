@@ -1,0 +1,97 @@
+"""Weights into a model: everything fits, or nothing is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from transm3e.errors import UserError
+from transm3e.models.weights.detect import find_source
+from transm3e.models.weights.files import read_checkpoint
+from transm3e.models.weights.fit import fit
+from transm3e.models.weights.rename import strip_wrappers
+from transm3e.models.weights.report import LoadReport
+from transm3e.models.weights.source import SOURCES, Converted, State
+
+AUTO = "auto"
+
+
+def load_weights(
+    model: nn.Module,
+    weights: str | Path | Mapping[str, Tensor],
+    allow_missing: Sequence[str] = (),
+    name: str = "the state dict",
+    source: str = AUTO,
+) -> LoadReport:
+    """Copy weights into a model; nothing is loaded unless everything fits.
+
+    Args:
+        model: any device.
+        weights: a checkpoint's path, or a state dict.
+        allow_missing: beginnings of names of the model that the checkpoint need not hold, or may hold in another
+            shape; there the model keeps its values.
+        name: what messages call a state dict; a path stands for itself.
+        source: whose names these are, one of SOURCES, or "auto": told by the names.
+
+    Raises:
+        UserError: a tensor is missing, not used, or of another shape: the checkpoint belongs to another model; its
+            source is not known; or read_checkpoint's reasons.
+    """
+    name = name if isinstance(weights, Mapping) else str(weights)
+    given = weights if isinstance(weights, Mapping) else read_checkpoint(weights)["model_state"]
+    own = model.state_dict()
+    another = f"{name} belongs to another model than {type(model).__name__} as configured"
+    source, converted = _convert(given, own, source, name, another)
+    state, changed = fit(converted, own)
+    allowed = tuple(allow_missing)
+    problems = _problems(converted, state, own, allowed)
+    if any(problems.values()):
+        raise UserError(
+            f"{another}: {', '.join(_some(kind, names) for kind, names in problems.items())}; "
+            "use its own config, or a checkpoint of this one"
+        )
+    kept = [k for k in own if k in state and own[k].shape != state[k].shape]
+    report = LoadReport(
+        loaded=tuple(k for k in own if k in state and k not in kept),
+        missing=tuple(k for k in own if k not in state or k in kept),
+        unused=converted.dropped,
+        reshaped=tuple((k, changed[k]) for k in own if k in changed and k not in kept),
+        source=source,
+        notes=(*converted.notes, *(f"{k} is {tuple(state[k].shape)} there" for k in kept)),
+    )
+    model.load_state_dict({**own, **{k: state[k] for k in report.loaded}})
+    return report
+
+
+def _convert(given: State, own: State, source: str, name: str, another: str) -> tuple[str, Converted]:
+    try:
+        plain, notes = strip_wrappers(given)
+        found = find_source(plain, own) if source == AUTO else source
+        converted = SOURCES[found].convert(plain, own) if found else None
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    if not found or not converted:
+        raise UserError(
+            f"{another}: its names ({', '.join([*plain][:3])}, ...) are of no known source; "
+            f"known: {', '.join(SOURCES)}; use another checkpoint, or name its source"
+        )
+    return found, replace(converted, notes=(*notes, *converted.notes))
+
+
+def _problems(converted: Converted, state: State, own: State, allowed: tuple[str, ...]) -> dict[str, list[str]]:
+    absent = [re.compile(pattern) for pattern in converted.absent]
+    needed = [k for k in own if not k.startswith(allowed)]
+    return {
+        "missing": [k for k in needed if k not in state and not any(pattern.search(k) for pattern in absent)],
+        "unused": [k for k in state if k not in own],
+        "of another shape": [k for k in needed if k in state and own[k].shape != state[k].shape],
+    }
+
+
+def _some(kind: str, names: Sequence[str]) -> str:
+    shown = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+    return f"{len(names)} {kind}{shown}"

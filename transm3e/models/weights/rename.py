@@ -1,0 +1,65 @@
+"""Names of tensors: rules, wrappers, prefixes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from transm3e.errors import UserError
+from transm3e.models.weights.source import State
+
+# (pattern, replacement as for re.sub), applied one after the other.
+Rules = Sequence[tuple[str, str]]
+
+# What MViT's and TransM3E's backbone holds, in PySlowFast's names.
+INTO_BACKBONE: Rules = ((r"^(patch_embed|blocks|norm)\.", r"backbone.\1."),)
+
+
+def rename(name: str, rules: Rules) -> str:
+    """One name after all rules."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def renamed(state: State, rules: Rules) -> dict[str, Tensor]:
+    """All names after all rules.
+
+    Raises:
+        UserError: two tensors come to one name.
+    """
+    result: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        new = rename(name, rules)
+        if new in result:
+            raise UserError(f"two tensors are both {new}, one of them {name}; use a checkpoint of one model")
+        result[new] = tensor
+    return result
+
+
+def strip_wrappers(state: State) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Names without what DDP (module.) and torch.compile (_orig_mod.) put before them, and notes that say so."""
+    plain, notes = dict(state), []
+    if any("_orig_mod." in name for name in plain):
+        plain = renamed(plain, ((r"(^|\.)_orig_mod\.", r"\1"),))
+        notes.append("_orig_mod. (torch.compile) taken off the names")
+    if plain and all(name.startswith("module.") for name in plain):
+        plain = renamed(plain, ((r"^(module\.)+", ""),))
+        notes.append("module. (DDP) taken off the names")
+    return plain, tuple(notes)
+
+
+def under_prefix(state: State, own: State) -> dict[str, Tensor]:
+    """Names behind the prefix under which the model holds a net of these names, e.g. net. of net.blocks.0.conv.weight.
+
+    The prefix with the most names in common wins, of equals the shortest; none in common = no prefix.
+    """
+    votes: Counter[str] = Counter()
+    for name in own:
+        starts = [0, *(dot.end() for dot in re.finditer(r"\.", name))]
+        votes.update(name[:start] for start in starts if name[start:] in state)
+    prefix = min(votes, key=lambda p: (-votes[p], len(p)), default="")
+    return {prefix + name: tensor for name, tensor in state.items()}

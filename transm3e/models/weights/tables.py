@@ -1,0 +1,79 @@
+"""Checkpoints and load reports as text tables, a line per group of names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from transm3e.models.weights.detect import find_source
+from transm3e.models.weights.files import read_checkpoint
+from transm3e.models.weights.rename import strip_wrappers
+from transm3e.models.weights.report import LoadReport
+
+
+def group_of(name: str) -> str:
+    """blocks.3.attn.qkv.weight -> blocks.3; fusion.inputs.q_m.weight -> fusion.inputs; head.weight -> head."""
+    parts = name.split(".")
+    number = next((i for i, part in enumerate(parts) if part.isdigit()), None)
+    end = number + 1 if number is not None else max(1, min(2, len(parts) - 1))
+    return ".".join(parts[:end])
+
+
+def checkpoint_table(path: Path, every: bool = False) -> str:
+    """What a file holds: source, sizes, epoch and config where it has them, then tensor_table.
+
+    Raises:
+        UserError: see read_checkpoint.
+    """
+    checkpoint = read_checkpoint(path)
+    state = checkpoint["model_state"]
+    plain, notes = strip_wrappers(state)
+    count = sum(tensor.numel() for tensor in state.values())
+    facts = [f"{path}: source {find_source(plain) or 'not known by its names'}, {len(state)} tensors, {count:,} values"]
+    facts += notes
+    if isinstance(checkpoint.get("epoch"), int):
+        facts.append(f"epoch {checkpoint['epoch']}")
+    if isinstance(checkpoint.get("cfg"), str):
+        facts.append(f"a config of {len(checkpoint['cfg'].splitlines())} lines")
+    return f"{'; '.join(facts)}\n{tensor_table(plain, every)}"
+
+
+def tensor_table(state: Mapping[str, Tensor], every: bool = False) -> str:
+    """Tensors and values per group with its largest tensor, or every tensor with its shape and type."""
+    if every:
+        return "\n".join(
+            f"{name:<60} {_shape(t):<20} {str(t.dtype).removeprefix('torch.')}" for name, t in state.items()
+        )
+    lines = [f"{'group':<32} {'tensors':>7} {'values':>12}  largest"]
+    for group, names in _groups(state).items():
+        count = sum(state[name].numel() for name in names)
+        largest = max(names, key=lambda name: state[name].numel())
+        shape = _shape(state[largest])
+        lines.append(f"{group:<32} {len(names):>7} {count:>12,}  {largest.removeprefix(group + '.')} {shape}")
+    return "\n".join(lines)
+
+
+def report_table(report: LoadReport) -> str:
+    """The report's line, then a line per group of reshaped, missing and unused names."""
+    lines = [str(report)]
+    done = dict(report.reshaped)
+    for kind, names in (("reshaped", tuple(done)), ("missing", report.missing), ("unused", report.unused)):
+        for group, members in _groups(names).items():
+            first = members[0].removeprefix(group + ".")
+            what = f": {done[members[0]]}" if kind == "reshaped" else ""
+            more = f" and {len(members) - 1} more" if len(members) > 1 else ""
+            lines.append(f"  {kind:<9} {group:<32} {first}{what}{more}")
+    return "\n".join(lines)
+
+
+def _groups(names: Iterable[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(group_of(name), []).append(name)
+    return groups
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(str(n) for n in tensor.shape) or "scalar"
