@@ -265,9 +265,10 @@ def _check_task(cfg: CfgNode) -> None:
     name = cfg.MODEL.MODEL_NAME
     if name in WITHOUT_WEIGHTS and cfg.TRAIN.ENABLE:
         raise UserError(f"MODEL.MODEL_NAME {name} has nothing to train; set TRAIN.ENABLE False")
-    if _reads_labels(cfg) and cfg.DATA.PATH_TO_DATA_DIR and cfg.MODEL.NUM_CLASSES != NUM_MUSCLES:
+    if cfg.MODEL.NUM_CLASSES != NUM_MUSCLES and (cfg.DEMO.ENABLE or (_reads_labels(cfg) and cfg.DATA.PATH_TO_DATA_DIR)):
         raise UserError(
-            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but clip tables have {NUM_MUSCLES} muscles; set it to {NUM_MUSCLES}"
+            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but clip tables and scores have {NUM_MUSCLES} muscles; "
+            f"set it to {NUM_MUSCLES}"
         )
     if cfg.INIT.STUDENT_FROM and cfg.TRAIN.CHECKPOINT_FILE_PATH:
         raise UserError(

@@ -68,7 +68,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     groups = parameter_groups(model, solver.WEIGHT_DECAY, solver.ZERO_WD_1D_PARAM)
     if solver.OPTIMIZING_METHOD == "sgd":
         return torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.MOMENTUM > 0)
-    return torch.optim.AdamW(groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS), eps=1e-8)
+    # Fused: one pass over the parameters instead of a dozen.
+    return torch.optim.AdamW(groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS), eps=1e-8, fused=True)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, spare_1d: bool) -> Sequence[dict]:

@@ -52,7 +52,8 @@ def load_weights(
     if any(problems.values()):
         raise UserError(
             f"{another}: {', '.join(_some(kind, names) for kind, names in problems.items())}; "
-            "use its own config, or a checkpoint of this one"
+            "use its own config or a checkpoint of this one, or name what may keep its drawn values "
+            "(TRAIN.CHECKPOINT_ALLOW, --allow), such as head. for another number of classes"
         )
     kept = [k for k in own if k in state and own[k].shape != state[k].shape]
     report = LoadReport(
