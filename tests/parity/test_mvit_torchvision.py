@@ -1,4 +1,4 @@
-"""MViT with copied weights against torchvision's mvit_v2_s, in float64: logits and gradients."""
+"""MViT with copied weights against torchvision's class in float64, S and B: logits and gradients."""
 
 from __future__ import annotations
 
@@ -14,35 +14,89 @@ from transm3e.models.weights import load_weights
 from transm3e.models.weights.mvit import TORCHVISION
 from transm3e.models.weights.rename import rename
 
+# MViTv2-B: where width and heads double and q is pooled, of 24 blocks.
+DOUBLING_B, DEPTH_B = (2, 5, 21), 24
 
-@pytest.fixture(scope="module")
-def pair():
-    torch.manual_seed(0)
-    # Its builder fixes the input size; its class takes the builder's settings with a smaller one.
+
+def torchvision_s(frames, crop, num_classes=20):
+    """torchvision's MViTv2-S for another input size, in evaluation, with relative positions that matter."""
+    # Its builder fixes the input size; its class takes the builder's settings with another one.
     with mock.patch.object(mvit, "_mvit", lambda **settings: settings):
         settings = mvit.mvit_v2_s()
     settings = {k: v for k, v in settings.items() if k not in ("weights", "progress")}
-    settings.update(spatial_size=(64, 64), temporal_size=8, num_classes=20)
-    theirs = mvit.MViT(**settings).double().eval()
-    for name, parameter in theirs.named_parameters():
+    settings.update(spatial_size=(crop, crop), temporal_size=frames, num_classes=num_classes)
+    return with_tables(mvit.MViT(**settings)).eval()
+
+
+def torchvision_b(frames, crop):
+    """MViTv2-B of torchvision's parts; it ships no such builder."""
+    settings, width, kv = [], 96, 8
+    for block in range(DEPTH_B):
+        doubled = block in DOUBLING_B
+        width_in, width = width, 2 * width if doubled else width
+        kv = kv // 2 if doubled else kv
+        q = [1, 2, 2] if doubled else [1, 1, 1]
+        kernel = [3, 3, 3]
+        settings.append(mvit.MSBlockConfig(width // 96, width_in, width, kernel, kernel, q, [1, kv, kv]))
+    model = mvit.MViT(
+        spatial_size=(crop, crop),
+        temporal_size=frames,
+        block_setting=settings,
+        residual_pool=True,
+        residual_with_cls_embed=False,
+        rel_pos_embed=True,
+        proj_after_attn=True,
+        num_classes=20,
+    )
+    return with_tables(model).eval()
+
+
+def with_tables(model):
+    for name, parameter in model.named_parameters():
         if "rel_pos" in name:
             torch.nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+def cfg_s(frames, crop):
     cfg = get_cfg()
     cfg.MODEL.MODEL_NAME = "MViT"
-    cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE = 8, 64
-    ours = build_model(cfg).double().eval()
-    load_weights(ours, theirs.state_dict(), source="torchvision")
-    return theirs, ours
+    cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE = frames, crop
+    return cfg
 
 
-def test_logits_and_gradients_equal_torchvision(pair):
-    theirs, ours = pair
-    clip = torch.rand(2, 3, 8, 64, 64, dtype=torch.float64)
-    expected, logits = theirs(clip), ours({"rgb": clip}).logits
+def cfg_b(frames, crop):
+    cfg = cfg_s(frames, crop)
+    cfg.MVIT.DEPTH = DEPTH_B
+    cfg.MVIT.DIM_MUL = cfg.MVIT.HEAD_MUL = [[block, 2.0] for block in DOUBLING_B]
+    cfg.MVIT.POOL_Q_STRIDE = [[i, 1, 2, 2] if i in DOUBLING_B else [i, 1, 1, 1] for i in range(DEPTH_B)]
+    return cfg
+
+
+def ours_like(theirs, cfg):
+    """Our model of `cfg` with their weights, in evaluation and their type."""
+    model = build_model(cfg).to(theirs.conv_proj.weight.dtype).eval()
+    report = load_weights(model, theirs.state_dict(), source="torchvision")
+    assert (report.missing, report.reshaped) == ((), ())
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "cfg_of", "frames", "crop"),
+    [(torchvision_s, cfg_s, 8, 64), (torchvision_s, cfg_s, 4, 96), (torchvision_b, cfg_b, 4, 64)],
+)
+def test_logits_and_gradients_equal_torchvision(make, cfg_of, frames, crop):
+    torch.manual_seed(0)
+    theirs = make(frames, crop).double()
+    ours = ours_like(theirs, cfg_of(frames, crop))
+    clip, also = (torch.rand(2, 3, frames, crop, crop, dtype=torch.float64).requires_grad_() for _ in range(2))
+    also.data.copy_(clip.data)
+    expected, logits = theirs(clip), ours({"rgb": also}).logits
     assert torch.allclose(logits, expected, rtol=0, atol=1e-12)
 
     expected.square().sum().backward()
     logits.square().sum().backward()
+    assert (also.grad - clip.grad).abs().max() <= 1e-11 * clip.grad.abs().max()
     gradients = {name: p.grad for name, p in ours.named_parameters()}
     largest = max(p.grad.abs().max() for p in theirs.parameters() if p.grad is not None)
     for name, parameter in theirs.named_parameters():

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transm3e.layers.common import INIT_STD, NORM_EPS, DropPath, add_branch
+from transm3e.layers.common import INIT_STD, NORM_EPS, DropPath, add_branch, narrow
 from transm3e.layers.linear import linear
 from transm3e.layers.mlp import Mlp
 from transm3e.layers.pooling import conv_pool, max_pool, pooled_size, take_read
@@ -90,7 +90,9 @@ class MultiScaleAttention(nn.Module):
             return None, tokens + self._without_effect()
 
         k_size = pooled_size(size, self.stride_kv)
-        codes = F.pad(key_codes(k_size, like=k), (0, -(k.shape[-1] + sum(k_size)) % KERNEL_MULTIPLE, k_tokens.shape[1], 0))
+        codes = F.pad(
+            key_codes(k_size, like=k), (0, -(k.shape[-1] + sum(k_size)) % KERNEL_MULTIPLE, k_tokens.shape[1], 0)
+        )
         k = torch.cat((k, codes[None, :, None].expand(*k.shape[:3], -1)), dim=-1)
         v = F.pad(v, (0, codes.shape[-1]))
         q, query = self._queries(patches_BND, size, k_size, codes.shape[-1])
@@ -173,10 +175,10 @@ class MultiScaleBlock(nn.Module):
             patches (B, Q, D_out) or None, class tokens (B, K, D_out), the (T, H, W) of the Q patches.
         """
         pooled = pooled_size(size, self.stride_q)
-        normed_patches, normed_tokens = self.norm1(patches_BND), self.norm1(tokens_BKD)
+        normed_patches, normed_tokens = narrow(self.norm1(patches_BND)), narrow(self.norm1(tokens_BKD))
         patches, tokens = self.attn(normed_patches, normed_tokens, size, read_patches)
         # A sample is dropped as a whole: the same factors for its patches and class tokens.
-        after_attention, after_mlp = self.drop_path.factors(tokens), self.drop_path.factors(tokens)
+        after_attention, after_mlp = self.drop_path.factors(tokens_BKD), self.drop_path.factors(tokens_BKD)
         tokens = add_branch(self._widen(tokens_BKD, normed_tokens), tokens, after_attention)
         tokens = add_branch(tokens, self.mlp(self.norm2(tokens)), after_mlp)
         if patches is None:

@@ -42,6 +42,12 @@ def add_branch(shortcut: Tensor, branch: Tensor, factors: Tensor | None) -> Tens
     return branch.add_(shortcut)
 
 
+def narrow(x: Tensor) -> Tensor:
+    """x in the type that automatic mixed precision multiplies in, so that it is cast once for several products."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
 def class_tokens(number: int, width: int, init: str = "normal") -> nn.Parameter:
     """Learnable class tokens (1, number, width), drawn from N(0, 0.02) or zeros."""
     tokens = nn.Parameter(torch.zeros(1, number, width))

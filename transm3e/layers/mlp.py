@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from transm3e.layers.common import narrow
 from transm3e.layers.linear import linear
 
 # Numbers of the hidden layer that are worked on at once on a CPU, so that they stay in its cache.
@@ -37,9 +38,7 @@ class Mlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.drop.p or torch.compiler.is_compiling():
             return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
-        parts: tuple[Tensor, ...] = x.flatten(0, -2), self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
-        if torch.is_autocast_enabled(x.device.type):
-            parts = tuple(part.to(torch.get_autocast_dtype(x.device.type)) for part in parts)
+        parts = [narrow(p) for p in (x.flatten(0, -2), self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)]
         if torch.is_grad_enabled():
             return _LeanMlp.apply(*parts).view_as(x)
         return _without_gradient(*parts).view_as(x)

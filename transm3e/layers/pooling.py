@@ -158,7 +158,10 @@ class _DepthwiseConv(torch.autograd.Function):
             first, last = max(0, -shift), frames - max(0, shift)
             for clip in range(len(grid) if first < last else 0):
                 part, part_weight = _conv2d_backward(
-                    gradient[clip, first:last], grid[clip, first + shift : last + shift], weight[:, :, tap], ctx.stride[1:]
+                    gradient[clip, first:last],
+                    grid[clip, first + shift : last + shift],
+                    weight[:, :, tap],
+                    ctx.stride[1:],
                 )
                 grad_grid[clip, first + shift : last + shift] += part
                 grad_weight[:, :, tap] += part_weight

@@ -1,0 +1,90 @@
+"""A whole training step compiles to one graph, computes what the plain step does, and is compiled once."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from transm3e.data.modalities import build_modalities
+from transm3e.data.types import Batch
+from transm3e.distill import build_distiller
+from transm3e.losses import LOSSES
+from transm3e.models import build_model
+from transm3e.tasks import Classify, Distill
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def shortened(cfg):
+    """Two blocks: each takes seconds to compile. Eight frames, four after the patch embedding."""
+    cfg.DATA.NUM_FRAMES, cfg.MVIT.DEPTH = 8, 2
+    cfg.MVIT.DIM_MUL = cfg.MVIT.HEAD_MUL = [[1, 2.0]]
+    cfg.MVIT.POOL_Q_STRIDE = [[0, 1, 1, 1], [1, 1, 2, 2]]
+    return cfg
+
+
+def make_batch(seed):
+    draw = torch.Generator().manual_seed(seed)
+    clips = {"rgb": torch.randint(0, 256, (4, 3, 8, 32, 32), dtype=torch.uint8, generator=draw)}
+    labels = (torch.rand(2, 20, generator=draw) < 0.3).float().repeat_interleave(2, 0)
+    return Batch(clips, labels, torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1]), samples=2)
+
+
+def make_task(cfg, pair_case):
+    """Distill with this pair case; None = Classify, without receivers and fusion."""
+    loss, inputs = LOSSES["bce_softmax"], build_modalities(cfg, ["rgb"])
+    if pair_case is None:
+        cfg.TRANSM3E.RECEIVERS = False
+        return Classify(build_model(cfg), loss, inputs)
+    teacher_cfg = cfg.clone()
+    teacher_cfg.TRANSM3E.RECEIVERS, teacher_cfg.DATA.MODALITY = False, "rgb_diff"
+    teacher_inputs = build_modalities(cfg, ["rgb_diff"])
+    distiller = build_distiller(cfg)
+    return Distill(build_model(cfg), build_model(teacher_cfg), loss, inputs, teacher_inputs, distiller, 1.0, pair_case)
+
+
+def step(task, seed, dtype):
+    """Scalars and gradients of one step, with the random numbers of `seed`."""
+    task.model.zero_grad()
+    torch.manual_seed(seed)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        out = task(make_batch(seed))
+    out["loss"].backward()
+    scalars = {name: value.item() for name, value in out.items() if name != "logits"}
+    return scalars, {name: parameter.grad.clone() for name, parameter in task.model.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("pair_case", "recompute", "dtype"),
+    [
+        (None, False, torch.float32),
+        (None, True, torch.bfloat16),
+        (1, True, torch.float32),
+        (3, False, torch.float32),
+    ],
+    ids=["classify", "classify-checkpoint-bf16", "case1-checkpoint", "case3"],
+)
+def test_the_compiled_step_is_the_step(student_cfg, pair_case, recompute, dtype):
+    cfg = shortened(student_cfg)
+    cfg.MODEL.ACT_CHECKPOINT = recompute
+    plain = make_task(cfg, pair_case)
+    plain.train()
+    compiled = copy.deepcopy(plain)
+    compiled._step = compiled.classify if pair_case is None else compiled.distill
+    compiled.compile(fullgraph=True, backend="aot_eager")
+    tolerance = 1e-6 if dtype == torch.float32 else 2e-2
+    for seed in range(3):
+        with torch._dynamo.config.patch(error_on_recompile=seed > 1):
+            scalars, gradients = step(compiled, seed, dtype)
+        expected, expected_gradients = step(plain, seed, dtype)
+        assert scalars == pytest.approx(expected, rel=tolerance, abs=tolerance)
+        largest = max(gradient.abs().max() for gradient in expected_gradients.values())
+        for name, gradient in expected_gradients.items():
+            assert (gradients[name] - gradient).abs().max() <= tolerance * largest, name
