@@ -40,6 +40,14 @@ def test_config_loads_plans_and_builds(path, tmp_path):
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=lambda p: str(p.relative_to(CONFIGS)))
+def test_config_takes_the_protocol_of_the_authors_code(path, tmp_path):
+    for run in plan([str(path)], ["PROTOCOL", "authors_code", "RUNS_DIR", str(tmp_path)]):
+        assert (run.cfg.PROTOCOL, run.cfg.TEST.VIEWS_FROM) == ("authors_code", "start")
+        with torch.device("meta"):
+            build_model(run.cfg)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=lambda p: str(p.relative_to(CONFIGS)))
 def test_leaf_has_a_header_and_is_short(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")

@@ -15,7 +15,7 @@ from transm3e.benchmark.contestant import build_entries
 from transm3e.benchmark.markdown import to_markdown
 from transm3e.benchmark.model import measure
 from transm3e.benchmark.picture import draw
-from transm3e.benchmark.results import make_folder, write_json
+from transm3e.benchmark.results import Results, make_folder, write_json
 from transm3e.cli import exit_with_message
 from transm3e.files import atomic_write_text
 
@@ -32,12 +32,15 @@ def benchmark_model(args: argparse.Namespace) -> None:
     entries, reference = build_entries(args.cfg, args.against, args.opts)
     folder = Path(args.out)
     make_folder(folder)
-    results = measure(entries, reference, settings_of(args), sys.argv)
-    table = to_markdown(results)
-    write_json(results, folder / "model.json")
-    atomic_write_text(folder / "model.md", table)
+    results = measure(entries, reference, settings_of(args), sys.argv, keep=lambda so_far: keep(so_far, folder))
     draw(results, folder / "model.png")
-    print(table, end="")
+    print(to_markdown(results), end="")
+
+
+def keep(results: Results, folder: Path) -> None:
+    """Figures and table; called after every batch size."""
+    write_json(results, folder / "model.json")
+    atomic_write_text(folder / "model.md", to_markdown(results))
 
 
 if __name__ == "__main__":

@@ -19,13 +19,17 @@ from transm3e.config import load_cfg
 from transm3e.errors import UserError
 from transm3e.files import atomic_path
 from transm3e.models import build_model
-from transm3e.models.weights import SOURCES, load_weights, write_weights
+from transm3e.models.weights import SOURCES, check_target, load_weights, write_weights
+from transm3e.models.weights.load import AUTO
 from transm3e.models.weights.tables import checkpoint_table, report_table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     with exit_with_message():
+        if args.source != AUTO:
+            # An unknown source is refused even where nothing is loaded, and before anything is read.
+            SOURCES[args.source]
         args.command(args)
     return 0
 
@@ -37,7 +41,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     convert_ = commands.add_parser("convert", help="write a checkpoint in our names")
     for command in (look, convert_):
         command.add_argument("file", type=Path)
-        command.add_argument("--source", default="auto", help=f"auto, {', '.join(SOURCES)}")
+        command.add_argument("--source", default=AUTO, help=f"{AUTO}, {', '.join(SOURCES)}")
         command.add_argument("--allow", nargs="+", default=[], metavar="NAME", help="beginnings that may be missing")
     look.add_argument("--all", action="store_true", help="a line per tensor, not per group")
     look.add_argument("--against", nargs="+", metavar="CONFIG", help="say how it would load into this config's model")
@@ -59,6 +63,7 @@ def inspect(args: argparse.Namespace) -> None:
 
 def convert(args: argparse.Namespace) -> None:
     """Load a file into a config's model and write that model's weights."""
+    check_target(args.out)
     if args.out.exists() and not args.force:
         raise UserError(f"{args.out} exists; choose another name, or add --force to overwrite it")
     cfg, model = build(args.cfg)

@@ -21,7 +21,7 @@ from transm3e.engine.logging import log_to
 from transm3e.engine.train import Trainer
 from transm3e.report.run import final_table, split_scores, write_report, write_video_scores
 from transm3e.report.run_folder import check_owner, claim, evaluation_checkpoint, is_evaluated, is_trained, owner_of
-from transm3e.tasks import build_task, build_trained_task
+from transm3e.tasks import build_task, build_trained_task, check_names
 
 logger = logging.getLogger("transm3e.run_net")
 VALIDATION = ("known_val", "new_val")
@@ -36,9 +36,9 @@ def main() -> int:
             return 0
         for problem in check_devices():
             print(f"warning: {problem}", file=sys.stderr)
+        check_names(*(run.cfg for run in runs))
         for run in runs:
-            owner = owner_of(run)
-            check_owner(run, owner)
+            check_owner(run, owner := owner_of(run))
             if is_trained(run) and is_evaluated(run) and not run.cfg.DEMO.ENABLE:
                 print(f"{run.name}: done already, in {run.folder}", file=sys.stderr)
             else:

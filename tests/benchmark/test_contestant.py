@@ -99,6 +99,33 @@ def test_distillation_has_a_frozen_teacher_that_was_never_trained(student_file):
     assert alone.samples == 1
 
 
+def test_the_distillation_is_the_one_that_is_trained(student_file):
+    opts = ("DISTILL.TEACHER_DROP_PATH", "True", "DISTILL.WEIGHT", "0.5")
+    task = build_contestant(Entry("student", str(student_file), str(student_file), opts), CPU).task
+    assert (task.teacher_drop_path, task.weight) == (True, 0.5)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_compile_of_a_config_compiles_its_step_as_one_graph(student_file, monkeypatch, compiled):
+    seen = []
+    monkeypatch.setattr(torch, "compile", lambda step, **options: (seen.append(options), step)[1])
+    opts = ["TRAIN.COMPILE", str(compiled)]
+    entries, _ = build_entries([str(student_file)], "pytorchvideo:c2d_r50", opts)
+    ours, theirs = (build_contestant(entry, CPU) for entry in entries)
+    assert seen == ([{"fullgraph": True}] if compiled else [])
+    assert (ours.compiled, theirs.compiled) == (compiled, False)
+
+
+def test_reset_forgets_gradients_and_the_optimiser(tiny_file):
+    (entry,), _ = build_entries([str(tiny_file)], None, [])
+    contestant = build_contestant(entry, CPU)
+    weight, before = contestant.task.model.mcts, contestant.optimizer
+    weight.grad = torch.ones_like(weight)
+    contestant.reset()
+    assert weight.grad is None
+    assert contestant.optimizer is not before
+
+
 def test_a_teacher_given_as_a_checkpoint_is_built_like_the_student(student_file):
     opts = ("INIT.TEACHER_FROM", "somewhere.pyth")
     contestant = build_contestant(Entry("student", str(student_file), str(student_file), opts), CPU)

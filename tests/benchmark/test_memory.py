@@ -9,9 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 
-from transm3e.benchmark.contestant import Entry
-from transm3e.benchmark.memory import Request, available_memory, cpu_peak, main
+from transm3e.benchmark import memory
+from transm3e.benchmark.contestant import Entry, build_contestant
+from transm3e.benchmark.memory import Request, available_memory, build_pass, check_too_large, cpu_peak, main
+from transm3e.engine.precision import Precision
 from transm3e.errors import UserError
 
 MIB = 2**20
@@ -80,3 +83,66 @@ def test_what_the_process_says_becomes_a_users_error(tmp_path, monkeypatch):
 def test_available_memory():
     size = available_memory()
     assert size is None or size > MIB
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"max": "1000", "current": "400", "stat": "anon 350\ninactive_file 30\n"}, 630),
+        ({"max": "1000", "current": "400"}, 600),
+        ({"max": "1000", "current": "1200"}, 0),
+    ],
+)
+def test_a_container_leaves_its_limit_less_what_is_used(tmp_path, monkeypatch, files, left):
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    unlimited = available_memory()
+    for name, text in files.items():
+        (tmp_path / f"memory.{name}").write_text(f"{text}\n")
+    if unlimited is None:
+        pytest.skip("this system does not say how much memory is available")
+    assert available_memory() == left
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_memory() == pytest.approx(unlimited, rel=0.5)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("Expected canUse32BitIndexMath(input) && canUse32BitIndexMath(output) to be true"),
+        RuntimeError("input tensor must fit into 32-bit index math"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_too_large_in_all_its_clothes(error, capsys):
+    check_too_large(error, "ours (train, batch 8)")
+    note = capsys.readouterr().err
+    assert note.startswith("note: ours (train, batch 8) does not fit: ")
+    assert note.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("32-bit index")]
+)
+def test_other_errors_stay_errors(error):
+    with pytest.raises(type(error)) as caught:
+        check_too_large(error, "ours")
+    assert caught.value is error
+
+
+def test_compiling_is_over_before_a_peak_is_measured(tiny_file, monkeypatch):
+    calls = []
+    contestant = build_contestant(request(tiny_file).entry, torch.device("cpu"))
+    monkeypatch.setattr(memory, "backward_call", lambda *_: lambda: calls.append(1))
+    precision = Precision(torch.device("cpu"), torch.float32)
+    build_pass(contestant, "train", 2, precision)
+    assert calls == []
+    contestant.compiled = True
+    build_pass(contestant, "train", 2, precision)
+    assert calls == [1]
+    build_pass(contestant, "forward", 2, precision)
+    assert calls == [1]

@@ -63,6 +63,77 @@ def test_growing_ends_where_memory_does(asked, tiny_file):
     assert asked[0].limit == round(1.5 * 2**30)
 
 
+def failing_at(size, message):
+    """Training steps that raise from a batch size on."""
+
+    def build(contestant, batch, precision):
+        def call():
+            contestant.optimizer  # noqa: B018 (built by now)
+            if len(batch.labels) >= size:
+                raise RuntimeError(message)
+
+        return call
+
+    return build
+
+
+def test_growing_ends_where_a_library_cannot_allocate(asked, tiny_file, monkeypatch, capsys):
+    monkeypatch.setattr(model, "training_call", failing_at(2, "cuDNN error: CUDNN_STATUS_ALLOC_FAILED\nand more"))
+    kept = []
+    entries, _ = build_entries([str(tiny_file)], None, [])
+    settings = Settings(**QUICK, grow=True, modes=("train",))
+    results = measure(entries, None, settings, [], keep=lambda so_far: kept.append(rows(so_far)))
+    assert rows(results) == [("tiny", "train", 1, 1), ("tiny", "train", 2, 0)]
+    # Everything so far, after each batch size.
+    assert kept == [rows(results)[:1], rows(results)]
+    assert (
+        "note: tiny (train, batch 2) does not fit: cuDNN error: CUDNN_STATUS_ALLOC_FAILED\n" in capsys.readouterr().err
+    )
+
+
+def test_other_errors_end_the_run_but_what_was_measured_is_kept(asked, tiny_file, monkeypatch):
+    monkeypatch.setattr(model, "training_call", failing_at(2, "shapes cannot be multiplied"))
+    kept = []
+    entries, _ = build_entries([str(tiny_file)], None, [])
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        measure(entries, None, Settings(**QUICK, grow=True, modes=("train",)), [], keep=lambda r: kept.append(rows(r)))
+    assert kept == [[("tiny", "train", 1, 1)]]
+
+
+def test_a_step_that_broke_off_leaves_a_fresh_scaler_and_optimiser(asked, tiny_file, monkeypatch):
+    seen = []
+    build = failing_at(2, "out of memory")
+
+    def spy(contestant, batch, precision):
+        seen.append((precision, contestant.optimizer))
+        return build(contestant, batch, precision)
+
+    monkeypatch.setattr(model, "training_call", spy)
+    run([tiny_file], batch_sizes=(2, 1), modes=("train",))
+    (broken, first), (fresh, second) = seen
+    assert broken is not fresh
+    assert first is not second
+
+
+def test_every_contestant_scales_its_own_gradients(asked, tiny_file, monkeypatch):
+    seen = {}
+
+    def spy(contestant, batch, precision):
+        seen.setdefault(contestant.name, set()).add(id(precision.scaler))
+        return lambda: None
+
+    monkeypatch.setattr(model, "training_call", spy)
+    run([tiny_file], str(tiny_file), batch_sizes=(1, 2), modes=("train",))
+    assert [len(scalers) for scalers in seen.values()] == [1, 1]
+    assert not set.intersection(*seen.values())
+
+
+def test_no_memory_left_is_a_limit_not_none(asked, tiny_file, monkeypatch):
+    monkeypatch.setattr(model, "available_memory", lambda: 0)
+    run([tiny_file], modes=("forward",))
+    assert asked[0].limit == 1
+
+
 def test_what_did_not_fit_is_not_tried_with_more(asked, tiny_file):
     run([tiny_file], batch_sizes=(8, 16), modes=("forward",))
     assert [request.batch_size for request in asked] == [8]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_markdown(results):
     assert "| ours | 4x32x32 | 12 | 7 | 5 |" in lines
     assert "| theirs | 4x32x32 | 12 | - | 5 |" in lines
     assert "| forward | 4 | ours | 2.00 s (1.00 s to 4.00 s) | 2 | 2.00 | 3.00 | 100 MiB | 20% |" in lines
-    assert "| train | 8 | theirs | out of memory | - | - | - | out of memory | - |" in lines
+    assert "| train | 8 | theirs | does not fit | - | - | - | does not fit | - |" in lines
     assert "| train | 8 | ours | 5.00 s (5.00 s to 5.00 s) | 1.6 | - | - | 800 MiB | 48% |" in lines
     assert lines[-1] == "- not counted as work: gelu."
     tables = [line for line in lines if line.startswith("|")]
@@ -73,14 +74,33 @@ def test_markdown_without_a_reference(results):
     assert {line.count("|") for line in to_markdown(alone).split("\n\n")[2].splitlines()} == {8}
 
 
+def test_a_busy_machine_is_said_under_the_table(results):
+    parts = to_markdown(results).split("\n\n")
+    assert parts[-1].startswith(
+        "- the machine was busy: the slowest round of ours (forward, 4 clips) took 2.0 times its median"
+    )
+    # 1.5 times is still taken for quiet.
+    quiet = [replace(one, seconds=(1.0, 1.0, 1.5) if one.seconds else ()) for one in results.measurements]
+    assert "busy" not in to_markdown(replace(results, measurements=quiet))
+    assert "busy" not in to_markdown(replace(results, measurements=[]))
+
+
+def test_what_of_the_configs_counts_is_said(results):
+    text = to_markdown(results)
+    assert "--precision decides for all; TRAIN.MIXED_PRECISION of the configs is not read" in text
+    assert "TRAIN.COMPILE" not in text
+    compiled = replace(results, contestants=[replace(results.contestants[0], compiled=True), results.contestants[1]])
+    assert "- trained with a compiled step (TRAIN.COMPILE): ours; forward" in to_markdown(compiled)
+
+
 def test_json(results, tmp_path):
     write_json(results, tmp_path / "model.json")
     values = json.loads((tmp_path / "model.json").read_text())
     ours, _, _, failed = values["measurements"]
     assert ours["seconds"] == [1.0, 2.0, 4.0]
-    assert (ours["median_s"], ours["times_faster"], ours["out_of_memory"]) == (2.0, 2.0, False)
+    assert (ours["median_s"], ours["times_faster"], ours["does_not_fit"]) == (2.0, 2.0, False)
     assert ours["peak"] == {"size_bytes": 100 * MIB, "method": "VmHWM"}
-    assert failed["out_of_memory"]
+    assert failed["does_not_fit"]
     assert values["machine"]["cpu"] == "A CPU"
     assert values["contestants"][0]["parameters"] == {"trainable": 10, "inference": 12, "teacher": 7}
 

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from torch.nn.functional import max_pool1d
 
 from transm3e.config import get_cfg
 from transm3e.config.check import (
@@ -11,10 +12,12 @@ from transm3e.config.check import (
     BLOCK_LISTS,
     CHOICES,
     LISTS,
+    MAX_SEED,
     NOT_NEGATIVE,
     NUM_MUSCLES,
     POSITIVE,
     SHARES,
+    WHOLE,
     check_cfg,
     get,
 )
@@ -33,6 +36,7 @@ STAGE_2 = {
     "TRANSM3E.FUSION": "mctf",
     "AUG.NUM_SAMPLE": 2,
 }
+POOLING = ("POOL_KVQ_KERNEL", "POOL_KV_STRIDE_ADAPTIVE")
 
 
 def checked(settings):
@@ -94,7 +98,8 @@ def test_probabilities_are_from_0_to_1(key, value):
 def test_lists_of_numbers_have_their_length(key):
     default = get(get_cfg(), key)
     for wrong in ([], default[:-1], [*default, 1], ["a"] * len(default), [[1]] * len(default), [-1] * len(default)):
-        assert f"{key} is {wrong}; it must be {len(default)} numbers" in refused({key: wrong})
+        kind = "whole numbers" if key in WHOLE else "numbers"
+        assert f"{key} is {wrong}; it must be {len(default)} {kind}" in refused({key: wrong})
 
 
 @pytest.mark.parametrize("key", BLOCK_LISTS)
@@ -104,13 +109,48 @@ def test_lists_by_block_have_their_entries(key):
         assert f"{key} holds {wrong}" in refused({key: [good, wrong]})
 
 
+@pytest.mark.parametrize("key", BLOCK_LISTS)
+def test_a_block_has_one_entry_in_a_list(key):
+    first, second = get(get_cfg(), key)[:2]
+    assert refused({key: [first, second, first]}) == f"{key} names block {first[0]} twice; keep one of its entries"
+
+
+@pytest.mark.parametrize("name", ["PATCH_KERNEL", "PATCH_STRIDE", "PATCH_PADDING", *POOLING])
+def test_sizes_in_pixels_and_tokens_are_whole(name):
+    default = get(get_cfg(), f"MVIT.{name}")
+    for number in (1.5, 3.0, True):
+        wrong = [*default[:-1], number]
+        assert f"MVIT.{name} is {wrong}; it must be 3 whole numbers" in refused({f"MVIT.{name}": wrong})
+
+
+@pytest.mark.parametrize("entry", [[1, 1, 2, 2.5], [1, 1, 2.0, 2], [1.0, 1, 2, 2]])
+def test_strides_of_q_are_whole(entry):
+    assert f"MVIT.POOL_Q_STRIDE holds {entry}; " in (message := refused({"MVIT.POOL_Q_STRIDE": [entry]}))
+    assert message.endswith("a block's number and 3 whole numbers above 0")
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("step", range(1, 9))
+def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(place, step):
+    stride = [1, 1, 1]
+    stride[place] = step
+    settings = {"MVIT.POOL_Q_STRIDE": [[1, *stride]]}
+    settings |= {"DATA.TRAIN_CROP_SIZE": 768, "DATA.TEST_CROP_SIZE": 768}
+    sizes = range(step, 5 * step)
+    pooled = [max_pool1d(torch.zeros(1, 1, n), step + 1, step, step // 2).shape[-1] if step > 1 else n for n in sizes]
+    if pooled == [-(-n // step) for n in sizes]:
+        checked(settings)
+    else:
+        assert f"gives block 1 the stride {stride}; each must be 1 or even" in refused(settings)
+
+
 @pytest.mark.parametrize(
     ("settings", "parts"),
     [
         ({"TEST.SPLITS": ["known_val", "unseen"]}, ["TEST.SPLITS names unseen", "new_test"]),
         ({"SHARD_ID": 2, "NUM_SHARDS": 2}, ["SHARD_ID is 2", "NUM_SHARDS - 1 = 1"]),
         ({"DEMO.ENABLE": True}, ["DEMO.INPUT_VIDEO is empty"]),
-        ({"TEST.VIEWS_FROM": "start"}, ["TEST.NUM_ENSEMBLE_VIEWS is 5", "NUM_ENSEMBLE_VIEWS 1 or VIEWS_FROM spread"]),
+        ({"RNG_SEED": MAX_SEED + 1}, [f"RNG_SEED is {2**63}", "at most 2**63 - 1 = 9223372036854775807"]),
         ({"TEST.CHECKPOINT_SOURCE": "authors_teacher"}, ["TEST.CHECKPOINT_SOURCE is 'authors_teacher'", "authors"]),
         ({"TRAIN.CHECKPOINT_ALLOW": ["head.", ""]}, ["TRAIN.CHECKPOINT_ALLOW is ['head.', '']", "beginnings"]),
         ({"TRAIN.CHECKPOINT_ALLOW": [1]}, ["TRAIN.CHECKPOINT_ALLOW is [1]", "beginnings"]),
@@ -156,6 +196,8 @@ def test_lists_by_block_have_their_entries(key):
         ({**STAGE_2, "INIT.TEACHER_FROM": ""}, ["set INIT.TEACHER_FROM"]),
         ({**STAGE_2, "AUG.NUM_SAMPLE": 1}, ["DISTILL.PAIR_CASE 3", "AUG.NUM_SAMPLE to 2"]),
         ({**STAGE_2, "AUG.NUM_SAMPLE": 3, "DISTILL.PAIR_CASE": 2}, ["DISTILL.PAIR_CASE 2", "it is 3"]),
+        ({**STAGE_2, "AUG.NUM_SAMPLE": 3, "DISTILL.PAIR_CASE": 1}, ["AUG.NUM_SAMPLE is 3", "1 or 2 clips"]),
+        ({**STAGE_2, "AUG.NUM_SAMPLE": 4, "DISTILL.PAIR_CASE": 4}, ["AUG.NUM_SAMPLE is 4", "1 or 2 clips"]),
         ({**STAGE_2, "DISTILL.MODALITY": "rgb"}, ["both see rgb", "DATA.MODALITY", "DISTILL.MODALITY"]),
     ],
 )
@@ -169,6 +211,10 @@ def test_a_contradiction_is_refused_with_its_keys(settings, parts):
     [
         {"MODEL.MODEL_NAME": "AllOnes", "TRAIN.ENABLE": False, "DATA.TEST_CROP_SIZE": 256},
         {**STAGE_2, "AUG.NUM_SAMPLE": 1, "DISTILL.PAIR_CASE": 1},
+        {**STAGE_2, "AUG.NUM_SAMPLE": 2, "DISTILL.PAIR_CASE": 4},
+        {"AUG.NUM_SAMPLE": 3},
+        {"RNG_SEED": MAX_SEED},
+        {"AUG.COLOR_JITTER": 0.0, "SOLVER.COSINE_END_LR": 0.0, "SOLVER.WARMUP_START_LR": 0.0, "DISTILL.WEIGHT": 0.0},
         {**STAGE_2, "INIT.TEACHER_FROM": "", "TRAIN.ENABLE": False},
         {"TRANSM3E.RECEIVERS": True, "TRANSM3E.FUSION": "mctf"},
         {"TRANSM3E.RECEIVERS": True, "TRAIN.ENABLE": False},
@@ -193,6 +239,7 @@ def test_what_does_not_contradict_passes(settings):
         ({"SOLVER.WARMUP_EPOCHS": 30.0}, ["SOLVER.WARMUP_EPOCHS 30", "SOLVER.MAX_EPOCH 10"]),
         ({"SOLVER.MAX_EPOCH": 1}, ["SOLVER.WARMUP_EPOCHS 1 is not shorter than SOLVER.MAX_EPOCH 1", "0 = none"]),
         ({"MODEL.NUM_CLASSES": 400}, ["MODEL.NUM_CLASSES is 400", "20 muscles"]),
+        ({"TEST.VIEWS_FROM": "start"}, ["TEST.NUM_ENSEMBLE_VIEWS 5", "one view", "NUM_ENSEMBLE_VIEWS 1 or VIEWS_FROM"]),
         ({"SOLVER.COSINE_END_LR": 1.0}, ["SOLVER.COSINE_END_LR 1", "the rate rises"]),
         (
             {"SOLVER.BASE_LR": 0.002, "SOLVER.BASE_LR_SCALE_NUM_SHARDS": True, "NUM_SHARDS": 4},

@@ -17,7 +17,7 @@ REFERENCES = sorted(file.stem for file in ASSETS.glob("*.yaml"))
 # One command line: the authors' own file, evaluated from the authors' own checkpoint.
 AUTHORS_STUDENT = (
     *("PROTOCOL", "authors_code", "TRANSM3E.RECEIVERS", "True", "TRANSM3E.FUSION", "mctf", "TRAIN.ENABLE", "False"),
-    *("TEST.CHECKPOINT_FILE_PATH", "f.pyth", "TEST.CHECKPOINT_SOURCE", "authors", "TEST.NUM_ENSEMBLE_VIEWS", "1"),
+    *("TEST.CHECKPOINT_FILE_PATH", "f.pyth", "TEST.CHECKPOINT_SOURCE", "authors"),
 )
 
 

@@ -156,6 +156,21 @@ def test_a_value_has_the_type_of_its_default(write, text, kind):
     assert f"but must be {kind}" in refused(write("a.yaml", text))
 
 
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1" * 400])
+def test_numbers_are_finite(write, value):
+    message = refused(write("a.yaml", f"SOLVER: {{BASE_LR: {value}}}"))
+    assert "SOLVER.BASE_LR is " in message
+    assert message.endswith("it must be a finite number")
+    for text in (f"DATA: {{STD: [0.2, {value}, 0.2]}}", f"MVIT: {{DIM_MUL: [[1, 2.0], [3, {value}]]}}"):
+        assert refused(write("a.yaml", text)).endswith("it must be finite numbers")
+
+
+def test_options_are_finite_too():
+    for opts in (["MVIT.DIM_MUL", "[[1, 1e999]]"], ["DATA.MEAN", (0.1, -1e999, 0.1)], ["RNG_SEED", "1e999"]):
+        with pytest.raises(UserError, match=rf"^command line: {opts[0]} is .*inf.*finite number"):
+            merge_opts(get_cfg(), opts)
+
+
 @pytest.mark.parametrize(
     ("key", "given", "value"),
     [
@@ -172,6 +187,7 @@ def test_a_value_has_the_type_of_its_default(write, text, kind):
         ("OUTPUT_DIR", 7, "7"),
         ("OUTPUT_DIR", "2024_01_05", "2024_01_05"),
         ("OUTPUT_DIR", "1e5", "1e5"),
+        ("OUTPUT_DIR", "1e999", "1e999"),
         ("OUTPUT_DIR", "", ""),
     ],
 )

@@ -107,6 +107,33 @@ def test_the_runs_a_config_starts_from_take_the_protocol_over(load, tmp_path):
     assert all(chosen(run.cfg) == column("authors_code") for run in runs)
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [PROTOCOLS, PROTOCOLS[::-1]])
+def test_a_start_keeps_the_protocol_of_its_own_files_and_else_takes_it_over(load, theirs, ours):
+    Path("base.yaml").write_text(f"PROTOCOL: {theirs}")
+    Path("first.yaml").write_text("RNG_SEED: 0")
+    Path("unset.yaml").write_text("{INIT: {STUDENT_FROM: first.yaml}, SOLVER: {MAX_EPOCH: 40}}")
+    Path("set.yaml").write_text("_BASE_: [unset.yaml, base.yaml]")
+    for start, expected in (("set", theirs), ("unset", ours)):
+        load(f"{{INIT: {{STUDENT_FROM: {start}.yaml}}, PROTOCOL: {ours}, SOLVER: {{MAX_EPOCH: 41}}}}")
+        runs = plan(["a.yaml"])
+        # Down to the start of the start.
+        assert [(run.name, run.cfg.PROTOCOL) for run in runs] == [("first", expected), (start, expected), ("a", ours)]
+        assert all(chosen(run.cfg) == column(run.cfg.PROTOCOL) for run in runs)
+
+
+def test_options_for_the_starts_win_over_their_files_and_the_parent(load):
+    Path("own.yaml").write_text("PROTOCOL: authors_code")
+    load("INIT: {STUDENT_FROM: own.yaml, OPTS: [PROTOCOL, paper]}")
+    assert [run.cfg.PROTOCOL for run in plan(["a.yaml"], ["PROTOCOL", "authors_code"])] == ["paper", "authors_code"]
+
+
+@pytest.mark.parametrize("set_five", ["TEST: {NUM_ENSEMBLE_VIEWS: 5}", "NUM_GPUS: 0"])
+def test_the_authors_code_scores_one_view_whatever_a_file_says(load, noise_data, caplog, set_five):
+    cfg = load(set_five, "PROTOCOL", "authors_code", "SOLVER.MAX_EPOCH", 40)
+    assert len(_dataset(cfg, noise_data, "new_test")) == 2
+    assert ["NUM_ENSEMBLE_VIEWS 5" in text for text in caplog.messages] == ([True] if "TEST" in set_five else [])
+
+
 @pytest.mark.parametrize(("name", "parameters"), [("transm3e_s", 44_376_116), ("transm3e_b", 61_031_636)])
 def test_parameters_of_the_authors_code_and_of_the_papers_biases(name, parameters):
     counts = []

@@ -101,6 +101,19 @@ def test_evaluation_items_are_views_and_crops_in_order(folder: Path, crops: int)
         assert torch.equal(item(dataset, (7, number)).clips["rgb"], sample.clips["rgb"])
 
 
+@pytest.mark.parametrize("crops", [1, 3])
+def test_from_the_start_there_is_one_view_whatever_their_number(folder: Path, crops: int) -> None:
+    changes = {"TEST__VIEWS_FROM": "start", "TEST__NUM_SPATIAL_CROPS": crops}
+    five, one = (build_dataset(config(folder, TEST__NUM_ENSEMBLE_VIEWS=n, **changes), "known_val") for n in (5, 1))
+    assert len(five) == len(one) == crops
+    frames = decode_frames(folder / "2.mp4", view_indices(40, 4, 3, 0, 1, "start"))
+    for crop in range(crops):
+        expected = apply(frames, eval_params(48, 64, crop, crops), 32)
+        np.testing.assert_array_equal(item(five, crop).clips["rgb"][0].permute(1, 2, 3, 0), expected)
+        assert item(five, crop).views == item(one, crop).views == (crop,)
+    assert len(build_folder_dataset(config(folder, TEST__NUM_ENSEMBLE_VIEWS=5, **changes), folder)) == 4 * crops
+
+
 def test_a_file_that_does_not_decode_is_named_and_not_replaced(folder: Path) -> None:
     dataset = build_dataset(config(folder, AUG__NUM_SAMPLE=2), "train")
     dataset.root = str(folder / "gone")

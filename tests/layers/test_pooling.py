@@ -83,9 +83,6 @@ def test_the_depthwise_gradient_is_that_of_conv3d(kernel, stride, frames, batch)
     assert_equal_with_gradients(out, reference_conv(patches, weight, size, stride), (patches, weight), 1e-13)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="PyTorch's bf16 weight gradient of depthwise convolutions reads unset memory there"
-)
 def test_bf16_gradients_of_few_frames_and_of_one_window():
     """Two frames under a kernel of three, and windows whose output is a single position."""
     torch.manual_seed(0)

@@ -128,6 +128,48 @@ def test_what_does_not_fit_changes_nothing(change, message):
     assert all(torch.equal(before[name], tensor) for name, tensor in target.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        (
+            "0.weight",
+            torch.ones(3, 2, dtype=torch.complex64),
+            r"1 of another kind \(0\.weight: complex64 for float32\)",
+        ),
+        ("0.weight", torch.ones(3, 2, dtype=torch.int64), r"1 of another kind \(0\.weight: int64 for float32\)"),
+        ("0.weight", torch.ones(3, 2).to_sparse(), r"1 of another kind \(0\.weight: float32 sparse_coo for float32\)"),
+        (
+            "0.weight",
+            torch.ones(3, 2, device="meta"),
+            r"1 of another kind \(0\.weight: float32 without values for float32\)",
+        ),
+        (
+            "1.num_batches_tracked",
+            torch.tensor(1.0),
+            r"1 of another kind \(1\.num_batches_tracked: float32 for int64\)",
+        ),
+        ("0.bias", torch.tensor([1, torch.nan, 1]), r"1 not finite \(0\.bias\)"),
+        ("1.running_var", torch.tensor([1, torch.inf, 1]), r"1 not finite \(1\.running_var\)"),
+        ("0.bias", torch.full((3,), 1e300, dtype=torch.float64), r"1 not finite \(0\.bias\)"),
+    ],
+)
+def test_values_that_no_model_has_are_refused_by_name(name, tensor, message):
+    target = small()
+    before = copy.deepcopy(target.state_dict())
+    with pytest.raises(UserError, match=f"^the state dict: tensors that the model cannot take: {message}") as caught:
+        load_weights(target, {**small().state_dict(), name: tensor})
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(before[name], tensor) for name, tensor in target.state_dict().items())
+
+
+def test_integers_go_into_integers_and_what_is_not_loaded_may_be_anything():
+    target = small()
+    state = {**small().state_dict(), "1.num_batches_tracked": torch.tensor(5, dtype=torch.int32)}
+    load_weights(target, {**state, "0.bias": torch.full((4,), torch.nan)}, allow_missing=("0.bias",))
+    assert target[1].num_batches_tracked == 5
+    assert target[0].bias.isfinite().all()
+
+
 def test_a_file_or_a_given_name_stands_in_the_message(file):
     torch.save({"model_state": {}}, file)
     with pytest.raises(UserError, match=r"a\.pyth belongs to another model"):

@@ -9,10 +9,9 @@ import torch
 
 from transm3e.data.modalities import build_modalities
 from transm3e.data.types import Batch
-from transm3e.distill import build_distiller
 from transm3e.losses import LOSSES
 from transm3e.models import build_model
-from transm3e.tasks import Classify, Distill
+from transm3e.tasks import Classify, join_distill
 
 
 @pytest.fixture(autouse=True)
@@ -39,15 +38,13 @@ def make_batch(seed):
 
 def make_task(cfg, pair_case):
     """Distill with this pair case; None = Classify, without receivers and fusion."""
-    loss, inputs = LOSSES["bce_softmax"], build_modalities(cfg, ["rgb"])
     if pair_case is None:
         cfg.TRANSM3E.RECEIVERS = False
-        return Classify(build_model(cfg), loss, inputs)
+        return Classify(build_model(cfg), LOSSES["bce_softmax"], build_modalities(cfg, ["rgb"]))
     teacher_cfg = cfg.clone()
     teacher_cfg.TRANSM3E.RECEIVERS, teacher_cfg.DATA.MODALITY = False, "rgb_diff"
-    teacher_inputs = build_modalities(cfg, ["rgb_diff"])
-    distiller = build_distiller(cfg)
-    return Distill(build_model(cfg), build_model(teacher_cfg), loss, inputs, teacher_inputs, distiller, 1.0, pair_case)
+    cfg.DISTILL.PAIR_CASE = pair_case
+    return join_distill(cfg, build_model(cfg), build_model(teacher_cfg))
 
 
 def step(task, seed, dtype):
@@ -64,12 +61,11 @@ def step(task, seed, dtype):
 @pytest.mark.parametrize(
     ("pair_case", "recompute", "dtype"),
     [
-        (None, False, torch.float32),
         (None, True, torch.bfloat16),
         (1, True, torch.float32),
         (3, False, torch.float32),
     ],
-    ids=["classify", "classify-checkpoint-bf16", "case1-checkpoint", "case3"],
+    ids=["classify-checkpoint-bf16", "case1-checkpoint", "case3"],
 )
 def test_the_compiled_step_is_the_step(student_cfg, pair_case, recompute, dtype):
     cfg = shortened(student_cfg)

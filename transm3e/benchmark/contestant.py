@@ -15,12 +15,11 @@ from transm3e.config import load_cfg
 from transm3e.config.check import check_teacher
 from transm3e.data.modalities import build_modalities
 from transm3e.data.types import Batch
-from transm3e.distill import build_distiller
 from transm3e.engine.optim import build_optimizer
 from transm3e.errors import UserError
 from transm3e.losses import LOSSES
 from transm3e.models import ModelOutput, build_model
-from transm3e.tasks import Classify, Distill
+from transm3e.tasks import Classify, join_distill
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 NO_REFERENCE = "none"
@@ -61,6 +60,7 @@ class Contestant:
         num_classes: width of the labels.
         samples: clips of one video that a training step needs together.
         clip_norm: limit of the gradient's L2 norm; 0 = none.
+        compiled: the task's step is compiled when it is first called; inference is not.
     """
 
     def __init__(
@@ -72,18 +72,24 @@ class Contestant:
         num_classes: int,
         samples: int,
         clip_norm: float,
+        compiled: bool = False,
     ) -> None:
         self.name, self.task, self.clip_size, self.num_classes = name, task, clip_size, num_classes
-        self.samples, self.clip_norm = samples, clip_norm
+        self.samples, self.clip_norm, self.compiled = samples, clip_norm, compiled
         self._make_optimizer = make_optimizer
         self._optimizer: torch.optim.Optimizer | None = None
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """Built at first use, kept for all batch sizes."""
+        """Built at first use, kept for all batch sizes until reset()."""
         if self._optimizer is None:
             self._optimizer = self._make_optimizer()
         return self._optimizer
+
+    def reset(self) -> None:
+        """Drop gradients and the optimiser, which a step that broke off leaves half done."""
+        self.task.model.zero_grad(set_to_none=True)
+        self._optimizer = None
 
     def batch(self, size: int, device: torch.device) -> Batch:
         """`size` clips of noise with labels, always the same ones, on `device`."""
@@ -144,6 +150,8 @@ def build_entries(paths: Sequence[str], against: str | None, opts: Sequence[str]
 def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = True) -> Contestant:
     """A contestant with fresh weights on `device`: no checkpoint is needed or read.
 
+    TRAIN.COMPILE compiles the training step of configs, never that of a reference, which is measured as it comes.
+
     Args:
         with_teacher: False leaves the teacher of TASK distill out; such a contestant only runs forward.
 
@@ -158,8 +166,11 @@ def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = Tr
             "name a config of a model that is trained"
         )
     distills = entry.is_config and cfg.TASK == "distill" and with_teacher
-    task = _build_distill(cfg, model) if distills else _build_classify(cfg, model)
+    task = join_distill(cfg, model, build_model(_build_teacher_cfg(cfg))) if distills else _build_classify(cfg, model)
     task.to(device)
+    compiled = entry.is_config and cfg.TRAIN.COMPILE
+    if compiled:
+        task.compile(fullgraph=True)
     return Contestant(
         entry.name,
         task,
@@ -168,6 +179,7 @@ def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = Tr
         cfg.MODEL.NUM_CLASSES,
         cfg.AUG.NUM_SAMPLE if distills else 1,
         cfg.SOLVER.CLIP_GRAD_L2NORM,
+        compiled,
     )
 
 
@@ -175,24 +187,11 @@ def _build_classify(cfg: CfgNode, model: nn.Module) -> Classify:
     return Classify(model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, [cfg.DATA.MODALITY]))
 
 
-def _build_distill(cfg: CfgNode, student: nn.Module) -> Distill:
-    return Distill(
-        student,
-        build_model(_build_teacher_cfg(cfg)),
-        LOSSES[cfg.MODEL.LOSS_FUNC],
-        build_modalities(cfg, [cfg.DATA.MODALITY]),
-        build_modalities(cfg, [cfg.DISTILL.MODALITY]),
-        build_distiller(cfg),
-        cfg.DISTILL.WEIGHT,
-        cfg.DISTILL.PAIR_CASE,
-    )
-
-
 def _build_teacher_cfg(cfg: CfgNode) -> CfgNode:
     """INIT.TEACHER_FROM if it is a config; for a checkpoint the student's config without receivers."""
     source = cfg.INIT.TEACHER_FROM
     if source.endswith(CONFIG_SUFFIXES):
-        teacher = load_cfg(source, cfg.INIT.OPTS)
+        teacher = load_cfg(source, cfg.INIT.OPTS, cfg.PROTOCOL)
         check_teacher(cfg, teacher, source)
         return teacher
     teacher = cfg.clone()

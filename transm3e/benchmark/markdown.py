@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from transm3e.benchmark.results import Figures, Measurement, Results
 
 MIB = 2**20
+# Above it a median of a few rounds, and with it the ratios, may be off.
+LARGE_SPREAD = 1.5
 
 
 def to_markdown(results: Results) -> str:
@@ -45,9 +47,9 @@ def _measurements(results: Results) -> str:
 
 def _row(results: Results, one: Measurement) -> list[str]:
     start = [one.mode, str(one.batch_size), one.name]
-    memory = f"{one.peak.size_bytes / MIB:.0f} MiB" if one.peak else "out of memory"
+    memory = f"{one.peak.size_bytes / MIB:.0f} MiB" if one.peak else "does not fit"
     if not one.seconds:
-        return [*start, "out of memory", "-", *(["-", "-"] if results.reference else []), memory, "-"]
+        return [*start, "does not fit", "-", *(["-", "-"] if results.reference else []), memory, "-"]
     time = f"{_time(one.median)} ({_time(min(one.seconds))} to {_time(max(one.seconds))})"
     share = results.matrix_share(one)
     return [
@@ -70,17 +72,33 @@ def _ratios(results: Results, one: Measurement) -> list[str]:
 
 def _notes(results: Results) -> str:
     notes = [
+        *_busy(results),
         "- forward: inference on float clips; of a distilled student, the student alone. train: a whole step from uint8 "
         "clips on the device to new weights, with the frozen teacher where there is one.",
         "- x faster: median over the rounds of the reference's time by ours, taken in turn.",
         "- peak memory: over the built model and its input; train without the optimiser's own state.",
         "- GMAC: multiply-adds as fvcore counts them (it calls them flops); of matrix rate: 2 operations per "
         "multiply-add, a training step as 3 forward passes (convolutions that save multiplications can pass 100%).",
+        "- precision: --precision decides for all; TRAIN.MIXED_PRECISION of the configs is not read.",
     ]
+    compiled = [figures.name for figures in results.contestants if figures.compiled]
+    if compiled:
+        notes.append(f"- trained with a compiled step (TRAIN.COMPILE): {', '.join(compiled)}; forward is not compiled.")
     uncounted = sorted({name for figures in results.contestants for name in figures.work.uncounted})
     if uncounted:
         notes.append(f"- not counted as work: {', '.join(uncounted)}.")
     return "\n".join(notes)
+
+
+def _busy(results: Results) -> list[str]:
+    timed = [one for one in results.measurements if one.seconds]
+    worst = max(timed, key=lambda one: one.spread, default=None)
+    if worst is None or worst.spread <= LARGE_SPREAD:
+        return []
+    return [
+        f"- the machine was busy: the slowest round of {worst.name} ({worst.mode}, {worst.batch_size} clips) took "
+        f"{worst.spread:.1f} times its median, so times and ratios are rough; measure again on an idle machine."
+    ]
 
 
 def _time(seconds: float) -> str:

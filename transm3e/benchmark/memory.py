@@ -32,11 +32,16 @@ from transm3e.errors import UserError
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OUT_OF_MEMORY = 3  # exit status of the process that measures
 KILLED = -9  # by the system, for want of memory
-# RuntimeErrors for want of memory on the CPU have no type of their own: torch's allocator, and oneDNN.
-WANT_OF_MEMORY = ("allocate memory", "not enough memory", "could not create a primitive", "could not create a memory")
+# RuntimeErrors of batches that are too large, most without a type of their own; lower case.
+TOO_LARGE = (
+    *("allocate memory", "not enough memory", "out of memory"),
+    *("could not create a primitive", "could not create a memory"),  # oneDNN
+    *("cublas_status_alloc_failed", "cudnn_status_alloc_failed"),
+    *("32-bit index", "32bitindex"),  # more elements than a kernel can number
+)
 KIB = 1024
 PROC = Path("/proc/self")
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,26 @@ class Request:
 
 
 def build_pass(contestant: Contestant, mode: str, batch_size: int, precision: Precision) -> Call:
-    """The pass whose peak is measured."""
+    """The pass whose peak is measured; a compiled one has run once, so that compiling is not measured."""
     batch = contestant.batch(batch_size, precision.device)
-    return (forward_call if mode == FORWARD else backward_call)(contestant, batch, precision)
+    if mode == FORWARD:
+        return forward_call(contestant, batch, precision)
+    call = backward_call(contestant, batch, precision)
+    if contestant.compiled:
+        call()
+        contestant.task.model.zero_grad(set_to_none=True)
+    return call
+
+
+def check_too_large(error: Exception, what: str) -> None:
+    """Say on standard error that `what` did not fit, if that is what the error means; else raise it again."""
+    if not _means_too_large(error):
+        raise error
+    print(f"note: {what} does not fit: {_first_line(error)}", file=sys.stderr)
 
 
 def cuda_peak(contestant: Contestant, mode: str, batch_size: int, precision: Precision) -> Peak | None:
-    """On the GPU that the contestant is on; None if its memory does not suffice."""
+    """On the GPU that the contestant is on; None if it does not fit, which is said on standard error."""
     device = precision.device
     try:
         call = build_pass(contestant, mode, batch_size, precision)
@@ -85,7 +103,8 @@ def cuda_peak(contestant: Contestant, mode: str, batch_size: int, precision: Pre
         call()
         torch.cuda.synchronize(device)
         return Peak(torch.cuda.max_memory_allocated(device) - before, "torch.cuda.max_memory_allocated")
-    except torch.cuda.OutOfMemoryError:
+    except RuntimeError as error:
+        check_too_large(error, f"{contestant.name} ({mode}, batch {batch_size})")
         return None
     finally:
         contestant.task.model.zero_grad(set_to_none=True)
@@ -137,9 +156,8 @@ def available_memory() -> int | None:
     except OSError:
         return None
     found = re.search(r"MemAvailable:\s+(\d+) kB", text)
-    limit = CGROUP_LIMIT.read_text(encoding="ascii").strip() if CGROUP_LIMIT.is_file() else ""
-    sizes = [int(found[1]) * KIB] if found else []
-    return min([*sizes, *([int(limit)] if limit.isdigit() else [])], default=None)
+    sizes = (int(found[1]) * KIB if found else None, _left_in_container())
+    return min((size for size in sizes if size is not None), default=None)
 
 
 def main(argv: list[str]) -> int:
@@ -155,9 +173,9 @@ def main(argv: list[str]) -> int:
         try:
             peak = _measure(request)
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, MemoryError) or any(words in str(error) for words in WANT_OF_MEMORY):
+            if _means_too_large(error):
                 return OUT_OF_MEMORY
-            print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+            print(f"error: {_first_line(error)}", file=sys.stderr)
             return USER_MISTAKE
         print(json.dumps(asdict(peak)))
     return 0
@@ -168,6 +186,29 @@ def _measure(request: Request) -> Peak:
     contestant = build_contestant(request.entry, device, with_teacher=request.mode != FORWARD)
     precision = Precision(device, DTYPES[request.precision])
     return resident_peak(build_pass(contestant, request.mode, request.batch_size, precision))
+
+
+def _means_too_large(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in TOO_LARGE)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _left_in_container() -> int | None:
+    """Bytes below the container's limit; files that it has read and the system may drop count as free."""
+    limit, used, stat = (_text(CGROUP / f"memory.{name}") for name in ("max", "current", "stat"))
+    if not limit.isdigit() or not used.isdigit():
+        return None
+    droppable = re.search(r"^inactive_file (\d+)$", stat, re.MULTILINE)
+    return max(0, int(limit) - int(used) + (int(droppable[1]) if droppable else 0))
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="ascii").strip() if path.is_file() else ""
 
 
 def _give_back() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,15 @@ import torch
 from transm3e.benchmark.contestant import Contestant, Entry, build_contestant
 from transm3e.benchmark.flops import contestant_work
 from transm3e.benchmark.machine import describe
-from transm3e.benchmark.memory import DTYPES, Peak, Request, available_memory, cpu_peak, cuda_peak
+from transm3e.benchmark.memory import (
+    DTYPES,
+    Peak,
+    Request,
+    available_memory,
+    check_too_large,
+    cpu_peak,
+    cuda_peak,
+)
 from transm3e.benchmark.results import Figures, Measurement, Parameters, Results
 from transm3e.benchmark.step import FORWARD, TRAIN, Call, forward_call, training_call
 from transm3e.benchmark.timing import matrix_rate, time_rounds
@@ -70,12 +78,19 @@ def build_precision(settings: Settings) -> Precision:
     return Precision(device, dtype)
 
 
-def measure(entries: Sequence[Entry], reference: str | None, settings: Settings, command: Sequence[str]) -> Results:
+def measure(
+    entries: Sequence[Entry],
+    reference: str | None,
+    settings: Settings,
+    command: Sequence[str],
+    keep: Callable[[Results], None] | None = None,
+) -> Results:
     """Build all contestants and measure them.
 
     Args:
         entries, reference: see build_entries.
         command: words of the command line, for the record.
+        keep: called with all figures so far after every batch size; a run that is broken off has kept them.
 
     Raises:
         UserError: a contestant cannot be built or trained at a batch size, or the device is not there.
@@ -102,16 +117,20 @@ def measure(entries: Sequence[Entry], reference: str | None, settings: Settings,
     for batch_size in _grow(sizes[0], runner) if settings.grow else sizes:
         for mode in settings.modes:
             results.measurements.extend(runner.measure(mode, batch_size))
+        if keep:
+            keep(results)
     return results
 
 
 class _Runner:
-    """Measures all contestants in one mode at one batch size; remembers which ones have run out of memory."""
+    """Measures all contestants in one mode at one batch size; remembers which ones did not fit."""
 
     def __init__(
         self, entries: Sequence[Entry], contestants: Mapping[str, Contestant], settings: Settings, precision: Precision
     ) -> None:
-        self.entries, self.contestants, self.settings, self.precision = entries, contestants, settings, precision
+        self.entries, self.contestants, self.settings, self.device = entries, contestants, settings, precision.device
+        # Of each contestant: the scale that fp16 gradients bear is found by, and belongs to, one model.
+        self.precisions = {name: _another(precision) for name in contestants}
         self.too_large: dict[tuple[str, str], int] = {}
         self.limit = _memory_limit(settings)
 
@@ -133,18 +152,19 @@ class _Runner:
 
     def _times(self, calls: Mapping[str, Call], mode: str, batch_size: int, title: str) -> dict[str, list[float]]:
         try:
-            return time_rounds(calls, self.settings.repeats, self.settings.warmup, self.precision.device, title)
-        except torch.cuda.OutOfMemoryError:
+            return time_rounds(calls, self.settings.repeats, self.settings.warmup, self.device, title)
+        except RuntimeError as error:
             # Each fitted alone, but not beside the batches of the others.
-            self.too_large.update({(name, mode): batch_size for name in calls})
-        torch.cuda.empty_cache()
+            check_too_large(error, f"{' beside '.join(calls)} ({title})")
+        for name in calls:
+            self._give_up(name, mode, batch_size)
         return {}
 
     def _peak(self, entry: Entry, mode: str, batch_size: int) -> Peak | None:
         if batch_size >= self.too_large.get((entry.name, mode), batch_size + 1):
             return None
-        if self.precision.device.type == "cuda":
-            peak = cuda_peak(self.contestants[entry.name], mode, batch_size, self.precision)
+        if self.device.type == "cuda":
+            peak = cuda_peak(self.contestants[entry.name], mode, batch_size, self.precisions[entry.name])
         else:
             settings = self.settings
             peak = cpu_peak(Request(entry, mode, batch_size, settings.precision, torch.get_num_threads(), self.limit))
@@ -153,18 +173,28 @@ class _Runner:
         return peak
 
     def _warmed(self, name: str, mode: str, batch_size: int) -> Call | None:
-        """The call to time, run once; None if the GPU's memory does not suffice, now with the optimiser's state."""
+        """The call to time, run once, which also compiles it; None if it does not fit with the optimiser's state."""
         contestant = self.contestants[name]
         try:
-            batch = contestant.batch(batch_size, self.precision.device)
-            call = (forward_call if mode == FORWARD else training_call)(contestant, batch, self.precision)
+            batch = contestant.batch(batch_size, self.device)
+            call = (forward_call if mode == FORWARD else training_call)(contestant, batch, self.precisions[name])
             call()
             return call
-        except torch.cuda.OutOfMemoryError:
-            contestant.task.model.zero_grad(set_to_none=True)
-            self.too_large[name, mode] = batch_size
-        torch.cuda.empty_cache()
+        except RuntimeError as error:
+            check_too_large(error, f"{name} ({mode}, batch {batch_size})")
+        self._give_up(name, mode, batch_size)
         return None
+
+    def _give_up(self, name: str, mode: str, batch_size: int) -> None:
+        """Remember the size, and leave nothing of the step that broke off."""
+        self.too_large[name, mode] = batch_size
+        self.contestants[name].reset()
+        self.precisions[name] = _another(self.precisions[name])
+        torch.cuda.empty_cache()
+
+
+def _another(precision: Precision) -> Precision:
+    return Precision(precision.device, precision.dtype)
 
 
 def _build(entry: Entry, settings: Settings, device: torch.device) -> Contestant:
@@ -196,7 +226,8 @@ def _figures(entry: Entry, contestant: Contestant, device: torch.device) -> Figu
     teacher = sum(p.numel() for p in task.teacher.parameters()) if isinstance(task, Distill) else 0
     sizes = [(p.numel(), p.requires_grad) for p in task.model.parameters()]
     parameters = Parameters(sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes), teacher)
-    return Figures(entry.name, entry.source, contestant.clip_size, parameters, contestant_work(contestant, device))
+    work = contestant_work(contestant, device)
+    return Figures(entry.name, entry.source, contestant.clip_size, parameters, work, contestant.compiled)
 
 
 def _memory_limit(settings: Settings) -> int:
@@ -207,7 +238,8 @@ def _memory_limit(settings: Settings) -> int:
     available = available_memory()
     if available is None and settings.grow:
         raise UserError("--grow: this system does not say how much memory is available; give --memory-limit in GiB")
-    return round((available or 0) * AVAILABLE_SHARE)
+    # 0 would mean no limit.
+    return 0 if available is None else max(1, round(available * AVAILABLE_SHARE))
 
 
 def _record(settings: Settings) -> dict:

@@ -24,7 +24,7 @@ Group = tuple[str, int]
 
 
 def draw(results: Results, path: Path) -> None:
-    """Write a PNG; a bar that is missing ran out of memory.
+    """Write a PNG; a bar that is missing did not fit.
 
     Raises:
         UserError: the file cannot be written.

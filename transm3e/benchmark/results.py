@@ -34,6 +34,7 @@ class Figures:
         clip: (T, H, W).
         parameters: numbers of weights.
         work: of one inference on one clip.
+        compiled: its training step is (TRAIN.COMPILE).
     """
 
     name: str
@@ -41,6 +42,7 @@ class Figures:
     clip: tuple[int, int, int]
     parameters: Parameters
     work: Work
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Measurement:
         name: of the contestant.
         mode: "forward" or "train".
         batch_size: clips.
-        peak: memory; None if it did not suffice.
-        seconds: of each round; empty if memory did not suffice.
+        peak: memory; None if it does not fit.
+        seconds: of each round; empty if it does not fit.
     """
 
     name: str
@@ -65,6 +67,11 @@ class Measurement:
     def median(self) -> float:
         """Seconds."""
         return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """The slowest round as a multiple of the median."""
+        return max(self.seconds) / self.median
 
     @property
     def clips_per_second(self) -> float:
@@ -120,7 +127,7 @@ class Results:
         """Everything, with what follows from it, for JSON."""
         values = asdict(self)
         for row, one in zip(values["measurements"], self.measurements, strict=True):
-            row["out_of_memory"] = one.peak is None or not one.seconds
+            row["does_not_fit"] = one.peak is None or not one.seconds
             if one.seconds:
                 row |= {"median_s": one.median, "min_s": min(one.seconds), "max_s": max(one.seconds)}
                 row |= {"clips_per_s": one.clips_per_second, "matrix_share": self.matrix_share(one)}

@@ -62,9 +62,14 @@ NOT_NEGATIVE = (
     "TRAIN.CHECKPOINT_STEPS",
     "TRAIN.KEEP_CHECKPOINTS",
     "DATA_LOADER.NUM_WORKERS",
+    "AUG.COLOR_JITTER",
+    "DISTILL.ALPHA",
     "DISTILL.NUM_BLOCKS",
+    "DISTILL.WEIGHT",
     "MCTF.SCALE",
     "SOLVER.BASE_LR",
+    "SOLVER.COSINE_END_LR",
+    "SOLVER.WARMUP_START_LR",
     "SOLVER.WEIGHT_DECAY",
     "SOLVER.WARMUP_EPOCHS",
     "SOLVER.CLIP_GRAD_L2NORM",
@@ -94,6 +99,15 @@ LISTS = {
 # Of these, lists whose numbers are above 0, and ranges from a lower to an upper end.
 ABOVE_0 = ("DATA.STD", "DATA.TRAIN_JITTER_ASPECT_RELATIVE", "DATA.TRAIN_JITTER_SCALES_RELATIVE")
 ASCENDING = ("DATA.TRAIN_JITTER_ASPECT_RELATIVE", "DATA.TRAIN_JITTER_SCALES_RELATIVE")
+# Of these and the lists below, those of whole numbers.
+WHOLE = (
+    "MVIT.PATCH_KERNEL",
+    "MVIT.PATCH_PADDING",
+    "MVIT.PATCH_STRIDE",
+    "MVIT.POOL_KVQ_KERNEL",
+    "MVIT.POOL_KV_STRIDE_ADAPTIVE",
+    "MVIT.POOL_Q_STRIDE",
+)
 # Lists of such lists; each begins with a block's number.
 BLOCK_LISTS = {"MVIT.DIM_MUL": 2, "MVIT.HEAD_MUL": 2, "MVIT.POOL_Q_STRIDE": 4}
 # Settings in which teacher and student must agree for their tokens to be compared.
@@ -118,6 +132,8 @@ SHARED_WITH_START = (
 # Settings of the backbone that leave its weights' shapes and meaning alone.
 REGULARISATION = ("DROPOUT_RATE", "DROPPATH_RATE")
 WITHOUT_WEIGHTS = ("Random", "AllOnes")
+# What PyTorch's generators take as a signed number.
+MAX_SEED = 2**63 - 1
 # Columns of a clip table's labels.
 NUM_MUSCLES = 20
 SPLITS = ("known_val", "new_val", "known_test", "new_test")
@@ -196,11 +212,8 @@ def _check_values(cfg: CfgNode) -> None:
     unknown = [split for split in cfg.TEST.SPLITS if split not in SPLITS]
     if unknown:
         raise UserError(f"TEST.SPLITS names {', '.join(map(str, unknown))}; allowed: {', '.join(SPLITS)}")
-    if cfg.TEST.VIEWS_FROM == "start" and cfg.TEST.NUM_ENSEMBLE_VIEWS != 1:
-        raise UserError(
-            f"TEST.NUM_ENSEMBLE_VIEWS is {cfg.TEST.NUM_ENSEMBLE_VIEWS}, but TEST.VIEWS_FROM start gives the same view each time; "
-            "set NUM_ENSEMBLE_VIEWS 1 or VIEWS_FROM spread"
-        )
+    if cfg.RNG_SEED > MAX_SEED:
+        raise UserError(f"RNG_SEED is {cfg.RNG_SEED}; it must be at most 2**63 - 1 = {MAX_SEED}")
     if not all(isinstance(name, str) and name for name in cfg.TRAIN.CHECKPOINT_ALLOW):
         raise UserError(
             f"TRAIN.CHECKPOINT_ALLOW is {cfg.TRAIN.CHECKPOINT_ALLOW}; it must hold beginnings of parameter names, as head."
@@ -215,19 +228,22 @@ def _check_values(cfg: CfgNode) -> None:
 
 def _check_lists(cfg: CfgNode) -> None:
     for key, (length, least) in LISTS.items():
-        if not _is_numbers(get(cfg, key), length, least):
-            raise UserError(f"{key} is {get(cfg, key)}; it must be {length} numbers, each at least {least}")
+        if not _is_numbers(get(cfg, key), length, least, key in WHOLE):
+            kind = "whole numbers" if key in WHOLE else "numbers"
+            raise UserError(f"{key} is {get(cfg, key)}; it must be {length} {kind}, each at least {least}")
     for key, length in BLOCK_LISTS.items():
         for entry in get(cfg, key):
-            if not _is_numbers(entry, length, 0) or min(entry[1:]) <= 0:
-                raise UserError(f"{key} holds {entry}; an entry is a block's number and {length - 1} above 0")
+            if not _is_numbers(entry, length, 0, key in WHOLE) or min(entry[1:]) <= 0:
+                kind = "whole numbers above 0" if key in WHOLE else "above 0"
+                raise UserError(f"{key} holds {entry}; an entry is a block's number and {length - 1} {kind}")
 
 
-def _is_numbers(value: object, length: int, least: int) -> bool:
+def _is_numbers(value: object, length: int, least: int, whole: bool) -> bool:
+    types = (int,) if whole else (int, float)
     return (
         isinstance(value, list)
         and len(value) == length
-        and all(type(number) in (int, float) and number >= least for number in value)
+        and all(type(number) in types and number >= least for number in value)
     )
 
 
@@ -305,6 +321,10 @@ def _check_distill(cfg: CfgNode, name: str) -> None:
             f"DISTILL.PAIR_CASE {cfg.DISTILL.PAIR_CASE} pairs two clips of a video; "
             f"set AUG.NUM_SAMPLE to 2 (it is {cfg.AUG.NUM_SAMPLE}) or PAIR_CASE to 1 or 4"
         )
+    if cfg.AUG.NUM_SAMPLE not in (1, 2):
+        raise UserError(
+            f"AUG.NUM_SAMPLE is {cfg.AUG.NUM_SAMPLE}, but TASK distill pairs 1 or 2 clips of a video; set it to one of them"
+        )
     if cfg.DISTILL.MODALITY == cfg.DATA.MODALITY:
         raise UserError(
             f"student and teacher both see {cfg.DATA.MODALITY}; set DATA.MODALITY or DISTILL.MODALITY to another"
@@ -326,6 +346,11 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
         yield f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but clip tables have {NUM_MUSCLES} muscles"
     if cfg.SOLVER.COSINE_END_LR > cfg.SOLVER.BASE_LR:
         yield f"SOLVER.COSINE_END_LR {cfg.SOLVER.COSINE_END_LR:g} is above SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}: the rate rises"
+    if cfg.TEST.VIEWS_FROM == "start" and cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
+        yield (
+            f"TEST.NUM_ENSEMBLE_VIEWS {cfg.TEST.NUM_ENSEMBLE_VIEWS} has no effect: TEST.VIEWS_FROM start scores one view, "
+            "from frame 0; set NUM_ENSEMBLE_VIEWS 1 or VIEWS_FROM spread"
+        )
     scaled = cfg.SOLVER.BASE_LR * cfg.NUM_SHARDS
     if (
         cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS

@@ -46,13 +46,20 @@ def _check_maps(maps: list) -> None:
 def _check_blocks(cfg: CfgNode) -> None:
     depth = cfg.MVIT.DEPTH
     for key in BLOCK_LISTS:
-        for block, *_ in cfg.MVIT[key]:
+        blocks = [block for block, *_ in cfg.MVIT[key]]
+        for block in blocks:
             if block not in range(depth):
                 raise UserError(
                     f"MVIT.{key} names block {block}, but with MVIT.DEPTH {depth} blocks are 0 to {depth - 1}; change one of them"
                 )
+            if blocks.count(block) > 1:
+                raise UserError(f"MVIT.{key} names block {block} twice; keep one of its entries")
     if any(kernel % 2 != 1 for kernel in cfg.MVIT.POOL_KVQ_KERNEL):
         raise UserError(f"MVIT.POOL_KVQ_KERNEL is {cfg.MVIT.POOL_KVQ_KERNEL}; it must be three odd numbers")
+    # The shortcut's max-pooling has a kernel of stride + 1, padded by half of the stride.
+    for block, *stride in cfg.MVIT.POOL_Q_STRIDE:
+        if any(step != 1 and step % 2 for step in stride):
+            raise UserError(f"MVIT.POOL_Q_STRIDE gives block {block} the stride {stride}; each must be 1 or even")
 
 
 def _check_clip(cfg: CfgNode) -> None:

@@ -10,7 +10,8 @@ _C = CfgNode()
 # What is trained: "classify" (one model) or "distill" (a student learns from a frozen teacher, MCTKD).
 _C.TASK = "classify"
 # Where the paper's text and its published code differ: "paper" or "authors_code". It chooses the defaults of the keys
-# in transm3e/config/protocol.py; a key that is set in a file or on the command line wins over it.
+# in transm3e/config/protocol.py; a key that is set in a file or on the command line wins over it. The configs this one
+# starts from take it over where their files set none.
 _C.PROTOCOL = "paper"
 # GPUs of this machine; 0 = CPU. More than 1 starts one process per GPU (or, with torchrun, uses those it started).
 _C.NUM_GPUS = 1
@@ -91,7 +92,8 @@ _C.TEST.WHICH_CHECKPOINT = "last"
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Whose parameter names that file has; as TRAIN.CHECKPOINT_SOURCE, without "authors_teacher".
 _C.TEST.CHECKPOINT_SOURCE = "auto"
-# Temporal views: "spread" evenly over the clip (one alone is its centre), or one from the "start", its first frame.
+# Temporal views: "spread" evenly over the clip (one alone is its centre), or one from the "start", its first frame,
+# whatever NUM_ENSEMBLE_VIEWS says.
 _C.TEST.VIEWS_FROM = "spread"
 # Views of a clip that are averaged: in time, and along the long side (1 or 3).
 _C.TEST.NUM_ENSEMBLE_VIEWS = 5
@@ -233,7 +235,8 @@ _C.DISTILL.NUM_BLOCKS = 0
 _C.DISTILL.TEACHER_DROP_PATH = False
 # Weight of the distillation loss beside the classification loss.
 _C.DISTILL.WEIGHT = 1.0
-# Which teacher clip a student clip is paired with (section C.8, table 14): 1 to 4; 2 and 3 need AUG.NUM_SAMPLE 2.
+# Which teacher clip a student clip is paired with (section C.8, table 14): 1 to 4; 2 and 3 need AUG.NUM_SAMPLE 2,
+# the others also take 1.
 _C.DISTILL.PAIR_CASE = 3
 
 # ---------------------------------------------------------------- optimiser and schedule

@@ -11,13 +11,14 @@ from fvcore.common.config import CfgNode
 from transm3e.config.check import check_cfg
 from transm3e.config.defaults import get_cfg
 from transm3e.config.node import file_settings, merge, opt_settings, text_settings
-from transm3e.config.protocol import apply_protocol
+from transm3e.config.protocol import PROTOCOLS, apply_protocol
 
 
-def load_cfg(path: str | Path, opts: Sequence[Any] = ()) -> CfgNode:
+def load_cfg(path: str | Path, opts: Sequence[Any] = (), protocol: str = PROTOCOLS[0]) -> CfgNode:
     """Defaults, then the file with its `_BASE_`, then KEY VALUE options; checked and frozen.
 
-    PROTOCOL chooses the defaults of the keys in its table, so a key that is set anywhere wins over it.
+    PROTOCOL chooses the defaults of the keys in its table, so a key that is set anywhere wins over it. Where neither
+    the file, its `_BASE_` nor the options set PROTOCOL, it is `protocol`.
     INIT.STUDENT_FROM and INIT.TEACHER_FROM come out as paths that hold from the current folder.
 
     Raises:
@@ -25,7 +26,7 @@ def load_cfg(path: str | Path, opts: Sequence[Any] = ()) -> CfgNode:
     """
     cfg = get_cfg()
     in_file, in_opts = file_settings(path), opt_settings(opts)
-    apply_protocol(cfg, [*in_file, *in_opts])
+    apply_protocol(cfg, [*in_file, *in_opts], protocol)
     merge(cfg, in_file, str(path))
     merge(cfg, in_opts, "command line")
     for key in ("STUDENT_FROM", "TEACHER_FROM"):

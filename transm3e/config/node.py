@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import difflib
 import logging
-import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -192,12 +192,14 @@ def _decode(value: Any) -> Any:
 
 def _coerce(given: Any, default: Any, what: str) -> Any:
     value = _decode(given)
+    if not isinstance(default, str) and not _is_finite(value):
+        raise UserError(
+            f"{what} is {value}; it must be {'finite numbers' if isinstance(default, list) else 'a finite number'}"
+        )
     if isinstance(default, list) and isinstance(value, (list, tuple)):
         return [list(item) if isinstance(item, tuple) else item for item in value]
     if isinstance(default, float) and type(value) is int:
         return float(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{what} is {value}; it must be a finite number")
     if isinstance(default, str) and value is None:
         return ""
     if isinstance(default, str) and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -208,6 +210,14 @@ def _coerce(given: Any, default: Any, what: str) -> Any:
             f"{what} is {value!r} ({type(value).__name__}), but must be {type(default).__name__}, as the default {default!r}"
         )
     return value
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a float can hold a number, or all those of a list or of a list of lists."""
+    rows = value if isinstance(value, (list, tuple)) else [value]
+    numbers = [number for row in rows for number in (row if isinstance(row, (list, tuple)) else [row])]
+    # By comparison, which a whole number beyond all floats survives.
+    return all(not isinstance(number, (int, float)) or abs(number) <= sys.float_info.max for number in numbers)
 
 
 def _nearest(cfg: CfgNode, key: str) -> str:

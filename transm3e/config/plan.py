@@ -52,7 +52,8 @@ NO_INFLUENCE = (
 )
 # Settings of TEST that cannot change a result.
 NO_INFLUENCE_ON_RESULTS = ("TEST.BATCH_SIZE", "TEST.DATASET", "TEST.ENABLE")
-# What the runs a config starts from take over from it.
+# What the runs a config starts from take over from it, whatever their files say. PROTOCOL they take over where their
+# files name none.
 HANDED_DOWN = (
     "CPU_THREADS",
     "DATA.DECODE_TIMEOUT",
@@ -64,7 +65,6 @@ HANDED_DOWN = (
     "MODEL.ACT_CHECKPOINT",
     "NUM_GPUS",
     "NUM_SHARDS",
-    "PROTOCOL",
     "RNG_SEED",
     "RUNS_DIR",
     "SHARD_ID",
@@ -199,7 +199,7 @@ def _run(path: str, cfg: CfgNode, asked: bool, below: tuple[Path, ...]) -> Run:
 
 def _start_cfg(source: str, parent: CfgNode) -> CfgNode:
     handed = [word for key in HANDED_DOWN for word in (key, get(parent, key))]
-    return load_cfg(source, [*handed, *parent.INIT.OPTS])
+    return load_cfg(source, [*handed, *parent.INIT.OPTS], parent.PROTOCOL)
 
 
 def _run_id(cfg: CfgNode, starts: dict[str, Run]) -> str:

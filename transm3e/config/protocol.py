@@ -54,15 +54,16 @@ POINTS = {
 }
 
 
-def apply_protocol(cfg: CfgNode, settings: Iterable[Setting]) -> None:
-    """Set the defaults of the PROTOCOL that `settings` name last ("paper" where they name none).
+def apply_protocol(cfg: CfgNode, settings: Iterable[Setting], default: str = PROTOCOLS[0]) -> None:
+    """Set the defaults of the PROTOCOL that `settings` name last (`default` where they name none), and PROTOCOL itself.
 
     Raises:
         UserError: no protocol has this name.
     """
     named = [(where, value) for where, key, value in settings if key == KEY]
-    where, name = named[-1] if named else ("", PROTOCOLS[0])
+    where, name = named[-1] if named else ("", default)
     if name not in PROTOCOLS:
         raise UserError(f"{where}: {KEY} is {name!r}; allowed: {', '.join(PROTOCOLS)}")
+    set_key(cfg, KEY, name, where)
     for key, point in POINTS.items():
         set_key(cfg, key, point[PROTOCOLS.index(name)], f"{KEY} {name}")

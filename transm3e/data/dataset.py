@@ -64,8 +64,8 @@ class ClipDataset(Dataset):
         shape: of every clip.
         augmentation: what may happen in training; None = evaluation.
         samples: augmented clips per video in training.
-        views: temporal views per video in evaluation.
-        views_from: where they lie, "spread" or "start"; see view_indices.
+        views: temporal views per video in evaluation, if spread.
+        views_from: where they lie, "spread" or "start", of which there is one; see view_indices.
         crops: spatial crops per view in evaluation, 1 or 3.
         seed: all randomness is a function of (seed, epoch, row, sample).
         timeout: seconds a file may take.
@@ -88,8 +88,9 @@ class ClipDataset(Dataset):
         self.table, self.root, self.shape = table, str(root), shape
         self.augmentation, self.seed, self.timeout = augmentation, seed, timeout
         self.samples = samples if augmentation else 1
-        self.views, self.views_from, self.crops = views, views_from, crops
-        self.items_per_clip = 1 if augmentation else views * crops
+        # From the start they would all be the same view.
+        self.views, self.views_from, self.crops = 1 if views_from == "start" else views, views_from, crops
+        self.items_per_clip = 1 if augmentation else self.views * crops
         self.epoch = 0
 
     def __len__(self) -> int:

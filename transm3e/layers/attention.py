@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transm3e.layers.common import INIT_STD, NORM_EPS, DropPath, add_branch, narrow
+from transm3e.layers.common import INIT_STD, NORM_EPS, DropPath, add_branch, narrow, widen
 from transm3e.layers.linear import linear
 from transm3e.layers.mlp import Mlp
 from transm3e.layers.pooling import conv_pool, max_pool, pooled_size, take_read
@@ -87,7 +87,7 @@ class MultiScaleAttention(nn.Module):
         v = torch.cat((_norm(self.norm_v, v_tokens), v), dim=1)
         tokens = self.proj(_attend(_norm(self.norm_q, q_tokens, self.scale), k, v).flatten(2))
         if not read_patches:
-            return None, tokens + self._without_effect()
+            return None, tokens + self._without_effect() if torch.is_grad_enabled() else tokens
 
         k_size = pooled_size(size, self.stride_kv)
         codes = F.pad(
@@ -188,7 +188,10 @@ class MultiScaleBlock(nn.Module):
         return add_branch(patches, self.mlp(self.norm2(patches)), after_mlp), tokens, pooled
 
     def _widen(self, x: Tensor, normed: Tensor) -> Tensor:
-        return linear(normed, self.proj.weight, self.proj.bias) if isinstance(self.proj, nn.Linear) else x
+        if not isinstance(self.proj, nn.Linear):
+            return x
+        # Under automatic mixed precision the residual stream stays wide.
+        return linear(normed, self.proj.weight, self.proj.bias).to(x.dtype)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -201,7 +204,8 @@ def _norm(norm: nn.Module, x: Tensor, scale: float = 1.0) -> Tensor:
     """norm(x) * scale, in x's type; the scale goes into the norm's few weights."""
     if not isinstance(norm, nn.LayerNorm):
         return x * scale
-    return F.layer_norm(x, norm.normalized_shape, norm.weight * scale, norm.bias * scale, norm.eps).to(x.dtype)
+    out = F.layer_norm(widen(x), norm.normalized_shape, norm.weight * scale, norm.bias * scale, norm.eps)
+    return out.to(x.dtype)
 
 
 def _part(bias: Tensor | None, start: int | None, stop: int | None) -> Tensor | None:

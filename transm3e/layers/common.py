@@ -45,7 +45,14 @@ def add_branch(shortcut: Tensor, branch: Tensor, factors: Tensor | None) -> Tens
 def narrow(x: Tensor) -> Tensor:
     """x in the type that automatic mixed precision multiplies in, so that it is cast once for several products."""
     device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return x
+    return x.to(torch.get_autocast_dtype(device))
+
+
+def widen(x: Tensor) -> Tensor:
+    """x in float32 at least, in which sums keep their digits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def class_tokens(number: int, width: int, init: str = "normal") -> nn.Parameter:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from transm3e.layers.common import narrow
+from transm3e.layers.common import narrow, widen
 from transm3e.layers.linear import linear
 
 # Numbers of the hidden layer that are worked on at once on a CPU, so that they stay in its cache.
@@ -65,15 +65,23 @@ class _LeanMlp(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         x, w1, w2, *hidden = ctx.saved_tensors
         gradient = gradient.contiguous()
-        grad_x, grad_w1, grad_w2 = [], torch.zeros_like(w1), torch.zeros_like(w2)
-        grad_b1 = w1.new_zeros(len(w1))
+        grad_x, grad_w1, grad_w2 = [], widen(torch.zeros_like(w1)), widen(torch.zeros_like(w2))
+        grad_b1 = grad_w1.new_zeros(len(w1))
         for x_part, hidden_part, part in zip(_parts(x, len(w1)), hidden, _parts(gradient, len(w1)), strict=True):
-            grad_w2.addmm_(part.t(), F.gelu(hidden_part))
+            _add_product(grad_w2, part.t(), F.gelu(hidden_part))
             grad_hidden = torch.ops.aten.gelu_backward(linear(part, w2.t(), None), hidden_part)
-            grad_w1.addmm_(grad_hidden.t(), x_part)
+            _add_product(grad_w1, grad_hidden.t(), x_part)
             grad_b1 += grad_hidden.sum(0)
             grad_x.append(linear(grad_hidden, w1.t(), None))
-        return _join(grad_x), grad_w1, grad_b1, grad_w2, gradient.sum(0)
+        return _join(grad_x), grad_w1.to(w1.dtype), grad_b1.to(w1.dtype), grad_w2.to(w2.dtype), gradient.sum(0)
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a @ b; the total may be wider than a and b."""
+    if total.dtype == a.dtype:
+        total.addmm_(a, b)
+    else:
+        total += a @ b
 
 
 def _parts(x: Tensor, hidden: int) -> tuple[Tensor, ...]:

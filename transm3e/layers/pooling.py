@@ -18,7 +18,7 @@ from transm3e.layers.relative_position import Size
 
 
 def pooled_size(size: Size, stride: Size) -> Size:
-    """(T, H, W) after a convolution with an odd kernel, padded by half of it (or a max pool) of this stride."""
+    """(T, H, W) after a convolution with an odd kernel, padded by half of it, or max_pool of stride 1 or an even one."""
     t, h, w = (-(-n // s) for n, s in zip(size, stride, strict=True))
     return t, h, w
 
@@ -35,10 +35,18 @@ def conv_pool(patches_BND: Tensor, weight: Tensor, size: Size, stride: Size) -> 
     Returns:
         (B, Q, D), Q = product of pooled_size(size, stride).
     """
+    if patches_BND.device.type == "cpu" and patches_BND.dtype != torch.float64:
+        # In float32 also under mixed precision: oneDNN's gradients of depthwise convolutions in bf16 read memory that
+        # was never written at some sizes (two frames; a single window).
+        with torch.autocast("cpu", enabled=False):
+            return _pool(patches_BND.float(), weight.float(), size, stride).to(patches_BND.dtype)
+    return _pool(patches_BND, weight, size, stride)
+
+
+def _pool(patches_BND: Tensor, weight: Tensor, size: Size, stride: Size) -> Tensor:
     grid = patches_BND.unflatten(1, size)
-    if _lean_backward(grid, weight, stride):
-        return _DepthwiseConv.apply(grid, weight, stride).flatten(1, 3)
-    return _conv(grid, weight, stride).flatten(1, 3)
+    conv = _DepthwiseConv.apply if _lean_backward(grid, weight, stride) else _conv
+    return conv(grid, weight, stride).flatten(1, 3)
 
 
 def max_pool(patches_BND: Tensor, size: Size, stride: Size) -> Tensor:
@@ -47,6 +55,7 @@ def max_pool(patches_BND: Tensor, size: Size, stride: Size) -> Tensor:
     Args:
         patches_BND: (B, T*H*W, D).
         size: (T, H, W).
+        stride: 1 or even on each axis.
 
     Returns:
         (B, Q, D), Q = product of pooled_size(size, stride).
@@ -68,8 +77,8 @@ def max_pool(patches_BND: Tensor, size: Size, stride: Size) -> Tensor:
 def take_read(patches_BND: Tensor, size: Size, kernel: Size, stride: Size) -> tuple[Tensor, Size, Size]:
     """Only the patches that a convolution of this kernel and stride reads.
 
-    Where the stride exceeds the kernel, the rest has no influence: with kernel 3 and stride 8 in height and width six
-    of seven patches. Among those that are left the windows stand side by side, so their stride is the kernel.
+    Where the stride exceeds the kernel, the rest has no influence: with kernel 3 and stride 8 in height and width seven
+    of eight patches. Among those that are left the windows stand side by side, so their stride is the kernel.
 
     Args:
         patches_BND: (B, T*H*W, D).

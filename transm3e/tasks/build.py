@@ -11,10 +11,12 @@ from torch import nn
 
 from transm3e.config.check import check_teacher
 from transm3e.config.load import cfg_from_text
+from transm3e.config.node import all_keys, names_key
 from transm3e.data.modalities import build_modalities
-from transm3e.distill import build_distiller
+from transm3e.distill import DISTILLERS, build_distiller
+from transm3e.errors import UserError
 from transm3e.losses import LOSSES
-from transm3e.models import build_model, count_parameters
+from transm3e.models import MODELS, build_model, count_parameters
 from transm3e.models.weights import load_weights, read_checkpoint
 from transm3e.tasks.classify import Classify
 from transm3e.tasks.distill import Distill
@@ -23,6 +25,20 @@ logger = logging.getLogger(__name__)
 
 # What a student has and its stage-1 run has not.
 NEW_IN_STAGE_2 = ("receivers", "fusion.")
+# Settings that decide what a model's weights compute; a name ending in "." stands for its group.
+MEANING = (
+    "DATA.MEAN",
+    "DATA.MODALITY",
+    "DATA.NUM_FRAMES",
+    "DATA.SAMPLING_RATE",
+    "DATA.STD",
+    "MCTF.AUTHORS_VIEW",
+    "MCTF.MAPS",
+    "MCTF.NUM_HEADS",
+    "MCTF.SCALE",
+    "MODEL.LOSS_FUNC",
+    "MVIT.",
+)
 
 
 def build_task(cfg: CfgNode, device: torch.device) -> Classify:
@@ -37,29 +53,37 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
     model = build_model(cfg)
     start = cfg.INIT.STUDENT_FROM or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if start:
-        allowed = (*NEW_IN_STAGE_2, *cfg.TRAIN.CHECKPOINT_ALLOW)
-        report = load_weights(model, start, allowed, source=cfg.TRAIN.CHECKPOINT_SOURCE)
-        logger.info("starting weights %s: %s", start, report)
-    loss = LOSSES[cfg.MODEL.LOSS_FUNC]
-    inputs = build_modalities(cfg, [cfg.DATA.MODALITY])
-    if cfg.TASK == "classify":
-        task = Classify(model, loss, inputs)
-    else:
-        task = Distill(
-            model,
-            _build_teacher(cfg),
-            loss,
-            inputs,
-            build_modalities(cfg, [cfg.DISTILL.MODALITY]),
-            build_distiller(cfg),
-            cfg.DISTILL.WEIGHT,
-            cfg.DISTILL.PAIR_CASE,
-            cfg.DISTILL.TEACHER_DROP_PATH,
-        )
+        _load_start(cfg, model, start)
+    task = _classify(cfg, model) if cfg.TASK == "classify" else join_distill(cfg, model, _build_teacher(cfg))
     if cfg.LOG_MODEL_INFO:
         _log_parameters(cfg.MODEL.MODEL_NAME, task)
     task.to(device)
     return task
+
+
+def check_names(*cfgs: CfgNode) -> None:
+    """Look up what configs name in the registries, so that a misspelt name ends all runs before the first begins.
+
+    Raises:
+        UserError: a name is not registered; names those that are.
+    """
+    for cfg in cfgs:
+        _ = MODELS[cfg.MODEL.MODEL_NAME], LOSSES[cfg.MODEL.LOSS_FUNC], DISTILLERS[cfg.DISTILL.METHOD]
+
+
+def join_distill(cfg: CfgNode, student: nn.Module, teacher: nn.Module) -> Distill:
+    """The distillation that a config describes, of models that are there already."""
+    return Distill(
+        student,
+        teacher,
+        LOSSES[cfg.MODEL.LOSS_FUNC],
+        build_modalities(cfg, [cfg.DATA.MODALITY]),
+        build_modalities(cfg, [cfg.DISTILL.MODALITY]),
+        build_distiller(cfg),
+        cfg.DISTILL.WEIGHT,
+        cfg.DISTILL.PAIR_CASE,
+        cfg.DISTILL.TEACHER_DROP_PATH,
+    )
 
 
 def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.device) -> Classify:
@@ -74,10 +98,45 @@ def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.devi
     model = build_model(cfg)
     if checkpoint:
         source = cfg.TEST.CHECKPOINT_SOURCE if cfg.TEST.CHECKPOINT_FILE_PATH else "transm3e"
-        logger.info("weights %s: %s", checkpoint, load_weights(model, checkpoint, source=source))
-    task = Classify(model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, [cfg.DATA.MODALITY]))
+        report = load_weights(model, checkpoint, source=source)
+        logger.info("weights %s: %s", checkpoint, report)
+        if report.source == "transm3e":
+            _warn_of_other_settings(cfg, checkpoint)
+    task = _classify(cfg, model)
     task.to(device)
     return task
+
+
+def _classify(cfg: CfgNode, model: nn.Module) -> Classify:
+    return Classify(model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, [cfg.DATA.MODALITY]))
+
+
+def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:
+    allowed = (*NEW_IN_STAGE_2, *cfg.TRAIN.CHECKPOINT_ALLOW)
+    report = load_weights(model, start, allowed, source=cfg.TRAIN.CHECKPOINT_SOURCE)
+    logger.info("starting weights %s: %s", start, report)
+    for part in NEW_IN_STAGE_2:
+        absent = [name for name in report.missing if name.startswith(part)]
+        if absent and any(name.startswith(part) for name in report.loaded):
+            raise UserError(
+                f"{start} holds only some of {part}: not {', '.join(absent[:3])} in this shape; "
+                "set TRANSM3E and MCTF as the run was trained that it comes from"
+            )
+
+
+def _warn_of_other_settings(cfg: CfgNode, checkpoint: Path) -> None:
+    """Weights load whatever the input was scaled by; the log says where this config reads them differently."""
+    text = read_checkpoint(checkpoint).get("cfg")
+    if not isinstance(text, str) or not text:
+        return
+    theirs, ours = all_keys(cfg_from_text(text, where=f"the config inside {checkpoint}")), all_keys(cfg)
+    different = [
+        f"{key} {theirs[key]} there, {ours[key]} here"
+        for key in ours
+        if names_key(MEANING, key) and theirs[key] != ours[key]
+    ]
+    if different:
+        logger.warning("%s was trained with other settings: %s", checkpoint, "; ".join(different))
 
 
 def _build_teacher(cfg: CfgNode) -> nn.Module:

@@ -115,4 +115,6 @@ def _join(one: ModelOutput, other: ModelOutput) -> ModelOutput:
 
 def _pick(output: ModelOutput, rows: list[int]) -> ModelOutput:
     """An output's rows by number, as often as named."""
-    return ModelOutput(output.logits[rows], mcts=[tokens[rows] for tokens in output.mcts])
+    # One tensor for all blocks: a list would go to the GPU once for each.
+    where = torch.tensor(rows, device=output.logits.device)
+    return ModelOutput(output.logits[where], mcts=[tokens[where] for tokens in output.mcts])

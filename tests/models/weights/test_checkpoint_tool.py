@@ -93,7 +93,7 @@ def test_inspect_against_a_config(tool, file, config, capsys):
     )
     out = capsys.readouterr().out
     assert "reshaped  mcts" in out
-    assert "(1, 1, 16) -> (1, 3, 16), one class token for all" in out
+    assert "(1, 1, 16) -> (1, 3, 16), one class token added to each drawn token" in out
     assert "missing   head" in out
 
 
@@ -131,12 +131,25 @@ def test_mistakes_are_one_line(tool, file, config, tmp_path, capsys):
         tool, capsys, "convert", file, tmp_path / "a.bin", *convert[3:], "--allow", "head."
     )
     assert "'timmm'" in mistake(tool, capsys, *convert, "--source", "timmm")
+    assert "did you mean timm?" in mistake(tool, capsys, "inspect", file, "--source", "timmm")
     assert not out.exists()
     out.write_text("mine")
     assert "add --force" in mistake(tool, capsys, *convert, "--allow", "head.")
     assert out.read_text() == "mine"
     assert tool.main([str(word) for word in (*convert, "--allow", "head.", "--force")]) == 0
     assert read_checkpoint(out)["model_state"].keys() == build_model(load_cfg(config)).state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [("gone/a.pyth", "no folder"), ("a.bin", "suffix '.bin'"), ("a", "suffix ''"), ("folder.pyth", "is a folder")],
+)
+def test_where_to_write_is_checked_before_anything_is_loaded(tool, config, tmp_path, capsys, monkeypatch, out, message):
+    (tmp_path / "folder.pyth").mkdir()
+    monkeypatch.setattr(tool, "build", lambda words: pytest.fail("a model was built"))
+    words = ("convert", tmp_path / "none.pyth", tmp_path / out, "--cfg", config, "--force")
+    assert message in mistake(tool, capsys, *words)
+    assert not (tmp_path / "gone").exists()
 
 
 def test_an_unknown_source_is_said(tmp_path):

@@ -65,7 +65,10 @@ def pyslowfast_shapes(kernels):
 
 def fake(kernels):
     with torch.device("meta"):
-        return {name: torch.empty(shape) for name, shape in pyslowfast_shapes(kernels).items()}
+        return {
+            name: torch.empty(shape, dtype=torch.int64 if name.endswith("num_batches_tracked") else torch.float32)
+            for name, shape in pyslowfast_shapes(kernels).items()
+        }
 
 
 @pytest.mark.parametrize(("net", "kernels"), NETS)

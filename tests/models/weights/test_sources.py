@@ -87,19 +87,45 @@ def test_pyslowfasts_video_mvit(mvit_cfg, source):
     assert equal(theirs, model)
 
 
-def test_one_class_token_becomes_every_mct_and_receiver(mvit_cfg, student_cfg):
+def test_one_class_token_is_added_to_every_drawn_mct_and_receiver(mvit_cfg, student_cfg):
     student_cfg.MODEL.MODEL_NAME = "TransM3E"
     theirs, model = randomised(mvit_cfg, 1), randomised(student_cfg, 2)
+    drawn = {name: getattr(model, name).detach().clone() for name in ("mcts", "receivers")}
     report = load_weights(model, pyslowfast(theirs), ("fusion.",))
     assert dict(report.reshaped) == dict.fromkeys(
-        ("mcts", "receivers"), "(1, 1, 16) -> (1, 20, 16), one class token for all"
+        ("mcts", "receivers"), "(1, 1, 16) -> (1, 20, 16), one class token added to each drawn token"
     )
     assert all(name.startswith("fusion.") for name in report.missing)
-    for tokens in (model.mcts, model.receivers):
-        assert torch.equal(tokens, theirs.cls_token.expand(1, 20, 16))
-    # They are tokens of their own: learning one must not move the others.
-    model.mcts.data[0, 0] = 7
-    assert (model.mcts[0, 1:] != 7).all()
+    for name, tokens in drawn.items():
+        assert torch.equal(getattr(model, name), theirs.cls_token + tokens)
+
+
+def test_spread_tokens_differ_and_learn_apart(mvit_cfg, student_cfg):
+    student_cfg.MODEL.MODEL_NAME = "TransM3E"
+    theirs, model = randomised(mvit_cfg, 1), build_model(student_cfg)
+    drawn = {name: getattr(model, name).detach().clone() for name in ("mcts", "receivers")}
+    load_weights(model, pyslowfast(theirs), ("fusion.",))
+    clips = {"rgb": torch.rand(2, 3, 4, 32, 32)}
+    optimizer = torch.optim.SGD((model.mcts, model.receivers), lr=0.1)
+    for name, tokens in drawn.items():
+        mean = getattr(model, name).mean(1, keepdim=True) - tokens.mean(1, keepdim=True)
+        assert torch.allclose(mean, theirs.cls_token, rtol=0, atol=1e-6)
+        assert _nearest(getattr(model, name)) > 0.01
+    for _ in range(2):
+        model(clips).logits.square().sum().backward()
+        for name in drawn:
+            # Equal tokens would have equal gradients.
+            assert _nearest(getattr(model, name).grad) > 0
+        optimizer.step()
+        optimizer.zero_grad()
+    for name, tokens in drawn.items():
+        moved = getattr(model, name) - theirs.cls_token - tokens
+        assert _nearest(moved) > 1e-6
+
+
+def _nearest(tokens):
+    """The smallest distance between two of the tokens (1, K, D)."""
+    return torch.nn.functional.pdist(tokens.detach()[0]).min()
 
 
 def test_as_many_tokens_are_taken_as_they_are_and_other_numbers_refused(tiny_cfg):

@@ -2,7 +2,7 @@
 
 from transm3e.models.weights import authors, mvit
 from transm3e.models.weights.detect import find_source
-from transm3e.models.weights.files import read_checkpoint, write_weights
+from transm3e.models.weights.files import check_target, read_checkpoint, write_weights
 from transm3e.models.weights.load import load_weights
 from transm3e.models.weights.report import LoadReport
 from transm3e.models.weights.source import SOURCES
@@ -11,6 +11,7 @@ __all__ = [
     "SOURCES",
     "LoadReport",
     "authors",
+    "check_target",
     "find_source",
     "load_weights",
     "mvit",

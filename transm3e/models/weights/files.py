@@ -49,13 +49,29 @@ def write_weights(path: Path, state: Mapping[str, Tensor], cfg_text: str) -> Non
     """Write a model's tensors and its config as a .pyth (PySlowFast's keys) or .safetensors file.
 
     Raises:
-        UserError: the file has another suffix, or the package safetensors is needed and missing.
+        UserError: see check_target.
     """
+    check_target(path)
     if path.suffix == SAFETENSORS:
         _safetensors(path).torch.save_file({k: v.contiguous() for k, v in state.items()}, path, {"cfg": cfg_text})
-    elif path.suffix in PICKLED:
-        torch.save({"model_state": dict(state), "cfg": cfg_text}, path)
     else:
+        torch.save({"model_state": dict(state), "cfg": cfg_text}, path)
+
+
+def check_target(path: Path) -> None:
+    """Whether write_weights could write there, asked before the work.
+
+    Raises:
+        UserError: the folder is not there, the path is a folder, the file has another suffix, or the package
+            safetensors is needed and missing.
+    """
+    if not path.parent.is_dir():
+        raise UserError(f"no folder {path.parent.absolute()} to write {path.name} into; make it, or choose another")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it")
+    if path.suffix == SAFETENSORS:
+        _safetensors(path)
+    elif path.suffix not in PICKLED:
         raise UserError(
             f"no format of checkpoints has the suffix {path.suffix!r}; use {', '.join((*PICKLED, SAFETENSORS))}"
         )

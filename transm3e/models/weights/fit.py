@@ -10,12 +10,15 @@ from torch import Tensor
 from transm3e.models.weights.source import Converted, State
 
 TABLE = re.compile(r"\.rel_pos_[thw]$")
+SPREAD = "one class token added to each drawn token"
 
 
 def fit(converted: Converted, own: State) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The checkpoint's tensors in the model's shapes, as far as they can be, and what was done to which.
 
-    - One class token becomes each of the model's MCTs, and each receiver where the checkpoint has none.
+    - One class token is added to each of the model's drawn MCTs, and to each receiver where the checkpoint has none.
+      Equal tokens would get equal gradients and stay equal for ever; the draw (N(0, 0.02)) tells them apart. Receivers
+      drawn as zeros (TRANSM3E.RECEIVER_INIT) are equal before and after.
     - Relative-position tables of another length are interpolated linearly, as the model does at run time.
     - Kernels of an image model are repeated over the model's temporal length and divided by it
       (Carreira and Zisserman, CVPR 2017), so that a clip of equal frames gives what the frame gives.
@@ -27,8 +30,8 @@ def fit(converted: Converted, own: State) -> tuple[dict[str, Tensor], dict[str, 
             continue
         if TABLE.search(name) and given.dim() == 2 and given.shape[1] == wanted.shape[1]:
             state[name], done = _interpolate(given.to(wanted.dtype), len(wanted)), "interpolated"
-        elif name in ("mcts", "receivers") and _is_class_token(given, converted):
-            state[name], done = given.expand(-1, wanted.shape[1], -1), "one class token for all"
+        elif name in ("mcts", "receivers") and _is_class_token(given, wanted, converted):
+            state[name], done = given.to(wanted) + wanted, SPREAD
         elif converted.image and _inflatable(given, wanted):
             state[name], done = _inflate(given, wanted.shape[2]), "inflated"
         else:
@@ -37,8 +40,8 @@ def fit(converted: Converted, own: State) -> tuple[dict[str, Tensor], dict[str, 
     return state, changed
 
 
-def _is_class_token(given: Tensor, converted: Converted) -> bool:
-    return "cls_token" in converted.state and given.shape[:-1] == (1, 1)
+def _is_class_token(given: Tensor, wanted: Tensor, converted: Converted) -> bool:
+    return "cls_token" in converted.state and given.shape == (1, 1, wanted.shape[-1])
 
 
 def _place_tokens(state: dict[str, Tensor], own: State) -> dict[str, Tensor]:

@@ -14,8 +14,9 @@ from transm3e.models.weights.detect import find_source
 from transm3e.models.weights.files import read_checkpoint
 from transm3e.models.weights.fit import fit
 from transm3e.models.weights.rename import strip_wrappers
-from transm3e.models.weights.report import LoadReport
+from transm3e.models.weights.report import LoadReport, some
 from transm3e.models.weights.source import SOURCES, Converted, State
+from transm3e.models.weights.values import check_values
 
 AUTO = "auto"
 
@@ -29,6 +30,8 @@ def load_weights(
 ) -> LoadReport:
     """Copy weights into a model; nothing is loaded unless everything fits.
 
+    One class token for several MCTs is added to those that the model has, so load into a fresh model; see fit.
+
     Args:
         model: any device.
         weights: a checkpoint's path, or a state dict.
@@ -39,19 +42,21 @@ def load_weights(
 
     Raises:
         UserError: a tensor is missing, not used, or of another shape: the checkpoint belongs to another model; its
-            source is not known; or read_checkpoint's reasons.
+            source is not known; values that the model cannot take (complex, integer, NaN, infinite); or
+            read_checkpoint's reasons.
     """
     name = name if isinstance(weights, Mapping) else str(weights)
     given = weights if isinstance(weights, Mapping) else read_checkpoint(weights)["model_state"]
     own = model.state_dict()
     another = f"{name} belongs to another model than {type(model).__name__} as configured"
     source, converted = _convert(given, own, source, name, another)
-    state, changed = fit(converted, own)
     allowed = tuple(allow_missing)
+    check_values(converted.state, own, allowed, name)
+    state, changed = fit(converted, own)
     problems = _problems(converted, state, own, allowed)
     if any(problems.values()):
         raise UserError(
-            f"{another}: {', '.join(_some(kind, names) for kind, names in problems.items())}; "
+            f"{another}: {', '.join(some(kind, names) for kind, names in problems.items())}; "
             "use its own config or a checkpoint of this one, or name what may keep its drawn values "
             "(TRAIN.CHECKPOINT_ALLOW, --allow), such as head. for another number of classes"
         )
@@ -91,8 +96,3 @@ def _problems(converted: Converted, state: State, own: State, allowed: tuple[str
         "unused": [k for k in state if k not in own],
         "of another shape": [k for k in needed if k in state and own[k].shape != state[k].shape],
     }
-
-
-def _some(kind: str, names: Sequence[str]) -> str:
-    shown = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
-    return f"{len(names)} {kind}{shown}"

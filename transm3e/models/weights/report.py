@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -30,3 +31,9 @@ class LoadReport:
         reshaped = f", {len(self.reshaped)} reshaped" if self.reshaped else ""
         source = f" (names of {self.source})" if self.source != "transm3e" else ""
         return "; ".join((counts + reshaped + source, *self.notes))
+
+
+def some(kind: str, names: Sequence[str]) -> str:
+    """How many there are of a kind, and the first three, e.g. "1 missing (head.bias)"."""
+    shown = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+    return f"{len(names)} {kind}{shown}"
