@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from unittest import mock
-
 import pytest
 import torch
-from torchvision.models.video import mvit
 
-from transm3e.config import get_cfg
+from tests.parity.test_mvit_torchvision import cfg_s, torchvision_s
 from transm3e.models import build_model
 from transm3e.models.weights import load_weights
 
@@ -18,23 +15,11 @@ SIZE, OTHER_SIZE = (8, 64), (4, 96)
 @pytest.fixture(scope="module")
 def theirs():
     torch.manual_seed(0)
-    # Its builder fixes the input size; its class takes the builder's settings with a smaller one.
-    with mock.patch.object(mvit, "_mvit", lambda **settings: settings):
-        settings = mvit.mvit_v2_s()
-    settings = {k: v for k, v in settings.items() if k not in ("weights", "progress")}
-    settings.update(temporal_size=SIZE[0], spatial_size=(SIZE[1],) * 2, num_classes=20)
-    model = mvit.MViT(**settings).double().eval()
-    for name, parameter in model.named_parameters():
-        if "rel_pos" in name:
-            torch.nn.init.normal_(parameter, std=0.5)
-    return model
+    return torchvision_s(*SIZE).double()
 
 
 def ours(frames, crop):
-    cfg = get_cfg()
-    cfg.MODEL.MODEL_NAME = "MViT"
-    cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE = frames, crop
-    return build_model(cfg).double().eval()
+    return build_model(cfg_s(frames, crop)).double().eval()
 
 
 def clip(frames, crop):
