@@ -11,7 +11,7 @@ from transm3e.data.modalities import build_modalities
 from transm3e.data.types import Batch
 from transm3e.losses import LOSSES
 from transm3e.models import build_model
-from transm3e.tasks import Classify, join_distill
+from transm3e.tasks import Classify, build_distill
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def make_task(cfg, pair_case):
     teacher_cfg = cfg.clone()
     teacher_cfg.TRANSM3E.RECEIVERS, teacher_cfg.DATA.MODALITY = False, "rgb_diff"
     cfg.DISTILL.PAIR_CASE = pair_case
-    return join_distill(cfg, build_model(cfg), build_model(teacher_cfg))
+    return build_distill(cfg, build_model(cfg), build_model(teacher_cfg))
 
 
 def step(task, seed, dtype):

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from transm3e.benchmark.references import REFERENCES, Size, check_reference
 from transm3e.config import load_cfg
 from transm3e.config.check import check_teacher
-from transm3e.data.modalities import build_modalities
 from transm3e.data.types import Batch
 from transm3e.engine.optim import build_optimizer
 from transm3e.errors import UserError
-from transm3e.losses import LOSSES
 from transm3e.models import ModelOutput, build_model
-from transm3e.tasks import Classify, join_distill
+from transm3e.tasks import Classify, build_classify, build_distill
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 NO_REFERENCE = "none"
@@ -166,7 +164,7 @@ def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = Tr
             "name a config of a model that is trained"
         )
     distills = entry.is_config and cfg.TASK == "distill" and with_teacher
-    task = join_distill(cfg, model, build_model(_build_teacher_cfg(cfg))) if distills else _build_classify(cfg, model)
+    task = build_distill(cfg, model, build_model(_build_teacher_cfg(cfg))) if distills else build_classify(cfg, model)
     task.to(device)
     compiled = entry.is_config and cfg.TRAIN.COMPILE
     if compiled:
@@ -181,10 +179,6 @@ def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = Tr
         cfg.SOLVER.CLIP_GRAD_L2NORM,
         compiled,
     )
-
-
-def _build_classify(cfg: CfgNode, model: nn.Module) -> Classify:
-    return Classify(model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, [cfg.DATA.MODALITY]))
 
 
 def _build_teacher_cfg(cfg: CfgNode) -> CfgNode:

@@ -25,6 +25,7 @@ from transm3e.benchmark.step import FORWARD, TRAIN, Call, forward_call, training
 from transm3e.benchmark.timing import matrix_rate, time_rounds
 from transm3e.engine.precision import Precision, fastest_dtype
 from transm3e.errors import UserError
+from transm3e.models import count_parameters
 from transm3e.progress import track
 from transm3e.tasks import Distill
 
@@ -223,9 +224,8 @@ def _check_batch_sizes(contestants: Mapping[str, Contestant], sizes: Sequence[in
 
 def _figures(entry: Entry, contestant: Contestant, device: torch.device) -> Figures:
     task = contestant.task
-    teacher = sum(p.numel() for p in task.teacher.parameters()) if isinstance(task, Distill) else 0
-    sizes = [(p.numel(), p.requires_grad) for p in task.model.parameters()]
-    parameters = Parameters(sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes), teacher)
+    teacher = count_parameters(task.teacher) if isinstance(task, Distill) else 0
+    parameters = Parameters(count_parameters(task.model, trainable_only=True), count_parameters(task.model), teacher)
     work = contestant_work(contestant, device)
     return Figures(entry.name, entry.source, contestant.clip_size, parameters, work, contestant.compiled)
 

@@ -23,6 +23,11 @@ def table_length(queries: int, keys: int) -> int:
     return 2 * max(queries, keys) - 1
 
 
+def resized(table: Tensor, length: int) -> Tensor:
+    """A relative-position table (L, C) interpolated linearly to (length, C)."""
+    return table if len(table) == length else F.interpolate(table.T[None], size=length, mode="linear")[0].T
+
+
 def table_rows(table: Tensor, queries: int, keys: int) -> Tensor:
     """The table row for each pair of a query and a key position along one axis.
 
@@ -35,9 +40,7 @@ def table_rows(table: Tensor, queries: int, keys: int) -> Tensor:
     Returns:
         (queries, keys, C).
     """
-    length = table_length(queries, keys)
-    if table.shape[0] != length:
-        table = F.interpolate(table.T[None], size=length, mode="linear")[0].T
+    table = resized(table, table_length(queries, keys))
     at_query = torch.arange(queries, device=table.device) * max(keys / queries, 1.0)
     at_key = torch.arange(keys, device=table.device) * max(queries / keys, 1.0)
     distance = at_query[:, None] - at_key[None, :] + (keys - 1) * max(queries / keys, 1.0)

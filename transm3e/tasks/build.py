@@ -54,7 +54,7 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
     start = cfg.INIT.STUDENT_FROM or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if start:
         _load_start(cfg, model, start)
-    task = _classify(cfg, model) if cfg.TASK == "classify" else join_distill(cfg, model, _build_teacher(cfg))
+    task = build_classify(cfg, model) if cfg.TASK == "classify" else build_distill(cfg, model, _build_teacher(cfg))
     if cfg.LOG_MODEL_INFO:
         _log_parameters(cfg.MODEL.MODEL_NAME, task)
     task.to(device)
@@ -71,7 +71,12 @@ def check_names(*cfgs: CfgNode) -> None:
         _ = MODELS[cfg.MODEL.MODEL_NAME], LOSSES[cfg.MODEL.LOSS_FUNC], DISTILLERS[cfg.DISTILL.METHOD]
 
 
-def join_distill(cfg: CfgNode, student: nn.Module, teacher: nn.Module) -> Distill:
+def build_classify(cfg: CfgNode, model: nn.Module) -> Classify:
+    """The classification that a config describes, of a model that is there already."""
+    return Classify(model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, [cfg.DATA.MODALITY]))
+
+
+def build_distill(cfg: CfgNode, student: nn.Module, teacher: nn.Module) -> Distill:
     """The distillation that a config describes, of models that are there already."""
     return Distill(
         student,
@@ -102,13 +107,9 @@ def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.devi
         logger.info("weights %s: %s", checkpoint, report)
         if report.source == "transm3e":
             _warn_of_other_settings(cfg, checkpoint)
-    task = _classify(cfg, model)
+    task = build_classify(cfg, model)
     task.to(device)
     return task
-
-
-def _classify(cfg: CfgNode, model: nn.Module) -> Classify:
-    return Classify(model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, [cfg.DATA.MODALITY]))
 
 
 def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:

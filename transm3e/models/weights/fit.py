@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from transm3e.layers.relative_position import resized
 from transm3e.models.weights.source import Converted, State
 
 TABLE = re.compile(r"\.rel_pos_[thw]$")
@@ -29,7 +29,7 @@ def fit(converted: Converted, own: State) -> tuple[dict[str, Tensor], dict[str, 
         if given.shape == wanted.shape:
             continue
         if TABLE.search(name) and given.dim() == 2 and given.shape[1] == wanted.shape[1]:
-            state[name], done = _interpolate(given.to(wanted.dtype), len(wanted)), "interpolated"
+            state[name], done = resized(given.to(wanted.dtype), len(wanted)), "interpolated"
         elif name in ("mcts", "receivers") and _is_class_token(given, wanted, converted):
             state[name], done = given.to(wanted) + wanted, SPREAD
         elif converted.image and _inflatable(given, wanted):
@@ -52,10 +52,6 @@ def _place_tokens(state: dict[str, Tensor], own: State) -> dict[str, Tensor]:
     if "receivers" in own and token.shape[:-1] == (1, 1):
         placed.setdefault("receivers", token)
     return placed
-
-
-def _interpolate(table: Tensor, length: int) -> Tensor:
-    return F.interpolate(table.T[None], size=length, mode="linear")[0].T
 
 
 def _inflatable(given: Tensor, wanted: Tensor) -> bool:
