@@ -414,10 +414,17 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert error.count("\n") == 1
 
 
+def _heed_ctrl_c() -> None:
+    # A shell starts what runs in the background with Ctrl-C ignored, and programs inherit that from the tests.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends Ctrl-C to a process group")
 def test_ctrl_c_ends_in_one_line_and_leaves_no_table(tmp_path: Path):
     command = [sys.executable, SCRIPT, "--size", "tiny", "--workers", "2", "--out", tmp_path]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_heed_ctrl_c
+    ) as process:
         begin = time.monotonic()
         while not list(tmp_path.rglob("*.json")) and time.monotonic() < begin + 60:
             time.sleep(0.05)
