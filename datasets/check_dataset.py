@@ -1,7 +1,8 @@
-"""Check a data set: `python datasets/check_dataset.py data/FreeExercise --decode all`.
+"""Check a data set: `python datasets/check_dataset.py data/FreeExercise --decode all --out reports/FreeExercise`.
 
 Prints what each split holds, then every problem with its file and reason. Exit status 0: no problem;
-2: problems, or a mistake in the call.
+2: problems, or a mistake in the call. Safe to stop and call again: with --out or --cache, files that have not
+changed since are not looked at again.
 """
 
 from __future__ import annotations
@@ -14,19 +15,23 @@ from pathlib import Path
 from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.data.annotations import read_clip_table, table_file
 from transm3e.data.check import DECODE_MODES, check_table, summary, write_report
+from transm3e.data.check.table import DEFAULT_LENGTH, DEFAULT_LIMIT, DEFAULT_STRIDE
+from transm3e.report.dataset_report import CACHE, make_report_folder, write_dataset_report
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "table", metavar="ROOT_OR_CSV", type=Path, help="the clip table, or the folder of its clips.csv"
-    )
-    parser.add_argument(
-        "--decode", choices=DECODE_MODES, default="first", help="how much of each video; default: %(default)s"
-    )
-    parser.add_argument("--prefix", type=Path, help="folder the paths are relative to (DATA.PATH_PREFIX)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads; default: one per CPU core")
-    parser.add_argument("--report", type=Path, metavar="FILE.csv", help="write the problems to this file too")
+    add = parser.add_argument
+    add("table", metavar="ROOT_OR_CSV", type=Path, help="the clip table, or the folder of its clips.csv")
+    add("--decode", choices=DECODE_MODES, default="first", help="how much of each video; default: %(default)s")
+    add("--prefix", type=Path, help="folder the paths are relative to (DATA.PATH_PREFIX)")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: one per CPU core")
+    add("--timeout", type=float, default=DEFAULT_LIMIT, help="seconds a file may take; default: %(default)s")
+    add("--frames", type=int, default=DEFAULT_LENGTH, help="DATA.NUM_FRAMES of the runs to come; default: %(default)s")
+    add("--stride", type=int, default=DEFAULT_STRIDE, help="DATA.SAMPLING_RATE likewise; default: %(default)s")
+    add("--out", type=Path, metavar="FOLDER", help="write report.md, pictures, problems.csv and notes.csv there")
+    add("--report", type=Path, metavar="FILE.csv", help="write the problems to this file")
+    add("--cache", type=Path, metavar="FILE", help=f"findings to keep for the next check; default: FOLDER/{CACHE}")
     return parser.parse_args(arguments)
 
 
@@ -35,14 +40,20 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_args(arguments)
     with exit_with_message():
         table = read_clip_table(args.table)
-        print(summary(table))
-        problems = check_table(table, args.prefix or table_file(args.table).parent, args.decode, args.workers)
+        root = args.prefix or table_file(args.table).parent
+        cache = args.cache or (make_report_folder(args.out) / CACHE if args.out else None)
+        print(summary(table), flush=True)
+        limits = {"timeout": args.timeout, "length": args.frames, "stride": args.stride}
+        checked = check_table(table, root, args.decode, args.workers, cache=cache, **limits)
         if args.report:
-            write_report(args.report, problems)
-    for problem in problems:
-        print(f"{problem.split}: {problem.path + ': ' if problem.path else ''}{problem.reason}")
-    print(f"{len(problems)} problem(s) in {len(table)} clips")
-    return USER_MISTAKE if problems else 0
+            write_report(args.report, checked.problems)
+        report = write_dataset_report(args.out, root.resolve().name, checked) if args.out else None
+    for problem in checked.problems:
+        print(problem)
+    print(f"{len(checked.problems)} problem(s), {len(checked.notes)} note(s) in {len(table)} clips")
+    if report:
+        print(f"report: {report}")
+    return USER_MISTAKE if checked.problems else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Measure speed, memory and work: python tools/benchmark.py model --cfg CONFIG [CONFIG ...] [--against NAME] ...
 
-Models run side by side with a reference; the table goes to standard output and, with all raw figures and a
-picture, to the folder --out.
+Models run side by side with a reference; the data loader (python tools/benchmark.py loader [--files WxH ...] ...) with
+plain pipelines. The table goes to standard output and, with all raw figures and a picture, to the folder --out.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from transm3e.benchmark.arguments import parse_args, settings_of
+from transm3e.benchmark.arguments import loader_settings_of, parse_args, settings_of
 from transm3e.benchmark.contestant import build_entries
+from transm3e.benchmark.loader import markdown as loader_markdown
+from transm3e.benchmark.loader import picture as loader_picture
+from transm3e.benchmark.loader.measure import measure_loaders
+from transm3e.benchmark.loader.results import LoaderResults
 from transm3e.benchmark.markdown import to_markdown
 from transm3e.benchmark.model import measure
 from transm3e.benchmark.picture import draw
@@ -23,7 +27,7 @@ from transm3e.files import atomic_write_text
 def main() -> int:
     args = parse_args(sys.argv[1:], __doc__)
     with exit_with_message():
-        benchmark_model(args)
+        {"model": benchmark_model, "loader": benchmark_loader}[args.subcommand](args)
     return 0
 
 
@@ -37,10 +41,26 @@ def benchmark_model(args: argparse.Namespace) -> None:
     print(to_markdown(results), end="")
 
 
+def benchmark_loader(args: argparse.Namespace) -> None:
+    """The same for loaders; the files that are made stay in --out, too."""
+    folder = Path(args.out)
+    make_folder(folder)
+    settings = loader_settings_of(args)
+    results = measure_loaders(settings, folder / "files", sys.argv, keep=lambda so_far: keep_loader(so_far, folder))
+    loader_picture.draw(results, folder / "loader.png")
+    print(loader_markdown.to_markdown(results), end="")
+
+
 def keep(results: Results, folder: Path) -> None:
     """Figures and table; called after every batch size."""
     write_json(results, folder / "model.json")
     atomic_write_text(folder / "model.md", to_markdown(results))
+
+
+def keep_loader(results: LoaderResults, folder: Path) -> None:
+    """Figures and table; called after every kind of files."""
+    atomic_write_text(folder / "loader.json", results.as_json())
+    atomic_write_text(folder / "loader.md", loader_markdown.to_markdown(results))
 
 
 if __name__ == "__main__":

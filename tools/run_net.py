@@ -19,7 +19,7 @@ from transm3e.engine.distributed import is_main, launch, rank, world_size
 from transm3e.engine.evaluate import Evaluator, predict
 from transm3e.engine.logging import log_to
 from transm3e.engine.train import Trainer
-from transm3e.report.run import final_table, split_scores, write_report, write_video_scores
+from transm3e.report.run import final_table, refuse_missing, split_scores, write_report, write_video_scores
 from transm3e.report.run_folder import check_owner, claim, evaluation_checkpoint, is_evaluated, is_trained, owner_of
 from transm3e.tasks import build_task, build_trained_task, check_names
 
@@ -79,11 +79,11 @@ def train(run: Run, owner: dict[str, str], device: torch.device) -> None:
 
 def evaluate(run: Run, owner: dict[str, str], device: torch.device) -> None:
     """Score the splits with the trained model, and write results.json and its pictures."""
-    checkpoint = evaluation_checkpoint(run)
-    task = build_trained_task(run.cfg, checkpoint, device)
+    task = build_trained_task(run.cfg, checkpoint := evaluation_checkpoint(run), device)
     predictions = Evaluator.from_cfg(run.cfg, run.cfg.TEST.SPLITS, device)(task)
     if is_main():
         write_report(run, owner, checkpoint, predictions)
+    refuse_missing(run, predictions)
 
 
 def score_videos(run: Run, device: torch.device) -> None:

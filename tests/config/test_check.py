@@ -24,8 +24,16 @@ from transm3e.config.check import (
 from transm3e.config.check_sizes import MAPS
 from transm3e.config.node import set_key
 from transm3e.data.annotations import MUSCLES
+from transm3e.data.backends import BACKENDS
+from transm3e.data.erasing import ERASE_MODES
+from transm3e.data.geometry import INTERPOLATIONS, RESIZINGS
+from transm3e.data.modalities import MODALITIES
+from transm3e.data.skeleton.streams import NORMALIZATIONS
+from transm3e.data.transforms import ORDERS
 from transm3e.errors import UserError
+from transm3e.joints import LAYOUTS
 from transm3e.layers import token_fusion
+from transm3e.layers.graph import PARTITIONS
 from transm3e.models.mvit import MViTBackbone
 from transm3e.models.weights import SOURCES
 
@@ -198,6 +206,12 @@ def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(
         ({**STAGE_2, "AUG.NUM_SAMPLE": 3, "DISTILL.PAIR_CASE": 2}, ["DISTILL.PAIR_CASE 2", "it is 3"]),
         ({**STAGE_2, "AUG.NUM_SAMPLE": 3, "DISTILL.PAIR_CASE": 1}, ["AUG.NUM_SAMPLE is 3", "1 or 2 clips"]),
         ({**STAGE_2, "AUG.NUM_SAMPLE": 4, "DISTILL.PAIR_CASE": 4}, ["AUG.NUM_SAMPLE is 4", "1 or 2 clips"]),
+        ({"DATA.MODALITY": "skeleton"}, ["DATA.MODALITY is skeleton", "MODEL.MODEL_NAME TransM3E reads rgb"]),
+        ({"MODEL.MODEL_NAME": "STGCN"}, ["DATA.MODALITY is rgb", "MODEL.MODEL_NAME STGCN reads skeleton"]),
+        ({"MODEL.MODEL_NAME": "STGCN", "DATA.MODALITY": "skeleton", "MIXUP.ENABLE": True}, ["MIXUP.ENABLE", "joints"]),
+        ({"STGCN.TEMPORAL_KERNEL": 4}, ["STGCN.TEMPORAL_KERNEL is 4", "odd"]),
+        ({"AUG.SAMPLE_DISTANCE": -2}, ["AUG.SAMPLE_DISTANCE is -2", "-1 (anywhere)"]),
+        ({"DATA.DECODING_BACKEND": "torchcodec_cuda"}, ["DATA_LOADER.NUM_WORKERS 0 (it is 2)"]),
         ({**STAGE_2, "DISTILL.MODALITY": "rgb"}, ["both see rgb", "DATA.MODALITY", "DISTILL.MODALITY"]),
     ],
 )
@@ -213,6 +227,9 @@ def test_a_contradiction_is_refused_with_its_keys(settings, parts):
         {**STAGE_2, "AUG.NUM_SAMPLE": 1, "DISTILL.PAIR_CASE": 1},
         {**STAGE_2, "AUG.NUM_SAMPLE": 2, "DISTILL.PAIR_CASE": 4},
         {"AUG.NUM_SAMPLE": 3},
+        {"MODEL.MODEL_NAME": "STGCN", "DATA.MODALITY": "skeleton_bone"},
+        {"MODEL.MODEL_NAME": "AllOnes", "DATA.MODALITY": "skeleton", "TRAIN.ENABLE": False},
+        {"DATA.DECODING_BACKEND": "torchcodec_cuda", "DATA_LOADER.NUM_WORKERS": 0},
         {"RNG_SEED": MAX_SEED},
         {"AUG.COLOR_JITTER": 0.0, "SOLVER.COSINE_END_LR": 0.0, "SOLVER.WARMUP_START_LR": 0.0, "DISTILL.WEIGHT": 0.0},
         {**STAGE_2, "INIT.TEACHER_FROM": "", "TRAIN.ENABLE": False},
@@ -245,6 +262,7 @@ def test_what_does_not_contradict_passes(settings):
             {"SOLVER.BASE_LR": 0.002, "SOLVER.BASE_LR_SCALE_NUM_SHARDS": True, "NUM_SHARDS": 4},
             ["BASE_LR_SCALE_NUM_SHARDS makes the rate 0.008"],
         ),
+        ({"DATA.DECODING_BACKEND": "torchvision"}, ["DATA.DECODING_BACKEND torchvision", "pyav decodes"]),
         ({"TRAIN.MIXED_PRECISION": True, "NUM_GPUS": 0}, ["TRAIN.MIXED_PRECISION on a CPU"]),
     ],
 )
@@ -261,6 +279,14 @@ def test_what_is_written_out_here_is_what_the_other_rooms_have():
     assert len(MUSCLES) == NUM_MUSCLES
     assert MAPS == token_fusion.MAPS
     assert set(CHOICES["TRAIN.CHECKPOINT_SOURCE"]) == {"auto", *SOURCES}
+    assert set(CHOICES["DATA.MODALITY"]) == set(MODALITIES)
+    assert set(CHOICES["DATA.RESIZE"]) == set(RESIZINGS)
+    assert set(CHOICES["AUG.INTERPOLATION"]) == set(INTERPOLATIONS)
+    assert (CHOICES["AUG.RE_MODE"], CHOICES["AUG.ORDER"]) == (ERASE_MODES, ORDERS)
+    assert set(CHOICES["SKELETON.LAYOUT"]) == set(LAYOUTS)
+    assert CHOICES["SKELETON.NORMALIZE"] == NORMALIZATIONS
+    assert CHOICES["STGCN.PARTITION"] == PARTITIONS
+    assert set(CHOICES["DATA.DECODING_BACKEND"]) == {"pyav", "torchvision", *BACKENDS}
 
 
 @pytest.mark.parametrize("embed_dim", [20, 32, 45, 50])

@@ -186,12 +186,19 @@ def test_the_authors_code_only_crops_and_flips(both, noise_data):
     assert (code.color_jitter, code.erase_prob) == (0.0, 0.0)
 
 
+def test_the_authors_code_crops_one_window_twice(both):
+    paper, code = ([cfg.AUG.SAMPLE_DISTANCE, cfg.DATA.FRAME_INDICES] for cfg in both)
+    assert (paper, code) == ([-1, "stride"], [0, "linspace"])  # their effect: tests/data
+
+
 def test_the_authors_code_tests_one_view_from_the_start(both, noise_data):
     paper, code = (_dataset(cfg, noise_data, "new_test") for cfg in both)
-    assert (len(paper), len(code)) == (5 * 2, 2)
-    assert torch.equal(paper[0].clips["rgb"], code[0].clips["rgb"]), "the first of the spread views begins at frame 0"
+    assert (len(paper[0].views), len(code[0].views)) == (5, 1)
+    assert torch.equal(paper[0].clips["rgb"][:1], first := code[0].clips["rgb"]), (
+        "the first spread view begins at frame 0"
+    )
     centred = _dataset(both[0], noise_data, "new_test", single_view=True)[0].clips["rgb"]
-    assert not torch.equal(centred, code[0].clips["rgb"])
+    assert not torch.equal(centred, first)
     # Validation in training is the same in both.
     assert torch.equal(_dataset(both[1], noise_data, "new_test", single_view=True)[0].clips["rgb"], centred)
 

@@ -1,17 +1,19 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from transm3e.config import get_cfg
 from transm3e.data.annotations import MUSCLES, Clip, write_clip_table
-from transm3e.data.dataset import ClipDataset, build_dataset, build_folder_dataset, folder_table
+from transm3e.data.build import build_dataset, build_folder_dataset, folder_table
+from transm3e.data.dataset import ClipDataset
 from transm3e.data.decode import decode_frames
 from transm3e.data.encode import write_video
-from transm3e.data.sampling import view_indices
+from transm3e.data.sampling import Span, view_start
 from transm3e.data.transforms import apply, eval_params
-from transm3e.data.types import Batch, FailedClip, Sample, collate
+from transm3e.data.types import BatchBuilder, ClipSpec, FailedClip, Sample
 from transm3e.errors import UserError
 
 SPLITS = ("train", "train", "known_val", "new_val")
@@ -35,6 +37,7 @@ def config(folder: Path, **changes: object):
     cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE = 4, 3
     cfg.DATA.TRAIN_CROP_SIZE = cfg.DATA.TEST_CROP_SIZE = 32
     cfg.TEST.NUM_ENSEMBLE_VIEWS = 2
+    cfg.DATA.TARGET_FPS, cfg.AUG.AA_TYPE = 0.0, ""
     for key, value in changes.items():
         group, name = key.split("__")
         cfg[group][name] = value
@@ -53,7 +56,7 @@ def test_a_training_item_holds_the_augmented_clips_of_one_video(folder: Path) ->
     sample = item(dataset, 1)
     assert sample.clips["rgb"].shape == (2, 3, 4, 32, 32)
     assert sample.clips["rgb"].dtype == torch.uint8
-    assert sample.clips["rgb"].shape[1:] == dataset.clip_shapes["rgb"]
+    assert sample.clips["rgb"].shape[1:] == dataset.specs["rgb"].shape
     assert sample.views == (0, 1)
     assert sample.row == 1
     assert sample.path == "1.mp4"  # as the table says, not where this machine has it
@@ -86,37 +89,70 @@ def test_switching_the_augmentation_off_leaves_crop_and_flip(folder: Path) -> No
     )
 
 
+def view(number: int, views: int, views_from: str = "spread") -> np.ndarray:
+    """Frames of a view of four frames, three apart, of videos of forty."""
+    return Span(4, 3).at(view_start(40, Span(4, 3), number, views, views_from), 40)
+
+
 @pytest.mark.parametrize("crops", [1, 3])
-def test_evaluation_items_are_views_and_crops_in_order(folder: Path, crops: int) -> None:
+def test_an_evaluation_item_holds_the_views_and_crops_in_order(folder: Path, crops: int) -> None:
     dataset = build_dataset(config(folder, TEST__NUM_SPATIAL_CROPS=crops, AUG__NUM_SAMPLE=2), "known_val")
-    assert len(dataset) == 2 * crops
-    assert dataset.samples == 1
-    for number in range(len(dataset)):
-        sample = item(dataset, number)
-        view, crop = divmod(number, crops)
-        frames = decode_frames(folder / "2.mp4", view_indices(40, 4, 3, view, 2))
-        expected = apply(frames, eval_params(48, 64, crop, crops), 32)
-        np.testing.assert_array_equal(sample.clips["rgb"][0].permute(1, 2, 3, 0), expected)
-        assert (sample.row, sample.views) == (2, (number,))
-        assert torch.equal(item(dataset, (7, number)).clips["rgb"], sample.clips["rgb"])
+    assert len(dataset) == 1
+    sample = item(dataset, 0)
+    assert (sample.row, sample.views) == (2, tuple(range(2 * crops)))
+    for number, clip in enumerate(sample.clips["rgb"]):
+        frames = decode_frames(folder / "2.mp4", view(number // crops, 2))
+        expected = apply(frames, eval_params(48, 64, number % crops, crops), 32)
+        np.testing.assert_array_equal(clip.permute(1, 2, 3, 0), expected)
+    assert torch.equal(item(dataset, (7, 0)).clips["rgb"], sample.clips["rgb"])
 
 
 @pytest.mark.parametrize("crops", [1, 3])
 def test_from_the_start_there_is_one_view_whatever_their_number(folder: Path, crops: int) -> None:
     changes = {"TEST__VIEWS_FROM": "start", "TEST__NUM_SPATIAL_CROPS": crops}
     five, one = (build_dataset(config(folder, TEST__NUM_ENSEMBLE_VIEWS=n, **changes), "known_val") for n in (5, 1))
-    assert len(five) == len(one) == crops
-    frames = decode_frames(folder / "2.mp4", view_indices(40, 4, 3, 0, 1, "start"))
-    for crop in range(crops):
+    assert item(five, 0).views == item(one, 0).views == tuple(range(crops))
+    frames = decode_frames(folder / "2.mp4", view(0, 1, "start"))
+    for crop, clip in enumerate(item(five, 0).clips["rgb"]):
         expected = apply(frames, eval_params(48, 64, crop, crops), 32)
-        np.testing.assert_array_equal(item(five, crop).clips["rgb"][0].permute(1, 2, 3, 0), expected)
-        assert item(five, crop).views == item(one, crop).views == (crop,)
-    assert len(build_folder_dataset(config(folder, TEST__NUM_ENSEMBLE_VIEWS=5, **changes), folder)) == 4 * crops
+        np.testing.assert_array_equal(clip.permute(1, 2, 3, 0), expected)
+
+
+def test_samples_may_be_drawn_from_nearly_the_same_frames(folder: Path) -> None:
+    cfg = config(folder, AUG__NUM_SAMPLE=2, AUG__SAMPLE_DISTANCE=0, AUG__ENABLE=False, DATA__RANDOM_FLIP=False)
+    cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE, cfg.DATA.TRAIN_JITTER_ASPECT_RELATIVE = [1.0, 1.0], [1.3333, 1.3334]
+    first, second = item(build_dataset(cfg, "train"), 0).clips["rgb"]  # the whole frame, twice
+    assert torch.equal(first, second)
+    cfg.AUG.SAMPLE_DISTANCE = -1
+    apart = item(build_dataset(cfg, "train"), 0).clips["rgb"]
+    assert torch.equal(apart[0], first)
+    assert not torch.equal(apart[1], first)
+
+
+def test_a_video_is_played_at_the_target_rate(folder: Path) -> None:
+    cfg = config(folder, DATA__TARGET_FPS=12.5, TEST__VIEWS_FROM="start")  # every second frame of 25 a second
+    frames = decode_frames(folder / "2.mp4", [0, 6, 12, 18])
+    clip = item(build_dataset(cfg, "known_val"), 0).clips["rgb"][0]
+    assert (clip.permute(1, 2, 3, 0).numpy() == apply(frames, eval_params(48, 64, 0, 1), 32)).all()
+
+
+def test_folders_of_pictures_are_videos(folder: Path, tmp_path: Path) -> None:
+    frames = decode_frames(folder / "2.mp4", range(40))
+    (tmp_path / "2").mkdir()
+    for number, frame in enumerate(frames, start=1):
+        cv2.imwrite(str(tmp_path / "2" / f"img_{number:05d}.png"), frame[..., ::-1])
+    write_clip_table(tmp_path / "clips.csv", [Clip("2", "known_val", "run", (2,))])
+    pictures, video = (build_dataset(config(place), "known_val") for place in (tmp_path, folder))
+    assert torch.equal(item(pictures, 0).clips["rgb"], item(video, 0).clips["rgb"])
+    (tmp_path / "2" / "img_00007.png").unlink()
+    found = pictures[0]
+    assert isinstance(found, FailedClip)
+    assert found.reason == "lacks 1 of the frames 1 to 40: 7; extract it again"
 
 
 def test_a_file_that_does_not_decode_is_named_and_not_replaced(folder: Path) -> None:
     dataset = build_dataset(config(folder, AUG__NUM_SAMPLE=2), "train")
-    dataset.root = str(folder / "gone")
+    dataset.reader.root = str(folder / "gone")
     found = dataset[1]
     assert found == FailedClip(1, "1.mp4", "no such file")
 
@@ -134,23 +170,26 @@ def test_a_video_shorter_than_the_clip_holds_its_last_frame(folder: Path) -> Non
     assert not torch.equal(clip[:, 3], clip[:, 4])
 
 
-def test_collating_keeps_the_order_and_leaves_failures_out(folder: Path) -> None:
+def test_a_batch_keeps_the_order_and_takes_what_fits(folder: Path) -> None:
     dataset = build_dataset(config(folder, AUG__NUM_SAMPLE=2), "train")
-    bad = FailedClip(9, "x.mp4", "empty")
-    batch = collate([item(dataset, 0), bad, item(dataset, 1)], 2, dataset.clip_shapes)
-    assert batch.rows.tolist() == [0, 0, 1, 1]
-    assert batch.views.tolist() == [0, 1, 0, 1]
-    assert batch.labels.shape == (4, len(MUSCLES))
+    first, second = item(dataset, 0), item(dataset, 1)
+    builder = BatchBuilder(dataset.specs, 3)
+    assert (builder.add(first), builder.full, builder.add(second), builder.full) == (2, False, 1, True)
+    batch = builder.build(samples=2)
+    assert batch.rows.tolist() == [0, 0, 1]
+    assert batch.views.tolist() == [0, 1, 0]
+    assert batch.labels.shape == (3, len(MUSCLES))
     assert batch.labels.dtype == torch.float32
-    assert batch.paths == ["0.mp4", "0.mp4", "1.mp4", "1.mp4"]
-    assert torch.equal(batch.clips["rgb"][2:], item(dataset, 1).clips["rgb"])
-    assert batch.failed == [bad]
-    assert len(batch) == 4 == len(batch.clips["rgb"])
+    assert batch.paths == ["0.mp4", "0.mp4", "1.mp4"]
+    assert torch.equal(batch.clips["rgb"], torch.cat([first.clips["rgb"], second.clips["rgb"][:1]]))
+    assert batch.clips["rgb"].is_contiguous(memory_format=torch.channels_last_3d)
+    rest = BatchBuilder(dataset.specs, 4)
+    assert rest.add(second, 1) == 1
+    assert torch.equal(rest.build().clips["rgb"], second.clips["rgb"][1:])
 
 
-def test_a_batch_of_failures_keeps_its_shapes_and_moves() -> None:
-    batch = collate([FailedClip(9, "x.mp4", "empty")], 1, {"rgb": (3, 4, 32, 32)}).to("cpu")
-    assert isinstance(batch, Batch)
+def test_an_empty_batch_keeps_its_shapes_and_moves() -> None:
+    batch = BatchBuilder({"rgb": ClipSpec((3, 4, 32, 32))}, 2).build().to("cpu")
     assert len(batch) == 0
     assert batch.clips["rgb"].shape == (0, 3, 4, 32, 32)
     assert (batch.clips["rgb"].dtype, batch.rows.dtype, batch.views.dtype) == (torch.uint8, torch.int64, torch.int64)
@@ -159,7 +198,9 @@ def test_a_batch_of_failures_keeps_its_shapes_and_moves() -> None:
 
 def test_moving_a_batch_moves_every_tensor(folder: Path) -> None:
     dataset = build_dataset(config(folder), "train")
-    batch = collate([item(dataset, 0)], 1, dataset.clip_shapes)
+    builder = BatchBuilder(dataset.specs, 1)
+    builder.add(item(dataset, 0))
+    batch = builder.build()
     moved = batch.to("meta")
     tensors = [*moved.clips.values(), moved.labels, moved.rows, moved.views]
     assert all(tensor.device.type == "meta" for tensor in tensors)
@@ -190,7 +231,7 @@ def test_missing_videos_are_counted_before_anything_runs(folder: Path, tmp_path:
     with pytest.raises(UserError) as caught:
         build_dataset(config(tmp_path, DATA__PATH_PREFIX=str(folder)), "train")
     message = str(caught.value)
-    assert "5 of 9 video files" in message
+    assert "5 of 9 files of the column path" in message
     assert "4.mp4, 5.mp4, 6.mp4, ...; set DATA.PATH_PREFIX" in message
     assert "7.mp4" not in message
 
@@ -210,8 +251,8 @@ def test_any_folder_or_file_can_be_predicted_on(folder: Path, tmp_path: Path) ->
     assert set(table.splits) == {"known_test"}
     assert not table.labels.any()
     dataset = build_folder_dataset(config(folder), tmp_path)
-    assert len(dataset) == 6
-    assert item(dataset, 5).row == 2
+    assert len(dataset) == 3
+    assert item(dataset, 2).row == 2
     single, root = folder_table(tmp_path / "deep" / "c.avi")
     assert (single.paths.tolist(), root) == (["c.avi"], tmp_path / "deep")
 

@@ -1,8 +1,13 @@
+import faulthandler
+import gc
+import multiprocessing
 import os
 import random
 import resource
 import signal
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -15,9 +20,11 @@ from hypothesis import strategies as st
 from transm3e.config import get_cfg
 from transm3e.data import build_folder_loader, build_loader
 from transm3e.data.annotations import Clip, ClipTable, table_from_clips, write_clip_table
-from transm3e.data.dataset import ClipDataset, ClipShape
+from transm3e.data.dataset import ClipDataset
+from transm3e.data.draws import ClipShape
 from transm3e.data.encode import write_video
-from transm3e.data.loader import ClipLoader, EpochBatches
+from transm3e.data.loader import ClipLoader, EpochItems
+from transm3e.data.reading import Decoding
 from transm3e.data.transforms import Augmentation
 from transm3e.data.types import Batch, FailedClip, Sample
 from transm3e.errors import UserError
@@ -47,6 +54,7 @@ def config(folder: Path, batch: int = 2, workers: int = 0):
     cfg.TRAIN.BATCH_SIZE = cfg.TEST.BATCH_SIZE = batch
     cfg.TEST.NUM_ENSEMBLE_VIEWS = 2
     cfg.AUG.NUM_SAMPLE = 2
+    cfg.DATA.TARGET_FPS = 0.0
     cfg.DATA_LOADER.NUM_WORKERS = workers
     return cfg
 
@@ -94,19 +102,19 @@ def test_a_resumed_epoch_is_the_rest_of_the_epoch_with_any_number_of_workers(fol
 def test_skipped_steps_are_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loader = build_loader(config(folder), "train")
     asked = []
-    monkeypatch.setattr(ClipDataset, "__getitem__", _spy(asked))
+    monkeypatch.setattr(ClipDataset, "load", _spy(asked))
     list(loader.epoch(0, start_step=2))
     assert len(asked) == 2
 
 
 def _spy(asked: list):
-    original = ClipDataset.__getitem__
+    original = ClipDataset.load
 
-    def getitem(self: ClipDataset, key: tuple[int, int]) -> Sample | FailedClip:
+    def load(self: ClipDataset, key: tuple[int, int], clips: dict[str, torch.Tensor]) -> Sample | FailedClip:
         asked.append(key)
-        return original(self, key)
+        return original(self, key, clips)
 
-    return getitem
+    return load
 
 
 def test_evaluation_gives_every_view_once_in_order(folder: Path) -> None:
@@ -132,23 +140,20 @@ def test_ranks_share_evaluation_without_repeats(folder: Path) -> None:
 
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 4), st.booleans(), st.integers(0, 5))
 def test_ranks_partition_every_epoch(size: int, batch: int, world: int, shuffle: bool, epoch: int) -> None:
-    ranks = [EpochBatches(size, batch, shuffle, 0, rank, world) for rank in range(world)]
-    for rank in ranks:
-        rank.epoch = epoch
-    batches = [list(rank) for rank in ranks]
-    assert [len(b) for b in batches] == [len(rank) for rank in ranks]
-    items = [item for rank in batches for b in rank for _, item in b]
-    assert len(set(items)) == len(items)
+    ranks = [EpochItems(size, batch, shuffle, 0, rank, world) for rank in range(world)]
+    items = [rank.of(epoch).tolist() for rank in ranks]
+    assert [len(i) for i in items] == [len(rank) for rank in ranks]
+    every = sum(items, [])
+    assert len(set(every)) == len(every)
     if shuffle:
-        assert len({len(b) for b in batches}) == 1  # ranks in step: a rank with one more would wait for ever
-        assert len(items) == size // (batch * world) * batch * world
-        one = EpochBatches(size, batch * world, True, 0, 0, 1)
-        one.epoch = epoch
-        steps = [{item for _, item in b} for b in one]
-        assert steps == [{item for rank in batches for _, item in rank[step]} for step in range(len(steps))]
+        assert len({len(i) for i in items}) == 1  # ranks in step: a rank with one more would wait for ever
+        assert len(every) == size // (batch * world) * batch * world
+        one = EpochItems(size, batch * world, True, 0, 0, 1).of(epoch)
+        for step in range(len(items[0]) // batch):
+            part = slice(step * batch, (step + 1) * batch)
+            assert set(one[step * batch * world : (step + 1) * batch * world]) == {n for i in items for n in i[part]}
     else:
-        assert sorted(items) == list(range(size))
-    assert all(e == epoch for rank in batches for b in rank for e, _ in b)
+        assert sorted(every) == list(range(size))
 
 
 def test_the_batch_size_is_per_machine(folder: Path) -> None:
@@ -167,55 +172,112 @@ def table(names: Sequence[str]) -> ClipTable:
     return table_from_clips([Clip(name, "train", "run", (0,)) for name in names])
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_failed_training_clips_are_left_out_and_listed(folder: Path, workers: int) -> None:
-    dataset = ClipDataset(table(["0.mp4", "gone.mp4", "1.mp4"]), folder, SHAPE, augmentation=Augmentation(), samples=2)
-    batch = next(ClipLoader(dataset, 3, num_workers=workers).epoch(0))
-    assert sorted(set(batch.rows.tolist())) == [0, 2]
-    assert len(batch) == 4
-    assert batch.failed == [FailedClip(1, "gone.mp4", "no such file")]
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_failed_training_clip_is_listed_and_another_drawn(folder: Path, workers: int) -> None:
+    names = ["0.mp4", "gone.mp4", "1.mp4"]
+    dataset = ClipDataset(table(names), folder, SHAPE, augmentation=Augmentation(), samples=2)
+    batches = [next(ClipLoader(dataset, 3, num_workers=workers).epoch(epoch)) for epoch in range(4)]
+    for batch in batches:
+        assert len(batch) == 6
+        assert set(batch.rows.tolist()) == {0, 2}
+        assert set(batch.failed) == {FailedClip(1, "gone.mp4", "no such file")}
+    assert len({tuple(batch.rows.tolist()) for batch in batches}) > 1
+    again = [next(ClipLoader(dataset, 3).epoch(epoch)) for epoch in range(4)]
+    assert same(batches, again)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_training_batch_of_failures_ends_the_run(folder: Path, workers: int) -> None:
+def test_nothing_to_draw_in_its_place_ends_the_run(folder: Path, workers: int) -> None:
     dataset = ClipDataset(table([f"gone{i}.mp4" for i in range(5)]), folder, SHAPE, augmentation=Augmentation())
-    with pytest.raises(UserError, match=r"no clip of a training batch .*gone\d\.mp4: no such file;.* and 2 more; mend"):
+    with pytest.raises(UserError, match=r"^11 training videos, .*gone\d\.mp4: no such file;.* and 8 more; mend"):
         list(ClipLoader(dataset, 5, num_workers=workers).epoch(0))
 
 
 def test_failed_evaluation_clips_are_listed_and_never_replaced(folder: Path) -> None:
-    dataset = ClipDataset(table(["gone.mp4", "0.mp4"]), folder, SHAPE, views=2)
+    dataset = ClipDataset(table(["gone.mp4", "0.mp4", "gone2.mp4"]), folder, SHAPE, views=2)
     batches = list(ClipLoader(dataset, 2).epoch(0))
-    assert [len(batch) for batch in batches] == [0, 2]
-    assert [clip.row for clip in batches[0].failed] == [0, 0]
-    assert batches[0].clips["rgb"].shape == (0, 3, 4, 32, 32)
+    assert [batch.rows.tolist() for batch in batches] == [[1, 1], []]
+    assert [[clip.row for clip in batch.failed] for batch in batches] == [[0], [2]]
+    assert batches[1].clips["rgb"].shape == (0, 3, 4, 32, 32)
 
 
 class Deadly(ClipDataset):
-    """The process that loads item 1 is killed, as by the kernel when memory runs out."""
+    """Something happens to the process that loads item 1."""
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Sample | FailedClip:
-        if key == (0, 1):
+    def __init__(self, names: Sequence[str], folder: Path, what: str, timeout: float = 60.0) -> None:
+        super().__init__(table(names), folder, SHAPE, augmentation=Augmentation(), decoding=Decoding(timeout=timeout))
+        self.what, self.before = what, folder / "once"
+
+    def load(self, key: tuple[int, int], clips: dict[str, torch.Tensor]) -> Sample | FailedClip:
+        if key[1] == 1:
+            if self.what == "hangs":
+                time.sleep(600)
+            if self.what == "crashes":
+                faulthandler.disable()  # pytest's, which would print the stack
+                os.kill(os.getpid(), signal.SIGSEGV)
+            if self.what == "is killed once" and not self.before.exists():
+                self.before.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if self.what == "always dies":
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().__getitem__(key)
+        if self.what == "is a mistake":
+            raise KeyError("a mistake in the program")
+        return super().load(key, clips)
 
 
-class Broken(ClipDataset):
-    def __getitem__(self, key: int | tuple[int, int]) -> Sample | FailedClip:
-        raise RuntimeError("a mistake in the program")
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("hangs", "took longer than 0.5 s; raise DATA.DECODE_TIMEOUT or re-encode"),
+        ("crashes", "the decoder crashed twice (SIGSEGV)"),
+    ],
+)
+def test_a_file_that_costs_its_process_is_named_and_the_epoch_goes_on(folder: Path, what: str, reason: str) -> None:
+    dataset = Deadly([f"{i}.mp4" for i in range(6)], folder, what, timeout=0.5)
+    with closing(ClipLoader(dataset, 2, num_workers=2)) as loader:
+        batches = list(loader.epoch(0))
+    assert [len(batch) for batch in batches] == [2, 2, 2]
+    assert {clip for batch in batches for clip in batch.failed} == {FailedClip(1, "1.mp4", reason)}
+    dataset.what = ""
+    good = [batch for batch in batches if not batch.failed]
+    whole = list(ClipLoader(dataset, 2).epoch(0))
+    assert all(any(same([batch], [other]) for other in whole) for batch in good)
+    assert len(good) >= 1
 
 
-def test_a_worker_that_dies_is_reported(folder: Path) -> None:
-    loader = ClipLoader(Deadly(table(["0.mp4", "1.mp4"]), folder, SHAPE), 1, num_workers=1)
-    with pytest.raises(UserError, match=r"a data loading process died .*DATA_LOADER\.NUM_WORKERS"):
-        list(loader.epoch(0))
+def test_a_process_that_is_killed_once_costs_nothing(folder: Path, tmp_path: Path) -> None:
+    dataset = Deadly([f"{i}.mp4" for i in range(6)], folder, "is killed once")
+    dataset.before = tmp_path / "once"
+    with closing(ClipLoader(dataset, 2, num_workers=2)) as loader:
+        batches = list(loader.epoch(0))
+        assert dataset.before.exists()
+        assert same(batches, list(ClipLoader(dataset, 2).epoch(0)))
+        assert same(batches, list(loader.epoch(0)))
+
+
+def test_processes_that_always_die_end_the_run(folder: Path) -> None:
+    dataset = Deadly([f"{i}.mp4" for i in range(6)], folder, "always dies")
+    with pytest.raises(UserError, match=r"^9 data loading processes in a row died .*DATA_LOADER\.NUM_WORKERS"):
+        list(ClipLoader(dataset, 2, num_workers=2).epoch(0))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_other_errors_pass_as_they_are(folder: Path, workers: int) -> None:
-    with pytest.raises(RuntimeError, match="a mistake in the program") as caught:
-        list(ClipLoader(Broken(table(["0.mp4"]), folder, SHAPE), 1, num_workers=workers).epoch(0))
+    dataset = Deadly(["0.mp4", "1.mp4"], folder, "is a mistake")
+    with pytest.raises((KeyError, RuntimeError), match="a mistake in the program") as caught:
+        list(ClipLoader(dataset, 1, num_workers=workers).epoch(0))
     assert not isinstance(caught.value, UserError)
+
+
+def test_no_process_outlives_its_loader(folder: Path) -> None:
+    before = set(multiprocessing.active_children())
+    loader = build_loader(config(folder, workers=2), "train")
+    next(loader.epoch(0))
+    processes = set(multiprocessing.active_children()) - before
+    assert len(processes) == 2
+    del loader
+    gc.collect()
+    assert not any(process.is_alive() for process in processes)
 
 
 def test_loading_leaves_the_global_generators_alone(folder: Path) -> None:
@@ -226,7 +288,7 @@ def test_loading_leaves_the_global_generators_alone(folder: Path) -> None:
 
 
 class Threads(ClipDataset):
-    def __getitem__(self, key: int | tuple[int, int]) -> Sample | FailedClip:
+    def load(self, key: tuple[int, int], clips: dict[str, torch.Tensor]) -> Sample | FailedClip:
         return FailedClip(cv2.getNumThreads(), "", "")
 
 

@@ -3,7 +3,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transm3e.data.sampling import clip_rng, epoch_order, train_indices, view_indices
+from transm3e.data.sampling import (
+    Span,
+    at_rate,
+    clip_rng,
+    epoch_order,
+    replacement,
+    start_near,
+    train_start,
+    view_start,
+)
+
+
+def train_indices(frames: int, t: int, stride: int, rng: np.random.Generator) -> np.ndarray:
+    span = Span(t, stride)
+    return span.at(train_start(frames, span, rng), frames)
+
+
+def view_indices(frames: int, t: int, stride: int, view: int, views: int, views_from: str = "spread") -> np.ndarray:
+    span = Span(t, stride)
+    return span.at(view_start(frames, span, view, views, views_from), frames)
+
 
 SIZES = given(st.integers(1, 400), st.integers(1, 32), st.integers(1, 8), st.integers(0, 2**32))
 
@@ -76,3 +96,67 @@ def test_the_order_is_a_permutation_of_its_own_per_epoch() -> None:
     assert all(sorted(order) == list(range(50)) for order in orders)
     assert len({tuple(order) for order in orders}) == 4
     assert epoch_order(0, 3, 50).tolist() == orders[3].tolist()
+
+
+@SIZES
+def test_linspace_is_pyslowfasts_reading(frames: int, t: int, stride: int, seed: int) -> None:
+    span = Span(t, stride, indices="linspace")
+    start = train_start(frames, span, np.random.default_rng(seed))
+    assert 0 <= start <= max(0, frames - t * stride)
+    # Its decoder's formula: torch.linspace(start, end, T) cut to the video and to whole numbers.
+    exact = [start + (t * stride - 1) * i / max(1, t - 1) for i in range(t)]
+    assert np.abs(span.at(start, frames) - np.clip(np.floor(np.array(exact) + 1e-9), 0, frames - 1)).max() <= 1
+    assert len(span.at(start, frames)) == t
+
+
+def test_linspace_differs_from_the_stride_in_ten_of_sixteen_frames() -> None:
+    even, linspace = Span(16, 4).at(0, 300), Span(16, 4, indices="linspace").at(0, 300)
+    assert linspace.tolist() == [0, 4, 8, 12, 16, 21, 25, 29, 33, 37, 42, 46, 50, 54, 58, 63]
+    assert (even != linspace).sum() == 11
+
+
+@SIZES
+def test_a_short_video_is_looped(frames: int, t: int, stride: int, seed: int) -> None:
+    found = Span(t, stride, short="loop").at(0, frames)
+    assert found.tolist() == [stride * i % frames for i in range(t)]
+
+
+@SIZES
+def test_a_start_near_another_one(frames: int, t: int, stride: int, seed: int) -> None:
+    span, rng, distance = Span(t, stride), np.random.default_rng(seed), seed % 9
+    start = train_start(frames, span, rng)
+    near = start_near(start, distance, frames, span, rng)
+    assert abs(near - start) <= distance
+    assert 0 <= near <= span.last_start(frames)
+
+
+@given(
+    st.integers(1, 200),
+    st.sampled_from([10.0, 15.0, 24.0, 25.0, 29.97, 30.0, 50.0, 60.0]),
+    st.sampled_from([15.0, 30.0]),
+)
+def test_playing_at_another_rate(frames: int, fps: float, rate: float) -> None:
+    shown = at_rate(np.arange(frames) / fps, rate)
+    assert len(shown) == max(1, round(frames / fps * rate)) or frames == 1
+    assert shown[0] == 0
+    assert (np.diff(shown) >= 0).all()
+    assert shown[-1] <= frames - 1
+    # Never farther than half a frame from the moment it stands for.
+    assert np.abs(shown / fps - np.arange(len(shown)) / rate)[shown < frames - 1].max(initial=0) <= 0.5 / fps + 1e-9
+    if fps == rate:
+        assert shown.tolist() == list(range(frames))
+
+
+def test_stamps_in_whole_milliseconds_are_no_other_rate() -> None:
+    assert at_rate(np.round(np.arange(300) / 30, 3), 30).tolist() == list(range(300))
+    assert at_rate(np.arange(10) / 60, 30).tolist() == [0, 2, 4, 6, 8]
+    assert at_rate(np.arange(4) / 15, 30).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    uneven = at_rate(np.array([0.0, 0.1, 0.5, 0.6]), 10)  # a still for four tenths
+    assert uneven.tolist() == [0, 1, 1, 1, 2, 2, 3]
+
+
+def test_a_replacement_depends_on_the_place_and_the_attempt_alone() -> None:
+    drawn = [replacement(0, 1, 2, attempt, 1000) for attempt in (1, 2, 3)]
+    assert len(set(drawn)) == 3
+    assert drawn == [replacement(0, 1, 2, attempt, 1000) for attempt in (1, 2, 3)]
+    assert drawn[0] != replacement(0, 1, 3, 1, 1000)

@@ -14,7 +14,7 @@ from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
 from transm3e.report import run as report
 from transm3e.report.results import read_results
-from transm3e.report.run import final_table, split_scores, write_report, write_video_scores
+from transm3e.report.run import final_table, refuse_missing, split_scores, write_report, write_video_scores
 from transm3e.report.scores import read_predictions
 
 OWNER = {"name": "a", "id": "0123456789", "table": "t"}
@@ -25,7 +25,7 @@ SPLITS = ("known_val", "new_val", "known_test", "new_test")
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a.yaml").write_text("NUM_GPUS: 0\nTRAIN: {DATASET: MuscleSynth}\n")
-    [run] = plan(["a.yaml"])
+    [run] = plan(["a.yaml"], ["TEST.ALLOW_MISSING", True])
     run.folder.mkdir(parents=True)
     return run
 
@@ -78,6 +78,26 @@ def test_the_report_is_complete(run):
     assert results["mean_val"] == pytest.approx(np.mean([results["splits"][s]["mAP"] for s in SPLITS[:2]]))
     for picture in ("muscles.png", "training.png"):
         assert (run.folder / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_leave_to_miss_clips_all_are_named_and_nothing_is_scored(run):
+    strict = plan(["a.yaml"], ["OUTPUT_DIR", str(run.folder)])[0]
+    lost = [FailedClip(i, f"v/{i}.mp4", "empty, quite") for i in range(5)]
+    scored = {"known_val": predictions(0, failed=lost[:4]), "new_val": predictions(1, failed=lost[4:])}
+    write_report(strict, OWNER, checkpoint(run), scored)
+    assert not (run.folder / "results.json").exists()
+    assert (run.folder / "predictions" / "new_val.npz").is_file()
+    rows = list(csv.reader((run.folder / "missing_clips.csv").open(encoding="utf-8")))
+    splits = ["known_val"] * 4 + ["new_val"]
+    assert rows[0] == ["split", "path", "reason"]
+    assert rows[1:] == [[split, f"v/{i}.mp4", "empty, quite"] for i, split in enumerate(splits)]
+    with pytest.raises(UserError, match=r"^a: 5 clips could not be read.* v/0\.mp4: empty.*TEST\.ALLOW_MISSING True$"):
+        refuse_missing(strict, scored)
+    refuse_missing(run, scored)
+    whole = {"known_val": predictions(0)}
+    refuse_missing(strict, whole)
+    write_report(strict, OWNER, checkpoint(run), whole)
+    assert not (run.folder / "missing_clips.csv").exists()
 
 
 def test_without_weights_or_clips_there_are_results_but_no_pictures(run):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
+from transm3e.benchmark.loader.measure import LoaderSettings
+from transm3e.benchmark.loader.plain import FORMS
 from transm3e.benchmark.memory import DTYPES
 from transm3e.benchmark.model import Settings
 from transm3e.benchmark.step import MODES
@@ -15,6 +18,9 @@ from transm3e.benchmark.step import MODES
 # TRAIN.BATCH_SIZE, RNG_SEED, or with =VALUE.
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)*(=.*)?", re.DOTALL)
 DEFAULT_OUT = "runs/benchmark"
+FOLDER_OPTIONS = ("--out", "--source")
+SMALLEST_SIDE = 32
+DEFAULT_SIZES = ((340, 256), (1280, 720))
 
 
 def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespace:
@@ -27,7 +33,10 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     commands = parser.add_subparsers(dest="subcommand", required=True)
     _add_model(commands.add_parser("model", help="speed, memory and work of models", allow_abbrev=False))
+    _add_loader(commands.add_parser("loader", help="clips per second of the data loader", allow_abbrev=False))
     args = parser.parse_args(words)
+    if args.subcommand == "loader" and opts:
+        parser.error(f"loader takes no config settings, as {opts[0]}; it measures the paper's clips and augmentation")
     args.opts = opts
     return args
 
@@ -44,6 +53,21 @@ def settings_of(args: argparse.Namespace) -> Settings:
         warmup=args.warmup,
         threads=args.threads,
         memory_limit=args.memory_limit,
+    )
+
+
+def loader_settings_of(args: argparse.Namespace) -> LoaderSettings:
+    """What loaders are measured on, from the words of the command line."""
+    source = None if args.source is None else Path(args.source)
+    return LoaderSettings(
+        sizes=tuple(args.files if args.files is not None else () if source else DEFAULT_SIZES),
+        source=source,
+        videos=args.videos,
+        views=args.views,
+        workers=tuple(dict.fromkeys(args.workers)),
+        against=tuple(name for name in dict.fromkeys(args.against) if name != "none"),
+        repeats=args.repeats,
+        resize=not args.no_resize,
     )
 
 
@@ -68,18 +92,56 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add("--out", default=DEFAULT_OUT, metavar="FOLDER", help=f"for model.md, .json, .png; default: {DEFAULT_OUT}")
 
 
+def _add_loader(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    sizes = " ".join(f"{width}x{height}" for width, height in DEFAULT_SIZES)
+    add("--files", nargs="+", type=_size, metavar="WxH", help=f"sizes of the files to make; default: {sizes}")
+    add("--source", metavar="FOLDER", help="own videos to measure on; then files are made only for --files")
+    add("--videos", type=_positive, default=4, metavar="N", help="files of each kind; default: 4")
+    add("--no-resize", action="store_true", help="leave out the files re-encoded as datasets/resize_videos.py does")
+    add("--views", type=_positive, default=2, metavar="N", help="augmented clips per video; default: 2")
+    add(
+        "--workers", nargs="+", type=_positive, default=[2], metavar="N", help="processes, besides one core; default: 2"
+    )
+    add(
+        "--against",
+        nargs="+",
+        default=["pytorchvideo"],
+        metavar="NAME",
+        help="plain pipelines: pytorchvideo or torchcodec with torchvision's transforms, variants with "
+        f"{', '.join('+' + form for form in FORMS)} (pytorchvideo+half+float), or none; default: pytorchvideo",
+    )
+    add("--repeats", type=_positive, default=5, metavar="N", help="timed epochs; default: 5")
+    add(
+        "--out",
+        default=DEFAULT_OUT,
+        metavar="FOLDER",
+        help=f"for loader.md, .json, .png, files; default: {DEFAULT_OUT}",
+    )
+
+
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words for argparse, and KEY VALUE words. What follows --out may look like a key and is none."""
+    """Words for argparse, and KEY VALUE words. A folder may look like a key and is none."""
     words: list[str] = []
     opts: list[str] = []
     rest = iter(argv)
     for word in rest:
-        if KEY.fullmatch(word) and (not words or words[-1] != "--out"):
+        if KEY.fullmatch(word) and (not words or words[-1] not in FOLDER_OPTIONS):
             # Without a value the config's own message names the key.
             opts += [word] if "=" in word else [word, *[value for value in [next(rest, None)] if value is not None]]
         elif word != "--opts":
             words.append(word)
     return words, opts
+
+
+def _size(word: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", word)
+    width, height = map(int, match.groups()) if match else (0, 0)
+    if min(width, height) < SMALLEST_SIDE or width % 2 or height % 2:
+        raise argparse.ArgumentTypeError(
+            f"{word} must be WIDTHxHEIGHT in pixels, both even and at least {SMALLEST_SIDE}"
+        )
+    return width, height
 
 
 def _positive(word: str) -> int:

@@ -29,7 +29,7 @@ def _headline(results: Results) -> str:
 
 def _contestants(results: Results) -> str:
     rows = [_contestant_row(figures) for figures in results.contestants]
-    return _table(["model", "clip", "parameters", "frozen teacher", "GMAC per clip"], rows)
+    return table(["model", "clip", "parameters", "frozen teacher", "GMAC per clip"], rows)
 
 
 def _contestant_row(figures: Figures) -> list[str]:
@@ -42,7 +42,7 @@ def _contestant_row(figures: Figures) -> list[str]:
 def _measurements(results: Results) -> str:
     against = ["x faster", "x less memory"] if results.reference else []
     head = ["mode", "clips", "model", "time", "clips/s", *against, "peak memory", "of matrix rate"]
-    return _table(head, [_row(results, one) for one in results.measurements])
+    return table(head, [_row(results, one) for one in results.measurements])
 
 
 def _row(results: Results, one: Measurement) -> list[str]:
@@ -50,7 +50,7 @@ def _row(results: Results, one: Measurement) -> list[str]:
     memory = f"{one.peak.size_bytes / MIB:.0f} MiB" if one.peak else "does not fit"
     if not one.seconds:
         return [*start, "does not fit", "-", *(["-", "-"] if results.reference else []), memory, "-"]
-    time = f"{_time(one.median)} ({_time(min(one.seconds))} to {_time(max(one.seconds))})"
+    time = f"{duration(one.median)} ({duration(min(one.seconds))} to {duration(max(one.seconds))})"
     share = results.matrix_share(one)
     return [
         *(*start, time, f"{one.clips_per_second:.3g}", *(_ratios(results, one) if results.reference else [])),
@@ -101,10 +101,12 @@ def _busy(results: Results) -> list[str]:
     ]
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """As "1.23 s" or "45.6 ms"."""
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
+from transm3e.config.check_data import DATA_CHOICES, WITHOUT_WEIGHTS, check_data, data_warnings
 from transm3e.config.check_sizes import check_sizes
 from transm3e.errors import UserError
 
@@ -15,6 +16,7 @@ logger = logging.getLogger(__name__)
 # Projects whose parameter names can be read (transm3e.models.weights, which config does not import).
 SOURCES = ("auto", "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "authors")
 CHOICES = {
+    **DATA_CHOICES,
     "TASK": ("classify", "distill"),
     "TRAIN.AMP_DTYPE": ("auto", "bf16", "fp16"),
     "TRAIN.CHECKPOINT_SOURCE": (*SOURCES, "authors_teacher"),
@@ -22,8 +24,6 @@ CHOICES = {
     "TEST.WHICH_CHECKPOINT": ("last", "best"),
     "TEST.VIEWS_FROM": ("spread", "start"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3),
-    "DATA.MODALITY": ("rgb", "rgb_diff"),
-    "DISTILL.MODALITY": ("rgb", "rgb_diff"),
     "TRANSM3E.RECEIVER_INIT": ("normal", "zeros"),
     "TRANSM3E.FUSION": ("mean", "mctf"),
     "DISTILL.AXIS": ("token", "channel", "full"),
@@ -43,6 +43,9 @@ AT_LEAST_ONE = (
     "DATA.TRAIN_CROP_SIZE",
     "DATA.TEST_CROP_SIZE",
     "AUG.NUM_SAMPLE",
+    "AUG.RE_COUNT",
+    "SKELETON.NUM_PERSONS",
+    "STGCN.TEMPORAL_KERNEL",
     "MODEL.NUM_CLASSES",
     "MVIT.DEPTH",
     "MVIT.EMBED_DIM",
@@ -62,7 +65,10 @@ NOT_NEGATIVE = (
     "TRAIN.CHECKPOINT_STEPS",
     "TRAIN.KEEP_CHECKPOINTS",
     "DATA_LOADER.NUM_WORKERS",
+    "DATA.TARGET_FPS",
     "AUG.COLOR_JITTER",
+    "MIXUP.ALPHA",
+    "MIXUP.CUTMIX_ALPHA",
     "DISTILL.ALPHA",
     "DISTILL.NUM_BLOCKS",
     "DISTILL.WEIGHT",
@@ -77,6 +83,10 @@ NOT_NEGATIVE = (
 POSITIVE = ("DATA.DECODE_TIMEOUT", "DISTILL.TEMPERATURE", "MCTF.MLP_RATIO", "MVIT.MLP_RATIO")
 SHARES = (
     "AUG.RE_PROB",
+    "MIXUP.PROB",
+    "MIXUP.SWITCH_PROB",
+    "MIXUP.LABEL_SMOOTH_VALUE",
+    "STGCN.DROPOUT",
     "MCTF.DROPOUT",
     "MCTF.DROPPATH_RATE",
     "MODEL.DROPOUT_RATE",
@@ -131,7 +141,6 @@ SHARED_WITH_START = (
 )
 # Settings of the backbone that leave its weights' shapes and meaning alone.
 REGULARISATION = ("DROPOUT_RATE", "DROPPATH_RATE")
-WITHOUT_WEIGHTS = ("Random", "AllOnes")
 # What PyTorch's generators take as a signed number.
 MAX_SEED = 2**63 - 1
 # Columns of a clip table's labels.
@@ -151,7 +160,8 @@ def check_cfg(cfg: CfgNode) -> None:
     _check_batches(cfg)
     check_sizes(cfg)
     _check_task(cfg)
-    for warning in _warnings(cfg):
+    check_data(cfg)
+    for warning in (*_warnings(cfg), *data_warnings(cfg)):
         logger.warning("%s", warning)
 
 

@@ -98,6 +98,9 @@ _C.TEST.VIEWS_FROM = "spread"
 # Views of a clip that are averaged: in time, and along the long side (1 or 3).
 _C.TEST.NUM_ENSEMBLE_VIEWS = 5
 _C.TEST.NUM_SPATIAL_CROPS = 1
+# Clips that cannot be read are left out of the scores and counted in results.json; else they end the evaluation with a
+# message that names them all.
+_C.TEST.ALLOW_MISSING = False
 
 # ---------------------------------------------------------------- prediction on any video files
 _C.DEMO = CfgNode()
@@ -113,14 +116,29 @@ _C.DATA = CfgNode()
 _C.DATA.PATH_TO_DATA_DIR = ""
 # Root of the paths in the clip table; "" = the table's folder.
 _C.DATA.PATH_PREFIX = ""
-# What the model sees: "rgb" or "rgb_diff".
+# What the model sees: "rgb", "rgb_diff", "flow"; for graph models "skeleton" (joints), "skeleton_bone",
+# "skeleton_motion", "skeleton_bone_motion".
 _C.DATA.MODALITY = "rgb"
 # Frames of a clip, and the step between them in frames of the video.
 _C.DATA.NUM_FRAMES = 16
 _C.DATA.SAMPLING_RATE = 4
+# A video is played at so many frames per second before its frames are counted (nearest frame in time); 0 = its own
+# rate. Folders of pictures have no clock and are counted.
+_C.DATA.TARGET_FPS = 30.0
+# Frames of a clip: "stride": start + SAMPLING_RATE * i; "linspace": PySlowFast's, spread evenly over NUM_FRAMES *
+# SAMPLING_RATE frames and rounded down, for checkpoints that were trained so.
+_C.DATA.FRAME_INDICES = "stride"
+# A video shorter than the clip: "hold" its last frame, or "loop".
+_C.DATA.SHORT_CLIPS = "hold"
+# Who decodes: "pyav", "torchcodec", "torchcodec_cuda" (NVDEC; needs DATA_LOADER.NUM_WORKERS 0), "opencv" (for
+# comparison: it says nothing of damaged files).
+_C.DATA.DECODING_BACKEND = "pyav"
 # Side of the square clip in pixels.
 _C.DATA.TRAIN_CROP_SIZE = 224
 _C.DATA.TEST_CROP_SIZE = 224
+# How crops are resized: "mipmap": 2x2 means while more than twice too large, then bilinear; "bilinear" and "bicubic":
+# areas are averaged beyond a factor of 2 (the same to the eye, several times as slow there); "area".
+_C.DATA.RESIZE = "mipmap"
 # Random resized crop in training: range of the area, and of the aspect ratio.
 _C.DATA.TRAIN_JITTER_SCALES_RELATIVE = [0.08, 1.0]
 _C.DATA.TRAIN_JITTER_ASPECT_RELATIVE = [0.75, 1.3333]
@@ -138,10 +156,43 @@ _C.AUG = CfgNode()
 _C.AUG.ENABLE = True
 # Augmented clips drawn from each video of a batch.
 _C.AUG.NUM_SAMPLE = 1
+# The most frames between the starts of these clips; -1 = each is drawn anywhere in the video. Few frames apart, one
+# decode serves them all, but they show nearly the same moment; 0 = the same frames, cropped differently.
+_C.AUG.SAMPLE_DISTANCE = -1
+# RandAugment, as timm names it: magnitude m, n operations, noise mstd on m, inc1: operations that grow with m; "" = off.
+_C.AUG.AA_TYPE = "rand-m7-n4-mstd0.5-inc1"
+# "crop_first" (fast), or "augment_first", PySlowFast's: RandAugment on the whole frame, then the crop.
+_C.AUG.ORDER = "crop_first"
+# Of RandAugment's warps: "bilinear" or "bicubic" (six times as slow).
+_C.AUG.INTERPOLATION = "bilinear"
 # Brightness, contrast and saturation factors are drawn from [1 - x, 1 + x].
 _C.AUG.COLOR_JITTER = 0.4
-# Probability that a box is erased.
+# Probability that boxes are erased, what fills them ("pixel": noise, "rand": one colour, "const": grey), and the most
+# of them.
 _C.AUG.RE_PROB = 0.25
+_C.AUG.RE_MODE = "pixel"
+_C.AUG.RE_COUNT = 1
+
+# Mixup and CutMix of training batches: each video with another one of its batch, labels likewise.
+_C.MIXUP = CfgNode()
+_C.MIXUP.ENABLE = False
+# Shares are drawn from Beta(ALPHA, ALPHA) for mixup, Beta(CUTMIX_ALPHA, CUTMIX_ALPHA) for CutMix; 0 = without it.
+_C.MIXUP.ALPHA = 0.8
+_C.MIXUP.CUTMIX_ALPHA = 1.0
+# Share of batches that are mixed, and of these the share of CutMix.
+_C.MIXUP.PROB = 1.0
+_C.MIXUP.SWITCH_PROB = 0.5
+# Every label y becomes y (1 - s) + s / 2.
+_C.MIXUP.LABEL_SMOOTH_VALUE = 0.1
+
+# ---------------------------------------------------------------- skeletons
+_C.SKELETON = CfgNode()
+# Joints that a graph model reads: "coco17", "halpe26", "openpose18". Files of another layout are turned into it.
+_C.SKELETON.LAYOUT = "coco17"
+# Persons of a clip, those seen best; zeros where there are fewer.
+_C.SKELETON.NUM_PERSONS = 2
+# Coordinates: "frame", -1 to 1 over the crop, or "body", from the first person's hips in torso lengths.
+_C.SKELETON.NORMALIZE = "frame"
 
 _C.DATA_LOADER = CfgNode()
 # Processes that load data, per process that trains; 0 = load in the training process.
@@ -216,11 +267,19 @@ _C.MCTF.MLP_RATIO = 1.0
 # Which of the six attention maps are summed (table 12): stream, query, key, as in A^m_mr.
 _C.MCTF.MAPS = ["m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm"]
 
+# ST-GCN (Yan et al. 2018).
+_C.STGCN = CfgNode()
+# Which neighbours share weights: "uniform", "distance" or "spatial".
+_C.STGCN.PARTITION = "uniform"
+# Frames of the temporal convolutions' kernels, odd.
+_C.STGCN.TEMPORAL_KERNEL = 9
+_C.STGCN.DROPOUT = 0.0
+
 # ---------------------------------------------------------------- distillation (equation 1)
 _C.DISTILL = CfgNode()
 # A name of transm3e.distill.DISTILLERS.
 _C.DISTILL.METHOD = "mctkd"
-# What the teacher sees.
+# What the teacher sees: "rgb", "rgb_diff" or "flow".
 _C.DISTILL.MODALITY = "rgb_diff"
 # Axis of the softmax over a block's tokens: "token", "channel" or "full" (table 4: TW, CW, FP).
 _C.DISTILL.AXIS = "token"

@@ -40,6 +40,8 @@ class Point(NamedTuple):
 
 POINTS = {
     "AUG.ENABLE": Point(True, False, "D.3 names colour jitter; the code crops and flips only"),
+    "AUG.SAMPLE_DISTANCE": Point(-1, 0, "C.8, two start indices drawn at random; the code crops one window twice"),
+    "DATA.FRAME_INDICES": Point("stride", "linspace", "16 frames, stride 4; the code spreads 16 over 64 frames"),
     "DATA.MEAN": Point([0.45] * 3, [0.0] * 3, "MViTv2's, as the pretraining; the code leaves RGB in [0, 1]"),
     "DATA.STD": Point([0.225] * 3, [1.0] * 3, "as DATA.MEAN"),
     "DISTILL.NUM_BLOCKS": Point(0, 16, "equation 1, mean over the blocks; the code divides by 16 for 24 blocks too"),

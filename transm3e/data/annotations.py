@@ -2,10 +2,10 @@
 
 A clip table is a UTF-8 CSV file with a header and one row per clip:
 
-    path,split,activity,muscles[,skeleton]
-    clips/squat_0001.mp4,train,squat,quadriceps;gluteus;hamstring,skeletons/squat_0001.json
+    path,split,activity,muscles[,skeleton][,flow]
+    clips/squat_0001.mp4,train,squat,quadriceps;gluteus;hamstring,skeletons/squat_0001.json,flow/squat_0001.mp4
 
-`path` and `skeleton` are relative to the table's folder (or DATA.PATH_PREFIX); `muscles` holds names
+`path`, `skeleton` and `flow` are relative to the table's folder (or DATA.PATH_PREFIX); `muscles` holds names
 or numbers 0..19 of MUSCLES joined by ";", or the word "none".
 """
 
@@ -55,6 +55,8 @@ SPLIT_ALIASES = {
     "test_unseen": "new_test",
 }
 REQUIRED_COLUMNS = ("path", "split", "activity", "muscles")
+# Files of a clip in other modalities than RGB.
+OPTIONAL_COLUMNS = ("skeleton", "flow")
 NO_MUSCLE = "none"
 
 
@@ -63,11 +65,13 @@ class Clip:
     """One row of a clip table.
 
     Attributes:
-        path: the video file, relative to the data root, with forward slashes.
+        path: the video file (or the folder of its frames, or a still picture), relative to the data root, with
+            forward slashes.
         split: one of SPLITS.
         activity: name of the activity shown.
         muscles: indices into MUSCLES, each once.
         skeleton: the clip's skeleton file relative to the data root, or "".
+        flow: its optical flow, a file or folder, likewise.
     """
 
     path: str
@@ -75,6 +79,7 @@ class Clip:
     activity: str
     muscles: tuple[int, ...]
     skeleton: str = ""
+    flow: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class ClipTable:
         activities: (N,) str array.
         labels: (N, 20) uint8 multi-hot.
         skeletons: (N,) str array, "" where a clip has none.
+        flows: (N,) str array, likewise.
         rows: (N,) int64, the row of each clip in the file, from 0; names a clip across splits.
     """
 
@@ -95,6 +101,7 @@ class ClipTable:
     activities: np.ndarray
     labels: np.ndarray
     skeletons: np.ndarray
+    flows: np.ndarray
     rows: np.ndarray
 
     def __len__(self) -> int:
@@ -109,6 +116,7 @@ class ClipTable:
             self.activities[keep],
             self.labels[keep],
             self.skeletons[keep],
+            self.flows[keep],
             self.rows[keep],
         )
 
@@ -128,6 +136,7 @@ def table_from_clips(clips: Sequence[Clip]) -> ClipTable:
         activities=np.array([clip.activity for clip in clips], dtype=np.str_),
         labels=np.array([multi_hot(clip.muscles) for clip in clips], np.uint8).reshape(-1, len(MUSCLES)),
         skeletons=np.array([clip.skeleton for clip in clips], dtype=np.str_),
+        flows=np.array([clip.flow for clip in clips], dtype=np.str_),
         rows=np.arange(len(clips)),
     )
 
@@ -148,7 +157,7 @@ def read_clip_table(path: str | Path) -> ClipTable:
             if missing:
                 raise UserError(
                     f"{file}: column(s) {', '.join(missing)} missing; the header needs "
-                    f"{','.join(REQUIRED_COLUMNS)} and may have skeleton, see datasets/README.md"
+                    f"{','.join(REQUIRED_COLUMNS)} and may have {', '.join(OPTIONAL_COLUMNS)}, see datasets/README.md"
                 )
             clips: list[Clip] = []
             seen: dict[str, int] = {}
@@ -169,13 +178,19 @@ def read_clip_table(path: str | Path) -> ClipTable:
 
 
 def write_clip_table(path: str | Path, clips: Iterable[Clip]) -> None:
-    """Write clips as a CSV clip table, muscles by name; the file appears whole or not at all."""
+    """Write clips as a CSV clip table, muscles by name; the file appears whole or not at all.
+
+    The column flow is there only if a clip has one.
+    """
+    rows = list(clips)
+    optional = OPTIONAL_COLUMNS if any(clip.flow for clip in rows) else OPTIONAL_COLUMNS[:1]
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
-        writer.writerow((*REQUIRED_COLUMNS, "skeleton"))
-        for clip in clips:
+        writer.writerow((*REQUIRED_COLUMNS, *optional))
+        for clip in rows:
             muscles = ";".join(MUSCLES[i] for i in sorted(clip.muscles)) or NO_MUSCLE
-            writer.writerow((clip.path, clip.split, clip.activity, muscles, clip.skeleton))
+            files = (getattr(clip, name) for name in optional)
+            writer.writerow((clip.path, clip.split, clip.activity, muscles, *files))
 
 
 def table_digest(path: str | Path) -> str:
@@ -228,16 +243,17 @@ def parse_muscles(text: str, where: str) -> tuple[int, ...]:
 
 
 def _clip_from_row(row: dict[str, str | None], where: str) -> Clip:
-    cells = {name: (row.get(name) or "").strip() for name in (*REQUIRED_COLUMNS, "skeleton")}
+    cells = {name: (row.get(name) or "").strip() for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)}
     split = SPLIT_ALIASES.get(cells["split"], cells["split"])
     if split not in SPLITS:
         raise UserError(f"{where}: unknown split {cells['split']!r}; allowed: {', '.join(SPLITS)}")
     if not cells["path"]:
         raise UserError(f"{where}: empty path; every row names its video file")
-    for name in ("path", "skeleton"):
+    for name in ("path", *OPTIONAL_COLUMNS):
         parts = PurePosixPath(cells[name])
         if parts.is_absolute() or ".." in parts.parts:
             raise UserError(
                 f"{where}: {name} {cells[name]!r} leaves the data root; write it relative to the table's folder"
             )
-    return Clip(cells["path"], split, cells["activity"], parse_muscles(cells["muscles"], where), cells["skeleton"])
+    muscles = parse_muscles(cells["muscles"], where)
+    return Clip(cells["path"], split, cells["activity"], muscles, cells["skeleton"], cells["flow"])

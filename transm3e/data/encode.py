@@ -1,10 +1,14 @@
-"""Write H.264 MP4 files, as the data preparation scripts need them."""
+"""Write H.264 MP4 files, as the data preparation scripts need them, and read back the comments that mark them."""
 
 from __future__ import annotations
 
+import json
+import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -12,6 +16,7 @@ import numpy as np
 from transm3e.files import atomic_path
 
 X86_64 = ("x86_64", "AMD64")
+COLOUR_TAGS = ("color_range", "colorspace", "color_primaries", "color_trc")
 
 
 def write_video(
@@ -26,16 +31,75 @@ def write_video(
         crf: x264's constant rate factor, 0 (lossless) to 51.
         preset: x264's speed preset.
     """
+    images = (av.VideoFrame.from_ndarray(image, format="rgb24") for image in frames)
+    write_frames(path, images, fps, _options(crf, preset))
+
+
+def write_frames(
+    path: str | Path,
+    frames: Iterable[av.VideoFrame],
+    rate: Fraction | int,
+    options: Mapping[str, str],
+    time_base: Fraction | None = None,
+    comment: str = "",
+) -> None:
+    """The same for frames of PyAV, which may carry time stamps; the first one's colour tags become the file's.
+
+    Args:
+        path: the file to write; its folder must exist.
+        frames: of one even size, at least one. Full-range frames (yuvj420p) stay so, others become yuv420p.
+        rate: frames per second, on average where frames carry time stamps.
+        options: x264's.
+        time_base: seconds per unit of the frames' `pts`; None where frames have none.
+        comment: for the file's metadata, see read_comment.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     with atomic_path(path) as partial, av.open(str(partial), "w") as container:
+        if comment:
+            container.metadata["comment"] = comment
         stream = None
-        for image in frames:
+        for frame in frames:
             if stream is None:
-                stream = container.add_stream("libx264", rate=fps, options=_options(crf, preset))
-                stream.height, stream.width = image.shape[:2]
-                stream.pix_fmt = "yuv420p"
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+                stream = container.add_stream("libx264", rate=rate, options=dict(options))
+                _match(stream.codec_context, frame, time_base)
+            container.mux(stream.encode(frame))
         assert stream is not None, "a video needs at least one frame"
         container.mux(stream.encode(None))
+
+
+def read_comment(path: str | Path) -> str:
+    """The comment in a video file's metadata, "" where there is none or the file is no video."""
+    try:
+        with av.open(os.path.abspath(path), options={"protocol_whitelist": "file"}) as container:
+            return container.metadata.get("comment", "")
+    except (av.FFmpegError, OSError, UnicodeDecodeError):
+        return ""
+
+
+def parse_mark(text: str) -> dict[str, Any]:
+    """What a program wrote of itself and its settings as JSON, into a comment for one; {} where it is nothing such."""
+    try:
+        mark = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return mark if isinstance(mark, dict) else {}
+
+
+def copy_colours(source: av.VideoFrame, target: av.VideoFrame | av.VideoCodecContext) -> None:
+    """How the numbers are to be understood: without these tags the same pixels are shown in other colours."""
+    for name in COLOUR_TAGS:
+        if hasattr(source, name):  # older PyAV shows two of them
+            setattr(target, name, getattr(source, name))
+
+
+def _match(codec: av.VideoCodecContext, frame: av.VideoFrame, time_base: Fraction | None) -> None:
+    codec.width, codec.height = frame.width, frame.height
+    codec.pix_fmt = "yuvj420p" if frame.format.name.startswith("yuvj") else "yuv420p"
+    copy_colours(frame, codec)
+    if time_base is not None:
+        codec.time_base = time_base
 
 
 def _options(crf: int, preset: str) -> dict[str, str]:

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import multiprocessing
+from collections import deque
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from transm3e.config.node import CfgNode
-from transm3e.data.dataset import ClipDataset, build_dataset, build_folder_dataset
-from transm3e.data.sampling import epoch_order
-from transm3e.data.types import Batch, collate
+from transm3e.data.build import build_dataset, build_folder_dataset
+from transm3e.data.dataset import ClipDataset
+from transm3e.data.mixup import Mix, Mixing, draw_mix
+from transm3e.data.sampling import batch_rng, epoch_order, replacement
+from transm3e.data.types import Batch, BatchBuilder, FailedClip, Sample
+from transm3e.data.workers import Serial, Slot, Task, WorkerPool, make_slots
 from transm3e.errors import UserError
 
 FAILED_SHOWN = 3
-# Seconds that a loading process goes on after SIGTERM.
-GRACE_S = 10
+# Videos drawn in the place of one that cannot be read before the training gives up.
+MOST_REPLACED = 10
+# Batches that are loaded ahead of the one that is asked for.
+AHEAD = 2
 
 
-class EpochBatches:
-    """Batch sampler: the (epoch, item) keys of one rank's batches; they carry the epoch into the workers.
+class EpochItems:
+    """Which items a rank loads in an epoch, in order.
 
     Training: all ranks share one permutation per epoch, cut into global batches; what does not fill one is left
     out (another remainder each epoch). Evaluation: items in order, rank r takes items r, r + world_size, ...;
-    nothing is repeated to even out the ranks, so they may differ by one batch.
+    nothing is repeated to even out the ranks, so they may differ by one item.
 
     Args:
         size: items of the dataset.
-        batch_size: items per batch of this rank.
+        batch_size: items per batch of this rank, in training.
         shuffle: training.
         seed: of the permutations.
         rank, world_size: which share of the items.
@@ -44,23 +47,23 @@ class EpochBatches:
         assert batch_size > 0
         self.size, self.batch_size, self.shuffle, self.seed = size, batch_size, shuffle, seed
         self.rank, self.world_size = rank, world_size
-        self.epoch = self.start_step = 0
 
     def __len__(self) -> int:
         if self.shuffle:
-            return self.size // (self.batch_size * self.world_size)
-        return -(-len(range(self.rank, self.size, self.world_size)) // self.batch_size)
+            return self.size // (self.batch_size * self.world_size) * self.batch_size
+        return len(range(self.rank, self.size, self.world_size))
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = epoch_order(self.seed, self.epoch, self.size) if self.shuffle else np.arange(self.size)
-        mine = order[self.rank :: self.world_size]
-        for step in range(self.start_step, len(self)):
-            items = mine[step * self.batch_size : (step + 1) * self.batch_size]
-            yield [(self.epoch, int(item)) for item in items]
+    def of(self, epoch: int) -> np.ndarray:
+        """(len(self),) int64 item numbers."""
+        order = epoch_order(self.seed, epoch, self.size) if self.shuffle else np.arange(self.size)
+        return order[self.rank :: self.world_size][: len(self)]
 
 
 class ClipLoader:
     """Batches of a dataset; len() is the number of steps per epoch (of this rank).
+
+    A training video that cannot be read is named in its batch's `failed`, and another, drawn from (seed, epoch, item),
+    takes its place, so batches are always full. In evaluation nothing takes its place.
 
     Args:
         dataset: training or evaluation clips.
@@ -68,9 +71,10 @@ class ClipLoader:
         rank, world_size: this process's share.
         num_workers: processes that load, 0 = this one; order and content do not depend on it.
         pin_memory: hand out batches in page-locked memory; ignored without a GPU.
+        mixing: mixup and CutMix of training batches, or None.
 
     Raises:
-        UserError: fewer training clips than one global batch.
+        UserError: fewer training clips than one global batch, or processes where there is no fork.
     """
 
     def __init__(
@@ -82,49 +86,136 @@ class ClipLoader:
         world_size: int = 1,
         num_workers: int = 0,
         pin_memory: bool = False,
+        mixing: Mixing | None = None,
     ) -> None:
-        self.dataset = dataset
-        self.training = dataset.augmentation is not None
-        self._batches = EpochBatches(len(dataset), batch_size, self.training, dataset.seed, rank, world_size)
-        if self.training and not len(self._batches):
+        self.dataset, self.batch_size, self.num_workers, self.mixing = dataset, batch_size, num_workers, mixing
+        self.training, self.rank = dataset.augmentation is not None, rank
+        self._items = EpochItems(len(dataset), batch_size, self.training, dataset.seed, rank, world_size)
+        self._pin_memory = pin_memory and torch.cuda.is_available()
+        self._loading: Serial | WorkerPool | None = None
+        if self.training and not len(self):
             raise UserError(
                 f"the train split has {len(dataset)} clips, fewer than one global batch of {batch_size * world_size}; "
                 "lower TRAIN.BATCH_SIZE (or NUM_GPUS, NUM_SHARDS), or point DATA.PATH_TO_DATA_DIR at more clips"
             )
-        self._loader = DataLoader(
-            dataset,
-            batch_sampler=self._batches,
-            collate_fn=partial(collate, samples=dataset.samples, clip_shapes=dataset.clip_shapes),
-            num_workers=num_workers,
-            # Evaluation has a loader per split; their workers would wait beside each other.
-            persistent_workers=num_workers > 0 and self.training,
-            worker_init_fn=_start_worker,
-            pin_memory=pin_memory and torch.cuda.is_available(),
-            generator=torch.Generator(),  # its own: starting an epoch leaves the training's random numbers alone
-        )
+        if num_workers and "fork" not in multiprocessing.get_all_start_methods():
+            raise UserError("DATA_LOADER.NUM_WORKERS: processes cannot be forked on this system; set it to 0")
+        # Videos in flight: enough for the next batches, and for every process to have one more waiting.
+        videos = batch_size if self.training else -(-batch_size // dataset.samples)
+        self._ahead = min(max(1, len(self._items)), AHEAD * max(videos, num_workers)) if num_workers else 1
+        self._slots: list[Slot] = []
 
     def __len__(self) -> int:
-        return len(self._batches)
+        if self.training:
+            return len(self._items) // self.batch_size
+        return -(-len(self._items) * self.dataset.samples // self.batch_size)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Batches start_step, start_step + 1, ... of an epoch; those before are not decoded. One epoch at a time.
 
         Raises:
-            UserError: a training batch in which no clip could be decoded, or a worker that died.
+            UserError: no video can be read in a training video's place, or loading processes die again and again.
         """
-        self._batches.epoch, self._batches.start_step = epoch, start_step
-        try:
-            for batch in self._loader:
-                if self.training and not len(batch):
-                    raise UserError(_all_failed(batch))
-                yield batch
-        except RuntimeError as error:
-            if "DataLoader worker (pid" not in str(error):
-                raise
-            raise UserError(
-                f"a data loading process died ({str(error).splitlines()[0]}), mostly for lack of memory; "
-                "lower DATA_LOADER.NUM_WORKERS or the batch size, or find the file with DATA_LOADER.NUM_WORKERS 0"
-            ) from error
+        return self._train(epoch, start_step) if self.training else self._evaluate(epoch, start_step)
+
+    def close(self) -> None:
+        """End the loading processes; the next epoch starts others."""
+        if self._loading is not None:
+            self._loading.close()
+            self._loading = None
+
+    def _train(self, epoch: int, start_step: int) -> Iterator[Batch]:
+        clips = self.batch_size * self.dataset.samples
+        batch = self._builder(clips)
+        for sample, failed in self._loaded(epoch, start_step * self.batch_size):
+            batch.failed += failed
+            assert sample is not None, "another is drawn until one can be read"
+            batch.add(sample)
+            if batch.full:
+                full, batch = batch, self._builder(clips)
+                yield full.build(self.dataset.samples, self._mix(epoch, start_step))
+                start_step += 1
+
+    def _evaluate(self, epoch: int, start_step: int) -> Iterator[Batch]:
+        # A batch may begin in the middle of a video's views.
+        first, skipped = divmod(start_step * self.batch_size, self.dataset.samples)
+        batch = self._builder(self.batch_size)
+        for sample, failed in self._loaded(epoch, first):
+            batch.failed += failed
+            while sample and skipped < len(sample.views):
+                skipped += batch.add(sample, skipped)
+                if batch.full:
+                    full, batch = batch, self._builder(self.batch_size)
+                    yield full.build()
+            skipped = 0
+        if len(batch) or batch.failed:
+            yield batch.build()
+        # Between two evaluations there is time, but not the memory of every split's processes.
+        self.close()
+
+    def _builder(self, capacity: int) -> BatchBuilder:
+        return BatchBuilder(self.dataset.specs, capacity, self._pin_memory)
+
+    def _mix(self, epoch: int, step: int) -> Mix | None:
+        if self.mixing is None:
+            return None
+        size = self.dataset.shape.size
+        return draw_mix(batch_rng(self.dataset.seed, epoch, step, self.rank), self.mixing, size, size)
+
+    def _loaded(self, epoch: int, first: int) -> Iterator[tuple[Sample | None, list[FailedClip]]]:
+        """The epoch's items from number `first` on, in order; each is valid until the next one is asked for.
+
+        (what was loaded, what failed): in training another is loaded in the place of what failed.
+        """
+        loading = self._start()
+        keys = iter([(epoch, int(item)) for item in self._items.of(epoch)[first:]])
+        waiting: deque[Task] = deque()
+        done: dict[int, Sample | FailedClip] = {}
+        free, ticket = deque(range(len(self._slots))), 0
+        while True:
+            while free and (key := next(keys, None)) is not None:
+                waiting.append(Task(ticket, key, free.popleft()))
+                loading.submit(waiting[-1])
+                ticket += 1
+            if not waiting:
+                return
+            task = waiting.popleft()
+            sample, failed = self._finish(loading, task, done)
+            yield sample and replace(sample, clips=dict(self._slots[task.slot])), failed
+            free.append(task.slot)
+
+    def _finish(
+        self, loading: Serial | WorkerPool, task: Task, done: dict[int, Sample | FailedClip]
+    ) -> tuple[Sample | None, list[FailedClip]]:
+        """What a task came to; in training what was drawn in its place, where it failed. `done` waits for its turn."""
+        epoch, item = task.key
+        failed: list[FailedClip] = []
+        while True:
+            while task.ticket not in done:
+                ticket, result = loading.result()
+                done[ticket] = result
+            result = done.pop(task.ticket)
+            if isinstance(result, Sample):
+                return result, failed
+            failed.append(result)
+            if not self.training:
+                return None, failed
+            if len(failed) > MOST_REPLACED:
+                raise UserError(_all_failed(failed))
+            drawn = replacement(self.dataset.seed, epoch, item, len(failed), len(self.dataset))
+            loading.submit(replace(task, key=(epoch, drawn)))
+
+    def _start(self) -> Serial | WorkerPool:
+        """The loading processes, started when they are first needed."""
+        if self._loading is None:
+            shared = self.num_workers > 0
+            self._slots = make_slots(self.dataset.specs, self.dataset.samples, self._ahead, shared)
+            if shared:
+                self._loading = WorkerPool(self.dataset, self._slots, self.num_workers, self.dataset.reader.seconds)
+            else:
+                self._loading = Serial(self.dataset, self._slots)
+        self._loading.drain()  # of an epoch that was left in the middle
+        return self._loading
 
 
 def build_loader(
@@ -159,19 +250,20 @@ def _loader_from_cfg(cfg: CfgNode, dataset: ClipDataset, per_machine: int, rank:
         world_size=world_size,
         num_workers=cfg.DATA_LOADER.NUM_WORKERS,
         pin_memory=cfg.DATA_LOADER.PIN_MEMORY,
+        mixing=_mixing_from_cfg(cfg) if dataset.augmentation else None,
     )
 
 
-def _start_worker(worker: int) -> None:
-    # Ctrl-C and a scheduler's SIGTERM reach the whole group, but the training process decides when to stop: it gets
-    # time to end its step, and no worker outlives that.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-    cv2.setNumThreads(0)  # workers are the parallelism; and OpenCV's threads do not survive a fork
+def _mixing_from_cfg(cfg: CfgNode) -> Mixing | None:
+    if not cfg.MIXUP.ENABLE:
+        return None
+    keys = (cfg.MIXUP.ALPHA, cfg.MIXUP.CUTMIX_ALPHA, cfg.MIXUP.PROB, cfg.MIXUP.SWITCH_PROB)
+    return Mixing(*keys, label_smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE)
 
 
-def _all_failed(batch: Batch) -> str:
-    shown = "; ".join(f"{clip.path}: {clip.reason}" for clip in batch.failed[:FAILED_SHOWN])
-    more = f" and {len(batch.failed) - FAILED_SHOWN} more" if len(batch.failed) > FAILED_SHOWN else ""
-    return f"no clip of a training batch could be decoded: {shown}{more}; mend or remove them, or raise DATA.DECODE_TIMEOUT"
+def _all_failed(failed: list[FailedClip]) -> str:
+    shown = "; ".join(f"{clip.path}: {clip.reason}" for clip in failed[:FAILED_SHOWN])
+    return (
+        f"{len(failed)} training videos, drawn one in place of the other, could not be read: {shown} and "
+        f"{len(failed) - FAILED_SHOWN} more; mend or remove them, or raise DATA.DECODE_TIMEOUT"
+    )

@@ -2,7 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
+
+# Named as DATA.FRAME_INDICES and DATA.SHORT_CLIPS; transm3e.config.check lists them, too.
+STRIDE, LINSPACE = "stride", "linspace"
+HOLD, LOOP = "hold", "loop"
+
+
+@dataclass(frozen=True)
+class Span:
+    """The frames of a clip, counted from its first one.
+
+    Attributes:
+        length: T, frames of the clip.
+        stride: step between them.
+        indices: "stride": start + stride * i, over (T - 1) * stride + 1 frames; "linspace": PySlowFast's, T numbers
+            spread evenly over T * stride frames and rounded down, so most are later than start + stride * i.
+        short: what follows the last frame of a video shorter than that: "hold" repeats it, "loop" begins anew.
+    """
+
+    length: int
+    stride: int
+    indices: str = field(default=STRIDE, kw_only=True)
+    short: str = field(default=HOLD, kw_only=True)
+
+    @property
+    def frames(self) -> int:
+        """Frames of the video from the first to the last."""
+        return self.length * self.stride if self.indices == LINSPACE else (self.length - 1) * self.stride + 1
+
+    def last_start(self, num_frames: int) -> int:
+        """The last frame that a clip may begin with and end before the video's end; 0 for a shorter video."""
+        return max(0, num_frames - self.frames)
+
+    def at(self, start: int, num_frames: int) -> np.ndarray:
+        """(T,) int64 frame numbers of the clip from `start` on, in 0..num_frames-1."""
+        if self.indices == LINSPACE:
+            numbers = np.linspace(start, start + self.frames - 1, self.length).astype(np.int64)
+        else:
+            numbers = start + self.stride * np.arange(self.length)
+        return numbers % num_frames if self.short == LOOP else np.minimum(numbers, num_frames - 1)
 
 
 def clip_rng(seed: int, epoch: int, row: int, sample: int) -> np.random.Generator:
@@ -15,25 +56,32 @@ def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,))).permutation(size)
 
 
-def train_indices(num_frames: int, length: int, stride: int, rng: np.random.Generator) -> np.ndarray:
-    """A clip at a start drawn uniformly: start + stride * i.
+def batch_rng(seed: int, epoch: int, step: int, rank: int) -> np.random.Generator:
+    """The generator of what is done to a batch as a whole. All arguments >= 0."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, step, rank, 0, 0)))
 
-    Args:
-        num_frames: frames of the video, >= 1.
-        length: T, frames of the clip.
-        stride: step between them.
-        rng: source of the start.
 
-    Returns:
-        (T,) int64 frame numbers; a video shorter than the span starts at 0 and holds its last frame.
+def replacement(seed: int, epoch: int, item: int, attempt: int, size: int) -> int:
+    """The item in 0..size-1 that takes the place of one that cannot be read: drawn anew for each attempt, from 1.
+
+    The same for any number of processes; it may be one that the epoch shows elsewhere, as a draw with replacement.
     """
-    return _clip(int(rng.integers(_last_start(num_frames, length, stride) + 1)), num_frames, length, stride)
+    return int(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, item, attempt, 0))).integers(size))
 
 
-def view_indices(
-    num_frames: int, length: int, stride: int, view: int, num_views: int, views_from: str = "spread"
-) -> np.ndarray:
-    """Temporal view `view` of `num_views`, deterministic; otherwise as train_indices.
+def train_start(num_frames: int, span: Span, rng: np.random.Generator) -> int:
+    """The first frame of a training clip, drawn uniformly. `num_frames` >= 1."""
+    return int(rng.integers(span.last_start(num_frames) + 1))
+
+
+def start_near(start: int, distance: int, num_frames: int, span: Span, rng: np.random.Generator) -> int:
+    """Another start, drawn uniformly within `distance` frames of one and within the video."""
+    low, high = max(0, start - distance), min(span.last_start(num_frames), start + distance)
+    return int(rng.integers(low, high + 1))
+
+
+def view_start(num_frames: int, span: Span, view: int, num_views: int, views_from: str = "spread") -> int:
+    """The first frame of temporal view `view` of `num_views`, deterministic.
 
     Args:
         views_from: "spread": starts spread evenly from the first frame to the last possible start, one view alone is
@@ -42,15 +90,24 @@ def view_indices(
     assert 0 <= view < num_views, f"view {view} of {num_views}"
     if views_from == "start":
         assert num_views == 1, f"{num_views} views from the start would be the same"
-        return _clip(0, num_frames, length, stride)
-    last = _last_start(num_frames, length, stride)
-    start = last // 2 if num_views == 1 else round(last * view / (num_views - 1))
-    return _clip(start, num_frames, length, stride)
+        return 0
+    last = span.last_start(num_frames)
+    return last // 2 if num_views == 1 else round(last * view / (num_views - 1))
 
 
-def _last_start(num_frames: int, length: int, stride: int) -> int:
-    return max(0, num_frames - ((length - 1) * stride + 1))
+def at_rate(seconds: np.ndarray, rate: float) -> np.ndarray:
+    """Which frames a video shows when it is played at another rate: the nearest in time, of two the earlier.
 
+    Args:
+        seconds: (N,) rising times at which its frames are shown.
+        rate: frames per second to play at, above 0.
 
-def _clip(start: int, num_frames: int, length: int, stride: int) -> np.ndarray:
-    return np.minimum(start + stride * np.arange(length), num_frames - 1)
+    Returns:
+        (M,) int64 rising frame numbers, M >= 1; frames come more than once where the video is slower.
+    """
+    if len(seconds) == 1:
+        return np.zeros(1, np.int64)
+    # The last frame is shown as long as most.
+    length = seconds[-1] - seconds[0] + float(np.median(np.diff(seconds)))
+    played = seconds[0] + np.arange(max(1, round(length * rate))) / rate
+    return np.searchsorted((seconds[1:] + seconds[:-1]) / 2, played, side="left").astype(np.int64)

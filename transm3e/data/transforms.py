@@ -1,33 +1,28 @@
-"""Crop, flip, colour and erase: drawn once per clip, applied to every frame while it is still uint8.
+"""Crop, flip, colour, RandAugment and erasing: drawn once per clip, applied to all its frames while they are uint8.
 
-The crop comes first, so everything after it works on the small clip. One draw serves all modalities of a clip.
+One draw serves all modalities of a clip: apply() for RGB, apply_flow() for optical flow, apply_points() for joints.
+The crop comes first, so everything after it works on the small clip; or, with order "augment_first", RandAugment works
+on the whole source frame before the crop, as in PySlowFast.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log, sqrt
 
 import cv2
 import numpy as np
 
-# Of red, green and blue in luma (ITU-R BT.601).
-LUMA = np.array([0.299, 0.587, 0.114])
-# Bilinear resizing reads 2x2 pixels; beyond this reduction it would skip pixels, so areas are averaged instead.
-AREA_REDUCTION = 2.0
+from transm3e.data.erasing import ERASE_MODES, Erase, draw_erase, erase
+from transm3e.data.geometry import INTERPOLATIONS, RESIZINGS, Box, as_image, flip_matrix, resize, resize_matrix, warp
+from transm3e.data.randaugment import GEOMETRIC, Op, RandAugment, draw_ops, forward_matrix, inverse_matrix
+from transm3e.data.randaugment_ops import LUMA, augment
+from transm3e.errors import UserError
+
 CROP_TRIES = 10
-ERASE_AREA = (0.02, 1 / 3)
-ERASE_ASPECT = (0.3, 1 / 0.3)
-
-
-@dataclass(frozen=True)
-class Box:
-    """A box in pixels; left and top are inside, left + width and top + height are not."""
-
-    top: int
-    left: int
-    height: int
-    width: int
+ORDERS = ("crop_first", "augment_first")
+# The value of a flow channel that says "no motion".
+NO_MOTION = 128
 
 
 @dataclass(frozen=True)
@@ -40,14 +35,6 @@ class Jitter:
 
 
 @dataclass(frozen=True)
-class Erase:
-    """A box of the finished clip (after crop, resize and flip) filled with noise made from `seed`."""
-
-    box: Box
-    seed: int
-
-
-@dataclass(frozen=True)
 class ViewParams:
     """What is done to a clip.
 
@@ -55,13 +42,30 @@ class ViewParams:
         crop: box of the source frame that is resized to the clip.
         flip: mirror left and right.
         jitter: colour factors, or None.
-        erase: the erased box, or None.
+        erase: the erased boxes.
+        ops: RandAugment's operations.
+        ops_frame: (height, width) of the source frame, if the operations work on it before the crop; None: they work
+            on the cropped, resized, flipped and jittered clip.
+        resizing: a name of geometry.RESIZINGS.
+        interpolation: a name of geometry.INTERPOLATIONS, for the operations' warps.
     """
 
     crop: Box
     flip: bool = False
     jitter: Jitter | None = None
-    erase: Erase | None = None
+    erase: tuple[Erase, ...] = ()
+    ops: tuple[Op, ...] = ()
+    ops_frame: tuple[int, int] | None = None
+    resizing: str = "mipmap"
+    interpolation: str = "bilinear"
+
+    def rescaled(self, from_size: tuple[int, int], to_size: tuple[int, int]) -> ViewParams:
+        """The same view of a source of another resolution and the same aspect ratio, as flow stored smaller.
+
+        Args:
+            from_size, to_size: (height, width) of the two sources in pixels.
+        """
+        return replace(self, crop=self.crop.rescaled(from_size, to_size), ops_frame=to_size if self.ops_frame else None)
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,16 @@ class Augmentation:
         aspect: range of the crop's width / height.
         flip: mirror half of the clips.
         color_jitter: j in [0, 1]: factors are drawn from [1 - j, 1 + j]; 0 = off.
-        erase_prob: share of clips with an erased box, in [0, 1].
+        erase_prob: share of clips with erased boxes, in [0, 1].
+        erase_mode: one of erasing.ERASE_MODES.
+        erase_count: most boxes per clip, at least 1; they share one box's area.
+        rand_augment: the policy, None = off.
+        order: one of ORDERS.
+        resizing: a name of geometry.RESIZINGS.
+        interpolation: of RandAugment's warps, a name of geometry.INTERPOLATIONS.
+
+    Raises:
+        UserError: a name or count that is not allowed.
     """
 
     area: tuple[float, float] = (0.08, 1.0)
@@ -81,10 +94,28 @@ class Augmentation:
     flip: bool = True
     color_jitter: float = 0.0
     erase_prob: float = 0.0
+    erase_mode: str = "pixel"
+    erase_count: int = 1
+    rand_augment: RandAugment | None = None
+    order: str = "crop_first"
+    resizing: str = "mipmap"
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        for key, value, allowed in (
+            ("DATA.RESIZE", self.resizing, RESIZINGS),
+            ("AUG.INTERPOLATION", self.interpolation, INTERPOLATIONS),
+            ("AUG.RE_MODE", self.erase_mode, ERASE_MODES),
+            ("AUG.ORDER", self.order, ORDERS),
+        ):
+            if value not in allowed:
+                raise UserError(f"{key} {value!r} is unknown; allowed: {', '.join(allowed)}")
+        if self.erase_count < 1:
+            raise UserError(f"AUG.RE_COUNT is {self.erase_count}; allowed: 1 or more (RE_PROB 0.0 erases nothing)")
 
 
 def draw_train(rng: np.random.Generator, height: int, width: int, size: int, aug: Augmentation) -> ViewParams:
-    """Draw the parameters of one training clip.
+    """Draw the parameters of one training clip. RandAugment comes last, so that it changes no other draw.
 
     Args:
         rng: the clip's generator.
@@ -96,7 +127,11 @@ def draw_train(rng: np.random.Generator, height: int, width: int, size: int, aug
         crop=draw_crop(rng, height, width, aug.area, aug.aspect),
         flip=bool(aug.flip and rng.random() < 0.5),
         jitter=_draw_jitter(rng, aug.color_jitter) if aug.color_jitter else None,
-        erase=_draw_erase(rng, size) if rng.random() < aug.erase_prob else None,
+        erase=draw_erase(rng, size, aug.erase_mode, aug.erase_count) if rng.random() < aug.erase_prob else (),
+        ops=draw_ops(rng, aug.rand_augment) if aug.rand_augment else (),
+        ops_frame=(height, width) if aug.order == "augment_first" else None,
+        resizing=aug.resizing,
+        interpolation=aug.interpolation,
     )
 
 
@@ -117,7 +152,7 @@ def draw_crop(
     return Box((height - h) // 2, (width - w) // 2, h, w)
 
 
-def eval_params(height: int, width: int, crop_index: int, num_crops: int) -> ViewParams:
+def eval_params(height: int, width: int, crop_index: int, num_crops: int, resizing: str = "mipmap") -> ViewParams:
     """The square of the short side: at the centre (1 crop), or at the start, centre and end of the long side (3).
 
     Cropping this square and resizing it to the clip is resizing the short side and cropping, in one step.
@@ -126,34 +161,103 @@ def eval_params(height: int, width: int, crop_index: int, num_crops: int) -> Vie
     assert 0 <= crop_index < num_crops, f"crop {crop_index} of {num_crops}"
     side = min(height, width)
     place = 1 if num_crops == 1 else crop_index  # in halves of the free way
-    return ViewParams(Box((height - side) * place // 2, (width - side) * place // 2, side, side))
+    box = Box((height - side) * place // 2, (width - side) * place // 2, side, side)
+    return ViewParams(box, resizing=resizing)
 
 
 def apply(frames: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
     """All of `params` for RGB: (T, H, W, 3) uint8 -> (T, size, size, 3) uint8; the input stays as it was."""
-    clip = crop_and_resize(frames, params, size)
+    clip = np.empty((len(frames), size, size, 3), np.uint8)
+    for frame, out in zip(frames, clip, strict=True):
+        out[:] = place(frame, params, size)
+    return finish(clip, params)
+
+
+def place(frame: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
+    """The first part of apply(), frame by frame as they are decoded: crop, resize and flip (and what comes before).
+
+    Args:
+        frame: (H, W, 3) uint8 RGB; not changed.
+        params: what is done.
+        size: side of the finished clip in pixels.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    if params.ops_frame and params.ops:
+        frame = np.array(frame, order="C")
+        augment(frame[None], params.ops, params.interpolation)
+    return _crop_and_resize(frame, params, size)
+
+
+def finish(clip: np.ndarray, params: ViewParams) -> np.ndarray:
+    """The second part of apply(), on what place() made: jitter, RandAugment and erasing.
+
+    Args:
+        clip: (T, size, size, 3) uint8 RGB; if contiguous it is changed and returned, else a copy is.
+        params: what is done.
+    """
+    clip = np.ascontiguousarray(clip)
     if params.jitter is not None:
-        clip = _jitter(clip, params.jitter)
-    if params.erase is not None:
-        box = params.erase.box
-        noise = np.random.default_rng(params.erase.seed).integers(256, size=(box.height, box.width, 3), dtype=np.uint8)
-        # The same noise in every frame: the box is then erased from the RGB difference as well.
-        clip[:, box.top : box.top + box.height, box.left : box.left + box.width] = noise
+        _jitter(clip, params.jitter)
+    if not params.ops_frame:
+        augment(clip, params.ops, params.interpolation)
+    erase(clip, params.erase)
     return clip
+
+
+def apply_flow(flow: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
+    """All of `params` that move pixels, for optical flow; erased boxes and what lies outside the frame do not move.
+
+    A flip mirrors the frame and x (v -> 256 - v, so twice is nothing on 1..255), warps also turn the vectors. Crop and
+    resize leave their lengths as they are, as in temporal segment networks (Wang et al. 2016).
+
+    Args:
+        flow: (T, H, W, 2) uint8, channel 0 to the right, 1 down: 128 + displacement * 127 / bound; 0 does not occur.
+        params: for a source of this resolution (see ViewParams.rescaled).
+        size: side of the finished clip in pixels.
+
+    Returns:
+        (T, size, size, 2) uint8 of the same meaning; the input stays as it was.
+    """
+    if params.ops_frame and params.ops:
+        flow = np.array(flow, order="C")
+        _warp_all(flow, params)
+    clip = crop_and_resize(flow, params, size)
+    if not params.ops_frame:
+        _warp_all(clip, params)
+    _turn_vectors(clip, params)
+    for one in params.erase:
+        one.box.of(clip)[:] = NO_MOTION
+    return clip
+
+
+def apply_points(points: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
+    """All of `params` that move pixels, for points; names of left and right joints are the caller's to swap.
+
+    Args:
+        points: (..., 2) x and y in pixels of the source frame, the first pixel's centre being (0, 0).
+        params: for a source of this resolution (see ViewParams.rescaled).
+        size: side of the finished clip in pixels.
+
+    Returns:
+        (..., 2) float32 in pixels of the finished clip; some may lie outside it. NaN stays NaN.
+    """
+    matrix = _matrix(params, size)
+    return (points @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)
 
 
 def crop_and_resize(frames: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
     """Crop, resize and flip, for any modality of pixels: (T, H, W, C) uint8 -> (T, size, size, C) uint8, C > 1."""
-    box = params.crop
-    cropped = frames[:, box.top : box.top + box.height, box.left : box.left + box.width]
-    shrinks = min(box.height, box.width) > AREA_REDUCTION * size
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     clip = np.empty((len(frames), size, size, frames.shape[-1]), np.uint8)
-    for image, out in zip(cropped, clip, strict=True):
-        cv2.resize(image, (size, size), dst=out, interpolation=how)
-        if params.flip:
-            cv2.flip(out, 1, dst=out)
+    for frame, out in zip(frames, clip, strict=True):
+        out[:] = _crop_and_resize(frame, params, size)
     return clip
+
+
+def _crop_and_resize(frame: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
+    image = resize(params.crop.of(frame), size, params.resizing)
+    return cv2.flip(image, 1, dst=image) if params.flip else image
 
 
 def _draw_jitter(rng: np.random.Generator, strength: float) -> Jitter:
@@ -161,24 +265,41 @@ def _draw_jitter(rng: np.random.Generator, strength: float) -> Jitter:
     return Jitter(float(brightness), float(contrast), float(saturation))
 
 
-def _draw_erase(rng: np.random.Generator, size: int) -> Erase:
-    # As random erasing (Zhong et al. 2020); a side that would not fit is cut to the clip.
-    share, ratio = rng.uniform(*ERASE_AREA), exp(rng.uniform(log(ERASE_ASPECT[0]), log(ERASE_ASPECT[1])))
-    h = min(size, max(1, round(size * sqrt(share * ratio))))
-    w = min(size, max(1, round(size * sqrt(share / ratio))))
-    box = Box(int(rng.integers(size - h + 1)), int(rng.integers(size - w + 1)), h, w)
-    return Erase(box, int(rng.integers(2**32)))
-
-
-def _jitter(clip: np.ndarray, jitter: Jitter) -> np.ndarray:
-    """Brightness scales, contrast blends with the clip's mean luma, saturation with each pixel's own luma.
+def _jitter(clip: np.ndarray, jitter: Jitter) -> None:
+    """In place: brightness scales, contrast blends with the clip's mean luma, saturation with each pixel's own luma.
 
     The three are one affine map of the colours, so values are rounded and cut to 0..255 once, at the end.
     The mean is over the whole clip: a mean per frame would make the clip flicker.
     """
-    pixels = clip.reshape(-1, clip.shape[2], 3)
+    pixels = as_image(clip)
     scale = jitter.brightness * jitter.contrast
     offset = (1 - jitter.contrast) * jitter.brightness * float(LUMA @ np.array(cv2.mean(pixels)[:3]))
     matrix = scale * (jitter.saturation * np.eye(3) + (1 - jitter.saturation) * LUMA[None, :])
-    mixed = cv2.transform(pixels, np.column_stack([matrix, np.full(3, offset)]))
-    return mixed.reshape(clip.shape)
+    cv2.transform(pixels, np.column_stack([matrix, np.full(3, offset)]), dst=pixels)
+
+
+def _matrix(params: ViewParams, size: int) -> np.ndarray:
+    """(3, 3): pixel of the source -> pixel of the finished clip."""
+    ops = forward_matrix(params.ops, *(params.ops_frame or (size, size)))
+    place = resize_matrix(params.crop, size)
+    if params.flip:
+        place = flip_matrix(size) @ place
+    return place @ ops if params.ops_frame else ops @ place
+
+
+def _warp_all(flow: np.ndarray, params: ViewParams) -> None:
+    for op in params.ops:
+        if op.name in GEOMETRIC:
+            warp(flow, inverse_matrix(op, *flow.shape[1:3]), params.interpolation, NO_MOTION)
+
+
+def _turn_vectors(flow: np.ndarray, params: ViewParams) -> None:
+    # Once for all moves, so that values are rounded and cut once. The frame's size plays no part in how vectors turn.
+    flip, ops = np.diag([-1.0 if params.flip else 1.0, 1.0]), forward_matrix(params.ops, 1, 1)[:2, :2]
+    linear = flip @ ops if params.ops_frame else ops @ flip
+    if np.array_equal(linear, np.eye(2)):
+        return
+    vectors = as_image(flow)
+    offset = NO_MOTION - linear @ np.full(2, float(NO_MOTION))
+    cv2.transform(vectors, np.column_stack([linear, offset]), dst=vectors)
+    np.maximum(flow, 1, out=flow)

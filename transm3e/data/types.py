@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
+from mmap import mmap
 
 import torch
 from torch import Tensor
 
 from transm3e.data.annotations import MUSCLES
+from transm3e.data.mixup import Mix, mix
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,41 @@ class FailedClip:
     reason: str
 
 
-@dataclass
-class Sample:
-    """One item of a dataset: S augmented clips of a video (training) or one view of it (evaluation, S = 1).
+@dataclass(frozen=True)
+class ClipSpec:
+    """What a clip of one modality is.
 
     Attributes:
-        clips: modality -> (S, C, T, H, W) uint8.
+        shape: of pixels (C, T, H, W), of joints (C, T, V, M).
+        dtype: its numbers.
+        channels_last: lies in memory as (T, H, W, C), as it is decoded and as convolutions on GPUs like it.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.uint8
+    channels_last: bool = True
+
+    def empty(self, count: int, pin_memory: bool = False, shared: bool = False) -> Tensor:
+        """Memory for `count` clips, (count, *shape), not filled.
+
+        Args:
+            pin_memory: page-locked, for copies to a GPU that overlap with what runs there.
+            shared: with processes forked from this one.
+        """
+        size = (count, *self.shape[1:], self.shape[0]) if self.channels_last else (count, *self.shape)
+        if shared:
+            clips = torch.frombuffer(mmap(-1, prod(size) * self.dtype.itemsize), dtype=self.dtype).view(size)
+        else:
+            clips = torch.empty(size, dtype=self.dtype, pin_memory=pin_memory)
+        return clips.movedim(-1, 1) if self.channels_last else clips
+
+
+@dataclass
+class Sample:
+    """One item of a dataset: S augmented clips of a video (training), or its S views (evaluation).
+
+    Attributes:
+        clips: modality -> (S, *ClipSpec.shape); {} where they lie in memory that the loader has given.
         label: (20,) float32 of 0 and 1.
         row: clip-table row.
         views: view number of each of the S clips; in training the sample number 0..S-1.
@@ -49,17 +81,18 @@ class Sample:
 class Batch:
     """Clips of one step. B runs video by video: video 0 sample 0, video 0 sample 1, video 1 sample 0, ...
 
-    A video that cannot be decoded takes no place in B (so B may be smaller than asked for, in evaluation even 0)
-    and stands in `failed`; in evaluation once per view that was asked for.
+    A video that cannot be decoded stands in `failed`. In training another is drawn in its place; in evaluation it takes
+    no place in B, which may then be smaller than asked for, even 0.
 
     Attributes:
-        clips: modality -> (B, C, T, H, W) uint8.
+        clips: modality -> (B, *ClipSpec.shape): pixels (B, C, T, H, W) uint8, joints (B, 3, T, V, M) float32.
         labels: (B, 20) float32 of 0 and 1.
         rows: (B,) int64 clip-table rows.
         views: (B,) int64 view numbers, temporal view * spatial crops + crop; in training the sample number.
         paths: B videos as the clip table names them, relative to the data's folder; the same on every machine.
-        failed: the clips that were left out.
+        failed: the clips that could not be decoded.
         samples: augmented clips per video; B is a multiple of it.
+        mix: how the clips are mixed with each other on the device, or None.
     """
 
     clips: dict[str, Tensor]
@@ -69,19 +102,10 @@ class Batch:
     paths: list[str] = field(default_factory=list)
     failed: list[FailedClip] = field(default_factory=list)
     samples: int = 1
+    mix: Mix | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def pin_memory(self) -> Batch:
-        """A copy in page-locked memory; torch's loader calls this."""
-        return replace(
-            self,
-            clips={name: clip.pin_memory() for name, clip in self.clips.items()},
-            labels=self.labels.pin_memory(),
-            rows=self.rows.pin_memory(),
-            views=self.views.pin_memory(),
-        )
 
     def to(self, device: torch.device | str) -> Batch:
         """A copy on `device`; from pinned memory the copy overlaps with what runs there."""
@@ -94,26 +118,58 @@ class Batch:
         )
 
 
-def collate(items: Sequence[Sample | FailedClip], samples: int, clip_shapes: dict[str, tuple[int, ...]]) -> Batch:
-    """Items in order -> Batch.
+def mixed(batch: Batch) -> Batch:
+    """The batch as its `mix` says, which is then None; on the device it is on."""
+    if batch.mix is None:
+        return batch
+    clips, labels = mix(batch.clips, batch.labels, batch.mix, batch.samples)
+    return replace(batch, clips=clips, labels=labels, mix=None)
+
+
+class BatchBuilder:
+    """Fills a batch clip by clip, in memory of its own.
 
     Args:
-        items: what a dataset returned.
-        samples: S, clips per item.
-        clip_shapes: modality -> (C, T, H, W), the shape of an empty batch.
+        specs: modality -> what its clips are.
+        capacity: the most clips it takes.
+        pin_memory: page-locked memory, from which copies to a GPU overlap with what runs there.
     """
-    good = [item for item in items if isinstance(item, Sample)]
-    failed = [item for item in items if isinstance(item, FailedClip)]
-    # From an empty start, so that a batch without clips keeps its shapes and types.
-    return Batch(
-        clips={
-            name: torch.cat([torch.empty(0, *shape, dtype=torch.uint8), *(item.clips[name] for item in good)])
-            for name, shape in clip_shapes.items()
-        },
-        labels=torch.stack([item.label for item in good for _ in item.views]) if good else torch.empty(0, len(MUSCLES)),
-        rows=torch.tensor([item.row for item in good for _ in item.views], dtype=torch.int64),
-        views=torch.tensor([view for item in good for view in item.views], dtype=torch.int64),
-        paths=[item.path for item in good for _ in item.views],
-        failed=failed,
-        samples=samples,
-    )
+
+    def __init__(self, specs: Mapping[str, ClipSpec], capacity: int, pin_memory: bool = False) -> None:
+        self.capacity, self._pin_memory = capacity, pin_memory
+        self._from: list[tuple[Sample, int]] = []
+        self._clips = {name: spec.empty(capacity, pin_memory) for name, spec in specs.items()}
+        self.failed: list[FailedClip] = []
+
+    def __len__(self) -> int:
+        return len(self._from)
+
+    @property
+    def full(self) -> bool:
+        return len(self) == self.capacity
+
+    def add(self, sample: Sample, first: int = 0) -> int:
+        """Copy a sample's clips from number `first` on, as many as there is room for; returns how many."""
+        begin, count = len(self), min(len(sample.views) - first, self.capacity - len(self))
+        for name, clips in sample.clips.items():
+            self._clips[name][begin : begin + count].copy_(clips[first : first + count])
+        self._from += [(sample, number) for number in range(first, first + count)]
+        return count
+
+    def build(self, samples: int = 1, mix: Mix | None = None) -> Batch:
+        """The batch of all that was added; call it once."""
+        labels = torch.stack([s.label for s, _ in self._from]) if self._from else torch.empty(0, len(MUSCLES))
+        rows = torch.tensor([sample.row for sample, _ in self._from], dtype=torch.int64)
+        views = torch.tensor([sample.views[number] for sample, number in self._from], dtype=torch.int64)
+        if self._pin_memory:
+            labels, rows, views = labels.pin_memory(), rows.pin_memory(), views.pin_memory()
+        return Batch(
+            clips={name: clips[: len(self)] for name, clips in self._clips.items()},
+            labels=labels,
+            rows=rows,
+            views=views,
+            paths=[sample.path for sample, _ in self._from],
+            failed=self.failed,
+            samples=samples,
+            mix=mix,
+        )

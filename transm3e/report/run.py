@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from transm3e.config.plan import Run
 from transm3e.engine.evaluate import Predictions
+from transm3e.errors import UserError
+from transm3e.files import atomic_path
 from transm3e.metrics import mean_average_precision
 from transm3e.models.weights import read_checkpoint
 from transm3e.report.pictures import muscle_bars, training_curves
@@ -20,6 +23,8 @@ from transm3e.report.table import results_table
 logger = logging.getLogger(__name__)
 MUSCLE_PICTURE = "muscles.png"
 TRAINING_PICTURE = "training.png"
+# Clips that could not be read, all of them.
+MISSING, MISSING_SHOWN = "missing_clips.csv", 3
 PICTURES = (MUSCLE_PICTURE, TRAINING_PICTURE)
 
 
@@ -31,10 +36,18 @@ def split_scores(predictions: Mapping[str, Predictions]) -> dict[str, float]:
 def write_report(
     run: Run, owner: Mapping[str, str], checkpoint: Path | None, predictions: Mapping[str, Predictions]
 ) -> None:
-    """Write predictions per split, pictures, and last results.json: where it stands, the evaluation is complete."""
+    """Write predictions per split, pictures, and last results.json: where it stands, the evaluation is complete.
+
+    With clips that could not be read, and TEST.ALLOW_MISSING False, it is not: MISSING names them, and there is no
+    results.json.
+    """
     (run.folder / "predictions").mkdir(exist_ok=True)
     for split, p in predictions.items():
         write_predictions(run.folder / "predictions" / f"{split}.npz", p.scores, p.labels, p.paths, split)
+    missing = [(split, *clip) for split, p in predictions.items() for clip in _failed(p)]
+    _write_missing(run.folder / MISSING, missing)
+    if missing and not run.cfg.TEST.ALLOW_MISSING:
+        return
     state = read_checkpoint(checkpoint) if checkpoint else {}
     progress = state.get("progress", {})
     results = {
@@ -63,6 +76,30 @@ def write_report(
             result["num_clips"],
             len(result["failed_clips"]),
         )
+
+
+def refuse_missing(run: Run, predictions: Mapping[str, Predictions]) -> None:
+    """End the program if clips could not be read and TEST.ALLOW_MISSING is False; called on every process.
+
+    Raises:
+        UserError: says how many, names some, and where all of them stand.
+    """
+    failed = [clip for p in predictions.values() for clip in p.failed]
+    if failed and not run.cfg.TEST.ALLOW_MISSING:
+        shown = "; ".join(f"{clip.path}: {clip.reason}" for clip in failed[:MISSING_SHOWN])
+        raise UserError(
+            f"{run.name}: {len(failed)} clips could not be read, so there is no score: {shown}"
+            f"{'; ...' if len(failed) > MISSING_SHOWN else ''}; all of them stand in {run.folder / MISSING}; mend them "
+            "and evaluate again, or leave them out with TEST.ALLOW_MISSING True"
+        )
+
+
+def _write_missing(file: Path, missing: Sequence[tuple[str, str, str]]) -> None:
+    if not missing:
+        file.unlink(missing_ok=True)
+        return
+    with atomic_path(file) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
+        csv.writer(lines).writerows([("split", "path", "reason"), *missing])
 
 
 def write_video_scores(run: Run, predictions: Predictions) -> None:

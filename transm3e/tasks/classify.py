@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from transm3e.data.modalities import ModalityInput
-from transm3e.data.types import Batch
+from transm3e.data.types import Batch, mixed
 from transm3e.losses import Loss
 
 
@@ -33,6 +33,7 @@ class Classify:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """A training step's forward pass on a batch that is on the model's device."""
+        batch = mixed(batch)
         return self._step(batch.clips, batch.labels)
 
     def classify(self, clips: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:

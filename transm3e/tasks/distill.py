@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from transm3e.data.modalities import ModalityInput
-from transm3e.data.types import Batch
+from transm3e.data.types import Batch, mixed
 from transm3e.distill import Distiller
 from transm3e.distill.pairs import ZERO, teacher_clip_of
 from transm3e.layers.common import DropPath
@@ -57,6 +57,7 @@ class Distill(Classify):
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """{"loss", "loss_class", the distiller's losses, "logits"} of a batch."""
+        batch = mixed(batch)
         partners = teacher_clip_of(len(batch.labels), batch.samples, self.pair_case)
         # The teacher is frozen, so what it says to a clip of zeros is asked once; unless every draw changes it.
         if ZERO in partners and self._zeros is None and not self.teacher_drop_path:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import cv2
 import numpy as np
 
 from transm3e.data.annotations import parse_muscles
+from transm3e.data.decode import DecodeError
+from transm3e.data.pictures import read_picture
 from transm3e.errors import UserError
 
 LAYOUTS = (("dist/exercises.json", "exercises"), ("exercises.json", "images"))  # a clone; a trimmed copy
@@ -104,20 +105,14 @@ def read_photo(path: Path) -> np.ndarray:
         UserError: it cannot be read, is cut off, or is too long and narrow to be a photo.
     """
     try:
-        data = path.read_bytes()
-        # OpenCV fills the rest of a cut JPEG with grey and says nothing.
-        if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-1024:]:
-            raise UserError(f"photo {path.name} is cut off")
-        photo = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except (OSError, cv2.error) as error:
-        raise UserError(f"photo {path.name} cannot be read: {error}") from error
-    if photo is None:
-        raise UserError(f"photo {path.name} is not a picture")
+        photo = read_picture(path)
+    except DecodeError as error:
+        raise UserError(f"photo {path.name} {error.reason}") from error
     if max(photo.shape[:2]) > LONGEST_RATIO * min(photo.shape[:2]):
         raise UserError(
             f"photo {path.name} has {photo.shape[1]}x{photo.shape[0]} pixels, sides beyond 1:{LONGEST_RATIO}"
         )
-    return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB)
+    return photo
 
 
 def read_json(file: Path) -> Any:

@@ -1,0 +1,72 @@
+"""Annotate activities by majority vote: `python datasets/vote_muscles.py --sources TABLES --activities CSV --out FOLDER`.
+
+Of N sources that name muscles for an activity, a region is set when at least int(N/2) of them name it. Writes
+votes.csv, labels.csv (for the --labels of the prepare scripts), matches.csv, report.md and votes.png.
+What goes in, and what counts: datasets/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from transm3e.cli import exit_with_message
+from transm3e.data.votes.folder import own_files
+from transm3e.data.votes.report import markdown, passed_over
+from transm3e.data.votes.run import UNKNOWN, refuse_source_folder, run_vote
+from transm3e.data.votes.sources import MUSCLES_READ
+from transm3e.data.votes.vote import HALF
+from transm3e.data.votes.write import FILES, PICTURE, REPORT, write_tables
+from transm3e.report.vote_picture import vote_picture
+
+ANNOTATIONS = Path(__file__).parent / "annotations"
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--sources", type=Path, nargs="+", required=True, metavar="PATH", help="tables of sources, or folders of them")
+    add("--activities", type=Path, required=True, metavar="CSV", help="column activity: what to vote on")
+    add("--match", type=Path, metavar="CSV", help="activity,source,exercise[,match]; default: exercises of equal name")
+    add(
+        "--vocabulary",
+        type=Path,
+        metavar="CSV",
+        default=ANNOTATIONS / "muscle_vocabulary.csv",
+        help="term,regions: what the sources' words mean; default: this project's proposal, %(default)s",
+    )
+    add("--same-as", type=Path, metavar="CSV", help="source,same_as: copies, which vote with their original")
+    add("--exclude", nargs="+", default=[], metavar="SOURCE", help="sources that do not count")
+    add("--muscles", choices=MUSCLES_READ, default="all", help="primary, or all: secondary ones too; default: all")
+    add("--near", action="store_true", help="also count the near variants of the match table")
+    add("--threshold", default=HALF, metavar="RULE", help="half, majority or a number of votes; default: %(default)s")
+    add("--min-sources", type=int, default=1, metavar="N", help="no label with fewer sources; default: %(default)s")
+    add("--unknown", choices=UNKNOWN, default="error", help="skip: leave unknown words out; default: %(default)s")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="folder to make, or made by an earlier call")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the vote and return 0; a user's mistake ends the program with status 2."""
+    options = vars(parse_args(arguments))
+    out = options.pop("out")
+    with exit_with_message():
+        refuse_source_folder(out, options["sources"])
+        result = run_vote(**options)
+        with own_files(out, FILES) as folder:
+            write_tables(result, folder)
+            (folder / REPORT).write_text(markdown(result), encoding="utf-8")
+            vote_picture(result.votes, folder / PICTURE)
+    for vote in result.votes:
+        if not vote.regions:
+            print(f"no label for {vote.activity}: {vote.reason}")
+    for line in passed_over(result):
+        print(line)
+    labelled = sum(bool(vote.regions) for vote in result.votes)
+    print(f"labels for {labelled} of {len(result.votes)} activities in {out}, see {REPORT}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

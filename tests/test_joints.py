@@ -1,0 +1,60 @@
+"""Skeleton layouts: the detectors' orders, bones that form a tree, left and right that mirror each other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from transm3e.errors import UserError
+from transm3e.joints import LAYOUTS, find_layout
+
+each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+
+
+@each_layout
+def test_every_joint_but_the_centre_has_one_parent_and_leads_to_the_centre(layout):
+    parents = dict(layout.bones)
+    assert len(parents) == len(layout.bones)
+    assert set(parents) == set(range(len(layout.names))) - {layout.centre}
+    for joint in parents:
+        way = [joint]
+        while way[-1] != layout.centre:
+            way.append(parents[way[-1]])
+            assert len(way) <= len(layout.names), f"{layout.names[joint]} leads in a circle"
+
+
+@each_layout
+def test_a_flip_swaps_every_left_joint_with_its_right_one_and_keeps_the_bones(layout):
+    sides = [[name for name in layout.names if name.startswith(side)] for side in ("left_", "right_")]
+    assert [layout.names[left] for left, _ in layout.pairs] == sides[0]
+    assert {layout.names[right] for _, right in layout.pairs} == set(sides[1])
+    assert all(layout.names[a][5:] == layout.names[b][6:] for a, b in layout.pairs)
+    flip = {a: b for pair in layout.pairs for a, b in (pair, pair[::-1])}
+    flipped = {(flip.get(joint, joint), flip.get(parent, parent)) for joint, parent in layout.bones}
+    assert flipped == set(layout.bones)
+
+
+def test_orders_are_the_detectors():
+    coco, halpe, openpose = (LAYOUTS[name].names for name in ("coco17", "halpe26", "openpose18"))
+    assert halpe[:17] == coco
+    assert halpe[17:20] == ("head", "neck", "hip")
+    assert set(openpose) == {*coco, "neck"}
+    # OpenPose counts the right side first.
+    assert [openpose.index(name) for name in ("neck", "right_wrist", "left_wrist", "left_ankle", "left_ear")] == [
+        *(1, 4, 7, 13, 17)
+    ]
+
+
+def test_coco_order_is_that_of_a_real_annotation_file(shared):
+    file = shared / "data" / "skeleton" / "mmpose_test_coco.json"
+    category = json.loads(file.read_text(encoding="utf-8"))["categories"][0]
+    assert list(LAYOUTS["coco17"].names) == category["keypoints"]
+
+
+def test_an_unknown_layout_is_named_with_the_nearest():
+    assert find_layout("halpe26") is LAYOUTS["halpe26"]
+    with pytest.raises(
+        UserError, match=r"SKELETON.LAYOUT is 'coco', .* did you mean coco17\? allowed: coco17, halpe26"
+    ):
+        find_layout("coco")

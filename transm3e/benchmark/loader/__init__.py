@@ -1,0 +1,1 @@
+"""Clips per second of the loader side by side with plain pipelines: what `tools/benchmark.py loader` runs."""

@@ -1,0 +1,62 @@
+"""Checks of what is read and how: modalities, decoders, augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fvcore.common.config import CfgNode
+
+from transm3e.errors import UserError
+
+# What models read: frames of pixels, or joints, which graph models read.
+PIXELS = ("rgb", "rgb_diff", "flow")
+SKELETONS = ("skeleton", "skeleton_bone", "skeleton_motion", "skeleton_bone_motion")
+GRAPH_MODELS = ("STGCN",)
+WITHOUT_WEIGHTS = ("Random", "AllOnes")
+# This decoder works in the process that trains.
+CUDA_DECODER = "torchcodec_cuda"
+# PySlowFast's files name it; torchvision has no video reading any more.
+FORMER_DECODER = "torchvision"
+DATA_CHOICES = {
+    "DATA.MODALITY": (*PIXELS, *SKELETONS),
+    "DATA.FRAME_INDICES": ("stride", "linspace"),
+    "DATA.SHORT_CLIPS": ("hold", "loop"),
+    "DATA.DECODING_BACKEND": ("pyav", "torchcodec", CUDA_DECODER, "opencv", FORMER_DECODER),
+    "AUG.ORDER": ("crop_first", "augment_first"),
+    "DATA.RESIZE": ("mipmap", "bilinear", "bicubic", "area"),
+    "AUG.INTERPOLATION": ("bilinear", "bicubic"),
+    "AUG.RE_MODE": ("pixel", "rand", "const"),
+    "SKELETON.LAYOUT": ("coco17", "halpe26", "openpose18"),
+    "SKELETON.NORMALIZE": ("frame", "body"),
+    "STGCN.PARTITION": ("uniform", "distance", "spatial"),
+    "DISTILL.MODALITY": PIXELS,
+}
+
+
+def check_data(cfg: CfgNode) -> None:
+    """Refuse what contradicts itself.
+
+    Raises:
+        UserError: names the key, its value, what is allowed and what to change.
+    """
+    name, modality = cfg.MODEL.MODEL_NAME, cfg.DATA.MODALITY
+    if name not in WITHOUT_WEIGHTS and (modality in SKELETONS) != (name in GRAPH_MODELS):
+        fit = ", ".join(SKELETONS if name in GRAPH_MODELS else PIXELS)
+        raise UserError(f"DATA.MODALITY is {modality}, but MODEL.MODEL_NAME {name} reads {fit}; change one of them")
+    if cfg.MIXUP.ENABLE and modality in SKELETONS:
+        raise UserError(f"MIXUP.ENABLE is True, but joints cannot be mixed; set it False for DATA.MODALITY {modality}")
+    if cfg.AUG.SAMPLE_DISTANCE < -1:
+        raise UserError(f"AUG.SAMPLE_DISTANCE is {cfg.AUG.SAMPLE_DISTANCE}; it must be -1 (anywhere), 0 or more frames")
+    if cfg.DATA.DECODING_BACKEND == CUDA_DECODER and cfg.DATA_LOADER.NUM_WORKERS:
+        raise UserError(
+            f"DATA.DECODING_BACKEND {CUDA_DECODER} decodes in the process that trains, as forked processes cannot use its "
+            f"GPU; set DATA_LOADER.NUM_WORKERS 0 (it is {cfg.DATA_LOADER.NUM_WORKERS})"
+        )
+    if cfg.STGCN.TEMPORAL_KERNEL % 2 == 0:
+        raise UserError(f"STGCN.TEMPORAL_KERNEL is {cfg.STGCN.TEMPORAL_KERNEL}; it must be odd")
+
+
+def data_warnings(cfg: CfgNode) -> Iterable[str]:
+    """What is allowed and probably not meant."""
+    if cfg.DATA.DECODING_BACKEND == FORMER_DECODER:
+        yield f"DATA.DECODING_BACKEND {FORMER_DECODER}: it has no video reading any more, pyav decodes"

@@ -1,0 +1,158 @@
+"""Who decodes: PyAV unless another decoder is asked for; pictures and folders of them with any."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource, Video
+from transm3e.data.pictures import PICTURE_SUFFIXES, PictureFolder
+from transm3e.errors import UserError
+
+# DATA.DECODING_BACKEND; transm3e.config.check lists them, too.
+PYAV, TORCHCODEC, TORCHCODEC_CUDA, OPENCV = "pyav", "torchcodec", "torchcodec_cuda", "opencv"
+
+
+def open_source(path: str | Path, backend: str = PYAV, timeout: float = DEFAULT_TIMEOUT) -> FrameSource:
+    """What yields the frames of a path: a video file by its decoder, a folder of pictures, or one picture.
+
+    Args:
+        backend: for video files, "torchcodec", "torchcodec_cuda", "opencv", or, by any other name, PyAV.
+        timeout: seconds this path may take; torchcodec and OpenCV do not look at it.
+
+    Raises:
+        DecodeError: the path cannot be read.
+        UserError: torchcodec is not installed, or finds no FFmpeg.
+    """
+    if os.path.isdir(path) or os.path.splitext(path)[1].lower() in PICTURE_SUFFIXES:
+        return PictureFolder(path, timeout)
+    if backend not in BACKENDS:
+        return Video(path, timeout)
+    return BACKENDS[backend](str(path))
+
+
+def check_backend(backend: str) -> None:
+    """Whether a decoder can be used at all.
+
+    Raises:
+        UserError: torchcodec is not installed, or finds no FFmpeg.
+    """
+    if backend in (TORCHCODEC, TORCHCODEC_CUDA):
+        decoders = _torchcodec()
+        try:
+            decoders.VideoDecoder(b"no video")
+        except (RuntimeError, ValueError) as error:  # it loads FFmpeg's libraries with the first file
+            if "libtorchcodec" in str(error):
+                raise _no_torchcodec(error) from error
+
+
+class TorchcodecVideo(FrameSource):
+    """A video file through torchcodec: exact seeks, frames counted from the file.
+
+    Args:
+        path: the video file.
+        device: "cpu" or "cuda" (NVDEC); frames come to the CPU either way, where they are cropped.
+
+    Raises:
+        DecodeError: torchcodec cannot read the file; from the constructor or from read().
+        UserError: torchcodec is not installed, or finds no FFmpeg.
+    """
+
+    def __init__(self, path: str, device: str = "cpu") -> None:
+        self.path = path
+        decoders = _torchcodec()
+        with self._naming():
+            self._decoder = decoders.VideoDecoder(path, device=device, dimension_order="NHWC", seek_mode="exact")
+            self.num_frames = len(self._decoder)
+            if not self.num_frames:
+                raise DecodeError(path, "holds no video frame")
+
+    @cached_property
+    def seconds(self) -> np.ndarray:  # type: ignore[override]
+        """Times at which the frames are shown; all frames' stamps are read."""
+        rate = float(self._decoder.metadata.average_fps or 0)
+        if not rate:
+            raise DecodeError(self.path, "says no frame rate; set DATA.TARGET_FPS 0 or decode with pyav")
+        return np.arange(self.num_frames) / rate
+
+    def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """See FrameSource.read."""
+        wanted = sorted(numbers)
+        with self._naming():
+            images = self._decoder.get_frames_at(indices=wanted).data.cpu().numpy()
+        yield from zip(wanted, images, strict=True)
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, ValueError, IndexError) as error:
+            if isinstance(error, DecodeError):
+                raise
+            raise DecodeError(self.path, f"cannot be decoded by torchcodec: {str(error).splitlines()[0]}") from error
+
+
+class OpenCVVideo(FrameSource):
+    """A video file through OpenCV, decoded from the start and counted. It is there for comparison only.
+
+    OpenCV says nothing of damage: a truncated file ends early, which is noticed by the header's count where there is
+    one, and broken pictures pass.
+
+    Args:
+        path: the video file.
+
+    Raises:
+        DecodeError: OpenCV cannot open the file, or it ends early; from the constructor or from read().
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+        self.num_frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) if self._capture.isOpened() else 0
+        if self.num_frames < 1:
+            raise DecodeError(path, "cannot be opened by OpenCV, or says no number of frames; decode with pyav")
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.seconds = np.arange(self.num_frames) / rate if rate > 0 else None
+
+    def close(self) -> None:
+        """See FrameSource.close."""
+        self._capture.release()
+
+    def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """See FrameSource.read."""
+        wanted = set(numbers)
+        self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
+        for number in range(max(wanted) + 1):
+            if not self._capture.grab():
+                raise DecodeError(self.path, f"truncated: only {number} of {self.num_frames} frames can be decoded")
+            if number in wanted:
+                yield number, cv2.cvtColor(self._capture.retrieve()[1], cv2.COLOR_BGR2RGB)
+
+
+def _torchcodec() -> Any:
+    try:
+        return import_module("torchcodec.decoders")
+    except (ImportError, RuntimeError, OSError) as error:  # older ones load FFmpeg's libraries on import
+        raise _no_torchcodec(error) from error
+
+
+def _no_torchcodec(error: Exception) -> UserError:
+    return UserError(
+        f"DATA.DECODING_BACKEND torchcodec: it cannot be loaded ({str(error).splitlines()[0]}); install torchcodec for "
+        "this torch and FFmpeg's libraries, or set DATA.DECODING_BACKEND pyav"
+    )
+
+
+BACKENDS: dict[str, Callable[[str], FrameSource]] = {
+    TORCHCODEC: TorchcodecVideo,
+    TORCHCODEC_CUDA: lambda path: TorchcodecVideo(path, "cuda"),
+    OPENCV: OpenCVVideo,
+}

@@ -1,0 +1,157 @@
+"""Datasets as a config asks for them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
+
+from transm3e.data.annotations import (
+    EVAL_SPLITS,
+    SPLITS,
+    Clip,
+    ClipTable,
+    read_clip_table,
+    table_file,
+    table_from_clips,
+)
+from transm3e.data.backends import check_backend
+from transm3e.data.dataset import ClipDataset
+from transm3e.data.draws import ClipShape
+from transm3e.data.modalities import SOURCE_OF
+from transm3e.data.randaugment import parse_policy
+from transm3e.data.reading import STORED, Decoding, Persons
+from transm3e.data.transforms import Augmentation
+from transm3e.errors import UserError
+
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+# Where clips of a folder are put: the split of known activities that is only ever tested on.
+FOLDER_SPLIT = "known_test"
+MISSING_SHOWN = 3
+
+
+def build_dataset(cfg: CfgNode, split: str, single_view: bool = False) -> ClipDataset:
+    """The clips of one split: augmented for "train", views and crops of TEST.* (or a single view) for the others.
+
+    Raises:
+        UserError: no such split, a bad clip table, a split without clips, or video files that are not there.
+    """
+    if split not in SPLITS:
+        raise UserError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
+    file = table_file(cfg.DATA.PATH_TO_DATA_DIR)
+    whole = read_clip_table(file)
+    table, root = whole.select(split), cfg.DATA.PATH_PREFIX or file.parent
+    if not len(table):
+        raise UserError(_no_clips(file, whole, split))
+    dataset = _dataset_from_cfg(cfg, table, root, training=split == "train", single_view=single_view)
+    for name in dataset.reader.columns:
+        _check_files(table, name, root, file)
+    return dataset
+
+
+def build_folder_dataset(cfg: CfgNode, folder: str | Path) -> ClipDataset:
+    """The videos of a folder, in evaluation mode, for prediction; see folder_table.
+
+    Raises:
+        UserError: as folder_table.
+    """
+    table, root = folder_table(folder)
+    return _dataset_from_cfg(cfg, table, root, training=False)
+
+
+def folder_table(folder: str | Path) -> tuple[ClipTable, Path]:
+    """Video files below a folder in sorted order, or one video file -> (table without labels, root of its paths).
+
+    Raises:
+        UserError: no such folder or file, or no video in it.
+    """
+    place = Path(folder)
+    if place.is_file():
+        files, root = [place], place.parent
+    else:
+        files, root = sorted(f for f in place.rglob("*") if f.suffix.lower() in VIDEO_SUFFIXES and f.is_file()), place
+    if not files:
+        what = "no video files in" if place.is_dir() else "no such folder or file:"
+        raise UserError(f"{what} {place.absolute()}; name a video file or a folder with {', '.join(VIDEO_SUFFIXES)}")
+    return table_from_clips([Clip(f.relative_to(root).as_posix(), FOLDER_SPLIT, "", ()) for f in files]), root
+
+
+def _dataset_from_cfg(
+    cfg: CfgNode, table: ClipTable, root: str | Path, training: bool, single_view: bool = False
+) -> ClipDataset:
+    check_backend(cfg.DATA.DECODING_BACKEND)
+    size = cfg.DATA.TRAIN_CROP_SIZE if training else cfg.DATA.TEST_CROP_SIZE
+    spans = {"indices": cfg.DATA.FRAME_INDICES, "short": cfg.DATA.SHORT_CLIPS}
+    return ClipDataset(
+        table,
+        root,
+        ClipShape(cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, size, **spans),
+        modalities=_stored(cfg, training),
+        augmentation=_augmentation_from_cfg(cfg) if training else None,
+        samples=cfg.AUG.NUM_SAMPLE,
+        sample_distance=cfg.AUG.SAMPLE_DISTANCE,
+        views=1 if single_view else cfg.TEST.NUM_ENSEMBLE_VIEWS,
+        # Validation is part of training, which TEST does not change.
+        views_from="spread" if single_view else cfg.TEST.VIEWS_FROM,
+        crops=1 if single_view else cfg.TEST.NUM_SPATIAL_CROPS,
+        resizing=cfg.DATA.RESIZE,
+        seed=cfg.RNG_SEED,
+        decoding=Decoding(cfg.DATA.DECODING_BACKEND, cfg.DATA.DECODE_TIMEOUT, cfg.DATA.TARGET_FPS),
+        persons=Persons(cfg.SKELETON.NUM_PERSONS, cfg.SKELETON.LAYOUT),
+    )
+
+
+def _stored(cfg: CfgNode, training: bool) -> list[str]:
+    """What is read from files: for the model, and in training for its teacher, too."""
+    names = {SOURCE_OF[cfg.DATA.MODALITY]}
+    if training and cfg.TASK == "distill":
+        names.add(SOURCE_OF[cfg.DISTILL.MODALITY])
+    return [name for name in STORED if name in names]
+
+
+def _augmentation_from_cfg(cfg: CfgNode) -> Augmentation:
+    on = cfg.AUG.ENABLE
+    return Augmentation(
+        area=tuple(cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE),
+        aspect=tuple(cfg.DATA.TRAIN_JITTER_ASPECT_RELATIVE),
+        flip=cfg.DATA.RANDOM_FLIP,
+        color_jitter=cfg.AUG.COLOR_JITTER if on else 0.0,
+        erase_prob=cfg.AUG.RE_PROB if on else 0.0,
+        erase_mode=cfg.AUG.RE_MODE,
+        erase_count=cfg.AUG.RE_COUNT,
+        rand_augment=parse_policy(cfg.AUG.AA_TYPE) if on else None,
+        order=cfg.AUG.ORDER,
+        resizing=cfg.DATA.RESIZE,
+        interpolation=cfg.AUG.INTERPOLATION,
+    )
+
+
+def _no_clips(file: Path, table: ClipTable, split: str) -> str:
+    present = [name for name in SPLITS if name in table.splits]
+    choice = [name for name in present if name in EVAL_SPLITS]
+    remedy = f"add clips of {split} to the table"
+    if split in EVAL_SPLITS and choice:
+        remedy = f"set TEST.SPLITS [{', '.join(choice)}], or {remedy}"
+    return f"{file}: no clips in split {split!r}; splits with clips: {', '.join(present)}; {remedy}"
+
+
+def _check_files(table: ClipTable, column: str, root: str | Path, file: Path) -> None:
+    names = {"path": table.paths, "flow": table.flows, "skeleton": table.skeletons}[column]
+    if not all(map(str, names)):
+        bare = [str(path) for path, name in zip(table.paths, names, strict=True) if not name]
+        raise UserError(
+            f"{file}: {len(bare)} of {len(table)} clips have nothing in the column {column}: {_shown(bare)}; "
+            f"make it with datasets/extract_{column}.py, or take them out of the table"
+        )
+    # A pickle of many videos is named as file::video.
+    missing = [name for name in map(str, names) if not os.path.exists(os.path.join(root, name.split("::")[0]))]
+    if missing:
+        raise UserError(
+            f"{file}: {len(missing)} of {len(table)} files of the column {column} are not in {root}: {_shown(missing)}; "
+            "set DATA.PATH_PREFIX to the folder they are relative to, or take them out of the table"
+        )
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:MISSING_SHOWN]) + (", ..." if len(names) > MISSING_SHOWN else "")

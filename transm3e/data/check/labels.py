@@ -1,0 +1,113 @@
+"""What a clip table says about activities and muscles: leaks between splits, contradictions, counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from transm3e.data.annotations import MUSCLES, SPLITS, ClipTable
+from transm3e.data.check.finding import LABELS, LEAKAGE, Finding
+
+KNOWN_SPLITS = ("train", "known_val", "known_test")
+NEW_SPLITS = ("new_val", "new_test")
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """Counts of a clip table; an activity carries the muscles that any of its clips carries.
+
+    Attributes:
+        activities: (A,) str array, sorted; case is ignored.
+        new: (A,) bool, whether no known split shows the activity.
+        labels: (A, 20) bool.
+        clips: (A,) int, clips per activity.
+        clip_labels: (20, 2) int, clips per region of known and of new activities.
+    """
+
+    activities: np.ndarray
+    new: np.ndarray
+    labels: np.ndarray
+    clips: np.ndarray
+    clip_labels: np.ndarray
+
+    @property
+    def activity_labels(self) -> np.ndarray:
+        """(20, 2) int, activities per region: known, new."""
+        return np.stack([self.labels[~self.new].sum(0), self.labels[self.new].sum(0)], axis=1)
+
+    @property
+    def muscles(self) -> np.ndarray:
+        """(21, 2) int, activities with 0, 1, ... 20 muscles: known, new."""
+        counts = self.labels.sum(1)
+        return np.stack([np.bincount(counts[self.new == new], minlength=len(MUSCLES) + 1) for new in (False, True)], 1)
+
+
+def label_statistics(table: ClipTable) -> LabelStatistics:
+    """Count a clip table's activities and muscles."""
+    names, of = _activities(table)
+    known = np.zeros(len(names), bool)
+    known[of[np.isin(table.splits, KNOWN_SPLITS)]] = True
+    labels = np.zeros((len(names), len(MUSCLES)), bool)
+    np.logical_or.at(labels, of, table.labels.astype(bool))
+    by_kind = [table.labels[known[of] == side].sum(0, dtype=int) for side in (True, False)]
+    return LabelStatistics(names, ~known, labels, np.bincount(of, minlength=len(names)), np.stack(by_kind, axis=1))
+
+
+def activity_problems(table: ClipTable) -> list[Finding]:
+    """New activities that a known split shows too (leakage), and known ones that train never shows; case is ignored."""
+    shown = {split: {str(a).casefold() for a in table.select(split).activities} for split in SPLITS}
+    known = shown["train"] | shown["known_val"] | shown["known_test"]
+    problems = []
+    for split in NEW_SPLITS:
+        for activity in sorted(shown[split] & known):
+            where = ", ".join(s for s in KNOWN_SPLITS if activity in shown[s])
+            problems.append(Finding(split, "", f"leakage: new activity {activity!r} also occurs in {where}", LEAKAGE))
+    for split in ("known_val", "known_test"):
+        for activity in sorted(shown[split] - shown["train"]):
+            problems.append(Finding(split, "", f"known activity {activity!r} never occurs in train", LEAKAGE))
+    return problems
+
+
+def label_notes(table: ClipTable) -> list[Finding]:
+    """Activities whose clips do not agree on the muscles, and activities without any."""
+    names, of = _activities(table)
+    notes = []
+    for number, name in enumerate(names):
+        sets, counts = np.unique(table.labels[of == number], axis=0, return_counts=True)
+        what = f"activity {str(name)!r} (clips: {counts.sum()})"
+        if len(sets) > 1:
+            differ = ", ".join(MUSCLES[m] for m in np.flatnonzero(sets.any(0) & ~sets.all(0)))
+            notes.append(
+                Finding(
+                    "", "", f"{what} carries {len(sets)} different sets of muscles: they differ in {differ}", LABELS
+                )
+            )
+        if not sets.any():
+            notes.append(Finding("", "", f"{what} carries no muscle", LABELS))
+    return notes
+
+
+def summary(table: ClipTable) -> str:
+    """Clips, activities and positives per muscle of each split, as a text table."""
+    rows = split_counts(table)
+    lines = [f"{'':16}" + "".join(f"{split:>12}" for split in SPLITS)]
+    lines += [f"{name:16}" + "".join(f"{value:12d}" for value in values) for name, values in rows.items()]
+    return "\n".join(lines)
+
+
+def split_counts(table: ClipTable) -> dict[str, list[int]]:
+    """Per split of SPLITS: "clips", "activities", and for each muscle the clips that carry it."""
+    parts = [table.select(split) for split in SPLITS]
+    rows = {
+        "clips": [len(part) for part in parts],
+        "activities": [len(np.unique(part.activities)) for part in parts],
+    }
+    positives = np.stack([part.labels.sum(0, dtype=int) for part in parts], axis=1)
+    rows.update(zip(MUSCLES, positives.tolist(), strict=True))
+    return rows
+
+
+def _activities(table: ClipTable) -> tuple[np.ndarray, np.ndarray]:
+    """Names without case, and which of them each clip shows."""
+    return np.unique([str(activity).casefold() for activity in table.activities], return_inverse=True)

@@ -1,0 +1,90 @@
+"""What is done with a video: which frames make a clip, and how they are cropped and augmented.
+
+A draw is asked twice: for frames once the video's length is known, then for the view once its size is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from transm3e.data.sampling import Span, start_near, train_start, view_start
+from transm3e.data.transforms import Augmentation, ViewParams, draw_train, eval_params
+
+
+@dataclass(frozen=True)
+class ClipShape(Span):
+    """Shape of every clip of a dataset.
+
+    Attributes:
+        size: side in pixels.
+    """
+
+    size: int
+
+
+class Draw(Protocol):
+    """The frames of one clip and what is done to them."""
+
+    def frames(self, num_frames: int) -> np.ndarray:
+        """(T,) int64 frame numbers in 0..num_frames-1."""
+
+    def params(self, height: int, width: int) -> ViewParams:
+        """Crop and augmentation of frames of this size."""
+
+
+@dataclass
+class TrainDraw:
+    """A random clip.
+
+    Attributes:
+        rng: its generator.
+        shape, augmentation: what is drawn from.
+        near: another clip of the same video, asked before, whose start this one's is close to; None = anywhere.
+        distance: the most frames between those starts.
+        start: the first frame, once frames() was asked for.
+    """
+
+    rng: np.random.Generator
+    shape: ClipShape
+    augmentation: Augmentation
+    near: TrainDraw | None = None
+    distance: int = 0
+    start: int = field(default=0, init=False)
+
+    def frames(self, num_frames: int) -> np.ndarray:
+        """See Draw."""
+        if self.near is None:
+            self.start = train_start(num_frames, self.shape, self.rng)
+        else:
+            self.start = start_near(self.near.start, self.distance, num_frames, self.shape, self.rng)
+        return self.shape.at(self.start, num_frames)
+
+    def params(self, height: int, width: int) -> ViewParams:
+        """See Draw."""
+        return draw_train(self.rng, height, width, self.shape.size, self.augmentation)
+
+
+@dataclass(frozen=True)
+class EvalDraw:
+    """One view of a video: temporal view `view` of `views`, placed by `views_from`, and crop `crop` of `crops`, resized
+    as `resizing` says (geometry.RESIZINGS)."""
+
+    shape: ClipShape
+    view: int
+    views: int
+    views_from: str
+    crop: int
+    crops: int
+    resizing: str
+
+    def frames(self, num_frames: int) -> np.ndarray:
+        """See Draw."""
+        start = view_start(num_frames, self.shape, self.view, self.views, self.views_from)
+        return self.shape.at(start, num_frames)
+
+    def params(self, height: int, width: int) -> ViewParams:
+        """See Draw."""
+        return eval_params(height, width, self.crop, self.crops, self.resizing)

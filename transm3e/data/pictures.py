@@ -1,0 +1,101 @@
+"""Frames that are pictures: a folder of them, or a single one (a clip of one frame)."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+# Bytes after a JPEG's end mark that cameras write.
+TRAILER = 1024
+
+
+class PictureFolder(FrameSource):
+    """A folder whose pictures are the frames, by the last number in their names (img_00012.jpg), or one picture.
+
+    Numbers may begin anywhere, but none may be missing: frames would silently be a step apart. Without a clock:
+    `seconds` is None.
+
+    Args:
+        path: the folder, or a picture file.
+        timeout: seconds of wall-clock time for everything done with this object; looked at between pictures.
+
+    Raises:
+        DecodeError: no pictures, a number that is missing or stands twice, a picture that cannot be read or is cut
+            off, or sizes that differ; from the constructor or from read().
+    """
+
+    def __init__(self, path: str | Path, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self.path, self._timeout = str(path), timeout
+        self._deadline = time.monotonic() + timeout
+        self._files = numbered_files(Path(path)) if Path(path).is_dir() else [Path(path)]
+        self.num_frames = len(self._files)
+
+    def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """See FrameSource.read."""
+        shape: tuple[int, ...] = ()
+        for number in sorted(numbers):
+            if time.monotonic() > self._deadline:
+                raise DecodeError(self.path, f"took longer than {self._timeout:g} s; raise DATA.DECODE_TIMEOUT")
+            image = read_picture(self._files[number])
+            if image.shape != (shape := shape or image.shape):
+                raise DecodeError(str(self._files[number]), f"has {image.shape[:2]} pixels, the others {shape[:2]}")
+            yield number, image
+
+
+def numbered_files(folder: Path, prefix: str = "") -> list[Path]:
+    """The pictures of a folder in the order of the last number in their names.
+
+    Args:
+        folder: with pictures of PICTURE_SUFFIXES; other files are passed over.
+        prefix: only names that begin so.
+
+    Raises:
+        DecodeError: none, a name without a number, or a number that is missing or stands twice.
+    """
+    files = [f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and f.name.startswith(prefix)]
+    if not files:
+        raise DecodeError(str(folder), f"holds no pictures {prefix}*; allowed: {', '.join(PICTURE_SUFFIXES)}")
+    by_number: dict[int, Path] = {}
+    for file in files:
+        found = re.findall(r"\d+", file.stem)
+        if not found:
+            raise DecodeError(str(file), "has no number in its name, so its place among the frames is unknown")
+        if int(found[-1]) in by_number:
+            raise DecodeError(str(file), f"has the number of {by_number[int(found[-1])].name}; delete one")
+        by_number[int(found[-1])] = file
+    first, last = min(by_number), max(by_number)
+    missing = [number for number in range(first, last + 1) if number not in by_number]
+    if missing:
+        shown = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+        raise DecodeError(
+            str(folder), f"lacks {len(missing)} of the frames {first} to {last}: {shown}; extract it again"
+        )
+    return [by_number[number] for number in sorted(by_number)]
+
+
+def read_picture(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """A picture as uint8, (H, W, 3) RGB or with cv2.IMREAD_GRAYSCALE (H, W), turned as its EXIF data say.
+
+    Raises:
+        DecodeError: it cannot be read, or is cut off.
+    """
+    try:
+        data = path.read_bytes()
+        # OpenCV fills the rest of a cut JPEG with grey and says nothing.
+        if data.startswith(JPEG_BEGIN) and JPEG_END not in data[-TRAILER:]:
+            raise DecodeError(str(path), "is cut off")
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except (OSError, cv2.error) as error:
+        raise DecodeError(str(path), f"cannot be read: {error}") from error
+    if picture is None:
+        raise DecodeError(str(path), "is not a picture")
+    return picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

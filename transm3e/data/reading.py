@@ -1,0 +1,214 @@
+"""From the files of one video to clips: every modality by the same draws, cropped frame by frame while it is decoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from transm3e.data.backends import PYAV, open_source
+from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource
+from transm3e.data.draws import ClipShape, Draw
+from transm3e.data.flow import FlowSource, open_flow
+from transm3e.data.flow import check_frames as check_flow_frames
+from transm3e.data.sampling import at_rate
+from transm3e.data.skeleton import Skeleton, read_skeleton
+from transm3e.data.skeleton import check_frames as check_skeleton_frames
+from transm3e.data.skeleton.clip import skeleton_clip
+from transm3e.data.transforms import ViewParams, apply_flow, finish, place
+from transm3e.data.types import ClipSpec
+from transm3e.joints import LAYOUTS
+
+# What files hold; other modalities are computed from these on the device (transm3e.data.modalities).
+STORED = ("rgb", "flow", "skeleton")
+
+
+@dataclass(frozen=True)
+class ClipFiles:
+    """Files of one video, relative to the data root; "" = there is none."""
+
+    path: str
+    flow: str = ""
+    skeleton: str = ""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How videos are read.
+
+    Attributes:
+        backend: see backends.open_source.
+        timeout: seconds a file may take.
+        target_fps: frames per second that a video is played at before frames are counted; 0 = its own.
+    """
+
+    backend: str = PYAV
+    timeout: float = DEFAULT_TIMEOUT
+    target_fps: float = 0.0
+
+
+@dataclass(frozen=True)
+class Persons:
+    """What of a skeleton is read: so many persons, and their joints in this layout (transm3e.joints.LAYOUTS)."""
+
+    count: int = 2
+    layout: str = "coco17"
+
+
+class ClipReader:
+    """Reads clips of videos.
+
+    Args:
+        root: folder that the files are relative to.
+        shape: of the clips.
+        modalities: of STORED, at least one; only their files are read, and the video's for its clock and size.
+        decoding, persons: how.
+    """
+
+    def __init__(
+        self, root: str | Path, shape: ClipShape, modalities: Sequence[str], decoding: Decoding, persons: Persons
+    ) -> None:
+        assert modalities, "no modality asked for"
+        assert set(modalities) <= set(STORED), f"{modalities}: only {STORED} are stored"
+        self.root, self.shape, self.modalities = str(root), shape, tuple(modalities)
+        self.decoding, self.persons = decoding, persons
+
+    @property
+    def specs(self) -> dict[str, ClipSpec]:
+        """Modality -> what its clips are."""
+        frames, size = self.shape.length, self.shape.size
+        joints = (3, frames, len(LAYOUTS[self.persons.layout].names), self.persons.count)
+        every = {
+            "rgb": ClipSpec((3, frames, size, size)),
+            "flow": ClipSpec((2, frames, size, size)),
+            "skeleton": ClipSpec(joints, torch.float32, channels_last=False),
+        }
+        return {name: every[name] for name in self.modalities}
+
+    @property
+    def columns(self) -> list[str]:
+        """The clip table's columns whose files are read for every clip."""
+        video = ["path"] if "rgb" in self.modalities or self.decoding.target_fps else []
+        return video + [name for name in self.modalities if name != "rgb"]
+
+    @property
+    def seconds(self) -> float:
+        """The most that one video may take, all its files together."""
+        return self.decoding.timeout * (len(self.modalities) + ("rgb" not in self.modalities))
+
+    def read(self, files: ClipFiles, draws: Sequence[Draw], out: Mapping[str, np.ndarray]) -> None:
+        """S draws from a video into `out`, one pass over each file for all of them.
+
+        Args:
+            out: modality -> (S, *ClipSpec.shape), filled.
+
+        Raises:
+            DecodeError: a file is missing, cannot be read, or does not fit the others.
+        """
+        with ExitStack() as stack:
+            video = flow = skeleton = None
+            if "skeleton" in out:
+                skeleton = read_skeleton(self._place(files.skeleton, "skeleton"))
+            if self._needs_video(skeleton):
+                where = self._place(files.path, "path")
+                video = stack.enter_context(closing(open_source(where, self.decoding.backend, self.decoding.timeout)))
+            if "flow" in out:
+                flow = stack.enter_context(closing(open_flow(self._place(files.flow, "flow"), self.decoding.timeout)))
+            count = next(part.num_frames for part in (video, flow, skeleton) if part is not None)
+            if flow is not None:
+                check_flow_frames(flow.num_frames, count, flow.path)
+            if skeleton is not None:
+                check_skeleton_frames(skeleton, count, files.skeleton)
+            shown = self._shown(video, count)
+            indices = [shown[draw.frames(len(shown))] for draw in draws]
+            views = Views(draws)
+            if "rgb" in out and video is not None:
+                self._read_rgb(video, indices, views, out["rgb"])
+            if flow is not None:
+                self._read_flow(flow, indices, views, out["flow"])
+            if skeleton is not None:
+                self._read_skeleton(skeleton, video, indices, views, out["skeleton"])
+
+    def _needs_video(self, skeleton: Skeleton | None) -> bool:
+        """Whether the video is decoded, or asked for its clock, or for its size, which the skeleton does not say."""
+        if "rgb" in self.modalities or self.decoding.target_fps:
+            return True
+        return "flow" not in self.modalities and not (skeleton and skeleton.height and skeleton.width)
+
+    def _place(self, file: str, column: str) -> str:
+        if not file:
+            raise DecodeError(
+                "", f"the clip table names no {column} for this clip; make it with datasets/extract_{column}.py"
+            )
+        return os.path.join(self.root, file)
+
+    def _shown(self, video: FrameSource | None, count: int) -> np.ndarray:
+        """The frame numbers that are shown one after the other, at DATA.TARGET_FPS if there is a clock."""
+        if video is None or not self.decoding.target_fps or video.seconds is None:
+            return np.arange(count)
+        return at_rate(video.seconds, self.decoding.target_fps)
+
+    def _read_rgb(self, video: FrameSource, indices: list[np.ndarray], views: Views, out: np.ndarray) -> None:
+        clips = out.transpose(0, 2, 3, 4, 1)  # (S, T, H, W, C), as it lies in memory
+        for number, image in video.read(set(np.concatenate(indices).tolist())):
+            for clip, frames, params in zip(clips, indices, views.of(*image.shape[:2]), strict=True):
+                wanted = np.flatnonzero(frames == number)
+                if len(wanted):
+                    clip[wanted] = place(image, params, self.shape.size)
+        for clip, params in zip(clips, views.of(*views.size), strict=True):
+            clip[:] = finish(clip, params)
+
+    def _read_flow(self, flow: FlowSource, indices: list[np.ndarray], views: Views, out: np.ndarray) -> None:
+        last = flow.num_frames - 1
+        fields = flow.frames(np.minimum(np.concatenate(indices), last))
+        height, width = fields.shape[1:3]
+        for clip, part, params in zip(out, np.split(fields, len(indices)), views.of(height, width), strict=True):
+            here = params.rescaled(views.size, (height, width))
+            clip[:] = apply_flow(part, here, self.shape.size).transpose(3, 0, 1, 2)
+
+    def _read_skeleton(
+        self,
+        skeleton: Skeleton,
+        video: FrameSource | None,
+        indices: list[np.ndarray],
+        views: Views,
+        out: np.ndarray,
+    ) -> None:
+        size = views.size if all(views.size) else _size(skeleton, video)
+        for clip, frames, params in zip(out, indices, views.of(*size), strict=True):
+            clip[:] = skeleton_clip(
+                skeleton, frames, params, self.shape.size, views.size, self.persons.count, self.persons.layout
+            )
+
+
+class Views:
+    """What is done to frames, drawn once their size is known: that of the modality that is read first, for all.
+
+    Attributes:
+        size: (height, width) that was drawn for; (0, 0) before.
+    """
+
+    def __init__(self, draws: Sequence[Draw]) -> None:
+        self._draws = draws
+        self._params: list[ViewParams] = []
+        self.size = (0, 0)
+
+    def of(self, height: int, width: int) -> list[ViewParams]:
+        """The parameters of each draw; the size counts at the first call only."""
+        if not self._params:
+            self.size = (height, width)
+            self._params = [draw.params(height, width) for draw in self._draws]
+        return self._params
+
+
+def _size(skeleton: Skeleton, video: FrameSource | None) -> tuple[int, int]:
+    if skeleton.height and skeleton.width:
+        return skeleton.height, skeleton.width
+    assert video is not None, "asked for in _needs_video"
+    height, width = video.frames([0]).shape[1:3]
+    return height, width

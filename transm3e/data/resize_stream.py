@@ -1,0 +1,133 @@
+"""Every frame of a clip once, in order, with its time, and scaled to a short side: for work ahead of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from transm3e.data.backends import open_source
+from transm3e.data.decode import DecodeError, FrameSource, Video
+from transm3e.data.encode import copy_colours
+from transm3e.data.pictures import PICTURE_SUFFIXES
+from transm3e.errors import UserError
+
+# For pictures and files that say no rate.
+USUAL_RATE = Fraction(25)
+SMALLEST_SIDE = 16
+
+
+@dataclass(frozen=True)
+class FrameStream:
+    """The frames of an open clip from first to last.
+
+    Attributes:
+        frames: `num_frames` frames, once; those of a video as decoded, neither converted nor turned.
+        num_frames: as the loader counts them.
+        stamps: when each frame is shown, rising, 0 or greater, in units of `time_base`. Where each frame of a video
+            has a time stamp of its own it stands here (variable frame rates), else frames are an average frame apart.
+        time_base: seconds.
+        rate: frames per second on average.
+    """
+
+    frames: Iterator[av.VideoFrame]
+    num_frames: int
+    stamps: Sequence[int]
+    time_base: Fraction
+    rate: Fraction
+
+
+class SequentialVideo(Video):
+    """A video file that is decoded from its start to its end without a seek; see Video for arguments and errors."""
+
+    def stream(self) -> FrameStream:
+        """All frames; where the decoder yields a few fewer than there are, the last is held."""
+        rate = self._stream.average_rate or self._stream.guessed_rate or USUAL_RATE
+        if self._stamps is None or not self._stream.time_base:
+            return FrameStream(self._every_frame(), self.num_frames, range(self.num_frames), 1 / rate, rate)
+        stamps = np.sort(self._stamps)
+        stamps -= min(0, stamps[0])
+        return FrameStream(self._every_frame(), self.num_frames, stamps.tolist(), self._stream.time_base, rate)
+
+    def _every_frame(self) -> Iterator[av.VideoFrame]:
+        size: tuple[int, int] | None = None
+        with self._naming():
+            for _, frame in self._by_count(set(range(self.num_frames))):
+                if (frame.width, frame.height) != (size := size or (frame.width, frame.height)):
+                    raise DecodeError(self.path, "the frame size changes within the video; re-encode it")
+                yield frame
+
+
+@contextmanager
+def frame_stream(path: str | Path, timeout: float) -> Iterator[FrameStream]:
+    """The frames of a video file, a folder of pictures, or one picture; closed at the end.
+
+    Args:
+        timeout: seconds all of them may take.
+
+    Raises:
+        DecodeError: the path cannot be read; also while frames are read.
+    """
+    pictures = Path(path).is_dir() or Path(path).suffix.lower() in PICTURE_SUFFIXES
+    source = open_source(path, timeout=timeout) if pictures else SequentialVideo(path, timeout)
+    with closing(source):
+        yield source.stream() if isinstance(source, SequentialVideo) else _picture_stream(source)
+
+
+def _picture_stream(source: FrameSource) -> FrameStream:
+    count = source.num_frames
+    frames = (av.VideoFrame.from_ndarray(image, format="rgb24") for _, image in source.read(range(count)))
+    return FrameStream(frames, count, range(count), 1 / USUAL_RATE, USUAL_RATE)
+
+
+def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(H, W), both even, with a short side of `short_side` or the frame's own where that is less; aspect kept."""
+    scale = min(1.0, short_side / min(height, width))
+    even = [max(2, min(2 * round(scale * side / 2), side - side % 2)) for side in (height, width)]
+    return even[0], even[1]
+
+
+class Scaler:
+    """Frames of one clip scaled and turned upright.
+
+    Args:
+        short_side: pixels, even; see scaled_size.
+
+    Raises:
+        UserError: it is odd or below 16.
+    """
+
+    def __init__(self, short_side: int) -> None:
+        if short_side < SMALLEST_SIDE or short_side % 2:
+            raise UserError(f"short side {short_side}: an even number, {SMALLEST_SIDE} or greater, is needed")
+        self.short_side = short_side
+        self._reformatter = VideoReformatter()
+
+    def array(self, frame: av.VideoFrame, pixel_format: str) -> np.ndarray:
+        """A frame as contiguous (H, W) "gray" or (H, W, 3) "rgb24" uint8."""
+        image = self._scaled(frame, pixel_format).to_ndarray()
+        return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
+
+    def frame(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """A frame in 4:2:0 for the encoder: the same colour tags, no time stamp."""
+        full = "j" if frame.format.name.startswith("yuvj") else ""
+        if frame.rotation % 360 == 0:
+            return self._scaled(frame, f"yuv{full}420p")
+        # Planes of one size can be turned; the encoder takes the chroma down to 4:2:0.
+        planes = self._scaled(frame, f"yuv{full}444p").to_ndarray()
+        upright: np.ndarray = np.ascontiguousarray(np.rot90(planes, frame.rotation // 90, (1, 2)))
+        turned = av.VideoFrame.from_ndarray(upright, format=f"yuv{full}444p")
+        copy_colours(frame, turned)
+        return turned
+
+    def _scaled(self, frame: av.VideoFrame, pixel_format: str) -> av.VideoFrame:
+        height, width = scaled_size(frame.height, frame.width, self.short_side)
+        return self._reformatter.reformat(
+            frame, width=width, height=height, format=pixel_format, interpolation=Interpolation.BICUBIC
+        )

@@ -1,0 +1,116 @@
+"""One npz per clip of a clip table, from whatever finds the joints; what stands is kept."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from transm3e.data.decode import DecodeError
+from transm3e.data.skeleton.pyskl import load_arrays, write_npz
+from transm3e.data.skeleton.sequence import Skeleton
+from transm3e.errors import UserError
+from transm3e.files import atomic_path
+from transm3e.progress import track
+
+NOBODY = "nobody was found in any frame (its file says so)"
+
+
+class Maker(Protocol):
+    """Finds the joints of clips.
+
+    Attributes:
+        origin: what it works with, in words; another origin makes a file anew.
+    """
+
+    origin: str
+
+    def inputs(self, clip: str) -> Sequence[Path]:
+        """The files a clip's skeleton is made of; a newer one makes it anew."""
+
+    def make(self, clip: str) -> tuple[Skeleton, tuple[int, int]]:
+        """The skeleton of a clip, and (height, width) of its video in pixels.
+
+        Raises:
+            DecodeError: the clip cannot have one.
+        """
+
+
+def extract(targets: Mapping[str, Path], maker: Maker) -> list[tuple[str, str]]:
+    """Make the file of every clip -> (clip, reason) of each that is without joints; see write_report.
+
+    Files appear whole or not at all, so it can be stopped and called again. A clip in which nobody is found gets a
+    file, too, and the reason NOBODY.
+
+    Args:
+        targets: path of a clip as the clip table has it -> its npz.
+
+    Raises:
+        UserError: a file stands in the way that this did not make, or cannot be written.
+    """
+    without = []
+    for clip, target in track(targets.items(), "skeletons", len(targets), unit="clip"):
+        try:
+            if not _make(clip, target, maker):
+                without.append((clip, NOBODY))
+        except DecodeError as error:
+            where = "" if error.path.endswith(clip) else f"{error.path}: "
+            without.append((clip, f"{where}{error.reason}"))
+    return without
+
+
+def write_report(file: Path, without: Sequence[tuple[str, str]]) -> None:
+    """(clip, reason) rows as CSV.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with atomic_path(file) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
+        csv.writer(lines).writerows([("path", "reason"), *without])
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
+
+
+def _make(clip: str, target: Path, maker: Maker) -> bool:
+    """Make the file unless it stands; whether it shows anybody."""
+    standing = _standing(target, maker, clip)
+    if standing is not None:
+        return bool(standing["keypoint_score"].any())
+    skeleton, size = maker.make(clip)
+    make_folder(target.parent)
+    write_npz(target, skeleton, size, maker.origin)
+    return bool(skeleton.points.any())
+
+
+def _standing(target: Path, maker: Maker, clip: str) -> dict[str, np.ndarray] | None:
+    """What an earlier call made of the same files in the same way, or None.
+
+    Raises:
+        UserError: the file is somebody else's.
+    """
+    if not target.exists():
+        return None
+    try:
+        arrays = load_arrays(target, str(target))
+    except DecodeError:
+        arrays = {}
+    if "origin" not in arrays:
+        raise UserError(
+            f"{target} stands in the way and is not of extract_skeleton.py; move it or choose another --out"
+        )
+    newest = max((file.stat().st_mtime for file in maker.inputs(clip) if file.exists()), default=0.0)
+    fresh = str(arrays["origin"]) == maker.origin and target.stat().st_mtime >= newest
+    return arrays if fresh else None

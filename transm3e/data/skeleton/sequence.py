@@ -1,0 +1,122 @@
+"""The joints of everybody in a video, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from transm3e.data.decode import DecodeError
+
+# Joints of a detector's model -> layout. The whole-body models begin with the body's joints.
+LAYOUT_OF_JOINTS = {17: "coco17", 133: "coco17", 18: "openpose18", 26: "halpe26", 136: "halpe26"}
+BODY_JOINTS = {133: 17, 136: 26}
+# AlphaPose's old COCO models give confidences of 0 to 6, others heat-map peaks a little above 1.
+OLD_COCO_SCALE = 6.0
+OVERSHOOT = 2.0
+# Programs count a video's frames differently by a few.
+FRAMES_APART, SHARE_APART = 2, 0.02
+# Of a file without a frame count: how much of the video lies before its last detection, at least.
+COVERED_SHARE = 0.75
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """All persons of a video.
+
+    Attributes:
+        points: (N frames, P slots, V joints, 3) float32: x and y in pixels, score in [0, 1]; a joint or person that
+            was not found is all zeros. A slot is a place in the file, not a person.
+        layout: one of transm3e.joints.LAYOUTS; V joints in its order.
+        height, width: of the frames that x and y are measured in, in pixels; None: of the video's own.
+        tracks: (N, P) int64, equal numbers are one person; -1 for nobody. None: the file does not say.
+        open_ended: the file does not say how many frames the video has, N ends with the last detection.
+    """
+
+    points: np.ndarray
+    layout: str
+    height: int | None = None
+    width: int | None = None
+    tracks: np.ndarray | None = None
+    open_ended: bool = False
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.points)
+
+    def joints(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Frames by number, 0 or more -> (T, P, V, 3) float32, as `points`.
+
+        A number past the end stands for the last frame, or, where the file is open-ended, for a frame with nobody.
+        """
+        return self._take(self.points, indices, 0)
+
+    def track_numbers(self, indices: Sequence[int] | np.ndarray) -> np.ndarray | None:
+        """The same frames of `tracks` -> (T, P) int64, or None."""
+        return None if self.tracks is None else self._take(self.tracks, indices, -1)
+
+    def _take(self, values: np.ndarray, indices: Sequence[int] | np.ndarray, nobody: int) -> np.ndarray:
+        wanted = np.asarray(indices, np.int64)
+        assert (wanted >= 0).all(), f"frames {wanted}"
+        taken = values[np.minimum(wanted, self.num_frames - 1)]
+        if self.open_ended:
+            taken[wanted >= self.num_frames] = nobody
+        return taken
+
+
+def clean_joints(points: np.ndarray, path: str) -> np.ndarray:
+    """Joints as a file holds them -> as Skeleton.points holds them: body joints, scores in [0, 1], missing = 0.
+
+    A file whose highest score is above 2 is taken for one on AlphaPose's old scale of 0 to 6 and divided by 6; after
+    that scores are cut to [0, 1]. A joint with a score of 0 or less, or at exactly (0, 0), is missing.
+
+    Args:
+        points: (..., K, 3) numbers: x, y, score.
+        path: of the file, for messages.
+
+    Raises:
+        DecodeError: NaN or infinite numbers, or K is no known number of joints.
+    """
+    count = points.shape[-2]
+    if count not in LAYOUT_OF_JOINTS:
+        allowed = ", ".join(f"{joints} ({layout})" for joints, layout in LAYOUT_OF_JOINTS.items())
+        raise DecodeError(path, f"{count} joints per person; allowed: {allowed}")
+    with np.errstate(over="ignore"):  # becomes infinite and is named below
+        body = np.array(points[..., : BODY_JOINTS.get(count, count), :], np.float32)
+    if not np.isfinite(body).all():
+        raise DecodeError(path, "holds numbers that are NaN or infinite; run the detector on this clip anew")
+    score = body[..., 2]
+    if score.size and score.max() > OVERSHOOT:
+        score /= OLD_COCO_SCALE
+    np.clip(score, 0, 1, out=score)
+    body[(score <= 0) | (body[..., :2] == 0).all(axis=-1)] = 0
+    return body
+
+
+def check_frames(skeleton: Skeleton, video_frames: int, path: str) -> None:
+    """Refuse a skeleton of another video, or of another frame rate.
+
+    Up to max(2 frames, 2 %) more or fewer are accepted: programs count frames differently. A file without a frame
+    count (open-ended) may also end early, as it holds no entry for frames without people, but not before three
+    quarters of the video: an earlier end looks like another frame rate.
+
+    Args:
+        video_frames: number of frames of the clip.
+        path: of the skeleton file, for the message.
+
+    Raises:
+        DecodeError: the counts do not match.
+    """
+    apart = max(FRAMES_APART, SHARE_APART * video_frames)
+    early = (1 - COVERED_SHARE) * video_frames if skeleton.open_ended else 0
+    if -max(apart, early) <= skeleton.num_frames - video_frames <= apart:
+        return
+    reason = f"ends at frame {skeleton.num_frames}" if skeleton.open_ended else f"has {skeleton.num_frames} frames"
+    if skeleton.open_ended and skeleton.num_frames < video_frames:
+        remedy = "or, if nobody is seen after that, convert it with datasets/extract_skeleton.py --open-end"
+    else:
+        remedy = "or correct the clip table"
+    raise DecodeError(
+        path, f"{reason}, its video has {video_frames}; run the detector on this very video, every frame, {remedy}"
+    )

@@ -1,0 +1,92 @@
+"""Joints, bones and motion from the loader's skeleton clips; runs on the device the clips are on.
+
+B clips, channels x, y, score, T frames, V joints, M persons. A joint is there where its score is above 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from transm3e.joints import LAYOUTS, Layout
+
+# Modality -> (bones, motion): what it is made of, as in two-stream networks (Shi et al., CVPR 2019).
+STREAMS = {
+    "skeleton": (False, False),
+    "skeleton_bone": (True, False),
+    "skeleton_motion": (False, True),
+    "skeleton_bone_motion": (True, True),
+}
+NORMALIZATIONS = ("frame", "body")
+# A torso shorter than this, as a share of the frame, or with a joint of a lower score is a guess, not a unit of length.
+MIN_TORSO, MIN_SCORE = 0.02, 0.2
+
+
+def make_stream(x: Tensor, name: str, how: str, layout: str) -> Tensor:
+    """Loader's clip -> one of STREAMS, (B, 3, T, V, M) float32: normalised, then bones, then motion.
+
+    Args:
+        x: (B, 3, T, V, M) float32, x and y in shares of the frame, score in [0, 1].
+        name: key of STREAMS.
+        how: one of NORMALIZATIONS.
+        layout: one of transm3e.joints.LAYOUTS.
+    """
+    of_bones, of_motion = STREAMS[name]
+    stream = normalize(x, how, layout)
+    stream = bones(stream, layout) if of_bones else stream
+    return motion(stream) if of_motion else stream
+
+
+def normalize(x: Tensor, how: str, layout: str) -> Tensor:
+    """Shares of the frame -> coordinates around 0; (B, 3, T, V, M), missing joints stay zero.
+
+    "frame": -1 to 1 inside the frame. "body": in torso lengths (mid-hip to mid-shoulder) around the mid-hip of the
+    first person, in the first frame that shows both shoulders and both hips with a score of at least 0.2: the camera's
+    distance and place no longer count. A clip without such a frame is normalised as "frame".
+    """
+    assert how in NORMALIZATIONS, f"normalisation {how!r}"
+    origin, unit = _torso(x, LAYOUTS[layout]) if how == "body" else (x.new_tensor(0.5), x.new_tensor(0.5))
+    return _keep(torch.cat([(x[:, :2] - origin) / unit, x[:, 2:]], dim=1), x[:, 2:] > 0)
+
+
+def bones(x: Tensor, layout: str) -> Tensor:
+    """Each joint minus its parent, with the lower of their scores; zero where either is missing, and at the centre.
+
+    (B, 3, T, V, M) -> the same shape.
+    """
+    joints = [joint for joint, _ in LAYOUTS[layout].bones]
+    parents = [parent for _, parent in LAYOUTS[layout].bones]
+    out = torch.zeros_like(x)
+    out[:, :, :, joints] = _difference(x[:, :, :, joints], x[:, :, :, parents])
+    return out
+
+
+def motion(x: Tensor) -> Tensor:
+    """Next frame minus this one, with the lower of their scores; zero in the last frame and where either is missing.
+
+    (B, 3, T, V, M) -> the same shape. After `bones` these are the bones' motions.
+    """
+    return torch.cat([_difference(x[:, :, 1:], x[:, :, :-1]), torch.zeros_like(x[:, :, :1])], dim=2)
+
+
+def _difference(x: Tensor, start: Tensor) -> Tensor:
+    score = torch.minimum(x[:, 2:], start[:, 2:])
+    return _keep(torch.cat([x[:, :2] - start[:, :2], score], dim=1), score > 0)
+
+
+def _keep(x: Tensor, present: Tensor) -> Tensor:
+    return torch.where(present, x, torch.zeros((), dtype=x.dtype, device=x.device))
+
+
+def _torso(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """Origin (B, 2, 1, 1, 1) and unit (B, 1, 1, 1, 1) of each clip, in shares of the frame."""
+    ends = [[layout.names.index(f"{side}_{end}") for side in ("left", "right")] for end in ("hip", "shoulder")]
+    hip, shoulder = (x[:, :, :, end, 0] for end in ends)  # (B, 3, T, 2) each
+    middle, top = hip[:, :2].mean(dim=-1), shoulder[:, :2].mean(dim=-1)  # (B, 2, T)
+    length = (top - middle).norm(dim=1)  # (B, T)
+    usable = (hip[:, 2] >= MIN_SCORE).all(-1) & (shoulder[:, 2] >= MIN_SCORE).all(-1) & (length > MIN_TORSO)
+    first = usable.to(torch.uint8).argmax(dim=1)  # the first of equal values
+    found = usable.any(dim=1).view(-1, 1, 1, 1, 1)
+    rows = torch.arange(len(x), device=x.device)
+    origin = torch.where(found, middle[rows, :, first].view(-1, 2, 1, 1, 1), 0.5)
+    return origin, torch.where(found, length[rows, first].view(-1, 1, 1, 1, 1), 0.5)

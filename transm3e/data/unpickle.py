@@ -1,0 +1,155 @@
+"""Pickles of data, read without running anything in them.
+
+A pickle names functions and the reader calls them, so a hostile one can do anything. Here every name outside a short
+list is refused before it is looked up, and the names on the list lead to functions of this file that build arrays
+and nothing else: NumPy's own would take the layout of memory from the file.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from transm3e.errors import UserError
+
+# bool, signed and unsigned integers, floats, complex numbers; text and bytes of fixed length.
+ARRAY_KINDS = "biufcUS"
+ALLOWED = "dicts, lists, tuples, sets, strings, bytes, numbers, None and NumPy arrays of numbers or text"
+# What unpickling a damaged or forged stream raises; KeyError and the like come from its opcodes.
+BROKEN = (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
+
+
+def read_pickle(path: str | Path) -> Any:
+    """The object in a pickle file made of dicts, lists, tuples, sets, strings, bytes, numbers, None and NumPy arrays.
+
+    Pickles of Python 2 (strings as latin-1) and of NumPy 1 and 2 are read. Arrays are of a subclass of np.ndarray.
+
+    Raises:
+        UserError: no such file, damaged, or it holds anything else (named; nothing of it is imported or run), among
+            it arrays of objects.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _DataUnpickler(file, encoding="latin1").load()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; check the path") from error
+    except _Refused as error:
+        raise UserError(
+            f"{path}: refused, it holds {error}; allowed are {ALLOWED}; write the data anew with these only"
+        ) from error
+    except (*BROKEN, RecursionError, MemoryError) as error:
+        raise UserError(f"{path}: not a pickle, or a damaged one ({_one_line(error)}); copy it anew") from error
+
+
+class _Refused(Exception):
+    """What was found in a pickle that is not data."""
+
+
+class _DataUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in MAKERS:
+            raise _Refused(f"{module}.{name}")
+        return MAKERS[module, name]
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise _Refused("a reference to an object outside the file")
+
+
+class _Maker:
+    """A function a pickle may call; the pickle cannot change it, and it has no attributes to set."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __call__(self, *args: Any) -> Any:
+        return self._make(*args)
+
+    def __setstate__(self, state: Any) -> NoReturn:
+        raise _Refused("a change to a function")
+
+
+class _DType:
+    """An element type in the making: NumPy stores the name and, as state, the byte order."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, name: Any, *flags: Any) -> None:
+        dtype = np.dtype(name) if isinstance(name, str) else np.dtype("O")
+        if dtype.kind not in ARRAY_KINDS:
+            raise _Refused(f"an array of element type {dtype}")
+        self.dtype = dtype
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, order, *layout = state
+        # Sub-arrays, fields and metadata would lay out memory as the file says.
+        if any(part is not None for part in layout[:3]) or len(layout) > 6:
+            raise _Refused("an array of structures")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array(np.ndarray):
+    """An array in the making: empty until its state arrives, checked before it is taken over."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, fortran, raw = state
+        _check_size(shape, kind, raw)
+        checked: Any = (1, shape, kind.dtype, bool(fortran), raw)
+        super().__setstate__(checked)
+
+
+def _check_size(shape: Any, kind: Any, raw: Any) -> None:
+    if not isinstance(kind, _DType) or not isinstance(raw, bytes):
+        raise _Refused("an array of objects")
+    if any(type(side) is not int or side < 0 for side in shape) or math.prod(shape) * kind.dtype.itemsize != len(raw):
+        raise ValueError(f"array of shape {shape} with {len(raw)} bytes")
+
+
+def _from_buffer(raw: Any, kind: Any, shape: tuple[int, ...], order: str) -> np.ndarray:
+    # Protocol 5.
+    raw = bytes(raw) if isinstance(raw, bytearray) else raw
+    _check_size(shape, kind, raw)
+    return np.frombuffer(raw, kind.dtype).reshape(shape, order="F" if order == "F" else "C").copy()
+
+
+def _scalar(kind: Any, raw: Any) -> np.generic:
+    # Before protocol 3 bytes are stored as text, and this is how NumPy writes scalars there.
+    raw = raw.encode("latin1") if isinstance(raw, str) else raw
+    _check_size((), kind, raw)
+    return np.frombuffer(raw, kind.dtype)[0]
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    # Bytes before protocol 3; no codec but this one is looked up.
+    if encoding not in ("latin1", "latin-1"):
+        raise _Refused(f"text in the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+def _bytes(content: bytes | str = b"", encoding: str = "latin1") -> bytes:
+    # bytes(10**12) would be a terabyte of zeros: contents only.
+    return _encode(content, encoding) if isinstance(content, str) else b"".join([content])
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:120]
+
+
+MAKERS: dict[tuple[str, str], Any] = {("numpy", "ndarray"): None, ("numpy", "dtype"): _Maker(_DType)}
+for _core in ("numpy.core", "numpy._core"):
+    MAKERS[f"{_core}.multiarray", "_reconstruct"] = _Maker(lambda *_: _Array((0,), np.uint8))
+    MAKERS[f"{_core}.multiarray", "scalar"] = _Maker(_scalar)
+    MAKERS[f"{_core}.numeric", "_frombuffer"] = _Maker(_from_buffer)
+MAKERS["_codecs", "encode"] = _Maker(_encode)
+for _builtins in ("builtins", "__builtin__"):
+    MAKERS |= {(_builtins, name): _Maker(make) for name, make in (("set", set), ("frozenset", frozenset))}
+    MAKERS[_builtins, "bytes"] = _Maker(_bytes)
+    MAKERS[_builtins, "complex"] = _Maker(complex)

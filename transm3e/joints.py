@@ -1,0 +1,104 @@
+"""Joints and bones of the 2D skeleton layouts: what the loader, the flip and the graph models agree on.
+
+The orders are those of the detectors' files: COCO (Lin et al., ECCV 2014), Halpe-26 (AlphaPose; the COCO joints and
+nine more), OpenPose-18 (Cao et al., PAMI 2019; COCO and the neck). Bones form a tree with its root in the centre
+joint. COCO has no neck, so the shoulders hang on the nose and the hips on the shoulders, as in PYSKL and MMAction2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import NamedTuple
+
+from transm3e.errors import UserError
+
+
+class Layout(NamedTuple):
+    """A skeleton's joints and how they hang together.
+
+    Attributes:
+        names: of the joints, in the order of the data; V of them.
+        pairs: (left, right) joint numbers that a horizontal flip swaps.
+        bones: (joint, parent) joint numbers, V - 1 of them; the parent is one bone nearer to the centre.
+        centre: the joint that is nobody's child.
+    """
+
+    names: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]
+    bones: tuple[tuple[int, int], ...]
+    centre: int
+
+
+_COCO_NAMES = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
+    *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
+    *("left_knee", "right_knee", "left_ankle", "right_ankle"),
+)
+_HALPE_NAMES = (
+    *_COCO_NAMES,
+    *("head", "neck", "hip", "left_big_toe", "right_big_toe"),
+    *("left_small_toe", "right_small_toe", "left_heel", "right_heel"),
+)
+_OPENPOSE_NAMES = (
+    *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
+    *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
+    *("right_eye", "left_eye", "right_ear", "left_ear"),
+)
+
+# joint <- parent, by name: parents are listed here once, the numbers follow from each layout's order.
+_LIMBS = {
+    **{f"{side}_eye": "nose" for side in ("left", "right")},
+    **{f"{side}_ear": f"{side}_eye" for side in ("left", "right")},
+    **{f"{side}_elbow": f"{side}_shoulder" for side in ("left", "right")},
+    **{f"{side}_wrist": f"{side}_elbow" for side in ("left", "right")},
+    **{f"{side}_knee": f"{side}_hip" for side in ("left", "right")},
+    **{f"{side}_ankle": f"{side}_knee" for side in ("left", "right")},
+}
+_COCO_PARENTS = _LIMBS | {
+    **{f"{side}_shoulder": "nose" for side in ("left", "right")},
+    **{f"{side}_hip": f"{side}_shoulder" for side in ("left", "right")},
+}
+_OPENPOSE_PARENTS = _LIMBS | {
+    "nose": "neck",
+    **{f"{side}_shoulder": "neck" for side in ("left", "right")},
+    **{f"{side}_hip": f"{side}_shoulder" for side in ("left", "right")},
+}
+_HALPE_PARENTS = _LIMBS | {
+    **{"nose": "neck", "head": "neck", "hip": "neck"},
+    **{f"{side}_shoulder": "neck" for side in ("left", "right")},
+    **{f"{side}_hip": "hip" for side in ("left", "right")},
+    **{f"{side}_heel": f"{side}_ankle" for side in ("left", "right")},
+    **{f"{side}_{toe}": f"{side}_heel" for side in ("left", "right") for toe in ("big_toe", "small_toe")},
+}
+
+
+def _layout(names: tuple[str, ...], parents: dict[str, str], centre: str) -> Layout:
+    number = {name: joint for joint, name in enumerate(names)}
+    lefts = [name for name in names if name.startswith("left_")]
+    return Layout(
+        names=names,
+        pairs=tuple((number[left], number[left.replace("left_", "right_", 1)]) for left in lefts),
+        bones=tuple((number[name], number[parents[name]]) for name in names if name != centre),
+        centre=number[centre],
+    )
+
+
+# SKELETON.LAYOUT -> its joints.
+LAYOUTS = {
+    "coco17": _layout(_COCO_NAMES, _COCO_PARENTS, "nose"),
+    "halpe26": _layout(_HALPE_NAMES, _HALPE_PARENTS, "neck"),
+    "openpose18": _layout(_OPENPOSE_NAMES, _OPENPOSE_PARENTS, "neck"),
+}
+
+
+def find_layout(name: str) -> Layout:
+    """The layout that SKELETON.LAYOUT names.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    if name not in LAYOUTS:
+        near = difflib.get_close_matches(name, LAYOUTS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"SKELETON.LAYOUT is {name!r}, which does not exist; {hint}allowed: {', '.join(LAYOUTS)}")
+    return LAYOUTS[name]

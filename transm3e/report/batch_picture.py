@@ -1,0 +1,328 @@
+"""Pictures of a batch as the model sees it: a picture per modality, in it a row of frames per clip.
+
+Drawn is what the model reads; only what a screen needs is undone: the normalisation of RGB and of coordinates.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor
+
+from transm3e.data import build_loader
+from transm3e.data.annotations import MUSCLES
+from transm3e.data.loader import ClipLoader
+from transm3e.data.modalities import MODALITIES, SOURCE_OF, ModalityInput
+from transm3e.data.reading import STORED, ClipReader
+from transm3e.data.skeleton.streams import STREAMS, make_stream
+from transm3e.data.types import Batch, mixed
+from transm3e.errors import UserError
+from transm3e.joints import LAYOUTS, Layout
+from transm3e.report.pictures import INK, _figure, _save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_FRAMES, MOST_CLIPS = 8, 64
+FRAME_INCHES, TITLE_INCHES, HEAD_INCHES, KEY_INCHES, LEAST_INCHES = 1.5, 0.35, 0.9, 1.3, 6.0
+CHARACTERS_PER_INCH = 15
+GAP = 0.03  # between frames, in sides of a frame
+SCREEN = 240  # pixels that the side of a frame with joints on it has at least
+# What is magnified is magnified so far that this share of the values is not cut off.
+NOT_CUT = 0.995
+ARROW = 0.15  # length of a long arrow of motion, in sides of a frame
+# Okabe and Ito's sky blue, orange and bluish green, as RGB.
+SIDES = {"left": (86, 180, 233), "right": (230, 159, 0), "middle": (0, 158, 115)}
+DARK, GREY = (34, 34, 34), (190, 190, 190)
+FAR = 1e6  # pixels; OpenCV counts in 32 bits
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What is drawn of one modality: `images` (B, n, S, S, 3) uint8 RGB, and what is to be said of them."""
+
+    images: np.ndarray
+    note: str
+
+
+def modalities_from_cfg(cfg: CfgNode, split: str) -> list[str]:
+    """What a run of this config reads of a split: for the model, and in training for its teacher."""
+    teacher = [cfg.DISTILL.MODALITY] if cfg.TASK == "distill" and split == "train" else []
+    return [cfg.DATA.MODALITY, *teacher]
+
+
+def build_picture_loader(cfg: CfgNode, split: str, names: Sequence[str]) -> ClipLoader:
+    """The loader of a run's first process, loading in this one, and reading all that `names` are made of at once.
+
+    So every modality shows the same frames, crop and flip. A crop is drawn for the size of what is read first (rgb,
+    flow, skeleton): a run that reads less, of files of other sizes, may crop differently.
+
+    Args:
+        names: keys of MODALITIES, at least one; they need not be the config's.
+
+    Raises:
+        UserError: an unknown modality; as transm3e.data.build_loader.
+    """
+    unknown = [name for name in names if name not in MODALITIES]
+    if unknown or not names:
+        raise UserError(f"unknown modality {unknown[0] if unknown else ''!r}; allowed: {', '.join(MODALITIES)}")
+    sources = [source for source in STORED if source in {SOURCE_OF[name] for name in names}]
+    world = max(1, cfg.NUM_GPUS) * cfg.NUM_SHARDS
+    for source in sources:  # each looks whether the files of its source are there
+        loader = build_loader(_reading(cfg, source), split, world_size=world)
+    reader = loader.dataset.reader
+    loader.dataset.reader = ClipReader(reader.root, reader.shape, sources, reader.decoding, reader.persons)
+    return loader
+
+
+def one_batch(loader: ClipLoader, epoch: int = 0, step: int = 0) -> Batch:
+    """A batch of an epoch.
+
+    Raises:
+        UserError: there is no such batch, or nothing of it can be read.
+    """
+    if epoch < 0 or not 0 <= step < len(loader):
+        raise UserError(f"no step {step} of epoch {epoch}: steps are 0 to {len(loader) - 1}, epochs 0 or more")
+    batch = next(loader.epoch(epoch, step), None)
+    if batch is None or not len(batch):
+        why = f" ({batch.failed[0].path}: {batch.failed[0].reason})" if batch and batch.failed else ""
+        raise UserError(f"no clip of step {step} can be read{why}; mend the files or look at another step")
+    return batch
+
+
+def draw_batch(
+    batch: Batch, inputs: ModalityInput, folder: str | Path, *, split: str, when: str = "", clips: int = MOST_FRAMES
+) -> list[Path]:
+    """Mix a batch, turn it into what a model reads, and draw that: one PNG per modality.
+
+    Args:
+        batch: as the loader gives it, on the CPU; it holds what `inputs` reads.
+        inputs: names the modalities.
+        folder: an existing one; the files in it are batch_<modality>.png.
+        split: that the batch is of.
+        when: epoch and step, for the title.
+        clips: how many are drawn at most, the first ones, 1 to MOST_CLIPS.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: a number of clips that is not allowed, joints that would be mixed, or a picture that cannot be written.
+    """
+    if not 1 <= clips <= MOST_CLIPS:
+        raise UserError(f"a picture cannot show {clips} clips; allowed: 1 to {MOST_CLIPS}")
+    ready = mixed(batch)
+    values = inputs(ready.clips)
+    length = next(iter(values.values())).shape[2]
+    frames = np.linspace(0, length - 1, min(length, MOST_FRAMES)).round().astype(int).tolist()
+    shown = {name: clip[:clips, :, frames] for name, clip in ready.clips.items()}
+    titles = _row_titles(batch, ready.labels, "sample" if split == "train" else "view")[:clips]
+    files = []
+    for name, value in values.items():
+        screen = _screen(name, value[:clips, :, frames], shown, inputs)
+        head = (
+            f"{name} as the model reads it: {', '.join(filter(None, (split, when)))}\n{screen.note}{_mix_note(batch)}"
+        )
+        figure = _draw_rows(screen.images, titles, [f"{t + 1}" for t in frames], length, key=name == "flow")
+        figure.suptitle(textwrap.fill(head, _characters(figure), replace_whitespace=False), fontsize=10, color=INK)
+        if name in STREAMS:
+            _draw_sides(figure)
+        files.append(Path(folder) / f"batch_{name}.png")
+        _save(figure, files[-1])
+    return files
+
+
+def flow_colours(flow: np.ndarray, full: float) -> np.ndarray:
+    """Hue is direction, saturation length (all of it from `full` on): right red, down yellow-green, at rest white.
+
+    (..., 2) float, x to the right and y down, -> (..., 3) uint8 RGB.
+    """
+    x, y = flow[..., 0], flow[..., 1]
+    length = np.minimum(np.hypot(x, y) / full, 1)
+    hsv = np.stack([np.degrees(np.arctan2(y, x)) % 360, length, np.ones_like(length)], axis=-1).astype(np.float32)
+    rgb = cv2.cvtColor(hsv.reshape(-1, 1, 3), cv2.COLOR_HSV2RGB).reshape(hsv.shape)
+    return (255 * rgb).round().astype(np.uint8)
+
+
+def _reading(cfg: CfgNode, source: str) -> CfgNode:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.TASK, cfg.DATA.MODALITY, cfg.DATA_LOADER.NUM_WORKERS = "classify", source, 0
+    return cfg
+
+
+def _screen(name: str, x: Tensor, clips: Mapping[str, Tensor], inputs: ModalityInput) -> Screen:
+    """What is drawn of (B, C, n, ...) of one modality, made of `clips`, the loader's of the same clips and frames."""
+    if name in STREAMS:
+        return _joints_screen(name, x, clips, inputs)
+    if name == "flow":
+        flow = x.permute(0, 2, 3, 4, 1).numpy()
+        full = max(float(np.quantile(np.hypot(flow[..., 0], flow[..., 1]), NOT_CUT)), 0.01)
+        return Screen(
+            flow_colours(flow, full), f"the rim of the key is {full:.2f} of the bound that flow is stored with"
+        )
+    if name == "rgb_diff":
+        gain = max(1, int(1 / max(float(np.quantile(x.numpy(), NOT_CUT)), 1 / 255)))
+        return Screen(_images(x * gain), f"differences times {gain}")
+    return Screen(_images(x * inputs.std + inputs.mean), "normalisation undone")
+
+
+def _images(x: Tensor) -> np.ndarray:
+    """(B, 3, n, S, S) float in [0, 1] -> (B, n, S, S, 3) uint8."""
+    return x.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 4, 1).numpy()
+
+
+def _joints_screen(name: str, x: Tensor, clips: Mapping[str, Tensor], inputs: ModalityInput) -> Screen:
+    """Joints, and bones or motion as lines from them; on the RGB clip, where coordinates are the frame's."""
+    joints = make_stream(clips["skeleton"], "skeleton", inputs.normalize, inputs.layout)
+    extent, rgb, note = 1.0, clips.get("rgb"), "on the rgb clip of the same draw"
+    if inputs.normalize == "body":
+        extent, rgb = max(1.0, float(joints[:, :2].abs().max())), None
+        note = f"a frame is {2 * extent:.1f} torso lengths wide"
+    elif rgb is None:
+        note = "on grey, as no rgb is read"
+    gain = 1
+    if STREAMS[name][1]:
+        gain = max(1, int(ARROW * 2 * extent / max(float(np.quantile(x[:, :2].norm(dim=1).numpy(), NOT_CUT)), 1e-3)))
+        note += f"; motion to the next frame of the clip times {gain}"
+    images = _backdrop(x, rgb)
+    places = joints.movedim(1, -1).numpy()  # (B, n, V, M, 3)
+    lines = _lines(name, places, x.movedim(1, -1).numpy(), LAYOUTS[inputs.layout], gain)
+    side = images.shape[2]
+    for clip, frame in np.ndindex(images.shape[:2]):
+        dots, strokes = (part[clip, frame].copy() for part in (places, lines))
+        dots[..., :2], strokes[..., :4] = (
+            (at / extent + 1) * side / 2 - 0.5 for at in (dots[..., :2], strokes[..., :4])
+        )
+        _draw_joints(images[clip, frame], dots, strokes, LAYOUTS[inputs.layout].names, arrows=STREAMS[name][1])
+    return Screen(images, note)
+
+
+def _backdrop(joints: Tensor, rgb: Tensor | None) -> np.ndarray:
+    """(B, n, S, S, 3) uint8, S at least SCREEN, to draw (B, 3, n, V, M) joints on."""
+    if rgb is None:
+        return np.full((len(joints), joints.shape[2], SCREEN, SCREEN, 3), GREY, np.uint8)
+    times = -(-SCREEN // rgb.shape[-1])
+    return rgb.permute(0, 2, 3, 4, 1).numpy().repeat(times, 2).repeat(times, 3)
+
+
+def _lines(name: str, joints: np.ndarray, x: np.ndarray, layout: Layout, gain: int) -> np.ndarray:
+    """Joints and a stream of them, (..., V, M, 3) -> (..., V, M, 5): a line from x, y to x, y per joint, and its score.
+
+    Joints are joined to their parents. A bone starts at its parent, motion at its joint.
+    """
+    of_bones, of_motion = STREAMS[name]
+    start, score = joints[..., :2].copy(), x[..., 2:].copy()
+    if not of_motion:
+        numbers, parents = (list(part) for part in zip(*layout.bones, strict=True))
+        start[..., numbers, :, :] = joints[..., parents, :, :2]
+        score[..., numbers, :, :] = np.minimum(score[..., numbers, :, :], joints[..., parents, :, 2:])
+    end = start + gain * x[..., :2] if of_bones or of_motion else x[..., :2]
+    return np.concatenate([start, end, score], axis=-1)
+
+
+def _draw_joints(image: np.ndarray, dots: np.ndarray, lines: np.ndarray, names: Sequence[str], arrows: bool) -> None:
+    """(V, M, 3) joints and (V, M, 5) lines of a frame into it, in pixels; the first person's are the thickest."""
+    lines[..., :4], dots[..., :2] = (np.clip(at, -FAR, FAR).round() for at in (lines[..., :4], dots[..., :2]))
+    draw = cv2.arrowedLine if arrows else cv2.line
+    for rim in (2, 0):  # all dark rims lie below all colours
+        for joint, person in np.ndindex(lines.shape[:2]):
+            colour, width = (
+                DARK if rim else SIDES.get(names[joint].partition("_")[0], SIDES["middle"]),
+                max(1, 3 - person),
+            )
+            x0, y0, x1, y1 = lines[joint, person, :4].astype(int).tolist()
+            if lines[joint, person, 4] > 0:
+                draw(image, (x0, y0), (x1, y1), colour, width + rim, cv2.LINE_AA)
+            if dots[joint, person, 2] > 0:
+                at = dots[joint, person, :2].astype(int).tolist()
+                cv2.circle(image, at, width + rim // 2, colour, cv2.FILLED, cv2.LINE_AA)
+
+
+def _row_titles(batch: Batch, labels: Tensor, unit: str) -> list[str]:
+    """Path, number and muscles of each clip, of mixed ones both paths and all shares."""
+    mix = batch.mix
+    floor = mix.label_smoothing / 2 if mix else 0.0
+    partner = torch.arange(len(batch)).view(-1, batch.samples).flip(0).flatten().tolist()
+    titles = []
+    for i, path in enumerate(batch.paths):
+        found = [
+            (MUSCLES[m].replace("_", " "), float(labels[i, m])) for m in range(len(MUSCLES)) if labels[i, m] > floor
+        ]
+        muscles = ", ".join(name if share == 1 else f"{name} {share:.2f}" for name, share in found)
+        if mix and mix.lam < 1:
+            path = f"{mix.lam:.2f} x {path} + {1 - mix.lam:.2f} x {batch.paths[partner[i]]}"
+        titles.append(f"{path}, {unit} {int(batch.views[i])}\n{muscles or 'no muscle'}")
+    return titles
+
+
+def _mix_note(batch: Batch) -> str:
+    if batch.mix is None:
+        return ""
+    how = "not mixed" if batch.mix.lam == 1 else "CutMix" if batch.mix.box else "mixup"
+    return f"; {how}, labels smoothed by {batch.mix.label_smoothing:g}"
+
+
+def _draw_rows(images: np.ndarray, titles: Sequence[str], numbers: Sequence[str], length: int, key: bool) -> Figure:
+    """A strip per clip, the numbers of the frames below the last, and the colour wheel, if it is asked for."""
+    clips, count, side = images.shape[:3]
+    row = FRAME_INCHES + TITLE_INCHES
+    figure = _figure(max(LEAST_INCHES, count * FRAME_INCHES), clips * row + HEAD_INCHES + KEY_INCHES * key)
+    heights = [row] * clips + [KEY_INCHES] * key
+    axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    gap = max(1, round(GAP * side))
+    for place, frames, title in zip(axes, images, titles, strict=False):
+        strip = np.full((side, count * (side + gap) - gap, 3), 255, np.uint8)
+        for i, frame in enumerate(frames):
+            strip[:, i * (side + gap) : i * (side + gap) + side] = frame
+        place.imshow(strip)
+        _bare(place)
+        lines = (textwrap.fill(line, _characters(figure), max_lines=2) for line in title.split("\n"))
+        place.set_title("\n".join(lines).replace("$", r"\$"), fontsize=8, color=INK)
+    last: Axes = axes[clips - 1]
+    last.set_xticks([i * (side + gap) + side / 2 for i in range(count)], numbers)
+    last.set_xlabel(f"frame of {length}", fontsize=8, color=INK)
+    if key:
+        _draw_wheel(axes[-1])
+    return figure
+
+
+def _draw_wheel(axes: Axes) -> None:
+    y, x = np.mgrid[-1:1:201j, -1:1:201j]  # type: ignore[misc]
+    wheel = flow_colours(np.stack([x, y], axis=-1), 1.0)
+    wheel[np.hypot(x, y) > 1] = 255
+    axes.imshow(wheel)
+    _bare(axes)
+    axes.set_ylabel("left", rotation=0, ha="right", va="center", fontsize=8, color=INK)
+    axes.set_title("up", fontsize=8, color=INK)
+    axes.set_xlabel("down", fontsize=8, color=INK)
+    axes.text(206, 100, "right", va="center", fontsize=8, color=INK)
+
+
+def _draw_sides(figure: Figure) -> None:
+    from matplotlib.lines import Line2D
+
+    colours = {name: [part / 255 for part in colour] for name, colour in SIDES.items()}
+    words: dict[str, Any] = {"left": "the person's left", "right": "the person's right", "middle": "neither"}
+    handles = [Line2D([], [], color=colours[name], linewidth=3, label=word) for name, word in words.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+
+
+def _bare(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.tick_params(length=0, labelsize=8, colors=INK)
+    axes.spines[:].set_visible(False)
+
+
+def _characters(figure: Figure) -> int:
+    return int(CHARACTERS_PER_INCH * figure.get_figwidth())
