@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from transm3e.benchmark.arguments import parse_args, settings_of
+from transm3e.benchmark.arguments import loader_settings_of, parse_args, settings_of
 
 CFG = ["model", "--cfg", "a.yaml"]
 
@@ -38,8 +40,28 @@ def test_key_and_value_in_one_word_and_a_folder_in_capitals():
     assert settings_of(args).modes == ("train",)
 
 
+def test_loader_defaults():
+    settings = loader_settings_of(parse_args(["loader"], None))
+    assert settings.sizes == ((340, 256), (1280, 720))
+    assert (settings.source, settings.workers, settings.against) == (None, (2,), ("pytorchvideo",))
+    assert (settings.views, settings.resize) == (2, True)
+
+
+def test_loader_on_own_files_only_or_beside_made_ones():
+    words = ["loader", "--source", "CLIPS", "--against", "none", "--workers", "1", "4", "1", "--no-resize"]
+    settings = loader_settings_of(parse_args(words, None))
+    assert (settings.sizes, settings.source) == ((), Path("CLIPS"))
+    assert (settings.workers, settings.against, settings.resize) == ((1, 4), (), False)
+    assert loader_settings_of(parse_args([*words, "--files", "64x48"], None)).sizes == ((64, 48),)
+
+
 @pytest.mark.parametrize(
-    "words", [[], ["model"], [*CFG, "--batch-sizes", "0"], [*CFG, "--memory-limit", "-1"], [*CFG, "--modes", "fly"]]
+    "words",
+    [
+        *([], ["model"], [*CFG, "--batch-sizes", "0"], [*CFG, "--memory-limit", "-1"], [*CFG, "--modes", "fly"]),
+        *(["loader", "--files", size] for size in ("340", "341x256", "0x0", "-2x48", "64x48x3")),
+        *(["loader", "--workers", "0"], ["loader", "DATA.NUM_FRAMES", "8"]),
+    ],
 )
 def test_wrong_words_end_with_status_2(words, capsys):
     with pytest.raises(SystemExit) as end:

@@ -143,7 +143,7 @@ def test_ranks_partition_every_epoch(size: int, batch: int, world: int, shuffle:
     ranks = [EpochItems(size, batch, shuffle, 0, rank, world) for rank in range(world)]
     items = [rank.of(epoch).tolist() for rank in ranks]
     assert [len(i) for i in items] == [len(rank) for rank in ranks]
-    every = sum(items, [])
+    every = [item for rank in items for item in rank]
     assert len(set(every)) == len(every)
     if shuffle:
         assert len({len(i) for i in items}) == 1  # ranks in step: a rank with one more would wait for ever

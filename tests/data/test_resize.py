@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transm3e.data.annotations import read_clip_table
+from transm3e.data.clip_names import target_names
 from transm3e.data.decode import Video
 from transm3e.data.encode import read_comment, write_frames, write_video
 from transm3e.data.flow.write import write_flow_video
+from transm3e.data.jobs import Job, run_jobs
 from transm3e.data.resize import ResizeSettings, bring, resize_folder, resize_table
-from transm3e.data.resize_jobs import Job, run_jobs
 from transm3e.data.resize_stream import scaled_size
-from transm3e.data.resize_table import target_names
 from transm3e.errors import UserError
 
 SMALL = ResizeSettings(short_side=32, keyframe_interval=4)

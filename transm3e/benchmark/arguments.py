@@ -97,11 +97,17 @@ def _add_loader(parser: argparse.ArgumentParser) -> None:
     sizes = " ".join(f"{width}x{height}" for width, height in DEFAULT_SIZES)
     add("--files", nargs="+", type=_size, metavar="WxH", help=f"sizes of the files to make; default: {sizes}")
     add("--source", metavar="FOLDER", help="own videos to measure on; then files are made only for --files")
-    add("--videos", type=_positive, default=4, metavar="N", help="files of each kind; default: 4")
+    add(
+        "--videos",
+        type=_positive,
+        default=4,
+        metavar="N",
+        help="files of each kind, as many as --workers or more; default: 4",
+    )
     add("--no-resize", action="store_true", help="leave out the files re-encoded as datasets/resize_videos.py does")
     add("--views", type=_positive, default=2, metavar="N", help="augmented clips per video; default: 2")
     add(
-        "--workers", nargs="+", type=_positive, default=[2], metavar="N", help="processes, besides one core; default: 2"
+        "--workers", nargs="*", type=_positive, default=[2], metavar="N", help="processes, besides one core; default: 2"
     )
     add(
         "--against",

@@ -18,6 +18,7 @@ from transm3e.data.annotations import (
 )
 from transm3e.data.backends import check_backend
 from transm3e.data.dataset import ClipDataset
+from transm3e.data.decode import VIDEO_SUFFIXES
 from transm3e.data.draws import ClipShape
 from transm3e.data.modalities import SOURCE_OF
 from transm3e.data.randaugment import parse_policy
@@ -25,7 +26,6 @@ from transm3e.data.reading import STORED, Decoding, Persons
 from transm3e.data.transforms import Augmentation
 from transm3e.errors import UserError
 
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 # Where clips of a folder are put: the split of known activities that is only ever tested on.
 FOLDER_SPLIT = "known_test"
 MISSING_SHOWN = 3

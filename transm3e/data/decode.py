@@ -18,6 +18,11 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+VIDEO_SUFFIXES = (
+    *(".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+)
+# Codecs whose every packet is one shown frame.
 SEEKABLE = ("h264", "hevc", "vp9", "av1")
 # Decoders that leave out frames no other frame refers to when told so, packet by packet.
 SKIPPABLE = ("h264", "hevc")

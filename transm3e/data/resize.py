@@ -16,12 +16,12 @@ from pathlib import Path
 import av
 
 from transm3e.data.annotations import ClipTable, read_clip_table, table_file
-from transm3e.data.decode import DecodeError, count_frames
+from transm3e.data.clip_names import table_with_column, target_names
+from transm3e.data.decode import VIDEO_SUFFIXES, DecodeError, count_frames
 from transm3e.data.encode import parse_mark, read_comment, write_frames
 from transm3e.data.flow.files import read_flow_mark
-from transm3e.data.resize_jobs import FAILED, Job, Result, run_jobs, stands
+from transm3e.data.jobs import FAILED, Job, Result, run_jobs, stands
 from transm3e.data.resize_stream import FrameStream, Scaler, frame_stream
-from transm3e.data.resize_table import VIDEO_SUFFIXES, table_with_column, target_names
 from transm3e.errors import UserError
 from transm3e.files import CLIP_TABLE, atomic_path, atomic_write_text
 

@@ -26,7 +26,7 @@ from transm3e.data.skeleton.streams import STREAMS, make_stream
 from transm3e.data.types import Batch, mixed
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS, Layout
-from transm3e.report.pictures import INK, _figure, _save
+from transm3e.report.pictures import INK, _save, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -276,7 +276,7 @@ def _draw_rows(images: np.ndarray, titles: Sequence[str], numbers: Sequence[str]
     """A strip per clip, the numbers of the frames below the last, and the colour wheel, if it is asked for."""
     clips, count, side = images.shape[:3]
     row = FRAME_INCHES + TITLE_INCHES
-    figure = _figure(max(LEAST_INCHES, count * FRAME_INCHES), clips * row + HEAD_INCHES + KEY_INCHES * key)
+    figure = new_figure(max(LEAST_INCHES, count * FRAME_INCHES), clips * row + HEAD_INCHES + KEY_INCHES * key)
     heights = [row] * clips + [KEY_INCHES] * key
     axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     gap = max(1, round(GAP * side))

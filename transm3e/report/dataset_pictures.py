@@ -12,7 +12,7 @@ import numpy as np
 
 from transm3e.data.annotations import MUSCLES, SPLITS, ClipTable
 from transm3e.data.check.labels import LabelStatistics, label_statistics, split_counts
-from transm3e.report.pictures import COLOURS, INK, KNOWN, NEW, PALE, _dress, _figure, _save
+from transm3e.report.pictures import COLOURS, INK, KNOWN, NEW, PALE, dress, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -46,21 +46,21 @@ def draw_dataset(table: ClipTable, folder: Path) -> None:
 
 def region_bars(statistics: LabelStatistics, path: str | Path) -> None:
     """Draw clips and activities per muscle region (the top of the paper's figure 2)."""
-    figure = _figure(11, 7.2)
+    figure = new_figure(11, 7.2)
     panels = figure.subplots(1, 2, sharey=True)
     _stacked(panels[0], statistics.clip_labels, "clips")
     _stacked(panels[1], statistics.activity_labels, "activities")
     panels[0].set_yticks(range(len(MUSCLES)), [muscle.replace("_", " ") for muscle in MUSCLES])
     panels[0].set_ylim(len(MUSCLES) - 0.4, -0.6)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def muscle_histogram(statistics: LabelStatistics, path: str | Path) -> None:
     """Draw how many activities have 0, 1, 2 ... muscles (the legend of the paper's figure 7)."""
     counts = statistics.muscles
     last = int(np.flatnonzero(counts.sum(1)).max())
-    figure = _figure(8, 4)
+    figure = new_figure(8, 4)
     axes = figure.subplots()
     bottom = np.zeros(last + 1)
     for (name, colour), values in zip(KINDS, counts[: last + 1].T, strict=True):
@@ -74,9 +74,9 @@ def muscle_histogram(statistics: LabelStatistics, path: str | Path) -> None:
     axes.set_xlabel("muscle regions of an activity")
     axes.set_ylabel("activities")
     axes.locator_params(axis="y", integer=True)
-    _dress(axes, "y")
+    dress(axes, "y")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def long_tail(statistics: LabelStatistics, path: str | Path) -> None:
@@ -87,19 +87,19 @@ def long_tail(statistics: LabelStatistics, path: str | Path) -> None:
         _draw_curve(statistics.clips[order], statistics.new[order], path)
         return
     rows = -(-len(order) // columns)
-    figure = _figure(4.1 * columns + (3 if columns == 1 else 0), 1.4 + 0.17 * rows)
+    figure = new_figure(4.1 * columns + (3 if columns == 1 else 0), 1.4 + 0.17 * rows)
     panels = figure.subplots(1, columns, sharex=True, squeeze=False)[0]
     for column, axes in enumerate(panels):
         _draw_column(axes, statistics, order[column * rows : (column + 1) * rows], rows)
     panels[0].set_xlim(0, 1.15 * statistics.clips.max())
     figure.legend(*_both_kinds(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def split_bars(table: ClipTable, path: str | Path) -> None:
     """Draw clips and activities per split."""
     counts = split_counts(table)
-    figure = _figure(9, 2.8)
+    figure = new_figure(9, 2.8)
     panels = figure.subplots(1, 2, sharey=True)
     colours = [COLOURS.get(split, KNOWN) for split in SPLITS]
     for axes, name in zip(panels, ("clips", "activities"), strict=True):
@@ -108,7 +108,7 @@ def split_bars(table: ClipTable, path: str | Path) -> None:
         _finish_bars(axes, max(counts[name]), name)
     panels[0].set_yticks(range(len(SPLITS)), SPLITS)
     panels[0].set_ylim(len(SPLITS) - 0.4, -0.6)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _stacked(axes: Axes, counts: np.ndarray, label: str) -> None:
@@ -127,7 +127,7 @@ def _finish_bars(axes: Axes, most: float, label: str) -> None:
     axes.set_xlim(0, 1.15 * max(most, 1))
     axes.set_xlabel(label)
     axes.locator_params(axis="x", integer=True, nbins=6)
-    _dress(axes, "x")
+    dress(axes, "x")
 
 
 def _draw_column(axes: Axes, statistics: LabelStatistics, chosen: np.ndarray, rows: int) -> None:
@@ -141,12 +141,12 @@ def _draw_column(axes: Axes, statistics: LabelStatistics, chosen: np.ndarray, ro
     axes.set_ylim(rows - 0.4, -0.6)
     axes.set_xlabel("clips")
     axes.locator_params(axis="x", integer=True, nbins=4)
-    _dress(axes, "x")
+    dress(axes, "x")
     axes.tick_params(axis="y", labelsize=7.5)
 
 
 def _draw_curve(clips: np.ndarray, new: np.ndarray, path: str | Path) -> None:
-    figure = _figure(9, 4)
+    figure = new_figure(9, 4)
     axes = figure.subplots()
     ranks = np.arange(1, len(clips) + 1)
     for (name, colour), chosen in zip(KINDS, (~new, new), strict=True):
@@ -154,9 +154,9 @@ def _draw_curve(clips: np.ndarray, new: np.ndarray, path: str | Path) -> None:
     axes.set_xlabel(f"activities, the most frequent first ({len(clips)})")
     axes.set_ylabel("clips")
     axes.locator_params(axis="y", integer=True)
-    _dress(axes, "y")
+    dress(axes, "y")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _both_kinds() -> tuple[list[Artist], list[str]]:

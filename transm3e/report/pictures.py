@@ -44,12 +44,12 @@ def muscle_bars(results: Mapping[str, Any], path: str | Path, title: str | None 
     panels = [pair for pair in MEANS.items() if any(_scored(results, name) for name in pair[1])]
     if not panels:
         raise UserError(f"no picture {path}: no split of the results has an mAP; see the reasons in results.json")
-    figure = _figure(4.4 * len(panels) + 1.8, 8.2)
+    figure = new_figure(4.4 * len(panels) + 1.8, 8.2)
     for axes, (mean, names) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         _draw_pair(axes, results, mean, names)
     _draw_legend(figure)
     figure.suptitle(title or _run_title(results), fontsize=14, fontweight="bold", color=INK)
-    _save(figure, path)
+    save(figure, path)
 
 
 def training_curves(log: str | Path | Iterable[Mapping[str, Any]], path: str | Path) -> None:
@@ -67,14 +67,14 @@ def training_curves(log: str | Path | Iterable[Mapping[str, Any]], path: str | P
     if not records:
         raise UserError(f"no picture {path}: there is no finished epoch to draw; train for one epoch first")
     curves = [name for name in ("known_val", "new_val", "mean_val") if _points(records, name)]
-    figure = _figure(7.5, 6.4 if curves else 3.6)
+    figure = new_figure(7.5, 6.4 if curves else 3.6)
     rows = figure.subplots(2 if curves else 1, 1, sharex=True, squeeze=False)[:, 0]
     _draw_curves(rows[0], records, ["loss"], "training loss", 1)
     if curves:
         _draw_curves(rows[1], records, curves, "mAP (%)", 100)
     rows[-1].set_xlabel("epoch")
     rows[-1].xaxis.get_major_locator().set_params(integer=True)
-    _save(figure, path)
+    save(figure, path)
 
 
 def read_epochs(path: str | Path) -> list[dict[str, Any]]:
@@ -125,7 +125,7 @@ def _draw_pair(axes: Axes, results: Mapping[str, Any], mean: str, names: Sequenc
         figures.append(f"mean {100 * results[mean]:.1f}")
     kind = {"mean_val": "Validation", "mean_test": "Test"}[mean]
     axes.set_title(f"{kind}: mAP {', '.join(figures)}", fontsize=11, color=INK)
-    _dress(axes, "x")
+    dress(axes, "x")
 
 
 def _draw_split(
@@ -165,7 +165,7 @@ def _draw_curves(
         note = f"{name.replace('_', ' ')} (best {best_y:.1f} at {best_x})" if name != "loss" else name
         axes.plot(xs, ys, color=COLOURS.get(name, INK), linewidth=2, marker="o", markersize=3.5, label=note)
     axes.set_ylabel(label)
-    _dress(axes, "y")
+    dress(axes, "y")
     if names != ["loss"]:
         axes.legend(frameon=False, fontsize=9)
 
@@ -187,21 +187,21 @@ def _run_title(results: Mapping[str, Any]) -> str:
     return " on ".join(str(run[key]) for key in ("model", "dataset") if run.get(key)) or "average precision per muscle"
 
 
-def _dress(axes: Axes, grid_axis: Literal["x", "y"]) -> None:
+def dress(axes: Axes, grid_axis: Literal["x", "y"]) -> None:
     axes.grid(axis=grid_axis, color="#DDDDDD", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=9, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     # Imported here: training and scoring must not wait for, or need, matplotlib.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save(figure: Figure, path: str | Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

@@ -11,7 +11,7 @@ import numpy as np
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.votes.vote import ActivityVote
 from transm3e.errors import UserError
-from transm3e.report.pictures import INK, PALE, _figure, _save
+from transm3e.report.pictures import INK, PALE, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ def vote_picture(votes: Sequence[ActivityVote], path: str | Path, title: str = T
         raise UserError(f"no picture {path}: there is no activity to draw; name one in the table of activities")
     names = [_name(vote) for vote in votes]
     side = SIDE_INCHES + CHARACTER_INCHES * max(map(len, names))
-    figure = _figure(side + CELL_INCHES * len(MUSCLES), HEAD_INCHES + ROW_INCHES * len(votes))
+    figure = new_figure(side + CELL_INCHES * len(MUSCLES), HEAD_INCHES + ROW_INCHES * len(votes))
     axes = figure.subplots()
     image = _draw_cells(axes, votes)
     _draw_frames(axes, votes)
@@ -54,7 +54,7 @@ def vote_picture(votes: Sequence[ActivityVote], path: str | Path, title: str = T
     bar.set_label("share of the sources", fontsize=9, color=INK)
     bar.ax.tick_params(length=0, labelsize=8, colors=INK)
     figure.suptitle(title, fontsize=13, fontweight="bold", color=INK)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_cells(axes: Axes, votes: Sequence[ActivityVote]) -> QuadMesh:

@@ -10,18 +10,20 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+from av import VideoFrame
 
 from transm3e.benchmark.loader.content import moving_pictures
 from transm3e.data.build import folder_table
 from transm3e.data.decode import DecodeError, count_frames
-from transm3e.data.encode import write_video
+from transm3e.data.encode import write_frames
 from transm3e.data.resize import ResizeSettings, resize_video
 from transm3e.errors import UserError
 from transm3e.progress import track
 
 SECONDS, FPS = 10, 30
-# x264's own defaults but for the keyframes, which it also sets 250 frames apart: what most video sites hand out.
-CRF, PRESET = 23, "medium"
+# x264's own defaults, as most files have them; but keyframes only every 250 frames, its longest distance by default,
+# also where much changes, so that every machine measures the same. One thread: the bytes are the same everywhere.
+OPTIONS = {"crf": "23", "preset": "medium", "g": "250", "sc_threshold": "0", "threads": "1"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def made_files(folder: Path, width: int, height: int, count: int, seconds: int =
     paths = [_folder(folder / name) / f"{number:03d}.mp4" for number in range(count)]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     for number in track(missing, f"making {name}", len(missing), "file"):
-        write_video(paths[number], moving_pictures(number, width, height, seconds * FPS), FPS, CRF, PRESET)
+        pictures = moving_pictures(number, width, height, seconds * FPS)
+        write_frames(paths[number], (VideoFrame.from_ndarray(one, format="rgb24") for one in pictures), FPS, OPTIONS)
     return FileSet(name, tuple(map(read_film, paths)))
 
 

@@ -42,13 +42,13 @@ def _files(results: LoaderResults) -> str:
 
 
 def _throughputs(results: LoaderResults) -> str:
-    head = ["files", "loader", "on", "time per clip", "clips/s", "times ours", "x faster than on the originals"]
+    head = ["files", "loader", "on", "time per clip", "clips/s", "ours is faster by", "gain over the originals"]
     return table(head, [_throughput_row(results, one) for one in results.throughputs])
 
 
 def _throughput_row(results: LoaderResults, one: Throughput) -> list[str]:
     low, high = min(one.seconds) / one.clips, max(one.seconds) / one.clips
-    ratios = [f"{ratio:.2f}" if ratio else "-" for ratio in (results.slower(one), results.gained(one))]
+    ratios = [f"{ratio:.2f}x" if ratio else "-" for ratio in (results.slower(one), results.gained(one))]
     time = f"{duration(one.median)} ({duration(low)} to {duration(high)})"
     where = "one core" if not one.workers else "1 process" if one.workers == 1 else f"{one.workers} processes"
     return [one.files, one.name, where, time, f"{1 / one.median:.3g}", *ratios]
@@ -73,8 +73,7 @@ def _notes(results: LoaderResults) -> str:
         [
             *_busy(results),
             f"- one core: everything in one process {pinned}. Processes: each with one thread; files are in the system's cache.",
-            "- all loaders draw the same frames and run in turn, epoch by epoch; times ours: median over the epochs of "
-            "a loader's time by ours.",
+            "- all loaders draw the same frames and run in turn, epoch by epoch; ratios are medians over the epochs.",
             "- both sides hand out uint8 and leave normalisation to the device; +float: floats normalised in the loader.",
             "- RandAugment of 4 operations: torchvision's does all of them, ours and +half each half of the time, as in the "
             "paper's recipe; +crop-first: after the crop instead of on the whole frame.",

@@ -18,8 +18,8 @@ from transm3e.data.transforms import Augmentation
 # The paper's: 16 frames, stride 4, 224x224 (section 4).
 SHAPE = ClipShape(16, 4, 224)
 AUGMENTATION = Augmentation(color_jitter=0.4, erase_prob=0.25, rand_augment=parse_policy("rand-m7-n4-mstd0.5-inc1"))
-# Videos in a batch, and times that an epoch shows each: clips of other places, so that an epoch lasts a while.
-BATCH_SIZE, PASSES = 4, 4
+# Videos in a batch, and times that an epoch shows each, at other places: batches are full for any number of files.
+BATCH_SIZE, PASSES = 2, 2
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from transm3e.data.annotations import parse_muscles
+from transm3e.data.csv_tables import Row, read_rows
 from transm3e.errors import UserError
 
 YES_NO = {"yes": True, "no": False}
-Row = tuple[str, dict[str, str]]  # where it stands, its cells
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,11 @@ def read_labels(path: str | Path, origin: str, official: Sequence[str] = ()) -> 
         UserError: the file cannot be read, or a row has an unknown activity or muscle, or no muscles.
     """
     rows = _read_rows(Path(path), ("activity", "muscles"))
-    given = [cells["activity"] for _, cells in rows]
+    given = [row.cells["activity"] for row in rows]
     names = resolve_names(given, official or {name_key(name): name for name in given}.values(), str(path))
     muscles, excluded = {}, {}
-    for (where, cells), name in zip(rows, names, strict=True):
+    for row, name in zip(rows, names, strict=True):
+        where, cells = row.where, row.cells
         if _yes_no(cells.get("included") or "yes", f"{where}: included"):
             muscles[name] = parse_muscles(cells["muscles"], where)
         else:
@@ -96,7 +96,8 @@ def read_classes(path: str | Path) -> list[ActivityClass]:
         UserError: the file cannot be read, or a cell is not of this form.
     """
     classes = []
-    for where, cells in _read_rows(Path(path), ("activity", "clips", "new")):
+    for row in _read_rows(Path(path), ("activity", "clips", "new")):
+        where, cells = row.where, row.cells
         if not cells["clips"].isdecimal():
             raise UserError(f"{where}: clips is {cells['clips']!r}; a number is needed")
         classes.append(ActivityClass(cells["activity"], int(cells["clips"]), _yes_no(cells["new"], f"{where}: new")))
@@ -109,7 +110,7 @@ def read_activities(path: str | Path) -> list[str]:
     Raises:
         UserError: the file cannot be read.
     """
-    return [cells["activity"] for _, cells in _read_rows(Path(path), ("activity",))]
+    return [row.cells["activity"] for row in _read_rows(Path(path), ("activity",))]
 
 
 def _yes_no(text: str, where: str) -> bool:
@@ -119,25 +120,8 @@ def _yes_no(text: str, where: str) -> bool:
 
 
 def _read_rows(file: Path, columns: Sequence[str]) -> list[Row]:
-    try:
-        lines = enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1)
-        kept = [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
-        reader = csv.DictReader(line for _, line in kept)
-        missing = [column for column in columns if column not in (reader.fieldnames or ())]
-        if missing:
-            raise UserError(f"{file}: column(s) {', '.join(missing)} missing; the header needs {','.join(columns)}")
-        rows = [
-            (
-                f"{file}:{kept[reader.line_num - 1][0]}",
-                {name: (cell or "").strip() for name, cell in row.items() if name},
-            )
-            for row in reader
-        ]
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}; check the path") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file}: not a UTF-8 CSV file ({error}); save it as CSV, UTF-8") from error
-    empty = [where for where, cells in rows if not cells["activity"]]
+    rows = read_rows(file, columns)
+    empty = [row.where for row in rows if not row.cells["activity"]]
     if empty:
         raise UserError(f"{empty[0]}: empty activity; every row names one")
     return rows

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from transm3e.data.benchmarks.facts import Benchmark
 from transm3e.data.benchmarks.tables import name_key
-from transm3e.data.build import VIDEO_SUFFIXES
+from transm3e.data.decode import VIDEO_SUFFIXES
 from transm3e.errors import UserError
 
 NAMES_SHOWN = 5

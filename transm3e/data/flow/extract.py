@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from transm3e.data.annotations import read_clip_table, table_file
+from transm3e.data.clip_names import table_with_column, target_names
 from transm3e.data.flow.coding import DEFAULT_BOUND, flow_frames
 from transm3e.data.flow.estimate import DisFlow, RaftFlow
 from transm3e.data.flow.files import MADE_BY, open_flow, read_flow_mark
 from transm3e.data.flow.write import write_flow_npz, write_flow_video
-from transm3e.data.resize_jobs import FAILED, Job, Result, run_jobs, stands
+from transm3e.data.jobs import FAILED, Job, Result, run_jobs, stands
 from transm3e.data.resize_stream import Scaler, frame_stream
-from transm3e.data.resize_table import table_with_column, target_names
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
 

@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from transm3e.data.backends import open_source
-from transm3e.data.decode import DecodeError
-from transm3e.data.resize_table import VIDEO_SUFFIXES
+from transm3e.data.decode import VIDEO_SUFFIXES, DecodeError
 from transm3e.data.skeleton.alphapose import OPENPOSE_ENDING
 from transm3e.data.skeleton.pyskl import MEMBER, read_annotations
 from transm3e.data.skeleton.read import read_skeleton

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from transm3e.data.annotations import read_clip_table, table_file
-from transm3e.data.resize_table import table_with_column, target_names
+from transm3e.data.clip_names import table_with_column, target_names
 from transm3e.data.skeleton.convert import DetectorFiles
 from transm3e.data.skeleton.extract import NOBODY, Maker, extract, make_folder, write_report
 from transm3e.data.skeleton.keypointrcnn import KeypointRCNN

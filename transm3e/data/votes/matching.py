@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from transm3e.data.csv_tables import Row, plain, read_rows
 from transm3e.data.votes.sources import Entry, source_name
-from transm3e.data.votes.tables import Row, plain, read_rows
 from transm3e.errors import UserError
 
 SAME, NEAR, BY_NAME = "same", "near", "name"

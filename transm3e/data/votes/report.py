@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from transm3e.data.annotations import MUSCLES
+from transm3e.data.csv_tables import plain
 from transm3e.data.votes.agreement import fleiss_kappa, mean_jaccard
 from transm3e.data.votes.matching import NEAR
 from transm3e.data.votes.run import VoteResult
-from transm3e.data.votes.tables import plain
 from transm3e.data.votes.vote import HALF, MAJORITY, ActivityVote
 from transm3e.data.votes.write import PICTURE, figure_text
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from transm3e.data.votes.tables import Row, read_rows, split_list
+from transm3e.data.csv_tables import Row, read_rows, split_list
 from transm3e.errors import UserError
 
 # A table of one source or of several; the muscles in the source's own words, joined by ";".

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from transm3e.data.annotations import NO_MUSCLE, parse_muscles
-from transm3e.data.votes.tables import plain, read_rows
+from transm3e.data.csv_tables import plain, read_rows
 from transm3e.errors import UserError
 
 # Instead of regions: a word that names no muscle ("legs", "cardio"), so that who says only this has not spoken.

@@ -9,25 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transm3e.data.annotations import read_clip_table, table_file
+from transm3e.data.decode import VIDEO_SUFFIXES
 from transm3e.data.pictures import PICTURE_SUFFIXES
 from transm3e.errors import UserError
-
-VIDEO_SUFFIXES = (
-    ".3gp",
-    ".avi",
-    ".flv",
-    ".m4v",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".mpeg",
-    ".mpg",
-    ".mts",
-    ".ogv",
-    ".ts",
-    ".webm",
-    ".wmv",
-)
 
 
 def table_with_column(path: str | Path, column: str, values: Mapping[str, str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 
 from transm3e.errors import UserError
@@ -25,23 +24,23 @@ class Row:
 
 
 def read_rows(path: str | Path, columns: Sequence[str] = ()) -> list[Row]:
-    """The rows of a UTF-8 CSV file with a header; empty lines, and remarks (#) above the header, are passed over.
+    """The rows of a UTF-8 CSV file with a header; empty lines and remarks, which begin with #, are passed over.
 
     Raises:
         UserError: the file is missing, not UTF-8 CSV, lacks one of `columns`, or a row has more cells than the header.
     """
     file = Path(path)
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines(keepends=True)
-        remarks = len(list(takewhile(lambda line: line.startswith("#"), lines)))
-        reader = csv.DictReader(lines[remarks:], strict=True)
+        lines = enumerate(file.read_text(encoding="utf-8-sig").splitlines(keepends=True), start=1)
+        kept = [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
+        reader = csv.DictReader((line for _, line in kept), strict=True)
         missing = [name for name in columns if name not in (reader.fieldnames or ())]
         if missing:
             raise UserError(
                 f"{file}: column(s) {', '.join(missing)} missing; the header needs {','.join(columns)}, "
                 "see datasets/README.md"
             )
-        return [_row(cells, f"{file}:{remarks + reader.line_num}") for cells in reader]
+        return [_row(cells, f"{file}:{kept[reader.line_num - 1][0]}") for cells in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{file}: cannot be read as a UTF-8 CSV file ({reason}); name a CSV file, UTF-8") from error

@@ -1,0 +1,148 @@
+"""Stages, ratios, tables and the whole loader benchmark in small."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transm3e.benchmark.loader import stopwatch
+from transm3e.benchmark.loader.files import FileSet, Film
+from transm3e.benchmark.loader.markdown import to_markdown
+from transm3e.benchmark.loader.measure import LoaderSettings, measure_loaders
+from transm3e.benchmark.loader.picture import draw
+from transm3e.benchmark.loader.results import LoaderResults, Stages, Throughput
+from transm3e.benchmark.loader.stopwatch import AUGMENT, CROP, DECODE, OPEN, SEEK, Stopwatch, Watched
+from transm3e.data import transforms
+from transm3e.data.decode import FrameSource
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass only when told to."""
+    now = [0.0]
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
+
+    def wait(seconds):
+        now[0] += seconds
+
+    return wait
+
+
+def test_a_stage_within_another_counts_for_itself(clock):
+    watch = Stopwatch()
+    with watch.stage(AUGMENT):
+        clock(1)
+        with watch.stage(CROP):
+            clock(2)
+            with watch.stage(OPEN):
+                clock(4)
+        clock(8)
+    assert watch.seconds == {AUGMENT: 9, CROP: 2, OPEN: 4}
+
+
+class _Source(FrameSource):
+    """Frames that take as many seconds as frames lie between them."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def read(self, numbers):
+        last = 0
+        for number in sorted(numbers):
+            self.clock(number - last)
+            last = number
+            yield number, np.zeros((1, 1, 3), np.uint8)
+
+
+def test_reaching_a_clip_is_seeking_and_the_rest_decoding(clock, monkeypatch):
+    # The stopwatch looks for functions in this package's modules and their classes.
+    monkeypatch.setattr(_Source, "__module__", "transm3e.tests")
+    monkeypatch.setattr(stopwatch, "a_source", _Source, raising=False)
+    watch, read = Stopwatch(), _Source.read
+    with watch.watching(Watched({}, {read: 4})):
+        assert [number for number, _ in _Source(clock).read({100, 104, 108, 150, 154})] == [100, 104, 108, 150, 154]
+    assert watch.seconds == {SEEK: 100 + 42, DECODE: 12}
+    assert _Source.read is read
+
+
+def test_functions_are_watched_wherever_they_are_and_put_back(clock):
+    from transm3e.data import reading
+
+    watch, finish = Stopwatch(), transforms.finish
+    with watch.watching(Watched({finish: AUGMENT})):
+        assert reading.finish is transforms.finish is not finish
+    assert reading.finish is transforms.finish is finish
+
+
+def film(name):
+    return Film(Path(name), 64, 48, 300, Fraction(30), 10**6, 250)
+
+
+@pytest.fixture
+def results():
+    """Ours three times as fast, and twice as fast again on resized files."""
+    speeds = {("64x48", "transm3e"): (1.0, 2.0, 4.0), ("64x48", "pytorchvideo"): (3.0, 6.0, 12.0)}
+    speeds |= {("64x48 resized", "transm3e"): (0.5, 1.0, 2.0)}
+    stages = {OPEN: (0.2, 0.2), DECODE: (1.0, 1.2)}
+    return LoaderResults(
+        command=["benchmark.py", "loader"],
+        machine={"cpu": "A CPU", "cores": 2, "av": "18", "torchcodec": None},
+        settings={"views": 2, "repeats": 3, "frames_stride_size": (16, 4, 224), "pinned": True},
+        file_sets=[
+            FileSet("64x48", (film("a.mp4"), film("b.mp4"))),
+            FileSet("64x48 resized", (film("c.mp4"),), "64x48"),
+        ],
+        throughputs=[Throughput(*key, 0, 10, seconds) for key, seconds in speeds.items()],
+        stages=[Stages(files, name, 10, (2.0, 2.0), stages) for files, name in speeds],
+    )
+
+
+def test_ratios(results):
+    ours, plain, resized = results.throughputs
+    assert [results.slower(one) for one in (ours, plain, resized)] == [None, 3.0, None]
+    assert [results.gained(one) for one in (ours, plain, resized)] == [None, None, 2.0]
+    stages = results.stages[0]
+    assert stages.per_clip == pytest.approx({OPEN: 0.02, DECODE: 0.11, "other": 0.07})
+    assert stages.covered == pytest.approx(0.65)
+    assert results.agreement(stages) == pytest.approx(1.0)
+
+
+def test_markdown_json_and_picture(results, tmp_path):
+    lines = to_markdown(results).splitlines()
+    assert "| 64x48 | 2 | 2,000,000 | 0.8 | 300 | 250 |" in lines
+    assert "| 64x48 | pytorchvideo | one core | 600 ms (300 ms to 1.20 s) | 1.67 | 3.00x | - |" in lines
+    assert "| 64x48 resized | transm3e | one core | 100 ms (50 ms to 200 ms) | 10 | - | 2.00x |" in lines
+    assert "| 64x48 | transm3e | 20 | 110 | 70 | 200 | 65.0% | 100% |" in lines
+    assert any(line.startswith("- the machine was busy") for line in lines)
+    values = json.loads(results.as_json())
+    assert values["throughputs"][1]["times_slower_than_ours"] == 3.0
+    assert values["stages"][0]["covered"] == pytest.approx(0.65)
+    assert values["file_sets"][0]["films"][0]["path"] == "a.mp4"
+    draw(results, tmp_path / "loader.png")
+    assert (tmp_path / "loader.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_small_run(tmp_path):
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    settings = LoaderSettings(((64, 48),), None, 1, 1, (1,), ("pytorchvideo",), 1, resize=False)
+    kept = []
+    begin = time.perf_counter()
+    results = measure_loaders(settings, tmp_path, ["benchmark.py"], kept.append)
+    assert kept == [results]
+    keys = [(one.name, one.workers) for one in results.throughputs]
+    assert keys == [("transm3e", 0), ("pytorchvideo", 0), ("transm3e", 1), ("pytorchvideo", 1)]
+    assert 0 < sum(sum(one.seconds) for one in results.throughputs) < time.perf_counter() - begin
+    for stages in results.stages:
+        assert min(stages.per_clip.values()) >= 0
+        # Nothing that takes long is left out.
+        assert stages.covered > 0.8
+        assert {OPEN, SEEK, DECODE, CROP, AUGMENT, "collate"} <= set(stages.per_clip)
+    assert cores is None or os.sched_getaffinity(0) == cores
+    json.loads(results.as_json())
+    assert "| 64x48 | pytorchvideo | 1 process |" in to_markdown(results)
