@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
-import time
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +15,6 @@ import pytest
 from transm3e.benchmark.loader import stopwatch
 from transm3e.benchmark.loader.files import FileSet, Film
 from transm3e.benchmark.loader.markdown import to_markdown
-from transm3e.benchmark.loader.measure import LoaderSettings, measure_loaders
 from transm3e.benchmark.loader.picture import draw
 from transm3e.benchmark.loader.results import LoaderResults, Stages, Throughput
 from transm3e.benchmark.loader.stopwatch import AUGMENT, CROP, DECODE, OPEN, SEEK, Stopwatch, Watched
@@ -128,21 +128,23 @@ def test_markdown_json_and_picture(results, tmp_path):
     assert (tmp_path / "loader.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_small_run(tmp_path):
+def test_the_tool_in_small(repo, tmp_path, monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location("benchmark_tool", repo / "tools" / "benchmark.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    settings = LoaderSettings(((64, 48),), None, 1, 1, (1,), ("pytorchvideo",), 1, resize=False)
-    kept = []
-    begin = time.perf_counter()
-    results = measure_loaders(settings, tmp_path, ["benchmark.py"], kept.append)
-    assert kept == [results]
-    keys = [(one.name, one.workers) for one in results.throughputs]
-    assert keys == [("transm3e", 0), ("pytorchvideo", 0), ("transm3e", 1), ("pytorchvideo", 1)]
-    assert 0 < sum(sum(one.seconds) for one in results.throughputs) < time.perf_counter() - begin
-    for stages in results.stages:
-        assert min(stages.per_clip.values()) >= 0
+    words = ["loader", "--files", "64x48", "--videos", "1", "--views", "1", "--workers", "1", "--repeats", "1"]
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *words, "--out", str(tmp_path / "out")])
+    assert tool.main() == 0
+    shown = capsys.readouterr().out
+    assert (tmp_path / "out" / "loader.md").read_text() == shown
+    assert "| 64x48 | pytorchvideo | 1 process |" in shown
+    assert (tmp_path / "out" / "loader.png").read_bytes().startswith(b"\x89PNG")
+    values = json.loads((tmp_path / "out" / "loader.json").read_text())
+    assert len(values["throughputs"]) == 2 * 2 * 2  # original and resized, two loaders, one core and one process
+    for row in values["stages"]:
+        assert min(row["s_per_clip"].values()) >= 0
         # Nothing that takes long is left out.
-        assert stages.covered > 0.8
-        assert {OPEN, SEEK, DECODE, CROP, AUGMENT, "collate"} <= set(stages.per_clip)
+        assert row["covered"] > 0.8
+        assert {OPEN, SEEK, DECODE, CROP, AUGMENT, "collate"} <= set(row["s_per_clip"])
     assert cores is None or os.sched_getaffinity(0) == cores
-    json.loads(results.as_json())
-    assert "| 64x48 | pytorchvideo | 1 process |" in to_markdown(results)

@@ -45,7 +45,7 @@ def test_own_files(tmp_path):
         (tmp_path / "mine" / name).parent.mkdir(parents=True)
         write_video(tmp_path / "mine" / name, frames, fps=8)
     files = source_files(tmp_path / "mine", 2)
-    assert files.name == "mine"
+    assert files.name == "source mine"
     assert [film.path.parent.name for film in files.films] == ["a", "b"]
     # Two files of one name stay two.
     assert len({film.path for film in resized_files(files, tmp_path / "out").films}) == 2

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 
 from transm3e.data import decode
 from transm3e.data.decode import DecodeError, Video, count_frames, decode_frames
@@ -250,3 +251,29 @@ def test_files_are_closed_even_after_errors(tmp_path: Path) -> None:
             with pytest.raises(DecodeError):
                 decode_frames(path, [0], timeout)
     assert len(list(handles.iterdir())) <= before
+
+
+def test_times_of_frames_are_their_stamps_or_counted(tmp_path: Path) -> None:
+    uneven = [0, 30, 100, 130, 290, 300]
+    with closing(Video(encode(tmp_path / "uneven.mp4", moving(6), stamps=uneven))) as video:
+        np.testing.assert_allclose(video.seconds, np.array(uneven) / 1000, atol=1e-3)
+    with closing(Video(encode(tmp_path / "xvid.avi", moving(6), codec="mpeg4"))) as video:
+        np.testing.assert_allclose(video.seconds, np.arange(6) / 25)
+
+
+def test_luma_can_be_had_as_it_was_coded(tmp_path: Path) -> None:
+    path = encode(tmp_path / "v.mp4", moving(5))
+    luma = [np.asarray(frame.planes[0]).reshape(48, -1)[:, :64] for frame in decode_all(path)]
+    with closing(Video(path, pixel_format="gray")) as video:
+        np.testing.assert_array_equal(video.frames([4, 0, 4]), np.stack([luma[4], luma[0], luma[4]]))
+
+
+def test_a_crooked_rotation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Turned:
+        rotation = 45
+
+    path = encode(tmp_path / "v.mp4", moving(2))
+    monkeypatch.setattr(Video, "_decoded", lambda self, left: iter([(0, Turned())]))
+    monkeypatch.setattr(VideoReformatter, "reformat", lambda *_, **__: av.VideoFrame(64, 48, "rgb24"))
+    with pytest.raises(DecodeError, match="turned by 45 degrees; only quarters can be; re-encode"):
+        decode_frames(path, [0])

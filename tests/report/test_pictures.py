@@ -34,8 +34,8 @@ def results(*splits, empty=()):
 @pytest.fixture
 def figures(monkeypatch):
     """The figures a picture function draws, kept for a look inside."""
-    drawn, make = [], pictures._figure
-    monkeypatch.setattr(pictures, "_figure", lambda *size: drawn.append(make(*size)) or drawn[-1])
+    drawn, make = [], pictures.new_figure
+    monkeypatch.setattr(pictures, "new_figure", lambda *size: drawn.append(make(*size)) or drawn[-1])
     return drawn
 
 

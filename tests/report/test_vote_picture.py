@@ -14,7 +14,7 @@ from transm3e.report import pictures, vote_picture
 def figures(monkeypatch):
     """The figures that are drawn, kept for a look inside."""
     drawn = []
-    monkeypatch.setattr(vote_picture, "_figure", lambda *size: drawn.append(pictures._figure(*size)) or drawn[-1])
+    monkeypatch.setattr(vote_picture, "new_figure", lambda *size: drawn.append(pictures.new_figure(*size)) or drawn[-1])
     return drawn
 
 

@@ -61,7 +61,7 @@ def _draw_bars(axes: Axes, results: Results, groups: list[Group], value: Callabl
         # Drawn also when empty, so that the legend names every contestant.
         ys, widths = [y for y, _ in drawn], [size for _, size in drawn]
         bars = axes.barh(ys, widths, height, color=colour, label=figures.name)
-        axes.bar_label(bars, [_short(width) for width in widths], padding=4, fontsize=7, color=INK)
+        axes.bar_label(bars, [short(width) for width in widths], padding=4, fontsize=7, color=INK)
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=9, colors=INK)
@@ -83,7 +83,8 @@ def _place(results: Results, groups: list[Group], one: Measurement) -> float:
     return groups.index((one.mode, one.batch_size)) + offset * BARS_HEIGHT
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Three digits and more."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

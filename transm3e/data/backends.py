@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -55,7 +55,9 @@ def check_backend(backend: str) -> None:
 
 
 class TorchcodecVideo(FrameSource):
-    """A video file through torchcodec: exact seeks, frames counted from the file.
+    """A video file through torchcodec: exact seeks, frames as torchcodec counts them.
+
+    On XviD AVIs it gives other frames than PyAV, which counts what is decoded.
 
     Args:
         path: the video file.
@@ -69,8 +71,12 @@ class TorchcodecVideo(FrameSource):
     def __init__(self, path: str, device: str = "cpu") -> None:
         self.path = path
         decoders = _torchcodec()
+        with closing(Video(path)) as video:  # the same stream as PyAV's; and what is damaged is refused
+            stream = video.stream_index
         with self._naming():
-            self._decoder = decoders.VideoDecoder(path, device=device, dimension_order="NHWC", seek_mode="exact")
+            self._decoder = decoders.VideoDecoder(
+                path, stream_index=stream, device=device, dimension_order="NHWC", seek_mode="exact"
+            )
             self.num_frames = len(self._decoder)
             if not self.num_frames:
                 raise DecodeError(path, "holds no video frame")

@@ -120,6 +120,12 @@ def decode_frames(
         return video.frames(indices)
 
 
+def first_video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The stream that is read: the first with pictures that is not the cover."""
+    cover = av.stream.Disposition.attached_pic
+    return next((stream for stream in container.streams.video if not stream.disposition & cover), None)
+
+
 class Video(FrameSource):
     """An open video file.
 
@@ -156,6 +162,11 @@ class Video(FrameSource):
     def close(self) -> None:
         """Close the file; may be called twice."""
         self._container.close()
+
+    @property
+    def stream_index(self) -> int:
+        """Which of the file's streams is read."""
+        return self._stream.index
 
     @property
     def rate(self) -> float | None:
@@ -206,13 +217,12 @@ class Video(FrameSource):
         # An absolute path is never read as a protocol, and a playlist in disguise cannot reach the network.
         where, options = os.path.abspath(self.path), {"protocol_whitelist": "file"}
         container = av.open(where, options=options)
-        cover = av.stream.Disposition.attached_pic
-        streams = [stream for stream in container.streams.video if not stream.disposition & cover]
-        if not streams:
+        stream = first_video_stream(container)
+        if stream is None:
             container.close()
             raise DecodeError(self.path, "holds no video stream (sound only, or cut off before its index)")
-        streams[0].thread_type = "NONE"  # other kinds can deadlock, and workers are parallel already
-        return container, streams[0]
+        stream.thread_type = "NONE"  # other kinds can deadlock, and workers are parallel already
+        return container, stream
 
     def _scan(self) -> None:
         """List the packets of the stream: reads the file, decodes nothing."""
@@ -322,4 +332,8 @@ class Video(FrameSource):
             image = np.frombuffer(memoryview(luma), np.uint8).reshape(luma.height, luma.line_size)[:, : luma.width]
         else:
             image = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        if frame.rotation % 90:
+            raise DecodeError(
+                self.path, f"says it is turned by {frame.rotation} degrees; only quarters can be; re-encode it"
+            )
         return np.rot90(image, frame.rotation // 90) if frame.rotation % 360 else image

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ from transm3e.data.skeleton.streams import STREAMS, make_stream
 from transm3e.data.types import Batch, mixed
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS, Layout
-from transm3e.report.pictures import INK, _save, new_figure
+from transm3e.report.pictures import INK, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,21 +37,30 @@ FRAME_INCHES, TITLE_INCHES, HEAD_INCHES, KEY_INCHES, LEAST_INCHES = 1.5, 0.35, 0
 CHARACTERS_PER_INCH = 15
 GAP = 0.03  # between frames, in sides of a frame
 SCREEN = 240  # pixels that the side of a frame with joints on it has at least
-# What is magnified is magnified so far that this share of the values is not cut off.
-NOT_CUT = 0.995
+# What is magnified is magnified so far that this share of the values is not cut off; of differences most are about 0.
+NOT_CUT = {"flow": 0.995, "rgb_diff": 0.97, "motion": 0.995}
+LEAST_FLOW = 1 / 127  # the smallest motion that is stored
 ARROW = 0.15  # length of a long arrow of motion, in sides of a frame
 # Okabe and Ito's sky blue, orange and bluish green, as RGB.
 SIDES = {"left": (86, 180, 233), "right": (230, 159, 0), "middle": (0, 158, 115)}
 DARK, GREY = (34, 34, 34), (190, 190, 190)
+EDGE = 221  # grey around frames, which may be white
 FAR = 1e6  # pixels; OpenCV counts in 32 bits
 
 
 @dataclass(frozen=True)
 class Screen:
-    """What is drawn of one modality: `images` (B, n, S, S, 3) uint8 RGB, and what is to be said of them."""
+    """What is drawn of one modality.
+
+    Attributes:
+        images: (B, n, S, S, 3) uint8 RGB.
+        note: what is to be said of all.
+        row_notes: of each clip, or ().
+    """
 
     images: np.ndarray
     note: str
+    row_notes: tuple[str, ...] = ()
 
 
 def modalities_from_cfg(cfg: CfgNode, split: str) -> list[str]:
@@ -125,19 +134,18 @@ def draw_batch(
     length = next(iter(values.values())).shape[2]
     frames = np.linspace(0, length - 1, min(length, MOST_FRAMES)).round().astype(int).tolist()
     shown = {name: clip[:clips, :, frames] for name, clip in ready.clips.items()}
-    titles = _row_titles(batch, ready.labels, "sample" if split == "train" else "view")[:clips]
+    titles = _row_titles(batch, ready.labels, "sample" if split == "train" else "view")
     files = []
     for name, value in values.items():
         screen = _screen(name, value[:clips, :, frames], shown, inputs)
-        head = (
-            f"{name} as the model reads it: {', '.join(filter(None, (split, when)))}\n{screen.note}{_mix_note(batch)}"
-        )
-        figure = _draw_rows(screen.images, titles, [f"{t + 1}" for t in frames], length, key=name == "flow")
-        figure.suptitle(textwrap.fill(head, _characters(figure), replace_whitespace=False), fontsize=10, color=INK)
+        figure = _draw_rows(screen, titles, frames, length, key=name == "flow")
+        head = f"{name} as the model reads it: {', '.join(filter(None, (split, when)))}"
+        note = textwrap.fill(screen.note + _mix_note(batch), _characters(figure))
+        figure.suptitle(f"{head}\n{note}", fontsize=10, color=INK)
         if name in STREAMS:
             _draw_sides(figure)
         files.append(Path(folder) / f"batch_{name}.png")
-        _save(figure, files[-1])
+        save(figure, files[-1])
     return files
 
 
@@ -165,15 +173,25 @@ def _screen(name: str, x: Tensor, clips: Mapping[str, Tensor], inputs: ModalityI
     if name in STREAMS:
         return _joints_screen(name, x, clips, inputs)
     if name == "flow":
-        flow = x.permute(0, 2, 3, 4, 1).numpy()
-        full = max(float(np.quantile(np.hypot(flow[..., 0], flow[..., 1]), NOT_CUT)), 0.01)
-        return Screen(
-            flow_colours(flow, full), f"the rim of the key is {full:.2f} of the bound that flow is stored with"
-        )
+        return _flow_screen(x.permute(0, 2, 3, 4, 1).numpy())
     if name == "rgb_diff":
-        gain = max(1, int(1 / max(float(np.quantile(x.numpy(), NOT_CUT)), 1 / 255)))
+        gain = max(1, int(1 / max(_most(x.numpy(), "rgb_diff"), 1 / 255)))
         return Screen(_images(x * gain), f"differences times {gain}")
     return Screen(_images(x * inputs.std + inputs.mean), "normalisation undone")
+
+
+def _flow_screen(flow: np.ndarray) -> Screen:
+    """(B, n, S, S, 2) -> each clip in full colours, however slow it is."""
+    full = [max(_most(np.hypot(clip[..., 0], clip[..., 1]), "flow"), LEAST_FLOW) for clip in flow]
+    images = np.stack([flow_colours(clip, most) for clip, most in zip(flow, full, strict=True)])
+    notes = tuple(f"rim {most:.2f}" for most in full)
+    return Screen(
+        images, "white is at rest; the rim of the key is a share of the bound that flow is stored with", notes
+    )
+
+
+def _most(values: np.ndarray, what: str) -> float:
+    return float(np.quantile(values, NOT_CUT[what]))
 
 
 def _images(x: Tensor) -> np.ndarray:
@@ -192,7 +210,7 @@ def _joints_screen(name: str, x: Tensor, clips: Mapping[str, Tensor], inputs: Mo
         note = "on grey, as no rgb is read"
     gain = 1
     if STREAMS[name][1]:
-        gain = max(1, int(ARROW * 2 * extent / max(float(np.quantile(x[:, :2].norm(dim=1).numpy(), NOT_CUT)), 1e-3)))
+        gain = max(1, int(ARROW * 2 * extent / max(_most(x[:, :2].norm(dim=1).numpy(), "motion"), 1e-3)))
         note += f"; motion to the next frame of the clip times {gain}"
     images = _backdrop(x, rgb)
     places = joints.movedim(1, -1).numpy()  # (B, n, V, M, 3)
@@ -251,7 +269,7 @@ def _draw_joints(image: np.ndarray, dots: np.ndarray, lines: np.ndarray, names: 
 def _row_titles(batch: Batch, labels: Tensor, unit: str) -> list[str]:
     """Path, number and muscles of each clip, of mixed ones both paths and all shares."""
     mix = batch.mix
-    floor = mix.label_smoothing / 2 if mix else 0.0
+    floor = (mix.label_smoothing / 2 if mix else 0.0) + 1e-6  # what a muscle has that neither clip activates
     partner = torch.arange(len(batch)).view(-1, batch.samples).flip(0).flatten().tolist()
     titles = []
     for i, path in enumerate(batch.paths):
@@ -269,27 +287,28 @@ def _mix_note(batch: Batch) -> str:
     if batch.mix is None:
         return ""
     how = "not mixed" if batch.mix.lam == 1 else "CutMix" if batch.mix.box else "mixup"
-    return f"; {how}, labels smoothed by {batch.mix.label_smoothing:g}"
+    return f"; {how}; muscles that are not named have {batch.mix.label_smoothing / 2:g}"
 
 
-def _draw_rows(images: np.ndarray, titles: Sequence[str], numbers: Sequence[str], length: int, key: bool) -> Figure:
+def _draw_rows(screen: Screen, titles: Sequence[str], frames: Sequence[int], length: int, key: bool) -> Figure:
     """A strip per clip, the numbers of the frames below the last, and the colour wheel, if it is asked for."""
-    clips, count, side = images.shape[:3]
+    clips, count, side = screen.images.shape[:3]
     row = FRAME_INCHES + TITLE_INCHES
     figure = new_figure(max(LEAST_INCHES, count * FRAME_INCHES), clips * row + HEAD_INCHES + KEY_INCHES * key)
     heights = [row] * clips + [KEY_INCHES] * key
     axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     gap = max(1, round(GAP * side))
-    for place, frames, title in zip(axes, images, titles, strict=False):
-        strip = np.full((side, count * (side + gap) - gap, 3), 255, np.uint8)
-        for i, frame in enumerate(frames):
-            strip[:, i * (side + gap) : i * (side + gap) + side] = frame
-        place.imshow(strip)
+    notes = screen.row_notes or ("",) * clips
+    for place, images, title, note in zip(axes, screen.images, titles, notes, strict=False):
+        place.imshow(np.hstack([np.pad(image, ((0, 0), (0, gap), (0, 0)), constant_values=EDGE) for image in images]))
         _bare(place)
-        lines = (textwrap.fill(line, _characters(figure), max_lines=2) for line in title.split("\n"))
-        place.set_title("\n".join(lines).replace("$", r"\$"), fontsize=8, color=INK)
+        place.set_xlim(-0.5, count * (side + gap) - gap - 0.5)
+        first, muscles = title.split("\n")
+        lines = (f"{first}, {note}" if note else first, muscles)
+        wrapped = "\n".join(textwrap.fill(line, _characters(figure), max_lines=2) for line in lines)
+        place.set_title(wrapped.replace("$", r"\$"), fontsize=8, color=INK)
     last: Axes = axes[clips - 1]
-    last.set_xticks([i * (side + gap) + side / 2 for i in range(count)], numbers)
+    last.set_xticks([i * (side + gap) + side / 2 for i in range(count)], [str(frame + 1) for frame in frames])
     last.set_xlabel(f"frame of {length}", fontsize=8, color=INK)
     if key:
         _draw_wheel(axes[-1])
@@ -297,11 +316,12 @@ def _draw_rows(images: np.ndarray, titles: Sequence[str], numbers: Sequence[str]
 
 
 def _draw_wheel(axes: Axes) -> None:
-    y, x = np.mgrid[-1:1:201j, -1:1:201j]  # type: ignore[misc]
+    y, x = np.mgrid[-1:1:201j, -1:1:201j]
     wheel = flow_colours(np.stack([x, y], axis=-1), 1.0)
     wheel[np.hypot(x, y) > 1] = 255
     axes.imshow(wheel)
     _bare(axes)
+    axes.spines[:].set_visible(False)
     axes.set_ylabel("left", rotation=0, ha="right", va="center", fontsize=8, color=INK)
     axes.set_title("up", fontsize=8, color=INK)
     axes.set_xlabel("down", fontsize=8, color=INK)
@@ -311,9 +331,11 @@ def _draw_wheel(axes: Axes) -> None:
 def _draw_sides(figure: Figure) -> None:
     from matplotlib.lines import Line2D
 
-    colours = {name: [part / 255 for part in colour] for name, colour in SIDES.items()}
-    words: dict[str, Any] = {"left": "the person's left", "right": "the person's right", "middle": "neither"}
-    handles = [Line2D([], [], color=colours[name], linewidth=3, label=word) for name, word in words.items()]
+    words = {"left": "the person's left", "right": "the person's right", "middle": "neither"}
+    handles = [
+        Line2D([], [], color="#{:02x}{:02x}{:02x}".format(*SIDES[side]), linewidth=3, label=word)
+        for side, word in words.items()
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
 
 
@@ -321,7 +343,7 @@ def _bare(axes: Axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.tick_params(length=0, labelsize=8, colors=INK)
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set_color(f"#{EDGE:02x}{EDGE:02x}{EDGE:02x}")
 
 
 def _characters(figure: Figure) -> int:

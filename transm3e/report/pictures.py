@@ -188,6 +188,7 @@ def _run_title(results: Mapping[str, Any]) -> str:
 
 
 def dress(axes: Axes, grid_axis: Literal["x", "y"]) -> None:
+    """Thin grid lines across one axis, no frame and no ticks."""
     axes.grid(axis=grid_axis, color="#DDDDDD", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=9, colors=INK)
@@ -195,6 +196,7 @@ def dress(axes: Axes, grid_axis: Literal["x", "y"]) -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches."""
     # Imported here: training and scoring must not wait for, or need, matplotlib.
     from matplotlib.figure import Figure
 
@@ -202,6 +204,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure as .png (150 dots per inch), .pdf or .svg; the file appears whole or not at all.
+
+    Raises:
+        UserError: another suffix, or the file cannot be written.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

@@ -27,17 +27,21 @@ logger = logging.getLogger(__name__)
 NEW_IN_STAGE_2 = ("receivers", "fusion.")
 # Settings that decide what a model's weights compute; a name ending in "." stands for its group.
 MEANING = (
+    "DATA.FRAME_INDICES",
     "DATA.MEAN",
     "DATA.MODALITY",
     "DATA.NUM_FRAMES",
     "DATA.SAMPLING_RATE",
     "DATA.STD",
+    "DATA.TARGET_FPS",
     "MCTF.AUTHORS_VIEW",
     "MCTF.MAPS",
     "MCTF.NUM_HEADS",
     "MCTF.SCALE",
     "MODEL.LOSS_FUNC",
     "MVIT.",
+    "SKELETON.",
+    "STGCN.",
 )
 
 

@@ -13,6 +13,7 @@ import av
 from av import VideoFrame
 
 from transm3e.benchmark.loader.content import moving_pictures
+from transm3e.benchmark.results import make_folder
 from transm3e.data.build import folder_table
 from transm3e.data.decode import DecodeError, count_frames
 from transm3e.data.encode import write_frames
@@ -22,7 +23,7 @@ from transm3e.progress import track
 
 SECONDS, FPS = 10, 30
 # x264's own defaults, as most files have them; but keyframes only every 250 frames, its longest distance by default,
-# also where much changes, so that every machine measures the same. One thread: the bytes are the same everywhere.
+# also where much changes.
 OPTIONS = {"crf": "23", "preset": "medium", "g": "250", "sc_threshold": "0", "threads": "1"}
 
 
@@ -74,7 +75,8 @@ def made_files(folder: Path, width: int, height: int, count: int, seconds: int =
         UserError: a file cannot be written.
     """
     name = f"{width}x{height}"
-    paths = [_folder(folder / name) / f"{number:03d}.mp4" for number in range(count)]
+    make_folder(folder / name)
+    paths = [folder / name / f"{number:03d}.mp4" for number in range(count)]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     for number in track(missing, f"making {name}", len(missing), "file"):
         pictures = moving_pictures(number, width, height, seconds * FPS)
@@ -90,7 +92,7 @@ def source_files(folder: Path, count: int) -> FileSet:
     """
     table, root = folder_table(folder)
     films = tuple(read_film(root / path) for path in map(str, table.paths[:count]))
-    return FileSet(root.absolute().name, films)
+    return FileSet(f"source {root.absolute().name}", films)
 
 
 def resized_files(original: FileSet, folder: Path) -> FileSet:
@@ -100,7 +102,8 @@ def resized_files(original: FileSet, folder: Path) -> FileSet:
         UserError: a file cannot be read or written.
     """
     name = f"{original.name} resized"
-    target = _folder(folder / name.replace(" ", "_"))
+    target = folder / name.replace(" ", "_")
+    make_folder(target)
     # Files of several folders may bear one name.
     paths = [target / f"{number:03d}_{film.path.stem}.mp4" for number, film in enumerate(original.films)]
     pairs = zip(original.films, paths, strict=True)
@@ -146,8 +149,3 @@ def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> 
 
 def _largest_gap(places: Sequence[int]) -> int:
     return max((after - before for before, after in pairwise(places)), default=places[0])
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from transm3e.benchmark.loader.results import OTHER, LoaderResults, Stages, Throughput
+from transm3e.benchmark.loader.results import OTHER, LoaderResults, Stages, Throughput, where
 from transm3e.benchmark.loader.stopwatch import STAGES
 from transm3e.benchmark.markdown import LARGE_SPREAD, duration, table
+from transm3e.benchmark.picture import short
 
 
 def to_markdown(results: LoaderResults) -> str:
@@ -50,8 +51,7 @@ def _throughput_row(results: LoaderResults, one: Throughput) -> list[str]:
     low, high = min(one.seconds) / one.clips, max(one.seconds) / one.clips
     ratios = [f"{ratio:.2f}x" if ratio else "-" for ratio in (results.slower(one), results.gained(one))]
     time = f"{duration(one.median)} ({duration(low)} to {duration(high)})"
-    where = "one core" if not one.workers else "1 process" if one.workers == 1 else f"{one.workers} processes"
-    return [one.files, one.name, where, time, f"{1 / one.median:.3g}", *ratios]
+    return [one.files, one.name, where(one.workers), time, f"{1 / one.median:.3g}", *ratios]
 
 
 def _stages(results: LoaderResults) -> str:
@@ -62,9 +62,9 @@ def _stages(results: LoaderResults) -> str:
 
 def _stages_row(results: LoaderResults, one: Stages, names: list[str]) -> list[str]:
     per_clip, agreement = one.per_clip, results.agreement(one)
-    times = [f"{per_clip[name] * 1e3:.3g}" if name in per_clip else "-" for name in names]
+    times = [short(per_clip[name] * 1e3) if name in per_clip else "-" for name in names]
     shares = [f"{one.covered:.1%}", f"{agreement:.0%}" if agreement else "-"]
-    return [one.files, one.name, *times, f"{sum(per_clip.values()) * 1e3:.3g}", *shares]
+    return [one.files, one.name, *times, short(sum(per_clip.values()) * 1e3), *shares]
 
 
 def _notes(results: LoaderResults) -> str:

@@ -18,7 +18,7 @@ import torch
 from transm3e.benchmark.loader.files import FileSet, made_files, resized_files, source_files
 from transm3e.benchmark.loader.ours import Ours
 from transm3e.benchmark.loader.plain import Plain, check_plain
-from transm3e.benchmark.loader.results import LoaderResults, Stages, Throughput
+from transm3e.benchmark.loader.results import LoaderResults, Stages, Throughput, where
 from transm3e.benchmark.loader.stopwatch import DECODE, SEEK, STAGES, Stopwatch
 from transm3e.benchmark.loader.task import BATCH_SIZE, PASSES, SHAPE, Pipeline, Task
 from transm3e.benchmark.machine import describe
@@ -135,12 +135,11 @@ def _contestants(files: FileSet, settings: LoaderSettings) -> list[_Contestant]:
 
 def _throughputs(contestants: Sequence[_Contestant], workers: int, repeats: int) -> list[Throughput]:
     """All in turn, epoch by epoch."""
-    where = f"{workers} processes" if workers else "one core"
     with _one_thread(one_core=not workers), ExitStack() as stack:
         calls = {one.name: _Epochs(one, workers) for one in contestants}
         for epochs in calls.values():
             stack.callback(epochs.loader.close)
-        seconds = time_rounds(calls, repeats, WARMUP, CPU, f"{contestants[0].files}, {where}")
+        seconds = time_rounds(calls, repeats, WARMUP, CPU, f"{contestants[0].files}, {where(workers)}")
     return [
         Throughput(one.files, one.pipeline.name, workers, one.clips, tuple(seconds[one.name])) for one in contestants
     ]

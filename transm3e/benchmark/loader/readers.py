@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from importlib import import_module
 from typing import Protocol
 
@@ -65,9 +66,9 @@ class EncodedVideoReader:
 
     def _window(self, window: np.ndarray) -> Tensor:
         # Half a frame around the span, so that rounding of time stamps neither loses nor adds one.
-        half_frames = 2 * self._film.rate
-        begin, end = (int(2 * window[0]) - 1) / half_frames, (int(2 * window[-1]) + 1) / half_frames
-        clip = self._video.get_clip(max(begin, 0 * begin), end)["video"]
+        halves = 2 * self._film.rate
+        begin, end = (int(2 * window[0]) - 1) / halves, (int(2 * window[-1]) + 1) / halves
+        clip = self._video.get_clip(max(begin, Fraction(0)), end)["video"]
         if clip is None:
             raise UserError(f"{self._film.path}: pytorchvideo cannot decode it; remove it, or use --against none")
         kept = torch.linspace(0, clip.shape[1] - 1, len(window)).long()

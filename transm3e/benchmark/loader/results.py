@@ -16,6 +16,11 @@ from transm3e.benchmark.timing import times_faster
 OTHER = "other"
 
 
+def where(workers: int) -> str:
+    """What a number of workers is called."""
+    return f"{workers} process{'es' * (workers > 1)}" if workers else "one core"
+
+
 @dataclass(frozen=True)
 class Throughput:
     """One loader on one set of files.
