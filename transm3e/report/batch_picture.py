@@ -103,7 +103,8 @@ def one_batch(loader: ClipLoader, epoch: int = 0, step: int = 0) -> Batch:
         raise UserError(f"no step {step} of epoch {epoch}: steps are 0 to {len(loader) - 1}, epochs 0 or more")
     batch = next(loader.epoch(epoch, step), None)
     if batch is None or not len(batch):
-        why = f" ({batch.failed[0].path}: {batch.failed[0].reason})" if batch and batch.failed else ""
+        failed = batch.failed[0] if batch is not None else None
+        why = f" ({failed.path}: {failed.reason})" if failed else ""
         raise UserError(f"no clip of step {step} can be read{why}; mend the files or look at another step")
     return batch
 
@@ -133,11 +134,10 @@ def draw_batch(
     values = inputs(ready.clips)
     length = next(iter(values.values())).shape[2]
     frames = np.linspace(0, length - 1, min(length, MOST_FRAMES)).round().astype(int).tolist()
-    shown = {name: clip[:clips, :, frames] for name, clip in ready.clips.items()}
     titles = _row_titles(batch, ready.labels, "sample" if split == "train" else "view")
     files = []
     for name, value in values.items():
-        screen = _screen(name, value[:clips, :, frames], shown, inputs)
+        screen = _screen(name, value[:clips], {key: clip[:clips] for key, clip in ready.clips.items()}, inputs, frames)
         figure = _draw_rows(screen, titles, frames, length, key=name == "flow")
         head = f"{name} as the model reads it: {', '.join(filter(None, (split, when)))}"
         note = textwrap.fill(screen.note + _mix_note(batch), _characters(figure))
@@ -168,10 +168,16 @@ def _reading(cfg: CfgNode, source: str) -> CfgNode:
     return cfg
 
 
-def _screen(name: str, x: Tensor, clips: Mapping[str, Tensor], inputs: ModalityInput) -> Screen:
-    """What is drawn of (B, C, n, ...) of one modality, made of `clips`, the loader's of the same clips and frames."""
+def _screen(
+    name: str, value: Tensor, clips: Mapping[str, Tensor], inputs: ModalityInput, frames: Sequence[int]
+) -> Screen:
+    """What is drawn of some frames of one modality, (B, C, T, ...), which `inputs` made of the loader's `clips`."""
+    x = value[:, :, frames]
     if name in STREAMS:
-        return _joints_screen(name, x, clips, inputs)
+        # Normalised as a whole: where the first frames lie depends on all of them.
+        joints = make_stream(clips["skeleton"], "skeleton", inputs.normalize, inputs.layout)[:, :, frames]
+        rgb = clips["rgb"][:, :, frames] if "rgb" in clips else None
+        return _joints_screen(name, x, joints, rgb, inputs)
     if name == "flow":
         return _flow_screen(x.permute(0, 2, 3, 4, 1).numpy())
     if name == "rgb_diff":
@@ -199,10 +205,9 @@ def _images(x: Tensor) -> np.ndarray:
     return x.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 4, 1).numpy()
 
 
-def _joints_screen(name: str, x: Tensor, clips: Mapping[str, Tensor], inputs: ModalityInput) -> Screen:
+def _joints_screen(name: str, x: Tensor, joints: Tensor, rgb: Tensor | None, inputs: ModalityInput) -> Screen:
     """Joints, and bones or motion as lines from them; on the RGB clip, where coordinates are the frame's."""
-    joints = make_stream(clips["skeleton"], "skeleton", inputs.normalize, inputs.layout)
-    extent, rgb, note = 1.0, clips.get("rgb"), "on the rgb clip of the same draw"
+    extent, note = 1.0, "on the rgb clip of the same draw"
     if inputs.normalize == "body":
         extent, rgb = max(1.0, float(joints[:, :2].abs().max())), None
         note = f"a frame is {2 * extent:.1f} torso lengths wide"
@@ -254,10 +259,8 @@ def _draw_joints(image: np.ndarray, dots: np.ndarray, lines: np.ndarray, names: 
     draw = cv2.arrowedLine if arrows else cv2.line
     for rim in (2, 0):  # all dark rims lie below all colours
         for joint, person in np.ndindex(lines.shape[:2]):
-            colour, width = (
-                DARK if rim else SIDES.get(names[joint].partition("_")[0], SIDES["middle"]),
-                max(1, 3 - person),
-            )
+            side, width = names[joint].partition("_")[0], max(1, 3 - person)
+            colour = DARK if rim else SIDES.get(side, SIDES["middle"])
             x0, y0, x1, y1 = lines[joint, person, :4].astype(int).tolist()
             if lines[joint, person, 4] > 0:
                 draw(image, (x0, y0), (x1, y1), colour, width + rim, cv2.LINE_AA)
@@ -336,7 +339,8 @@ def _draw_sides(figure: Figure) -> None:
         Line2D([], [], color="#{:02x}{:02x}{:02x}".format(*SIDES[side]), linewidth=3, label=word)
         for side, word in words.items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    handles.append(Line2D([], [], color=INK, linewidth=1, label="thin: the second person"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
 
 
 def _bare(axes: Axes) -> None:

@@ -1,0 +1,80 @@
+"""tools/show_batch.py from command line to pictures, and what it says to users' mistakes."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import cv2
+import pytest
+
+RGB, STUDENT = "configs/MuscleSynth/mcts_rgb.yaml", "configs/MuscleSynth/transm3e.yaml"
+SMALL = (
+    *("TRAIN.BATCH_SIZE", 4, "TEST.BATCH_SIZE", 3, "DATA.NUM_FRAMES", 2, "DATA.SAMPLING_RATE", 2),
+    *("DATA.TRAIN_CROP_SIZE", 32, "DATA.TEST_CROP_SIZE", 32),
+)
+
+
+@pytest.fixture
+def show_batch(repo, monkeypatch, capsys, tmp_path, noise_data):
+    """Calls main() on the noise data; returns (status, printed paths below --out, stderr)."""
+    spec = importlib.util.spec_from_file_location("show_batch", repo / "tools" / "show_batch.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.chdir(repo)
+    folder = tmp_path / "out"
+
+    def call(*words):
+        try:
+            status = tool.main([*map(str, words), "DATA.PATH_TO_DATA_DIR", str(noise_data), "RUNS_DIR", str(folder)])
+        except SystemExit as end:
+            status = end.code
+        out, err = capsys.readouterr()
+        return status, out.splitlines(), err
+
+    call.folder = folder
+    return call
+
+
+def test_modalities_between_options_and_keys(show_batch):
+    options = ("--out", show_batch.folder / "deep", "--clips", 1, "--modalities", "rgb", "rgb_diff")
+    status, files, err = show_batch("--cfg", RGB, *options, *SMALL)
+    assert status == 0, err
+    assert files == [str(show_batch.folder / "deep" / f"batch_{name}.png") for name in ("rgb", "rgb_diff")]
+    # One row of two frames: the picture is wider than high.
+    height, width = cv2.imread(files[0]).shape[:2]
+    assert 300 < height < width
+
+
+def test_a_student_is_shown_with_its_teacher_in_training_alone(show_batch):
+    status, files, err = show_batch("--cfg", STUDENT, *SMALL)
+    assert status == 0, err
+    assert files == [str(show_batch.folder / "batch" / f"batch_{name}.png") for name in ("rgb", "rgb_diff")]
+    status, files, _ = show_batch("--cfg", STUDENT, *SMALL, "--split", "known_val")
+    assert (status, len(files)) == (0, 1)
+
+
+def test_broken_clips_are_named(show_batch, noise_data):
+    (noise_data / "16.mp4").write_text("no video")
+    status, files, err = show_batch("--cfg", RGB, "--split", "known_val", *SMALL, "TEST.BATCH_SIZE=4")
+    assert (status, len(files)) == (0, 1)
+    assert "left out: 16.mp4: " in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--cfg", RGB, "--modalities", "rbg"), "unknown modality 'rbg'; allowed: rgb, rgb_diff, flow"),
+        (("--cfg", RGB, "--modalities", "skeleton"), "have nothing in the column skeleton"),
+        (("--cfg", RGB, "--step", 4), "steps are 0 to 3"),
+        (("--cfg", RGB, "--clips", 0), "allowed: 1 to 64"),
+        (("--cfg", RGB, "SOLVER.BASE_RL", "1"), "did you mean SOLVER.BASE_LR"),
+        (("--cfg", RGB, RGB), "one config at a time"),
+        (("--cfg", RGB, "--step", "two"), "invalid int value"),
+        (("--cfg", RGB, "--frobnicate"), "unknown option --frobnicate"),
+    ],
+)
+def test_mistakes(show_batch, words, message):
+    status, files, err = show_batch(*words, *SMALL)
+    assert (status, files) == (2, [])
+    assert message in err.splitlines()[-1]
+    assert "Traceback" not in err
