@@ -60,6 +60,22 @@ def test_the_order_of_slots_does_not_matter(seed, persons, wanted):
     np.testing.assert_array_equal(pick_persons(joints, wanted), pick_persons(again, wanted))
 
 
+def test_a_body_that_is_detected_twice_stays_one_person():
+    joints = figures(np.random.default_rng(0), 6, 1)
+    twice = np.concatenate([joints, np.zeros_like(joints)], axis=1)
+    twice[2, 1] = twice[2, 0] + [1, 1, -0.01]  # nearly the same, a little later in the file
+    twice[3] = twice[3, ::-1]  # and the body goes on in the other slot
+    picked = pick_persons(twice, 2)
+    np.testing.assert_array_equal(picked[:, 0], joints[:, 0])
+    assert not picked[:, 1].any()
+
+
+def test_a_single_joint_is_followed():
+    joints = np.zeros((5, 2, 17, 3), np.float32)
+    joints[:, 0, 3] = [[10 * t, 5, 0.5] for t in range(5)]
+    np.testing.assert_array_equal(pick_persons(joints, 1)[:, 0], joints[:, 0])
+
+
 def test_layouts_keep_the_names_of_joints():
     rng = np.random.default_rng(1)
     for source, target in sorted(POSSIBLE):

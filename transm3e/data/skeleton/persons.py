@@ -6,6 +6,9 @@ import numpy as np
 
 # A person is not linked across more than this many diagonals of the larger of the two boxes.
 REACH = 1.0
+# A detection that appears with so much of its box inside of another one's is that body detected twice, as detectors
+# now and then do, and no new person.
+INSIDE = 0.8
 
 
 def pick_persons(joints: np.ndarray, num_persons: int, tracks: np.ndarray | None = None) -> np.ndarray:
@@ -19,11 +22,13 @@ def pick_persons(joints: np.ndarray, num_persons: int, tracks: np.ndarray | None
         joints: x, y and score in [0, 1]; zeros where missing.
         num_persons: M.
         tracks: (T, P) which person each slot holds, -1 for nobody, from a tracker. None: slots are linked to the
-            nearest person of the frames before, at most one box diagonal away.
+            nearest person of the frames before, at most one box diagonal away; what is left over is a new person,
+            unless it lies INSIDE one who is there.
     """
     seen: np.ndarray = np.any(joints[..., 2] > 0, axis=-1)
-    centres, diagonals, weights = _boxes(joints, seen)
-    tracks = np.where(seen, _link(centres, diagonals, seen) if tracks is None else tracks, -1)
+    corners = _corners(joints, seen)
+    weights = joints[..., 2].mean(axis=-1) * (corners[..., 1, :] - corners[..., 0, :]).prod(axis=-1)
+    tracks = np.where(seen, _link(corners, seen) if tracks is None else tracks, -1)
     # In the order of their first frame, so that a stable sort lets the earlier one win.
     present = tracks[tracks >= 0]
     numbers, firsts = np.unique(present, return_index=True)
@@ -38,41 +43,49 @@ def pick_persons(joints: np.ndarray, num_persons: int, tracks: np.ndarray | None
     return picked
 
 
-def _boxes(joints: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(T, P, 2) centres, (T, P) diagonals and (T, P) mean score x area of the boxes around the joints; 0 for nobody."""
+def _corners(joints: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(T, P, 2, 2) lower and upper (x, y) of the boxes around the joints; 0 for nobody."""
     found = joints[..., 2:] > 0
     low = np.where(found, joints[..., :2], np.inf).min(axis=2)
     high = np.where(found, joints[..., :2], -np.inf).max(axis=2)
-    low, high = (np.where(seen[..., None], corner, 0).astype(np.float64) for corner in (low, high))
-    sides = high - low
-    weights = joints[..., 2].mean(axis=-1) * sides.prod(axis=-1)
-    return (low + high) / 2, np.hypot(sides[..., 0], sides[..., 1]), weights
+    return np.where(seen[..., None, None], np.stack([low, high], axis=2), 0).astype(np.float64)
 
 
-def _link(centres: np.ndarray, diagonals: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _link(corners: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Slots of each frame to persons, nearest pairs first -> (T, P) person numbers, -1 for nobody."""
     tracks = np.full(seen.shape, -1, np.int64)
-    # Of each person so far, when last seen.
-    last_centres, last_diagonals = np.empty((0, 2)), np.empty(0)
-    for t in range(len(tracks)):
+    last = np.empty((0, 2, 2))  # the corners of each person so far, when last seen
+    for t, boxes in enumerate(corners):
         slots = np.flatnonzero(seen[t])
-        for slot, person in _nearest(centres[t, slots], diagonals[t, slots], last_centres, last_diagonals):
+        for slot, person in _nearest(boxes[slots], last):
             tracks[t, slots[slot]] = person
-        new = [slot for slot in slots if tracks[t, slot] < 0]
-        tracks[t, new] = len(last_centres) + np.arange(len(new))
-        last_centres = np.concatenate([last_centres, centres[t, new]])
-        last_diagonals = np.concatenate([last_diagonals, diagonals[t, new]])
-        persons = tracks[t, slots]
-        last_centres[persons], last_diagonals[persons] = centres[t, slots], diagonals[t, slots]
+        there = [slot for slot in slots if tracks[t, slot] >= 0]
+        # The largest first, so that of two new ones the smaller may be the other's double.
+        for slot in sorted(set(slots.tolist()) - set(there), key=lambda slot: (-_area(boxes[slot]), slot)):
+            if not any(_is_inside(boxes[slot], boxes[other]) for other in there):
+                tracks[t, slot] = len(last)
+                last = np.concatenate([last, boxes[slot][None]])
+                there.append(slot)
+        last[tracks[t, there]] = boxes[there]
     return tracks
 
 
-def _nearest(
-    centres: np.ndarray, diagonals: np.ndarray, last_centres: np.ndarray, last_diagonals: np.ndarray
-) -> list[tuple[int, int]]:
-    """(slot, person) pairs, each of them once, nearest first, none beyond REACH."""
-    distance = np.linalg.norm(centres[:, None] - last_centres[None], axis=-1)
-    reach = REACH * np.maximum(diagonals[:, None], last_diagonals[None])
+def _area(box: np.ndarray) -> float:
+    return float((box[1] - box[0]).clip(0).prod())
+
+
+def _is_inside(box: np.ndarray, other: np.ndarray) -> bool:
+    shared = np.stack([np.maximum(box[0], other[0]), np.minimum(box[1], other[1])])
+    return _area(shared) > INSIDE * _area(box)
+
+
+def _nearest(boxes: np.ndarray, last: np.ndarray) -> list[tuple[int, int]]:
+    """(slot, person) pairs, each of them once, those with the nearest centres first, none beyond REACH."""
+    distance = np.linalg.norm(boxes.mean(axis=1)[:, None] - last.mean(axis=1)[None], axis=-1)
+    diagonals, last_diagonals = (np.linalg.norm(corners[:, 1] - corners[:, 0], axis=-1) for corners in (boxes, last))
+    larger = np.maximum(diagonals[:, None], last_diagonals[None])
+    # A single joint has no size to measure by.
+    reach = np.where(larger > 0, REACH * larger, np.inf)
     pairs: list[tuple[int, int]] = []
     for flat in np.argsort(distance, axis=None, kind="stable"):
         slot, person = divmod(int(flat), distance.shape[1])
