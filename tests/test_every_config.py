@@ -81,7 +81,7 @@ def test_the_small_backbone_is_the_defaults_and_the_base_one_is_deeper():
 def test_the_schedules_are_the_papers():
     small = {path.stem: load_cfg(path) for path in FULL_SIZE if path.stem.endswith("_s")}
     assert {name: cfg.SOLVER.MAX_EPOCH for name, cfg in small.items() if name != "transm3e_s"} == dict.fromkeys(
-        ("mcts_rgb_s", "mcts_rgb_diff_s", "mvitv2_s"), 40
+        ("mcts_flow_s", "mcts_rgb_s", "mcts_rgb_diff_s", "mvitv2_s"), 40
     )
     cfg = small["transm3e_s"]
     assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY) == (10, 1e-4, 0.05)

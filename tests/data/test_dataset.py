@@ -231,7 +231,7 @@ def test_missing_videos_are_counted_before_anything_runs(folder: Path, tmp_path:
     with pytest.raises(UserError) as caught:
         build_dataset(config(tmp_path, DATA__PATH_PREFIX=str(folder)), "train")
     message = str(caught.value)
-    assert "5 of 9 files of the column path" in message
+    assert "5 of 9 video files" in message
     assert "4.mp4, 5.mp4, 6.mp4, ...; set DATA.PATH_PREFIX" in message
     assert "7.mp4" not in message
 

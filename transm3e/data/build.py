@@ -147,8 +147,9 @@ def _check_files(table: ClipTable, column: str, root: str | Path, file: Path) ->
     # A pickle of many videos is named as file::video.
     missing = [name for name in map(str, names) if not os.path.exists(os.path.join(root, name.split("::")[0]))]
     if missing:
+        what = "video" if column == "path" else column
         raise UserError(
-            f"{file}: {len(missing)} of {len(table)} files of the column {column} are not in {root}: {_shown(missing)}; "
+            f"{file}: {len(missing)} of {len(table)} {what} files are not in {root}: {_shown(missing)}; "
             "set DATA.PATH_PREFIX to the folder they are relative to, or take them out of the table"
         )
 
