@@ -236,6 +236,15 @@ def test_missing_videos_are_counted_before_anything_runs(folder: Path, tmp_path:
     assert "7.mp4" not in message
 
 
+def test_missing_videos_may_be_allowed_in_evaluation_only(folder: Path, tmp_path: Path) -> None:
+    write_clip_table(tmp_path / "clips.csv", [Clip(f"{i}.mp4", s, "run", ()) for i, s in enumerate(("train", "new_val"))])
+    allowed = config(tmp_path, TEST__ALLOW_MISSING=True)
+    assert build_dataset(allowed, "new_val")[0] == FailedClip(1, "1.mp4", "no such file")
+    for cfg, split in (allowed, "train"), (config(tmp_path), "new_val"):
+        with pytest.raises(UserError, match="1 of 1 video files are not in"):
+            build_dataset(cfg, split)
+
+
 def test_the_prefix_is_the_root(folder: Path, tmp_path: Path) -> None:
     write_clip_table(tmp_path / "other.csv", [Clip("0.mp4", "train", "run", ())])
     dataset = build_dataset(config(tmp_path / "other.csv", DATA__PATH_PREFIX=str(folder)), "train")

@@ -130,12 +130,12 @@ def data(tmp_path):
     write_video(root / "clips/a.mp4", pictures(5), 25)
     write_video(root / "clips/a.mkv", pictures(3), 25)
     (root / "clips/c.avi").write_bytes(b"")
-    (root / "a.json").write_text("{}")
+    (root / "a.npz").write_text("{}")
     (root / "flow/a/flow_x_00001.jpg").write_bytes(b"x")
     (root / "clips.csv").write_text(
         "path,split,activity,muscles,skeleton,flow,note\n"
-        "clips/a.mp4,train,squat,biceps,a.json,flow/a,1\n"
-        "clips/a.mkv,train,squat,none,a.json,,2\n"
+        "clips/a.mp4,train,squat,biceps,a.npz,flow/a,1\n"
+        "clips/a.mkv,train,squat,none,a.npz,,2\n"
         "clips/c.avi,known_val,squat,none,,,3\n"
     )
     return root
@@ -145,15 +145,15 @@ def test_a_table_comes_out_whole(data, tmp_path):
     results = resize_table(data, tmp_path / "out", SMALL, 1)
     assert statuses(results) == {
         **{"clips/a.mp4": "made", "clips/a.mkv": "made", "clips/c.avi": "failed"},
-        **{"a.json": "made", "flow/a/flow_x_00001.jpg": "made"},
+        **{"a.npz": "made", "flow/a/flow_x_00001.jpg": "made"},
     }
     assert results[2].reason == "the file is empty"
     table = read_clip_table(tmp_path / "out")
     assert table.paths.tolist() == ["clips/a.mp4.mp4", "clips/a.mkv.mp4", "clips/c.mp4"]
     assert (tmp_path / "out/clips.csv").read_text().splitlines()[1] == (
-        "clips/a.mp4.mp4,train,squat,biceps,a.json,flow/a,1"
+        "clips/a.mp4.mp4,train,squat,biceps,a.npz,flow/a,1"
     )
-    assert all((tmp_path / "out" / name).exists() for name in (*table.paths[:2], "a.json", table.flows[0]))
+    assert all((tmp_path / "out" / name).exists() for name in (*table.paths[:2], "a.npz", table.flows[0]))
     again = statuses(resize_table(data, tmp_path / "out", SMALL, 1))
     assert set(again.values()) == {"kept", "failed"}
     assert again["clips/c.avi"] == "failed"
@@ -163,11 +163,11 @@ def test_nothing_foreign_is_overwritten(data, tmp_path):
     out = tmp_path / "out"
     (out / "clips").mkdir(parents=True)
     write_video(out / "clips/c.mp4", pictures(2), 25)
-    (out / "a.json").write_text("[1]")
+    (out / "a.npz").write_text("[1]")
     before = (out / "clips/c.mp4").read_bytes()
     reasons = {result.name: result.reason for result in resize_table(data, out, SMALL, 1)}
     assert "is not by transm3e resize" in reasons["clips/c.avi"]
-    assert "a.json: stands there and is not" in reasons["a.json"]
+    assert "a.npz: stands there and is not" in reasons["a.npz"]
     assert (out / "clips/c.mp4").read_bytes() == before
     (out / "clips.csv").write_text("mine")
     with pytest.raises(UserError, match="is not the table of"):
@@ -259,3 +259,11 @@ def test_a_full_disk_ends_the_work(tmp_path):
         run_jobs(convert, [Job("a", tmp_path / "a", tmp_path / "b")], 1, "files")
     with pytest.raises(UserError, match="workers 0"):
         run_jobs(convert, [], 0, "files")
+
+
+def test_skeletons_that_do_not_say_their_size_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "clips.csv").write_text("path,split,activity,muscles,skeleton\na.mp4,train,squat,biceps,a.json\n")
+    with pytest.raises(UserError, match=r"^skeleton a\.json does not say the size .*extract_skeleton\.py"):
+        resize_table(tmp_path / "in", tmp_path / "out", SMALL, 1)
+    assert not (tmp_path / "out").exists()

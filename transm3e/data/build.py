@@ -45,8 +45,9 @@ def build_dataset(cfg: CfgNode, split: str, single_view: bool = False) -> ClipDa
     if not len(table):
         raise UserError(_no_clips(file, whole, split))
     dataset = _dataset_from_cfg(cfg, table, root, training=split == "train", single_view=single_view)
-    for name in dataset.reader.columns:
-        _check_files(table, name, root, file)
+    if split == "train" or not cfg.TEST.ALLOW_MISSING:
+        for name in dataset.reader.columns:
+            _check_files(table, name, root, file)
     return dataset
 
 

@@ -123,11 +123,13 @@ def resize_table(
         prefix: folder that the table's paths are relative to; None for the table's.
 
     Raises:
-        UserError: the table is wrong, `out` is in the data's folder, another table stands in it, or as run_jobs.
+        UserError: the table is wrong, a skeleton does not say its frames' size, `out` is in the data's folder, another
+            table stands in it, or as run_jobs.
     """
     table, root, out = read_clip_table(path), Path(prefix or table_file(path).parent), Path(out)
     _keep_apart(out, root)
     _keep_apart(out, table_file(path).parent)
+    _refuse_sizeless(table, root)
     names = target_names(table.paths.tolist(), ".mp4")
     text = table_with_column(path, "path", names)
     new_table = out / CLIP_TABLE
@@ -180,6 +182,16 @@ def _resize_all(root: Path, out: Path, names: dict[str, str], settings: ResizeSe
         raise UserError(f"cannot make {out}: {error.strerror}; choose another --out") from error
     jobs = [Job(path, root / path, out / name) for path, name in names.items()]
     return run_jobs(partial(resize_video, settings=settings), jobs, workers, "resizing")
+
+
+def _refuse_sizeless(table: ClipTable, root: Path) -> None:
+    """JSON counts pixels of the video that the detector saw, and does not say how large that was."""
+    for name in map(str, table.skeletons):
+        if name.endswith(".json") or (name and (root / name).is_dir()):
+            raise UserError(
+                f"skeleton {name} does not say the size of its frames, so its joints would not fit the resized video; "
+                "make npz files of all skeletons first: datasets/extract_skeleton.py ROOT --from FOLDER --update-table"
+            )
 
 
 def _companions(table: ClipTable, root: Path) -> Iterator[str]:
