@@ -26,7 +26,7 @@ from transm3e.data.encode import write_video
 from transm3e.data.loader import ClipLoader, EpochItems
 from transm3e.data.reading import Decoding
 from transm3e.data.transforms import Augmentation
-from transm3e.data.types import Batch, FailedClip, Sample
+from transm3e.data.types import Batch, FailedClip, Sample, mixed
 from transm3e.errors import UserError
 
 SHAPE = ClipShape(length=4, stride=3, size=32)
@@ -323,3 +323,22 @@ def test_pinned_batches_move_to_the_gpu(folder: Path) -> None:
     moved = batch.to("cuda")
     assert moved.clips["rgb"].device.type == "cuda"
     assert torch.equal(moved.clips["rgb"].cpu(), batch.clips["rgb"])
+
+
+def test_mixing_is_drawn_with_the_batch_and_done_later(folder: Path) -> None:
+    cfg = config(folder)
+    cfg.MIXUP.ENABLE = True
+    loader = build_loader(cfg, "train")
+    batches = list(loader.epoch(0))
+    assert [batch.mix for batch in batches] == [batch.mix for batch in loader.epoch(0)]
+    assert [batch.mix for batch in loader.epoch(0, start_step=1)] == [batch.mix for batch in batches[1:]]
+    assert len({batch.mix for batch in batches} | {batch.mix for batch in loader.epoch(1)}) == 2 * len(batches)
+    plain = list(build_loader(config(folder), "train").epoch(0))
+    for batch, unmixed in zip(batches, plain, strict=True):
+        assert same([batch], [unmixed])
+        done = mixed(batch)
+        assert done.mix is None
+        assert not torch.equal(done.clips["rgb"], unmixed.clips["rgb"])
+        assert done.labels.min() >= 0.05 - 1e-6  # smoothed
+    assert mixed(plain[0]) is plain[0]
+    assert all(batch.mix is None for batch in build_loader(cfg, "known_val").epoch(0))
