@@ -237,7 +237,9 @@ def test_missing_videos_are_counted_before_anything_runs(folder: Path, tmp_path:
 
 
 def test_missing_videos_may_be_allowed_in_evaluation_only(folder: Path, tmp_path: Path) -> None:
-    write_clip_table(tmp_path / "clips.csv", [Clip(f"{i}.mp4", s, "run", ()) for i, s in enumerate(("train", "new_val"))])
+    write_clip_table(
+        tmp_path / "clips.csv", [Clip(f"{i}.mp4", s, "run", ()) for i, s in enumerate(("train", "new_val"))]
+    )
     allowed = config(tmp_path, TEST__ALLOW_MISSING=True)
     assert build_dataset(allowed, "new_val")[0] == FailedClip(1, "1.mp4", "no such file")
     for cfg, split in (allowed, "train"), (config(tmp_path), "new_val"):

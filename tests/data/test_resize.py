@@ -263,7 +263,9 @@ def test_a_full_disk_ends_the_work(tmp_path):
 
 def test_skeletons_that_do_not_say_their_size_are_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "clips.csv").write_text("path,split,activity,muscles,skeleton\na.mp4,train,squat,biceps,a.json\n")
+    (tmp_path / "in" / "clips.csv").write_text(
+        "path,split,activity,muscles,skeleton\na.mp4,train,squat,biceps,a.json\n"
+    )
     with pytest.raises(UserError, match=r"^skeleton a\.json does not say the size .*extract_skeleton\.py"):
         resize_table(tmp_path / "in", tmp_path / "out", SMALL, 1)
     assert not (tmp_path / "out").exists()

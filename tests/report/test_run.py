@@ -91,7 +91,7 @@ def test_without_leave_to_miss_clips_all_are_named_and_nothing_is_scored(run):
     splits = ["known_val"] * 4 + ["new_val"]
     assert rows[0] == ["split", "path", "reason"]
     assert rows[1:] == [[split, f"v/{i}.mp4", "empty, quite"] for i, split in enumerate(splits)]
-    with pytest.raises(UserError, match=r"^a: 5 clips could not be read.* v/0\.mp4: empty.*TEST\.ALLOW_MISSING True$"):
+    with pytest.raises(UserError, match=r"^a: 5 clip\(s\) could not be read.* v/0\.mp4: empty.*TEST\.ALLOW_MISSING True$"):
         refuse_missing(strict, scored)
     refuse_missing(run, scored)
     whole = {"known_val": predictions(0)}

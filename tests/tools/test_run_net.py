@@ -146,14 +146,14 @@ def test_undecodable_clips_are_named_and_counted(run_net, noise_data):
     assert "left out of training" in err
     assert "2.mp4" in err
     last = err.strip().splitlines()[-1]
-    assert "1 clips could not be read" in last
+    assert "1 clip(s) could not be read" in last
     assert "17.mp4: cannot be decoded" in last
     assert "TEST.ALLOW_MISSING True" in last
     (folder,) = (noise_data.parent / "runs").iterdir()
     assert not (folder / "results.json").exists()
     assert "17.mp4" in (folder / "missing_clips.csv").read_text()
     # Training is not done again.
-    status, out, err = run_net(*arguments, "TEST.ALLOW_MISSING", True)
+    status, _, err = run_net(*arguments, "TEST.ALLOW_MISSING", True)
     assert (status, "train_iter_" in err) == (0, False), err
     text = (folder / "results.json").read_text()
     assert "17.mp4" in text
