@@ -19,7 +19,7 @@ from transm3e.engine.distributed import is_main, launch, rank, world_size
 from transm3e.engine.evaluate import Evaluator, predict
 from transm3e.engine.logging import log_to
 from transm3e.engine.train import Trainer
-from transm3e.report.run import final_table, refuse_missing, split_scores, write_report, write_video_scores
+from transm3e.report import run as report
 from transm3e.report.run_folder import check_owner, claim, evaluation_checkpoint, is_evaluated, is_trained, owner_of
 from transm3e.tasks import build_task, build_trained_task, check_names
 
@@ -39,11 +39,11 @@ def main() -> int:
         check_names(*(run.cfg for run in runs))
         for run in runs:
             check_owner(run, owner := owner_of(run))
-            if is_trained(run) and is_evaluated(run) and not run.cfg.DEMO.ENABLE:
-                print(f"{run.name}: done already, in {run.folder}", file=sys.stderr)
+            if done := report.already_done(run):
+                print(done, file=sys.stderr)
             else:
                 launch(execute, run.cfg, args.init_method, run, owner)
-        print(final_table(runs), end="")
+        print(report.final_table(runs), end="")
     return 0
 
 
@@ -71,7 +71,7 @@ def train(run: Run, owner: dict[str, str], device: torch.device) -> None:
         cfg,
         task=task,
         loader=build_loader(cfg, "train", rank=rank(), world_size=world_size()),
-        validate=lambda: split_scores(validator(task)),
+        validate=lambda: report.split_scores(validator(task)),
         device=device,
         origin={"cfg": cfg.dump(), "run": owner},
     ).run()
@@ -82,8 +82,8 @@ def evaluate(run: Run, owner: dict[str, str], device: torch.device) -> None:
     task = build_trained_task(run.cfg, checkpoint := evaluation_checkpoint(run), device)
     predictions = Evaluator.from_cfg(run.cfg, run.cfg.TEST.SPLITS, device)(task)
     if is_main():
-        write_report(run, owner, checkpoint, predictions)
-    refuse_missing(run, predictions)
+        report.write_report(run, owner, checkpoint, predictions)
+    report.refuse_missing(run, predictions)
 
 
 def score_videos(run: Run, device: torch.device) -> None:
@@ -92,7 +92,7 @@ def score_videos(run: Run, device: torch.device) -> None:
     loader = build_folder_loader(run.cfg, run.cfg.DEMO.INPUT_VIDEO)
     predictions = predict(task, loader.epoch(0), device, "videos", len(loader))
     if is_main():
-        write_video_scores(run, predictions)
+        report.write_video_scores(run, predictions)
 
 
 if __name__ == "__main__":

@@ -326,3 +326,12 @@ def test_a_start_that_does_not_fit_is_refused(file, text, parts, configs):
 def test_a_start_may_be_regularised_otherwise(configs):
     Path("rgb.yaml").write_text("MVIT: {DROPPATH_RATE: 0.4, DROPOUT_RATE: 0.1}\n")
     assert len(plan(["stage2.yaml"])) == 3
+
+
+def test_starts_whose_clips_are_read_otherwise_are_warned_of(configs, caplog):
+    plan(["stage2.yaml"])
+    assert "read otherwise" not in caplog.text
+    plan(["stage2.yaml"], ["DATA.TARGET_FPS", 15.0])
+    warnings = [record.getMessage() for record in caplog.records if "read otherwise" in record.getMessage()]
+    assert len(warnings) == 2
+    assert all("DATA.TARGET_FPS 15.0 here, 30.0 there (INIT.OPTS" in warning for warning in warnings)

@@ -10,7 +10,7 @@ from av.video.reformatter import VideoReformatter
 
 from transm3e.data import decode
 from transm3e.data.decode import DecodeError, Video, count_frames, decode_frames
-from transm3e.data.encode import write_video
+from transm3e.data.encode import read_comment, write_video
 
 CLIPS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "clips"
 REAL = sorted(path for path in CLIPS.glob("*.*") if path.suffix != ".csv")
@@ -277,3 +277,17 @@ def test_a_crooked_rotation_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(VideoReformatter, "reformat", lambda *_, **__: av.VideoFrame(64, 48, "rgb24"))
     with pytest.raises(DecodeError, match="turned by 45 degrees; only quarters can be; re-encode"):
         decode_frames(path, [0])
+
+
+def test_a_tag_in_another_encoding_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "ZZZZ"
+        stream = container.add_stream("libx264", rate=25, options=X264)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for image in moving(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"ZZZZ", b"\xfc\xe4\xf6\xdf"))
+    assert count_frames(path) == 4
+    assert read_comment(path) == ""

@@ -27,6 +27,7 @@ from transm3e.data.loader import ClipLoader, EpochItems
 from transm3e.data.reading import Decoding
 from transm3e.data.transforms import Augmentation
 from transm3e.data.types import Batch, FailedClip, Sample, mixed
+from transm3e.data.workers import Task, WorkerPool
 from transm3e.errors import UserError
 
 SHAPE = ClipShape(length=4, stride=3, size=32)
@@ -228,7 +229,7 @@ class Deadly(ClipDataset):
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        ("hangs", "took longer than 0.5 s; raise DATA.DECODE_TIMEOUT or re-encode"),
+        ("hangs", "took longer than 1.75 s; raise DATA.DECODE_TIMEOUT or re-encode"),  # 1.5 times its limit, and 1
         ("crashes", "the decoder crashed twice (SIGSEGV)"),
     ],
 )
@@ -259,6 +260,35 @@ def test_processes_that_always_die_end_the_run(folder: Path) -> None:
     dataset = Deadly([f"{i}.mp4" for i in range(6)], folder, "always dies")
     with pytest.raises(UserError, match=r"^9 data loading processes in a row died .*DATA_LOADER\.NUM_WORKERS"):
         list(ClipLoader(dataset, 2, num_workers=2).epoch(0))
+
+
+def test_a_scheduler_that_ends_all_processes_ends_no_epoch(folder: Path) -> None:
+    dataset = ClipDataset(table([f"{i % 7}.mp4" for i in range(40)]), folder, SHAPE, augmentation=Augmentation())
+    before = set(multiprocessing.active_children())
+    with closing(ClipLoader(dataset, 10, num_workers=10)) as loader:
+        batches = []
+        for batch in loader.epoch(0):
+            batches.append(batch)
+            if len(batches) < 3:
+                for process in set(multiprocessing.active_children()) - before:
+                    os.kill(process.pid, signal.SIGTERM)
+        assert same(batches, list(ClipLoader(dataset, 10).epoch(0)))
+
+
+class Trivial:
+    def load(self, key: tuple[int, int], clips: dict[str, torch.Tensor]) -> Sample:
+        return Sample({}, torch.zeros(20), key[1], (0,), f"{key[1]}.mp4")
+
+    def failed(self, key: tuple[int, int], reason: str) -> FailedClip:
+        raise AssertionError(reason)
+
+
+def test_any_number_of_tasks_may_wait(folder: Path) -> None:
+    pool = WorkerPool(Trivial(), [{}], num_workers=1, seconds=60)
+    for number in range(3000):  # their answers would not fit into a pipe
+        pool.submit(Task(number, (0, number), 0))
+    assert [pool.result()[0] for _ in range(3000)] == list(range(3000))
+    pool.close()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

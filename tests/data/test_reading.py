@@ -7,14 +7,16 @@ import cv2
 import numpy as np
 import pytest
 
+from transm3e.data import reading
 from transm3e.data.annotations import Clip, table_from_clips
 from transm3e.data.dataset import ClipDataset
+from transm3e.data.decode import Video
 from transm3e.data.draws import ClipShape
 from transm3e.data.encode import write_video
 from transm3e.data.flow.files import MADE_BY
 from transm3e.data.flow.write import write_flow_npz
 from transm3e.data.randaugment import RandAugment
-from transm3e.data.reading import Decoding
+from transm3e.data.reading import Decoding, Persons
 from transm3e.data.transforms import Augmentation
 from transm3e.data.types import FailedClip, Sample
 
@@ -131,3 +133,27 @@ def test_files_beside_the_video_are_named(folder: Path, files: tuple[str, str], 
     found = dataset(folder, None, files)[0]
     assert isinstance(found, FailedClip)
     assert found.reason.startswith(reason), found.reason
+
+
+def test_joints_that_cannot_be_had_are_named(folder: Path) -> None:
+    found = dataset(folder, None, modalities=("skeleton",), persons=Persons(1, "halpe26"))[0]
+    assert isinstance(found, FailedClip)
+    assert found.reason.startswith("joints.npz: SKELETON.LAYOUT is 'halpe26' but the skeleton files hold 'coco17'")
+
+
+def test_time_stamps_that_jump_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jump = np.concatenate([np.arange(12) / 25, 1e9 + np.arange(12) / 25])
+    monkeypatch.setattr(Video, "seconds", jump)
+    found = dataset(folder, None, modalities=("rgb",), decoding=Decoding(target_fps=30.0))[0]
+    assert isinstance(found, FailedClip)
+    assert found.reason.startswith("its time stamps jump: 24 frames, mostly 0.04 s apart, last 1e+09 s; re-encode")
+
+
+def test_what_libraries_raise_at_odd_files_costs_the_clip_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("Unable to allocate\n224 GiB")
+
+    monkeypatch.setattr(reading, "open_source", fail)
+    found = dataset(folder, None, modalities=("rgb",))[0]
+    assert isinstance(found, FailedClip)
+    assert found.reason == "cannot be read: MemoryError: Unable to allocate 224 GiB"

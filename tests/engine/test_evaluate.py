@@ -86,21 +86,30 @@ def test_the_mean_does_not_depend_on_order_or_batches(views, size):
         assert score == pytest.approx(np.mean(own, dtype=np.float64), rel=1e-6, abs=1e-12)
 
 
+class Loader:
+    def __init__(self, row, failed=()):
+        self.row, self.failed = row, failed
+
+    def __len__(self):
+        return 1
+
+    def epoch(self, number):
+        assert number == 0
+        yield batch([self.row], [[0.5]], self.failed)
+
+
 def test_the_evaluator_scores_every_split_again_and_again():
-    class Loader:
-        def __init__(self, row):
-            self.row = row
-
-        def __len__(self):
-            return 1
-
-        def epoch(self, number):
-            assert number == 0
-            yield batch([self.row], [[0.5]])
-
     evaluator = Evaluator({"known_val": Loader(1), "new_val": Loader(2)}, CPU)
     for _ in range(2):
         assert {split: p.rows.tolist() for split, p in evaluator(FakeTask).items()} == {
             "known_val": [1],
             "new_val": [2],
         }
+
+
+def test_clips_that_cannot_be_read_are_named_once(caplog):
+    evaluator = Evaluator({"known_val": Loader(1, [FailedClip(9, "9.mp4", "gone")])}, CPU)
+    evaluator(FakeTask)
+    evaluator(FakeTask)
+    named = [record.getMessage() for record in caplog.records if "9.mp4" in record.getMessage()]
+    assert named == ["known_val: left out of the scores: 9.mp4: gone"]

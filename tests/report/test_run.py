@@ -84,14 +84,19 @@ def test_without_leave_to_miss_clips_all_are_named_and_nothing_is_scored(run):
     strict = plan(["a.yaml"], ["OUTPUT_DIR", str(run.folder)])[0]
     lost = [FailedClip(i, f"v/{i}.mp4", "empty, quite") for i in range(5)]
     scored = {"known_val": predictions(0, failed=lost[:4]), "new_val": predictions(1, failed=lost[4:])}
+    write_report(run, OWNER, checkpoint(run), scored)
+    assert (run.folder / "results.json").exists()
     write_report(strict, OWNER, checkpoint(run), scored)
+    assert not (run.folder / "muscles.png").exists()
     assert not (run.folder / "results.json").exists()
     assert (run.folder / "predictions" / "new_val.npz").is_file()
     rows = list(csv.reader((run.folder / "missing_clips.csv").open(encoding="utf-8")))
     splits = ["known_val"] * 4 + ["new_val"]
     assert rows[0] == ["split", "path", "reason"]
     assert rows[1:] == [[split, f"v/{i}.mp4", "empty, quite"] for i, split in enumerate(splits)]
-    with pytest.raises(UserError, match=r"^a: 5 clip\(s\) could not be read.* v/0\.mp4: empty.*TEST\.ALLOW_MISSING True$"):
+    with pytest.raises(
+        UserError, match=r"^a: 5 clip\(s\) could not be read.* v/0\.mp4: empty.*TEST\.ALLOW_MISSING True$"
+    ):
         refuse_missing(strict, scored)
     refuse_missing(run, scored)
     whole = {"known_val": predictions(0)}

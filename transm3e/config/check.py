@@ -120,6 +120,8 @@ WHOLE = (
 )
 # Lists of such lists; each begins with a block's number.
 BLOCK_LISTS = {"MVIT.DIM_MUL": 2, "MVIT.HEAD_MUL": 2, "MVIT.POOL_Q_STRIDE": 4}
+# How clips are read; a model that learnt from others reads these differently, which is allowed but seldom meant.
+HOW_READ = ("DATA.FRAME_INDICES", "DATA.MEAN", "DATA.SAMPLING_RATE", "DATA.STD", "DATA.TARGET_FPS")
 # Settings in which teacher and student must agree for their tokens to be compared.
 SHARED_WITH_TEACHER = (
     "MODEL.MODEL_NAME",
@@ -173,6 +175,7 @@ def check_teacher(cfg: CfgNode, teacher: CfgNode, path: str) -> None:
     """
     keys = {"DATA.MODALITY": "DISTILL.MODALITY"} | {key: key for key in SHARED_WITH_TEACHER}
     _check_equal(cfg, teacher, keys, f"the teacher {path}")
+    _warn_of_other_clips(cfg, teacher, f"the teacher {path}")
 
 
 def check_student(cfg: CfgNode, start: CfgNode, path: str) -> None:
@@ -183,6 +186,7 @@ def check_student(cfg: CfgNode, start: CfgNode, path: str) -> None:
     """
     backbone = [f"MVIT.{name}" for name in cfg.MVIT if name not in REGULARISATION]
     _check_equal(cfg, start, {key: key for key in (*SHARED_WITH_START, *backbone)}, f"the starting weights {path}")
+    _warn_of_other_clips(cfg, start, f"the starting weights {path}")
 
 
 def _check_equal(cfg: CfgNode, other: CfgNode, keys: dict[str, str], what: str) -> None:
@@ -194,6 +198,16 @@ def _check_equal(cfg: CfgNode, other: CfgNode, keys: dict[str, str], what: str) 
                 f"{our_key} is {ours} here, but {their_name}{theirs} in {what}; "
                 "make them equal (INIT.OPTS sets keys of the configs it starts from)"
             )
+
+
+def _warn_of_other_clips(cfg: CfgNode, other: CfgNode, what: str) -> None:
+    different = [
+        f"{key} {get(cfg, key)} here, {get(other, key)} there" for key in HOW_READ if get(cfg, key) != get(other, key)
+    ]
+    if different:
+        logger.warning(
+            "%s learnt from clips read otherwise: %s (INIT.OPTS sets keys there)", what, "; ".join(different)
+        )
 
 
 def get(cfg: CfgNode, key: str):

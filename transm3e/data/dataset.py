@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tokenize import TokenError
 
+import av
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -17,6 +20,9 @@ from transm3e.data.reading import ClipFiles, ClipReader, Decoding, Persons
 from transm3e.data.sampling import clip_rng
 from transm3e.data.transforms import Augmentation
 from transm3e.data.types import ClipSpec, FailedClip, Sample
+
+# What libraries raise at files that nobody thought of.
+FILE_FAULTS = (UnicodeError, MemoryError, TokenError, cv2.error, av.FFmpegError)
 
 
 class ClipDataset(Dataset):
@@ -97,6 +103,8 @@ class ClipDataset(Dataset):
             # Of a file beside the video the reason says which.
             beside = [f"{name}: " for name in (files.flow, files.skeleton) if name and error.path.endswith(name)]
             return FailedClip(row, path, "".join(beside) + error.reason)
+        except FILE_FAULTS as error:
+            return FailedClip(row, path, f"cannot be read: {type(error).__name__}: {' '.join(str(error).split())}")
         label = torch.from_numpy(self.table.labels[item].astype(np.float32))
         return Sample({}, label, row, tuple(range(self.samples)), path)
 

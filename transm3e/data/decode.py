@@ -50,6 +50,17 @@ class DecodeError(ValueError):
         return f"{self.path}: {self.reason}"
 
 
+def quarter_turns(frame: av.VideoFrame, path: str) -> int:
+    """How often a frame is to be turned to the left by a quarter (np.rot90) to stand upright, 0 to 3.
+
+    Raises:
+        DecodeError: the file asks for another angle.
+    """
+    if frame.rotation % 90:
+        raise DecodeError(path, f"says it is turned by {frame.rotation} degrees; only quarters can be; re-encode it")
+    return frame.rotation // 90 % 4
+
+
 class FrameSource:
     """Frames by number, from wherever they come; close() it.
 
@@ -207,7 +218,8 @@ class Video(FrameSource):
             yield
         except (av.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise DecodeError(self.path, f"cannot be decoded: {reason}") from error
+            remedy = "is it a video, and whole? Fetch it again or re-encode it"
+            raise DecodeError(self.path, f"cannot be decoded: {reason}; {remedy}") from error
 
     def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
         if not os.path.isfile(self.path):
@@ -216,7 +228,7 @@ class Video(FrameSource):
             raise DecodeError(self.path, "the file is empty")
         # An absolute path is never read as a protocol, and a playlist in disguise cannot reach the network.
         where, options = os.path.abspath(self.path), {"protocol_whitelist": "file"}
-        container = av.open(where, options=options)
+        container = av.open(where, options=options, metadata_errors="ignore")  # its title may be in any encoding
         stream = first_video_stream(container)
         if stream is None:
             container.close()
@@ -332,8 +344,5 @@ class Video(FrameSource):
             image = np.frombuffer(memoryview(luma), np.uint8).reshape(luma.height, luma.line_size)[:, : luma.width]
         else:
             image = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
-        if frame.rotation % 90:
-            raise DecodeError(
-                self.path, f"says it is turned by {frame.rotation} degrees; only quarters can be; re-encode it"
-            )
-        return np.rot90(image, frame.rotation // 90) if frame.rotation % 360 else image
+        turns = quarter_turns(frame, self.path)
+        return np.rot90(image, turns) if turns else image

@@ -72,7 +72,9 @@ def write_frames(
 def read_comment(path: str | Path) -> str:
     """The comment in a video file's metadata, "" where there is none or the file is no video."""
     try:
-        with av.open(os.path.abspath(path), options={"protocol_whitelist": "file"}) as container:
+        with av.open(
+            os.path.abspath(path), options={"protocol_whitelist": "file"}, metadata_errors="ignore"
+        ) as container:
             return container.metadata.get("comment", "")
     except (av.FFmpegError, OSError, UnicodeDecodeError):
         return ""

@@ -22,10 +22,13 @@ from transm3e.data.skeleton import check_frames as check_skeleton_frames
 from transm3e.data.skeleton.clip import skeleton_clip
 from transm3e.data.transforms import ViewParams, apply_flow, finish, place
 from transm3e.data.types import ClipSpec
+from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
 
 # What files hold; other modalities are computed from these on the device (transm3e.data.modalities).
 STORED = ("rgb", "flow", "skeleton")
+# A video may last so many times as long as its frames' usual distance makes it.
+LONGEST_PAUSES = 20
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,9 @@ class ClipReader:
 
     @property
     def seconds(self) -> float:
-        """The most that one video may take, all its files together."""
-        return self.decoding.timeout * (len(self.modalities) + ("rgb" not in self.modalities))
+        """The most that one video may take, all its files and their augmentation: more than their time limits together,
+        which end it more gently."""
+        return 1 + 1.5 * self.decoding.timeout * (len(self.modalities) + ("rgb" not in self.modalities))
 
     def read(self, files: ClipFiles, draws: Sequence[Draw], out: Mapping[str, np.ndarray]) -> None:
         """S draws from a video into `out`, one pass over each file for all of them.
@@ -132,7 +136,10 @@ class ClipReader:
             if flow is not None:
                 self._read_flow(flow, indices, views, out["flow"])
             if skeleton is not None:
-                self._read_skeleton(skeleton, video, indices, views, out["skeleton"])
+                try:
+                    self._read_skeleton(skeleton, video, indices, views, out["skeleton"])
+                except UserError as error:  # its joints are not those of SKELETON.LAYOUT
+                    raise DecodeError(files.skeleton, str(error)) from error
 
     def _needs_video(self, skeleton: Skeleton | None) -> bool:
         """Whether the video is decoded, or asked for its clock, or for its size, which the skeleton does not say."""
@@ -151,7 +158,15 @@ class ClipReader:
         """The frame numbers that are shown one after the other, at DATA.TARGET_FPS if there is a clock."""
         if video is None or not self.decoding.target_fps or video.seconds is None:
             return np.arange(count)
-        return at_rate(video.seconds, self.decoding.target_fps)
+        seconds = video.seconds
+        length, step = seconds[-1] - seconds[0], float(np.median(np.diff(seconds))) if count > 1 else 0.0
+        if length > LONGEST_PAUSES * count * step:
+            raise DecodeError(
+                video.path,
+                f"its time stamps jump: {count} frames, mostly {step:.3g} s apart, last {length:.3g} s; re-encode it, or "
+                "set DATA.TARGET_FPS 0",
+            )
+        return at_rate(seconds, self.decoding.target_fps)
 
     def _read_rgb(self, video: FrameSource, indices: list[np.ndarray], views: Views, out: np.ndarray) -> None:
         clips = out.transpose(0, 2, 3, 4, 1)  # (S, T, H, W, C), as it lies in memory

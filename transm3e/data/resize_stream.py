@@ -13,7 +13,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from transm3e.data.backends import open_source
-from transm3e.data.decode import DecodeError, FrameSource, Video
+from transm3e.data.decode import DecodeError, FrameSource, Video, quarter_turns
 from transm3e.data.encode import copy_colours
 from transm3e.data.pictures import PICTURE_SUFFIXES
 from transm3e.errors import UserError
@@ -112,16 +112,17 @@ class Scaler:
     def array(self, frame: av.VideoFrame, pixel_format: str) -> np.ndarray:
         """A frame as contiguous (H, W) "gray" or (H, W, 3) "rgb24" uint8."""
         image = self._scaled(frame, pixel_format).to_ndarray()
-        return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
+        return np.ascontiguousarray(np.rot90(image, quarter_turns(frame, "the video")))
 
     def frame(self, frame: av.VideoFrame) -> av.VideoFrame:
         """A frame in 4:2:0 for the encoder: the same colour tags, no time stamp."""
         full = "j" if frame.format.name.startswith("yuvj") else ""
-        if frame.rotation % 360 == 0:
+        turns = quarter_turns(frame, "the video")
+        if not turns:
             return self._scaled(frame, f"yuv{full}420p")
         # Planes of one size can be turned; the encoder takes the chroma down to 4:2:0.
         planes = self._scaled(frame, f"yuv{full}444p").to_ndarray()
-        upright: np.ndarray = np.ascontiguousarray(np.rot90(planes, frame.rotation // 90, (1, 2)))
+        upright: np.ndarray = np.ascontiguousarray(np.rot90(planes, turns, (1, 2)))
         turned = av.VideoFrame.from_ndarray(upright, format=f"yuv{full}444p")
         copy_colours(frame, turned)
         return turned

@@ -64,7 +64,7 @@ def batch_rng(seed: int, epoch: int, step: int, rank: int) -> np.random.Generato
 def replacement(seed: int, epoch: int, item: int, attempt: int, size: int) -> int:
     """The item in 0..size-1 that takes the place of one that cannot be read: drawn anew for each attempt, from 1.
 
-    The same for any number of processes; it may be one that the epoch shows elsewhere, as a draw with replacement.
+    The same for any number of processes. It may be one that the epoch shows elsewhere, then by the same draw.
     """
     return int(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, item, attempt, 0))).integers(size))
 

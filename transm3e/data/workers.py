@@ -15,7 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
@@ -34,6 +34,9 @@ PARENT_EVERY_S = 2.0
 END_S = 5.0
 # Deaths in a row, without one item loaded in between, that are not the files' fault.
 MOST_DEATHS = 8
+# Tasks that a process has at most: few enough for their pipe, however small. One that were full would wait for the
+# process, and the process for its answers to be read.
+MOST_TASKS = 64
 
 
 class Items(Protocol):
@@ -117,17 +120,16 @@ class WorkerPool:
         self._items, self._slots, self._seconds = items, slots, seconds
         self._context = multiprocessing.get_context("fork")
         self._workers = [self._start() for _ in range(num_workers)]
+        self._waiting: deque[Task] = deque()  # that no process has yet
         self._suspects: set[Task] = set()  # tasks that a process died on once
         self._deaths = 0
         # Ends the processes with this object or with the program, whichever comes first.
         self.close = weakref.finalize(self, _end, self._workers)
 
     def submit(self, task: Task) -> None:
-        """Give a task to the process with the least to do."""
-        worker = min(self._workers, key=lambda worker: len(worker.tasks))
-        worker.tasks.append(task)
-        with suppress(OSError):  # it died: result() finds out
-            worker.questions.send(task)
+        """Take a task."""
+        self._waiting.append(task)
+        self._hand_out()
 
     def result(self) -> tuple[int, Sample | FailedClip]:
         """(ticket, what became of it) of some task; there must be one.
@@ -150,7 +152,19 @@ class WorkerPool:
         for worker in self._workers:
             if worker.tasks:
                 self._replace(worker)
+        self._waiting.clear()
         self._suspects.clear()
+
+    def _hand_out(self) -> None:
+        """Each waiting task to the process with the least to do, until all have enough."""
+        while self._waiting:
+            worker = min(self._workers, key=lambda worker: len(worker.tasks))
+            if len(worker.tasks) >= MOST_TASKS:
+                return
+            task = self._waiting.popleft()
+            worker.tasks.append(task)
+            with suppress(OSError):  # it died: result() finds out
+                worker.questions.send(astuple(task))
 
     def _answer(self, worker: Worker) -> tuple[int, Sample | FailedClip] | None:
         try:
@@ -159,6 +173,7 @@ class WorkerPool:
             return self._bury(worker)
         self._deaths = 0
         assert worker.tasks.popleft().ticket == ticket, "answers come in order"
+        self._hand_out()
         if isinstance(result, UserError):
             raise result
         if isinstance(result, str):
@@ -170,7 +185,9 @@ class WorkerPool:
         worker.process.join()
         code = worker.process.exitcode or 0
         task = worker.tasks[0]
-        self._deaths += 1
+        # A scheduler that ends the whole group says nothing of the files, nor of the memory.
+        ended = code == -signal.SIGTERM
+        self._deaths += not ended
         if self._deaths > MOST_DEATHS:
             raise UserError(
                 f"{self._deaths} data loading processes in a row died ({_why(code)}), mostly for lack of memory; lower "
@@ -178,14 +195,12 @@ class WorkerPool:
             )
         hung = code == -signal.SIGALRM
         # Anything may kill a process once (a scheduler, a lack of memory): the file is to blame the second time.
-        lost = hung or task in self._suspects
-        if code != -signal.SIGTERM:
+        lost = hung or (task in self._suspects and not ended)
+        if not ended:
             self._suspects.add(task)
-        tasks = list(worker.tasks)[1:] if lost else list(worker.tasks)
+        self._waiting.extendleft(reversed(list(worker.tasks)[lost:]))
         self._replace(worker)
-        for waiting in tasks:
-            worker.tasks.append(waiting)
-            worker.questions.send(waiting)
+        self._hand_out()
         if not lost:
             return None
         reason = f"took longer than {self._seconds:g} s; raise DATA.DECODE_TIMEOUT or re-encode" if hung else _why(code)
@@ -200,7 +215,8 @@ class WorkerPool:
     def _start(self) -> Worker:
         asked, questions = self._context.Pipe(duplex=False)
         answers, answered = self._context.Pipe(duplex=False)
-        arguments = (asked, answered, self._items, self._slots, self._seconds, os.getpid())
+        ends = (asked, answered, questions, answers)
+        arguments = (ends, self._items, self._slots, self._seconds, os.getpid())
         process = self._context.Process(target=_work, args=arguments, daemon=True)
         process.start()
         # The process now holds these ends alone, so its death is the end of its answers.
@@ -210,9 +226,16 @@ class WorkerPool:
 
 
 def _work(
-    asked: Connection, answered: Connection, items: Items, slots: Sequence[Slot], seconds: float, parent: int
+    ends: tuple[Connection, Connection, Connection, Connection],
+    items: Items,
+    slots: Sequence[Slot],
+    seconds: float,
+    parent: int,
 ) -> None:
     """What a loading process does until its parent says None or is no more."""
+    asked, answered, *parents = ends
+    for end in parents:
+        end.close()
     # Ctrl-C reaches the whole group, but the training process decides when to stop. A scheduler's SIGTERM ends this
     # process; if the training process still needs it, it starts another.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -223,12 +246,12 @@ def _work(
     torch.set_num_threads(1)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            while not asked.poll(PARENT_EVERY_S):
-                if os.getppid() != parent:
-                    return
-            task = asked.recv()
-            if task is None:
+            while not asked.poll(PARENT_EVERY_S) and os.getppid() == parent:
+                pass
+            asked_for = asked.recv() if os.getppid() == parent else None
+            if asked_for is None:
                 return
+            task = Task(*asked_for)
             signal.setitimer(signal.ITIMER_REAL, seconds)
             result = _load(items, task, slots)
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,6 +16,8 @@ from transm3e.data.types import Batch, FailedClip
 from transm3e.engine.distributed import gather, is_main, rank, world_size
 from transm3e.progress import track
 from transm3e.tasks import Classify
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -46,6 +49,7 @@ class Evaluator:
 
     def __init__(self, loaders: dict[str, ClipLoader], device: torch.device) -> None:
         self.loaders, self.device = loaders, device
+        self._named: set[str] = set()
 
     @classmethod
     def from_cfg(
@@ -56,11 +60,17 @@ class Evaluator:
         return cls({s: build_loader(cfg, s, **share, single_view=single_view) for s in splits}, device)
 
     def __call__(self, task: Classify) -> dict[str, Predictions]:
-        """Split -> predictions, the same on every process."""
-        return {
+        """Split -> predictions, the same on every process. The log names clips that cannot be read, once."""
+        predictions = {
             split: predict(task, loader.epoch(0), self.device, split, len(loader))
             for split, loader in self.loaders.items()
         }
+        for split, found in predictions.items():
+            for clip in found.failed:
+                if clip.path not in self._named and is_main():
+                    logger.warning("%s: left out of the scores: %s: %s", split, clip.path, clip.reason)
+                self._named.add(clip.path)
+        return predictions
 
 
 def predict(

@@ -16,7 +16,7 @@ from transm3e.metrics import mean_average_precision
 from transm3e.models.weights import read_checkpoint
 from transm3e.report.pictures import muscle_bars, training_curves
 from transm3e.report.results import read_results, split_result, summarise, write_results
-from transm3e.report.run_folder import RESULTS
+from transm3e.report.run_folder import RESULTS, is_evaluated, is_trained
 from transm3e.report.scores import write_predictions, write_scores
 from transm3e.report.table import results_table
 
@@ -47,6 +47,8 @@ def write_report(
     missing = [(split, *clip) for split, p in predictions.items() for clip in _failed(p)]
     _write_missing(run.folder / MISSING, missing)
     if missing and not run.cfg.TEST.ALLOW_MISSING:
+        for name in (RESULTS, *PICTURES):  # of an evaluation that was allowed to miss clips
+            (run.folder / name).unlink(missing_ok=True)
         return
     state = read_checkpoint(checkpoint) if checkpoint else {}
     progress = state.get("progress", {})
@@ -100,6 +102,18 @@ def _write_missing(file: Path, missing: Sequence[tuple[str, str, str]]) -> None:
         return
     with atomic_path(file) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
         csv.writer(lines).writerows([("split", "path", "reason"), *missing])
+
+
+def already_done(run: Run) -> str:
+    """A line that says where the results of a run are with which nothing is left to do, and what they miss; else ""."""
+    if not (is_trained(run) and is_evaluated(run)) or run.cfg.DEMO.ENABLE:
+        return ""
+    results = read_results(run.folder / RESULTS) if (run.folder / RESULTS).is_file() else {"splits": {}}
+    missing = sum(len(split.get("failed_clips", ())) for split in results["splits"].values())
+    note = (
+        f", without {missing} clip(s) that could not be read; delete {RESULTS} there to score anew" if missing else ""
+    )
+    return f"{run.name}: done already, in {run.folder}{note}"
 
 
 def write_video_scores(run: Run, predictions: Predictions) -> None:

@@ -25,13 +25,17 @@ logger = logging.getLogger(__name__)
 
 # What a student has and its stage-1 run has not.
 NEW_IN_STAGE_2 = ("receivers", "fusion.")
+# Settings of a run that need not be those of the run it starts from.
+OF_ITS_OWN = ("MCTF.", "MVIT.DROPOUT_RATE", "MVIT.DROPPATH_RATE")
 # Settings that decide what a model's weights compute; a name ending in "." stands for its group.
 MEANING = (
     "DATA.FRAME_INDICES",
     "DATA.MEAN",
     "DATA.MODALITY",
     "DATA.NUM_FRAMES",
+    "DATA.RESIZE",
     "DATA.SAMPLING_RATE",
+    "DATA.SHORT_CLIPS",
     "DATA.STD",
     "DATA.TARGET_FPS",
     "MCTF.AUTHORS_VIEW",
@@ -120,6 +124,8 @@ def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:
     allowed = (*NEW_IN_STAGE_2, *cfg.TRAIN.CHECKPOINT_ALLOW)
     report = load_weights(model, start, allowed, source=cfg.TRAIN.CHECKPOINT_SOURCE)
     logger.info("starting weights %s: %s", start, report)
+    if report.source == "transm3e":
+        _warn_of_other_settings(cfg, Path(start), besides=OF_ITS_OWN)
     for part in NEW_IN_STAGE_2:
         absent = [name for name in report.missing if name.startswith(part)]
         if absent and any(name.startswith(part) for name in report.loaded):
@@ -129,7 +135,7 @@ def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:
             )
 
 
-def _warn_of_other_settings(cfg: CfgNode, checkpoint: Path) -> None:
+def _warn_of_other_settings(cfg: CfgNode, checkpoint: Path, besides: tuple[str, ...] = ()) -> None:
     """Weights load whatever the input was scaled by; the log says where this config reads them differently."""
     text = read_checkpoint(checkpoint).get("cfg")
     if not isinstance(text, str) or not text:
@@ -138,7 +144,7 @@ def _warn_of_other_settings(cfg: CfgNode, checkpoint: Path) -> None:
     different = [
         f"{key} {theirs[key]} there, {ours[key]} here"
         for key in ours
-        if names_key(MEANING, key) and theirs[key] != ours[key]
+        if names_key(MEANING, key) and not names_key(besides, key) and theirs[key] != ours[key]
     ]
     if different:
         logger.warning("%s was trained with other settings: %s", checkpoint, "; ".join(different))

@@ -16,7 +16,15 @@ import numpy as np
 
 from transm3e.data.backends import open_source
 from transm3e.data.check.fingerprint import fingerprint, sampled, thumbnail
-from transm3e.data.decode import COMPLETE_SHARE, DEFAULT_TIMEOUT, DecodeError, FrameSource, Video
+from transm3e.data.decode import (
+    COMPLETE_SHARE,
+    DEFAULT_TIMEOUT,
+    DecodeError,
+    FrameSource,
+    Video,
+    first_video_stream,
+    quarter_turns,
+)
 from transm3e.data.pictures import numbered_files
 
 DECODE_MODES = ("first", "all", "none")
@@ -150,8 +158,8 @@ def _film(facts: VideoFacts, file: Path, sight: Sight, decode: str) -> VideoFact
     # The container's tags are of no interest, so a wrongly encoded one is no fault.
     options = {"protocol_whitelist": "file"}
     with av.open(str(file.absolute()), options=options, metadata_errors="ignore") as container:
-        cover = av.stream.Disposition.attached_pic
-        stream = next(stream for stream in container.streams.video if not stream.disposition & cover)
+        stream = first_video_stream(container)
+        assert stream is not None, "the loader has opened it"
         # Threaded decoding of broken files can hang PyAV.
         stream.thread_type = "NONE"
         if fault := _index_fault(stream, facts.frames):
@@ -161,6 +169,10 @@ def _film(facts: VideoFacts, file: Path, sight: Sight, decode: str) -> VideoFact
             for frame in islice(container.decode(stream), None if decode == "all" else 1):
                 sight.see(frame.height, frame.width, partial(_upright, frame))
                 last, damaged = frame, damaged + bool(frame.is_corrupt)
+            if last is not None:
+                quarter_turns(last, str(file))
+        except DecodeError as error:
+            return replace(facts, fault=error.reason)
         except av.FFmpegError as error:
             return replace(facts, fault=f"cannot be decoded after {sight.count} frames: {error.strerror}")
         if last is None:
@@ -179,7 +191,7 @@ def _complete(facts: VideoFacts, sight: Sight, codec: str, rotation: int) -> Vid
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
-    return np.rot90(frame.to_ndarray(format="gray"), frame.rotation // 90)
+    return np.rot90(frame.to_ndarray(format="gray"), quarter_turns(frame, "the video"))
 
 
 def _index_fault(stream: av.VideoStream, frames: int) -> str:
