@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
-from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -81,9 +80,9 @@ class TorchcodecVideo(FrameSource):
             if not self.num_frames:
                 raise DecodeError(path, "holds no video frame")
 
-    @cached_property
-    def seconds(self) -> np.ndarray:  # type: ignore[override]
-        """Times at which the frames are shown; all frames' stamps are read."""
+    @property
+    def seconds(self) -> np.ndarray:
+        """See FrameSource.seconds; by the average rate."""
         rate = float(self._decoder.metadata.average_fps or 0)
         if not rate:
             raise DecodeError(self.path, "says no frame rate; set DATA.TARGET_FPS 0 or decode with pyav")
@@ -125,8 +124,12 @@ class OpenCVVideo(FrameSource):
         self.num_frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) if self._capture.isOpened() else 0
         if self.num_frames < 1:
             raise DecodeError(path, "cannot be opened by OpenCV, or says no number of frames; decode with pyav")
+
+    @property
+    def seconds(self) -> np.ndarray | None:
+        """See FrameSource.seconds."""
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.seconds = np.arange(self.num_frames) / rate if rate > 0 else None
+        return np.arange(self.num_frames) / rate if rate > 0 else None
 
     def close(self) -> None:
         """See FrameSource.close."""

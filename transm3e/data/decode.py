@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -61,19 +62,23 @@ def quarter_turns(frame: av.VideoFrame, path: str) -> int:
     return frame.rotation // 90 % 4
 
 
-class FrameSource:
+class FrameSource(ABC):
     """Frames by number, from wherever they come; close() it.
 
     Attributes:
         path: what is read.
         num_frames: at least 1.
-        seconds: (num_frames,) float64 rising times at which the frames are shown, or None where there is no clock.
     """
 
     path: str
     num_frames: int
-    seconds: np.ndarray | None = None
 
+    @property
+    def seconds(self) -> np.ndarray | None:
+        """(num_frames,) float64 rising times at which the frames are shown, or None where there is no clock."""
+        return None
+
+    @abstractmethod
     def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Each of the frames `numbers` once, in any order -> (number, (H, W, 3) uint8 RGB).
 
@@ -85,9 +90,8 @@ class FrameSource:
         Raises:
             DecodeError: the file is damaged, too slow, or its frame size changes.
         """
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (pictures have nothing open)
         """Close what is open; may be called twice."""
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -186,7 +190,7 @@ class Video(FrameSource):
         return float(rate) if rate else None
 
     @property
-    def seconds(self) -> np.ndarray | None:  # type: ignore[override]
+    def seconds(self) -> np.ndarray | None:
         """By the time stamps where each frame has its own, else by the average rate: uneven stamps tell nothing."""
         if self._stamps is not None:
             return np.sort(self._stamps) * float(self._stream.time_base or 0)
