@@ -275,6 +275,27 @@ def test_a_scheduler_that_ends_all_processes_ends_no_epoch(folder: Path) -> None
         assert same(batches, list(ClipLoader(dataset, 10).epoch(0)))
 
 
+class Stalled:
+    """Nothing can be read, as from a network disk that does not answer."""
+
+    def load(self, key: tuple[int, int], clips: dict[str, torch.Tensor]) -> Sample:
+        time.sleep(600)
+        raise AssertionError
+
+    def failed(self, key: tuple[int, int], reason: str) -> FailedClip:
+        return FailedClip(key[1], "", reason)
+
+
+def test_any_number_of_files_may_hang_in_a_row() -> None:
+    pool = WorkerPool(Stalled(), [{}], num_workers=6, seconds=0.2)
+    for number in range(12):
+        pool.submit(Task(number, (0, number), 0))
+    found = [pool.result()[1] for _ in range(12)]
+    assert sorted(clip.row for clip in found) == list(range(12))
+    assert all(clip.reason.startswith("took longer than 0.2 s") for clip in found)
+    pool.close()
+
+
 class Trivial:
     def load(self, key: tuple[int, int], clips: dict[str, torch.Tensor]) -> Sample:
         return Sample({}, torch.zeros(20), key[1], (0,), f"{key[1]}.mp4")

@@ -1,5 +1,6 @@
 """All modalities of a clip by one draw: a ball whose picture, flow and joint are known."""
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -157,3 +158,25 @@ def test_what_libraries_raise_at_odd_files_costs_the_clip_only(folder: Path, mon
     found = dataset(folder, None, modalities=("rgb",))[0]
     assert isinstance(found, FailedClip)
     assert found.reason == "cannot be read: MemoryError: Unable to allocate 224 GiB"
+
+
+def test_joints_without_a_size_are_pixels_of_the_video_beside_any_modality(folder: Path, tmp_path: Path) -> None:
+    for name in ("ball.mp4", "ball.npz"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    joints = [v for _ in range(17) for v in (64.0, 48.0, 0.9)]  # the middle of the frame
+    entries = [{"image_id": f"{t}.jpg", "keypoints": joints, "score": 1.0, "category_id": 1} for t in range(FRAMES)]
+    (tmp_path / "joints.json").write_text(json.dumps(entries))
+    for modalities in (("skeleton",), ("flow", "skeleton"), EVERY):
+        sample = dataset(tmp_path, None, ("joints.json", "ball.npz"), modalities=modalities)[0]
+        assert isinstance(sample, Sample), sample
+        assert np.abs(sample.clips["skeleton"].numpy()[:, :2, :, :, 0] - 0.5).max() < 0.02
+
+
+def test_a_bad_picture_of_a_folder_is_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "ball.mp4").mkdir()
+    for t in range(FRAMES):
+        cv2.imwrite(str(tmp_path / "ball.mp4" / f"{t}.jpg"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    cut = tmp_path / "ball.mp4" / "0.jpg"
+    cut.write_bytes(cut.read_bytes()[:-30])
+    found = dataset(tmp_path, None, modalities=("rgb",), views_from="start")[0]
+    assert found == FailedClip(0, "ball.mp4", "ball.mp4/0.jpg: is cut off")

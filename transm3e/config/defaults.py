@@ -126,7 +126,8 @@ _C.DATA.SAMPLING_RATE = 4
 # rate. Folders of pictures have no clock and are counted.
 _C.DATA.TARGET_FPS = 30.0
 # Frames of a clip: "stride": start + SAMPLING_RATE * i; "linspace": PySlowFast's, spread evenly over NUM_FRAMES *
-# SAMPLING_RATE frames and rounded down, for checkpoints that were trained so.
+# SAMPLING_RATE frames and rounded down, for checkpoints that were trained so. Exactly PySlowFast's frames where the
+# video's own rate is TARGET_FPS; at other rates some are one or two frames off.
 _C.DATA.FRAME_INDICES = "stride"
 # A video shorter than the clip: "hold" its last frame, or "loop".
 _C.DATA.SHORT_CLIPS = "hold"

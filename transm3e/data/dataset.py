@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,9 +101,7 @@ class ClipDataset(Dataset):
         try:
             self.reader.read(files, draws, {name: clip.numpy() for name, clip in clips.items()})
         except DecodeError as error:
-            # Of a file beside the video the reason says which.
-            beside = [f"{name}: " for name in (files.flow, files.skeleton) if name and error.path.endswith(name)]
-            return FailedClip(row, path, "".join(beside) + error.reason)
+            return FailedClip(row, path, self._where(error.path, path) + error.reason)
         except FILE_FAULTS as error:
             return FailedClip(row, path, f"cannot be read: {type(error).__name__}: {' '.join(str(error).split())}")
         label = torch.from_numpy(self.table.labels[item].astype(np.float32))
@@ -111,6 +110,11 @@ class ClipDataset(Dataset):
     def failed(self, key: tuple[int, int], reason: str) -> FailedClip:
         """An item that could not be loaded for a reason seen from outside."""
         return FailedClip(int(self.table.rows[key[1]]), str(self.table.paths[key[1]]), reason)
+
+    def _where(self, faulty: str, path: str) -> str:
+        """ "flow/a/x_00012.jpg: " for a file that is not the clip's own but beside or in it, else ""."""
+        where = faulty.removeprefix(os.path.join(self.reader.root, ""))
+        return "" if where in ("", path) else f"{where}: "
 
     def _train_draws(self, epoch: int, row: int) -> list[Draw]:
         assert self.augmentation is not None

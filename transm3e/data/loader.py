@@ -122,7 +122,7 @@ class ClipLoader:
         """End the loading processes; the next epoch starts others."""
         if self._loading is not None:
             self._loading.close()
-            self._loading = None
+            self._loading, self._slots = None, []
 
     def _train(self, epoch: int, start_step: int) -> Iterator[Batch]:
         clips = self.batch_size * self.dataset.samples

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +145,9 @@ class ClipReader:
         """Whether the video is decoded, or asked for its clock, or for its size, which the skeleton does not say."""
         if "rgb" in self.modalities or self.decoding.target_fps:
             return True
-        return "flow" not in self.modalities and not (skeleton and skeleton.height and skeleton.width)
+        if skeleton is None:
+            return False
+        return not (skeleton.height and skeleton.width)
 
     def _place(self, file: str, column: str) -> str:
         if not file:
@@ -194,6 +196,10 @@ class ClipReader:
         views: Views,
         out: np.ndarray,
     ) -> None:
+        # Joints without a size of their own are pixels of the video, whatever size was drawn for: flow is stored smaller.
+        if not (skeleton.height and skeleton.width):
+            height, width = _size(skeleton, video) if "rgb" not in self.modalities else views.size
+            skeleton = replace(skeleton, height=height, width=width)
         size = views.size if all(views.size) else _size(skeleton, video)
         for clip, frames, params in zip(out, indices, views.of(*size), strict=True):
             clip[:] = skeleton_clip(

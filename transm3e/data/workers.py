@@ -185,15 +185,15 @@ class WorkerPool:
         worker.process.join()
         code = worker.process.exitcode or 0
         task = worker.tasks[0]
-        # A scheduler that ends the whole group says nothing of the files, nor of the memory.
-        ended = code == -signal.SIGTERM
-        self._deaths += not ended
+        # A scheduler that ends the whole group says nothing of the files, nor of the memory; and a file that hangs, as
+        # many do on a network disk that stalls, costs itself only.
+        ended, hung = code == -signal.SIGTERM, code == -signal.SIGALRM
+        self._deaths += not (ended or hung)
         if self._deaths > MOST_DEATHS:
             raise UserError(
                 f"{self._deaths} data loading processes in a row died ({_why(code)}), mostly for lack of memory; lower "
                 "DATA_LOADER.NUM_WORKERS or the batch size, or look for the reason with DATA_LOADER.NUM_WORKERS 0"
             )
-        hung = code == -signal.SIGALRM
         # Anything may kill a process once (a scheduler, a lack of memory): the file is to blame the second time.
         lost = hung or (task in self._suspects and not ended)
         if not ended:
