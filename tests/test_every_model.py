@@ -2,39 +2,69 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
+from torch import nn
 
+from transm3e.config.check_data import GRAPH_MODELS
+from transm3e.config.node import merge, opt_settings
 from transm3e.joints import find_layout
 from transm3e.models import MODELS, build_model
-
-# Models that read skeletons; all others read RGB.
-ON_SKELETONS = ("STGCN",)
 
 # Gradients that are zero by mathematics: softmax does not see a shift of all keys (the bias of norm_k); where only
 # class tokens are read out, the patches' queries of the last block, and what only they use, have no effect.
 LAST_BLOCK_SILENT = ("attn.pool_q.weight", "attn.rel_pos_t", "attn.rel_pos_h", "attn.rel_pos_w")
-# Biases before a batch norm, which takes every channel's mean away.
-BEFORE_BATCH_NORM = ("temporal.2.bias", "around.0.bias")
+# A batch norm takes every channel's mean away, and so the effect of the biases before it.
+BEFORE_BATCH_NORM = {
+    "STGCN": r"temporal\.2\.bias|around\.0\.bias",
+    "CTRGCN": r"spatial_around\.0\.bias|around\.0\.bias|temporal\.(enter\.0|dilated\.\d|point)\.bias",
+    "HDGCN": r"spatial\.(attention\.)?reduce\.0\.bias|spatial\.subsets\.0\.bias|around\.0\.bias"
+    r"|temporal\.(enter\.0|dilated\.\d|point)\.bias|blocks\.0\.spatial\.subsets\.1\.bias",
+}
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NORMS = (*BATCH_NORMS, nn.LayerNorm)
+TINY = {
+    "C2D": ["MODEL.MODEL_NAME", "ResNet", "MODEL.ARCH", "c2d", "RESNET.WIDTH_PER_GROUP", 8],
+    "I3D": ["MODEL.MODEL_NAME", "ResNet", "MODEL.ARCH", "i3d", "RESNET.WIDTH_PER_GROUP", 8],
+    "Slow": ["MODEL.MODEL_NAME", "ResNet", "MODEL.ARCH", "slow", "RESNET.WIDTH_PER_GROUP", 8],
+    "SlowFast": ["MODEL.MODEL_NAME", "SlowFast", "SLOWFAST.ALPHA", 2, "RESNET.WIDTH_PER_GROUP", 8],
+    "VideoSwin": [
+        *("MODEL.MODEL_NAME", "VideoSwin", "VIDEOSWIN.EMBED_DIM", 8, "VIDEOSWIN.DEPTHS", [2, 2]),
+        *("VIDEOSWIN.NUM_HEADS", [2, 4], "VIDEOSWIN.WINDOW_SIZE", [2, 4, 4], "VIDEOSWIN.DROPPATH_RATE", 0.0),
+    ],
+    # With one subset of neighbours the bias of a graph convolution is the same for all joints, and so silent too.
+    "STGCN": ["MODEL.MODEL_NAME", "STGCN", "STGCN.WIDTH", 8, "STGCN.PARTITION", "spatial"],
+    "CTRGCN": ["MODEL.MODEL_NAME", "CTRGCN", "CTRGCN.WIDTH", 8],
+    "HDGCN": ["MODEL.MODEL_NAME", "HDGCN", "HDGCN.WIDTH", 8],
+    **{name: ["MODEL.MODEL_NAME", name] for name in ("Random", "AllOnes", "MViT", "TransM3E", "TransM3E student")},
+}
 
 
-def truly_zero(name: str, depth: int) -> bool:
-    if name.endswith(BEFORE_BATCH_NORM):
-        return True
+def truly_zero(name: str, cfg) -> bool:
+    model = cfg.MODEL.MODEL_NAME
+    if model in BEFORE_BATCH_NORM:
+        return re.search(rf"(^|\.)({BEFORE_BATCH_NORM[model]})$", name) is not None
     if name.endswith("norm_k.bias") or (name.startswith("fusion.inputs.k_") and name.endswith("bias")):
         return True
-    return name in {f"backbone.blocks.{depth - 1}.{part}" for part in LAST_BLOCK_SILENT}
+    return name in {f"backbone.blocks.{cfg.MVIT.DEPTH - 1}.{part}" for part in LAST_BLOCK_SILENT}
 
 
-@pytest.fixture(params=[*MODELS, "TransM3E student"])
+@pytest.fixture(params=TINY)
 def model_cfg(request, tiny_cfg, student_cfg):
-    cfg = student_cfg if request.param == "TransM3E student" else tiny_cfg
-    cfg.MODEL.MODEL_NAME = request.param.split()[0]
+    name = request.param
+    cfg = student_cfg if name == "TransM3E student" else tiny_cfg
+    merge(cfg, opt_settings(TINY[name]), "test")
+    cfg.MODEL.MODEL_NAME = cfg.MODEL.MODEL_NAME.split()[0]
     cfg.MVIT.DROPPATH_RATE = cfg.MCTF.DROPPATH_RATE = 0.0
-    if cfg.MODEL.MODEL_NAME in ON_SKELETONS:
-        # With one subset of neighbours the bias of a graph convolution is the same for all joints, and so silent too.
-        cfg.DATA.MODALITY, cfg.STGCN.PARTITION = "skeleton", "spatial"
+    if cfg.MODEL.MODEL_NAME in GRAPH_MODELS:
+        cfg.DATA.MODALITY = "skeleton"
     return cfg
+
+
+def test_all_models_are_here():
+    assert {opts[1].split()[0] for opts in TINY.values()} == set(MODELS)
 
 
 def random_clips(cfg, number, frames=4, size=32, dtype=torch.float32):
@@ -43,6 +73,23 @@ def random_clips(cfg, number, frames=4, size=32, dtype=torch.float32):
     if cfg.DATA.MODALITY == "skeleton":
         rest = (len(find_layout(cfg.SKELETON.LAYOUT).names), cfg.SKELETON.NUM_PERSONS)
     return {cfg.DATA.MODALITY: torch.rand(number, 3, frames, *rest, dtype=dtype)}
+
+
+def stirred(model):
+    """The same with scales around 1: some start at or near 0, and nothing behind those would be seen."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for module in model.modules():
+            if isinstance(module, NORMS):
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                if isinstance(module, BATCH_NORMS):
+                    nn.init.normal_(module.running_mean, std=0.1)
+                    nn.init.uniform_(module.running_var, 0.5, 1.5)
+        # CTR-GCN's share of each channel's own topology.
+        for name, parameter in model.named_parameters():
+            if name.endswith(".alpha"):
+                nn.init.uniform_(parameter, 0.5, 1.5)
+    return model
 
 
 @pytest.mark.parametrize(("frames", "size"), [(4, 32), (8, 48)])
@@ -54,12 +101,12 @@ def test_forward_at_two_sizes(model_cfg, frames, size):
 
 def test_every_trainable_parameter_gets_a_gradient(model_cfg):
     torch.manual_seed(0)
-    model = build_model(model_cfg).double()
+    model = stirred(build_model(model_cfg).double())
     if not list(model.parameters()):
         pytest.skip("a model without parameters")
     model(random_clips(model_cfg, 3, dtype=torch.float64)).logits.square().sum().backward()
     silent = {n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-12}
-    assert silent == {n for n, _ in model.named_parameters() if truly_zero(n, model_cfg.MVIT.DEPTH)}
+    assert silent == {n for n, _ in model.named_parameters() if truly_zero(n, model_cfg)}
 
 
 def test_state_dict_round_trip(model_cfg):
@@ -77,11 +124,27 @@ def test_state_dict_round_trip(model_cfg):
 
 
 def test_batch_order_does_not_matter(model_cfg):
-    model = build_model(model_cfg).eval()
-    clips, order = random_clips(model_cfg, 4), torch.tensor([2, 0, 3, 1])
+    torch.manual_seed(0)
+    model = stirred(build_model(model_cfg)).double().eval()
+    clips, order = random_clips(model_cfg, 4, dtype=torch.float64), torch.tensor([2, 0, 3, 1])
     shuffled = {name: clip[order] for name, clip in clips.items()}
     single = {name: clip[1:2] for name, clip in clips.items()}
     with torch.no_grad():
         together, alone = model(clips).logits, model(shuffled).logits
-    assert torch.allclose(together[order], alone, atol=1e-5)
-    assert torch.allclose(model(single).logits[0], together[1], atol=1e-5)
+    torch.testing.assert_close(together[order], alone, rtol=1e-10, atol=1e-10)
+    with torch.no_grad():
+        torch.testing.assert_close(model(single).logits[0], together[1], rtol=1e-10, atol=1e-10)
+
+
+def test_training_and_evaluation_differ_only_by_batch_statistics_and_dropout(model_cfg):
+    torch.manual_seed(0)
+    model, clips = stirred(build_model(model_cfg)).double(), random_clips(model_cfg, 3, dtype=torch.float64)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, BATCH_NORMS):
+            # Evaluation by the statistics of the batch, too.
+            module.track_running_stats, module.running_mean, module.running_var = False, None, None
+    with torch.no_grad():
+        trained, evaluated = model.train()(clips).logits, model.eval()(clips).logits
+    torch.testing.assert_close(trained, evaluated, rtol=1e-10, atol=1e-10)

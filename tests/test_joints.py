@@ -46,6 +46,29 @@ def test_orders_are_the_detectors():
     ]
 
 
+def test_ntu_is_the_tree_of_st_gcn_and_ctr_gcn():
+    """Joints from 1, as the data set's paper counts them: each with the one it hangs on."""
+    ntu = LAYOUTS["ntu25"]
+    trunk, arms = {(1, 2), (2, 21), (3, 21), (4, 3)}, {(5, 21), (6, 5), (7, 6), (8, 7), (9, 21), (10, 9), (11, 10)}
+    hands, legs = {(12, 11), (22, 23), (23, 8), (24, 25), (25, 12)}, {(13, 1), (14, 13), (15, 14), (16, 15), (17, 1)}
+    feet = {(18, 17), (19, 18), (20, 19)}
+    assert {(joint + 1, parent + 1) for joint, parent in ntu.bones} == trunk | arms | hands | legs | feet
+    assert (ntu.centre, ntu.names[ntu.centre]) == (20, "spine")
+    numbered = {"spine_base": 1, "head": 4, "left_hand": 8, "right_shoulder": 9, "left_hip": 13, "right_foot": 20}
+    numbered |= {"left_hand_tip": 22, "left_thumb": 23, "right_hand_tip": 24, "right_thumb": 25}
+    assert {name: ntu.names.index(name) + 1 for name in numbered} == numbered
+    assert {(left + 1, right + 1) for left, right in ntu.pairs} == {
+        *((joint, joint + 4) for joint in (5, 6, 7, 8, 13, 14, 15, 16)),
+        *((22, 24), (23, 25)),
+    }
+
+
+def test_coco_is_the_tree_of_pyskl_and_mmaction2():
+    legs, arms = {(15, 13), (13, 11), (16, 14), (14, 12)}, {(9, 7), (7, 5), (10, 8), (8, 6)}
+    trunk, face = {(11, 5), (12, 6), (5, 0), (6, 0)}, {(1, 0), (2, 0), (3, 1), (4, 2)}
+    assert set(LAYOUTS["coco17"].bones) == legs | arms | trunk | face
+
+
 def test_coco_order_is_that_of_a_real_annotation_file(shared):
     file = shared / "data" / "skeleton" / "mmpose_test_coco.json"
     category = json.loads(file.read_text(encoding="utf-8"))["categories"][0]

@@ -135,5 +135,16 @@ def test_names():
     assert torch.equal(LOSSES["focal_loss_multilabel"](logits, labels), LOSSES["bce_softmax"](logits, labels))
     assert LOSSES["bce_softmax"].scores(logits).sum().item() == pytest.approx(len(logits))
     torch.testing.assert_close(LOSSES["asl"].scores(logits), logits.sigmoid().float())
-    with pytest.raises(UserError, match=r"MODEL\.LOSS_FUNC is 'soft_cross_entropy'"):
-        LOSSES["soft_cross_entropy"]
+    with pytest.raises(UserError, match=r"MODEL\.LOSS_FUNC is 'focal'"):
+        LOSSES["focal"]
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "soft_cross_entropy"])
+def test_cross_entropy_is_torchs_for_one_class_and_for_mixed_ones(name):
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(6, 9, generator=generator, dtype=torch.float64)
+    classes, mixed = torch.tensor([0, 8, 3, 3, 1, 7]), torch.rand(6, 9, generator=generator).double().softmax(dim=1)
+    for labels, target in ((torch.nn.functional.one_hot(classes, 9), classes), (mixed, mixed)):
+        expected = torch.nn.functional.cross_entropy(logits, target)
+        torch.testing.assert_close(LOSSES[name](logits, labels), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(LOSSES[name].scores(logits), logits.softmax(dim=1).float())

@@ -2,6 +2,8 @@
 
 Models run side by side with a reference; the data loader (python tools/benchmark.py loader [--files WxH ...] ...) with
 plain pipelines. The table goes to standard output and, with all raw figures and a picture, to the folder --out.
+python tools/benchmark.py params counts the parameters of table 2's models, beside the published ones (status 1 if one of
+ours is not what it should be), or of any configs (--cfg CONFIG [CONFIG ...]).
 """
 
 from __future__ import annotations
@@ -18,16 +20,20 @@ from transm3e.benchmark.loader.measure import measure_loaders
 from transm3e.benchmark.loader.results import LoaderResults
 from transm3e.benchmark.markdown import to_markdown
 from transm3e.benchmark.model import measure
+from transm3e.benchmark.params import count_parts, count_rows, parts_json, parts_markdown, rows_json, rows_markdown
 from transm3e.benchmark.picture import draw
 from transm3e.benchmark.results import Results, make_folder, write_json
 from transm3e.cli import exit_with_message
+from transm3e.errors import ExitRequest
 from transm3e.files import atomic_write_text
+
+MISMATCH = 1  # status: a model has another number of parameters than it should
 
 
 def main() -> int:
     args = parse_args(sys.argv[1:], __doc__)
     with exit_with_message():
-        {"model": benchmark_model, "loader": benchmark_loader}[args.subcommand](args)
+        {"model": benchmark_model, "loader": benchmark_loader, "params": show_params}[args.subcommand](args)
     return 0
 
 
@@ -49,6 +55,28 @@ def benchmark_loader(args: argparse.Namespace) -> None:
     results = measure_loaders(settings, folder / "files", sys.argv, keep=lambda so_far: keep_loader(so_far, folder))
     loader_picture.draw(results, folder / "loader.png")
     print(loader_markdown.to_markdown(results), end="")
+
+
+def show_params(args: argparse.Namespace) -> None:
+    """Count, show and, with --out, keep."""
+    if args.out:
+        make_folder(Path(args.out))
+    if args.cfg:
+        parts = count_parts(args.cfg, args.opts)
+        keep_params(parts_markdown(parts), parts_json(parts), args.out)
+        return
+    rows = count_rows()
+    keep_params(rows_markdown(rows), rows_json(rows), args.out)
+    if problems := [line for row in rows for line in row.problems]:
+        raise ExitRequest("\n".join(problems), MISMATCH)
+
+
+def keep_params(markdown: str, values: str, folder: str | None) -> None:
+    """Show the table; write it and its figures, if a folder is named."""
+    print(markdown, end="")
+    if folder:
+        atomic_write_text(Path(folder) / "params.md", markdown)
+        atomic_write_text(Path(folder) / "params.json", values)
 
 
 def keep(results: Results, folder: Path) -> None:

@@ -21,7 +21,7 @@ from transm3e.engine.logging import log_to
 from transm3e.engine.train import Trainer
 from transm3e.report import run as report
 from transm3e.report.run_folder import check_owner, claim, evaluation_checkpoint, is_evaluated, is_trained, owner_of
-from transm3e.tasks import build_task, build_trained_task, check_names
+from transm3e.tasks import build_task, build_trained_task, check_parts
 
 logger = logging.getLogger("transm3e.run_net")
 VALIDATION = ("known_val", "new_val")
@@ -36,7 +36,7 @@ def main() -> int:
             return 0
         for problem in check_devices():
             print(f"warning: {problem}", file=sys.stderr)
-        check_names(*(run.cfg for run in runs))
+        check_parts(*(run.cfg for run in runs))
         for run in runs:
             check_owner(run, owner := owner_of(run))
             if done := report.already_done(run):

@@ -1,8 +1,10 @@
-"""Joints and bones of the 2D skeleton layouts: what the loader, the flip and the graph models agree on.
+"""Joints and bones of the skeleton layouts: what the loader, the flip and the graph models agree on.
 
 The orders are those of the detectors' files: COCO (Lin et al., ECCV 2014), Halpe-26 (AlphaPose; the COCO joints and
-nine more), OpenPose-18 (Cao et al., PAMI 2019; COCO and the neck). Bones form a tree with its root in the centre
-joint. COCO has no neck, so the shoulders hang on the nose and the hips on the shoulders, as in PYSKL and MMAction2.
+nine more), OpenPose-18 (Cao et al., PAMI 2019; COCO and the neck), and NTU-25 (Shahroudy et al., CVPR 2016; the joints
+of the Kinect). Bones form a tree with its root in the centre joint. COCO has no neck, so the shoulders hang on the
+nose and the hips on the shoulders, as in PYSKL and MMAction2. NTU-25 is the tree of ST-GCN and CTR-GCN: a hand's tip
+hangs on its thumb (in PYSKL both hang on the hand).
 """
 
 from __future__ import annotations
@@ -44,6 +46,12 @@ _OPENPOSE_NAMES = (
     *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
     *("right_eye", "left_eye", "right_ear", "left_ear"),
 )
+_NTU_NAMES = (
+    *("spine_base", "spine_mid", "neck", "head"),
+    *(f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist", "hand")),
+    *(f"{side}_{joint}" for side in ("left", "right") for joint in ("hip", "knee", "ankle", "foot")),
+    *("spine", "left_hand_tip", "left_thumb", "right_hand_tip", "right_thumb"),
+)
 
 # joint <- parent, by name: parents are listed here once, the numbers follow from each layout's order.
 _LIMBS = {
@@ -70,6 +78,15 @@ _HALPE_PARENTS = _LIMBS | {
     **{f"{side}_heel": f"{side}_ankle" for side in ("left", "right")},
     **{f"{side}_{toe}": f"{side}_heel" for side in ("left", "right") for toe in ("big_toe", "small_toe")},
 }
+_NTU_PARENTS = _LIMBS | {
+    **{"spine_mid": "spine", "spine_base": "spine_mid", "neck": "spine", "head": "neck"},
+    **{f"{side}_shoulder": "spine" for side in ("left", "right")},
+    **{f"{side}_hip": "spine_base" for side in ("left", "right")},
+    **{f"{side}_hand": f"{side}_wrist" for side in ("left", "right")},
+    **{f"{side}_thumb": f"{side}_hand" for side in ("left", "right")},
+    **{f"{side}_hand_tip": f"{side}_thumb" for side in ("left", "right")},
+    **{f"{side}_foot": f"{side}_ankle" for side in ("left", "right")},
+}
 
 
 def _layout(names: tuple[str, ...], parents: dict[str, str], centre: str) -> Layout:
@@ -88,6 +105,7 @@ LAYOUTS = {
     "coco17": _layout(_COCO_NAMES, _COCO_PARENTS, "nose"),
     "halpe26": _layout(_HALPE_NAMES, _HALPE_PARENTS, "neck"),
     "openpose18": _layout(_OPENPOSE_NAMES, _OPENPOSE_PARENTS, "neck"),
+    "ntu25": _layout(_NTU_NAMES, _NTU_PARENTS, "spine"),
 }
 
 

@@ -20,7 +20,8 @@ class Loss:
     """A loss and the activation that turns its logits into scores.
 
     Attributes:
-        function: (logits (B, C), labels (B, C) in [0, 1]) -> scalar, the mean over both axes.
+        function: (logits (B, C), labels (B, C) in [0, 1]) -> scalar, the mean over the clips, and over the classes
+            where each is a yes or no of its own.
         scores: logits (B, C) -> scores (B, C) in [0, 1], for ranking and for reading.
     """
 
@@ -45,6 +46,11 @@ def softmax_bce(logits: Tensor, labels: Tensor) -> Tensor:
     # log(1 - p): expm1 keeps the digits where p is close to 0; the floor keeps p = 1 finite, as PyTorch's BCE does.
     log_not_p = torch.log((-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny))
     return -(labels * log_p + (1 - labels) * log_not_p).mean()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Softmax cross entropy with labels that sum to 1, such as one activity per clip, mixed or not; mean over clips."""
+    return -(labels * F.log_softmax(logits, dim=-1)).sum(dim=-1).mean()
 
 
 def asymmetric(
@@ -73,6 +79,9 @@ def _sigmoid(logits: Tensor) -> Tensor:
 
 LOSSES.register("bce_softmax")(Loss(softmax_bce, _softmax))
 LOSSES.register("bce_logits")(Loss(F.binary_cross_entropy_with_logits, _sigmoid))
+LOSSES.register("cross_entropy")(Loss(cross_entropy, _softmax))
+# PySlowFast's name where labels are mixed; here labels are always vectors.
+LOSSES.register("soft_cross_entropy")(Loss(cross_entropy, _softmax))
 LOSSES.register("asl")(Loss(asymmetric, _sigmoid))
 # The authors' name for what is binary cross entropy on a softmax.
 LOSSES.register("focal_loss_multilabel")(Loss(softmax_bce, _softmax))

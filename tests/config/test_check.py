@@ -7,21 +7,20 @@ import torch
 from torch.nn.functional import max_pool1d
 
 from transm3e.config import get_cfg
-from transm3e.config.check import (
+from transm3e.config.check import NUM_MUSCLES, check_cfg
+from transm3e.config.check_sizes import MAPS
+from transm3e.config.check_values import (
     AT_LEAST_ONE,
     BLOCK_LISTS,
     CHOICES,
     LISTS,
     MAX_SEED,
     NOT_NEGATIVE,
-    NUM_MUSCLES,
     POSITIVE,
     SHARES,
     WHOLE,
-    check_cfg,
     get,
 )
-from transm3e.config.check_sizes import MAPS
 from transm3e.config.node import set_key
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.backends import BACKENDS
@@ -209,7 +208,10 @@ def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(
         ({"DATA.MODALITY": "skeleton"}, ["DATA.MODALITY is skeleton", "MODEL.MODEL_NAME TransM3E reads rgb"]),
         ({"MODEL.MODEL_NAME": "STGCN"}, ["DATA.MODALITY is rgb", "MODEL.MODEL_NAME STGCN reads skeleton"]),
         ({"MODEL.MODEL_NAME": "STGCN", "DATA.MODALITY": "skeleton", "MIXUP.ENABLE": True}, ["MIXUP.ENABLE", "joints"]),
-        ({"STGCN.TEMPORAL_KERNEL": 4}, ["STGCN.TEMPORAL_KERNEL is 4", "odd"]),
+        (
+            {"MODEL.MODEL_NAME": "STGCN", "DATA.MODALITY": "skeleton", "STGCN.TEMPORAL_KERNEL": 4},
+            ["STGCN.TEMPORAL_KERNEL is 4", "odd"],
+        ),
         ({"AUG.SAMPLE_DISTANCE": -2}, ["AUG.SAMPLE_DISTANCE is -2", "-1 (anywhere)"]),
         ({"DATA.DECODING_BACKEND": "torchcodec_cuda"}, ["DATA_LOADER.NUM_WORKERS 0 (it is 2)"]),
         ({**STAGE_2, "DISTILL.MODALITY": "rgb"}, ["both see rgb", "DATA.MODALITY", "DISTILL.MODALITY"]),
@@ -243,7 +245,7 @@ def test_a_contradiction_is_refused_with_its_keys(settings, parts):
         {"MODEL.NUM_CLASSES": 5, "DATA.PATH_TO_DATA_DIR": "d", "TRAIN.ENABLE": False, "TEST.ENABLE": False},
         {"DATA.TRAIN_CROP_SIZE": 256, "DATA.TEST_CROP_SIZE": 256, "NUM_GPUS": 0},
         # Sizes belong to the MViT backbone, not to other models.
-        {"MODEL.MODEL_NAME": "ResNet", "DATA.TEST_CROP_SIZE": 250, "DATA.NUM_FRAMES": 7},
+        {"MODEL.MODEL_NAME": "ResNet", "MODEL.ARCH": "slow", "DATA.TEST_CROP_SIZE": 250, "DATA.NUM_FRAMES": 7},
     ],
 )
 def test_what_does_not_contradict_passes(settings):

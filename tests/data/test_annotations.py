@@ -68,11 +68,18 @@ def test_the_authors_split_names_a_byte_order_mark_and_mixed_case_are_read(tmp_p
     assert np.flatnonzero(found.labels[0]).tolist() == [0, 7]
 
 
+def test_a_table_for_activities_needs_no_muscles_and_may_call_its_splits_val_and_test(tmp_path: Path) -> None:
+    found = read_clip_table(table(tmp_path, "path,split,activity\na.mp4,train,run\nb.mp4,val,run\nc.mp4,test,sit\n"))
+    assert found.splits.tolist() == ["train", "known_val", "known_test"]
+    assert found.labels.shape == (3, 0)
+    assert found.select("known_val").labels.shape == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("path,split,activity\na.mp4,train,run\n", "column(s) muscles missing"),
-        ("", "missing; the header needs path,split,activity,muscles"),
+        ("path,activity,muscles\na.mp4,run,none\n", "column(s) split missing"),
+        ("", "missing; the header needs path,split,activity and may have muscles"),
         (HEADER, "no clips"),
         (HEADER + "a.mp4,training,run,none\n", ":2: unknown split 'training'; allowed: train, known_val"),
         (HEADER + ",train,run,none\n", ":2: empty path"),

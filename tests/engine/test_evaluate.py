@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transm3e.data.annotations import MUSCLES
 from transm3e.data.types import Batch, FailedClip
 from transm3e.engine import evaluate
-from transm3e.engine.evaluate import Evaluator, average_views, predict
+from transm3e.engine.evaluate import Evaluator, join_views, predict
 
 CPU = torch.device("cpu")
 
@@ -23,7 +24,9 @@ def batch(rows, scores, failed=()):
     return Batch(clips, labels, rows, torch.zeros_like(rows), [f"{row}.mp4" for row in rows.tolist()], list(failed))
 
 
-FakeTask = SimpleNamespace(predict=lambda batch: batch.clips["rgb"])
+FakeTask = SimpleNamespace(
+    predict=lambda batch: batch.clips["rgb"], conclude=lambda scores: scores, target="muscles", columns=MUSCLES
+)
 
 
 def run(*batches):
@@ -38,6 +41,21 @@ def test_views_are_averaged_and_clips_come_by_row():
     assert result.labels.argmax(1).tolist() == [2, 5]
     assert (result.scores.dtype, result.labels.dtype, result.rows.dtype) == (np.float32, np.uint8, np.int64)
     assert result.failed == []
+
+
+def test_the_highest_score_of_each_class_can_be_taken_instead():
+    batches = [batch([5, 2], [[0.2, 0.4], [1.0, 0.0]]), batch([5], [[0.6, 0.0]])]
+    result = predict(FakeTask, batches, CPU, "known_val", 2, "max")
+    np.testing.assert_array_equal(result.scores, np.float32([[1.0, 0.0], [0.6, 0.4]]))
+
+
+def test_the_task_concludes_from_whole_clips_not_from_views():
+    task = SimpleNamespace(
+        **{**vars(FakeTask), "conclude": lambda scores: (scores > 0.3).float(), "columns": ("a", "b")}
+    )
+    result = predict(task, [batch([5, 5], [[0.2, 0.9], [0.6, 0.0]])], CPU, "known_val", 1)
+    np.testing.assert_array_equal(result.scores, np.float32([[1.0, 1.0]]))
+    assert result.columns == ("a", "b")
 
 
 def test_a_clip_of_which_one_view_failed_has_failed():
@@ -72,7 +90,7 @@ def test_shares_of_several_processes_become_one(monkeypatch):
 def test_the_mean_does_not_depend_on_order_or_batches(views, size):
     rows, scores = [row for row, _ in views], [score for _, score in views]
     cuts = range(0, len(rows), size)
-    result = average_views(
+    result = join_views(
         [np.array(rows[i : i + size]) for i in cuts],
         [f"{row}.mp4" for row in rows],
         [np.float32(scores[i : i + size])[:, None] for i in cuts],

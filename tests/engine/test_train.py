@@ -54,6 +54,7 @@ class FakeTask:
             torch.manual_seed(0)
             self.model = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(4, 20))
         self.spoil = spoil
+        self.target, self.activities = "muscles", None
 
     def __call__(self, batch):
         logits = self.model(batch.clips["rgb"] / 255)
@@ -125,7 +126,16 @@ def interrupt_at(epoch, step, number=signal.SIGINT):
 def test_training_learns_and_its_checkpoint_tells_everything(tmp_path):
     trainer(tmp_path, FakeTask(dropout=0.0)).run()
     state = last_state(tmp_path)
-    assert set(state) == {"model_state", "optimizer_state", "scaler_state", "epoch", "progress", "cfg", "run"}
+    assert set(state) == {
+        "model_state",
+        "optimizer_state",
+        "scaler_state",
+        "epoch",
+        "progress",
+        "activities",
+        "cfg",
+        "run",
+    }
     assert (state["epoch"], state["cfg"], state["run"]) == (2, "A: 1", {"id": "x"})
     history = state["progress"]["history"]
     assert [entry["epoch"] for entry in history] == [1, 2, 3]

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import shortest_path
 
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
-from transm3e.layers.graph import PARTITIONS, Graph, GraphConv
+from transm3e.layers.graph import PARTITIONS, Graph, GraphConv, RefinedGraphConv
 
 each_layout = pytest.mark.parametrize("layout", LAYOUTS)
 
@@ -52,12 +52,25 @@ def test_distance_and_spatial_subsets_are_who_they_should_be(layout):
 
 
 @each_layout
+def test_directions_are_itself_children_and_parent(layout):
+    own, inward, outward = Graph(layout).directions()
+    parents = dict(LAYOUTS[layout].bones)
+    assert own.equal(torch.eye(len(own)))
+    assert {(v, u) for u, v in inward.nonzero().tolist()} == set(parents.items())
+    assert {(u, v) for u, v in outward.nonzero().tolist()} == set(parents.items())
+    # Whoever sends, sends 1 in all.
+    assert inward.sum(0).tolist() == [float(joint in parents) for joint in range(len(own))]
+    sent = [float(joint in parents.values()) for joint in range(len(own))]
+    assert torch.allclose(outward.sum(0), torch.tensor(sent))
+
+
+@each_layout
 def test_left_and_right_have_the_same_weights(layout):
     order = list(range(len(LAYOUTS[layout].names)))
     for left, right in LAYOUTS[layout].pairs:
         order[left], order[right] = right, left
-    adjacency = Graph(layout).adjacency("spatial")
-    assert adjacency[:, order][:, :, order].equal(adjacency)
+    for adjacency in (Graph(layout).adjacency("spatial"), Graph(layout).directions()):
+        assert adjacency[:, order][:, :, order].equal(adjacency)
 
 
 def test_an_unknown_partition_is_named():
@@ -88,3 +101,15 @@ def test_importance_starts_at_one_and_the_graph_is_not_stored():
         "conv.weight": (15, 2, 1, 1),
         "conv.bias": (15,),
     }
+
+
+def test_refinement_starts_at_nothing_and_is_the_clips_own():
+    torch.manual_seed(0)
+    layer = RefinedGraphConv(3, 4, 2, Graph("ntu25").directions())
+    one, two = torch.randn(2, 1, 3, 5, 25)
+    plain = torch.einsum("kuv,nkctv->nctu", layer.topology, layer.value(one).unflatten(1, (3, 4)))
+    assert torch.allclose(layer(one), plain, atol=1e-6)
+    layer.alpha.data.fill_(1.0)
+    both = layer(torch.cat([one, two]))
+    assert (both[:1] - plain).abs().max() > 0.1
+    assert torch.allclose(both[1:], layer(two), atol=1e-6)

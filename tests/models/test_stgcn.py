@@ -36,6 +36,7 @@ def scores(model, clip):
         ("coco17", "spatial", 3_078_424),
         ("openpose18", "spatial", 3_079_480),
         ("halpe26", "uniform", 2_639_192),
+        ("ntu25", "spatial", 3_088_552),
     ],
 )
 def test_number_of_parameters(layout, partition, number):
@@ -46,10 +47,12 @@ def test_number_of_parameters(layout, partition, number):
 def test_sizes_and_dropout_come_from_the_config(skeleton_cfg):
     skeleton_cfg.SKELETON.LAYOUT, skeleton_cfg.STGCN.PARTITION = "halpe26", "distance"
     skeleton_cfg.STGCN.TEMPORAL_KERNEL, skeleton_cfg.STGCN.DROPOUT, skeleton_cfg.MODEL.DROPOUT_RATE = 5, 0.3, 0.4
+    skeleton_cfg.STGCN.WIDTH = 8
     model = build_model(skeleton_cfg)
     assert [block.temporal[2].kernel_size for block in model.blocks] == [(5, 1)] * 10
     assert [block.temporal[4].p for block in model.blocks] == [0.0] + [0.3] * 9
     assert model.dropout.p == 0.4
+    assert (model.blocks[0].spatial.conv.in_channels, model.head.in_features) == (3, 32)
     assert model.blocks[3].spatial.importance.shape == (2, 26, 26)
     assert [block.around is None for block in model.blocks] == [True] + [False] * 9
 

@@ -102,11 +102,17 @@ def test_nan_is_not_written_and_an_older_file_stays(tmp_path):
         ('{"splits": {"known_val"', "is damaged"),
         ('{"splits": {"known_val": {"mAP": NaN}}}', "NaN is not JSON"),
         ("[]", "no object 'splits'"),
-        ('{"splits": {"val": {"mAP": 0.5}}}', "unknown split 'val', allowed: train, known_val"),
-        ('{"splits": {"known_val": {"mAP": 76.7}}}', r"splits.known_val.mAP is not null or a number in 0..1"),
-        ('{"splits": {"known_val": {"mAP": true}}}', r"splits.known_val.mAP"),
-        ('{"splits": {"known_val": {}}}', r"splits.known_val.mAP"),
-        ('{"splits": {}, "mean_val": "high"}', "mean_val is not null"),
+        ('{"splits": {"val": {"mAP": 0.5}}}', "no object 'run' at the top"),
+        ('{"run": {}, "splits": {"val": {"mAP": 0.5}}}', "unknown split 'val', allowed: train, known_val"),
+        ('{"run": {"target": "x"}, "splits": {}}', "its target is neither muscles nor activity"),
+        ('{"run": {"target": "activity"}, "splits": {"new_val": {"mAP": 0.5}}}', r"splits.new_val.top1 is not null"),
+        (
+            '{"run": {}, "splits": {"known_val": {"mAP": 76.7}}}',
+            r"splits.known_val.mAP is not null or a number in 0..1",
+        ),
+        ('{"run": {}, "splits": {"known_val": {"mAP": true}}}', r"splits.known_val.mAP"),
+        ('{"run": {}, "splits": {"known_val": {}}}', r"splits.known_val.mAP"),
+        ('{"run": {}, "splits": {}, "mean_val": "high"}', "mean_val is not null"),
     ],
 )
 def test_damaged_files_are_refused_in_one_line(tmp_path, text, message):

@@ -9,7 +9,7 @@ import torch
 
 from transm3e.errors import UserError
 from transm3e.models import build_model
-from transm3e.tasks import build_task, build_trained_task, check_names
+from transm3e.tasks import build_task, build_trained_task, check_parts
 
 CPU = torch.device("cpu")
 
@@ -27,13 +27,14 @@ def save(cfg, path):
         ("DISTILL.METHOD", "DISTILL.METHOD is 'foo'"),
     ],
 )
-def test_misspelt_names_are_refused_before_any_run(tiny_cfg, key, message):
-    check_names(tiny_cfg)
+def test_misspelt_names_are_refused_before_any_run(tiny_cfg, noise_data, key, message):
+    tiny_cfg.DATA.PATH_TO_DATA_DIR = str(noise_data)
+    check_parts(tiny_cfg)
     wrong = tiny_cfg.clone()
     group, name = key.split(".")
     wrong[group][name] = "foo"
     with pytest.raises(UserError, match=message):
-        check_names(tiny_cfg, wrong)
+        check_parts(tiny_cfg, wrong)
 
 
 def test_scoring_weights_under_other_settings_is_named(tiny_cfg, tmp_path, caplog):

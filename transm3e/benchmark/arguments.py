@@ -34,9 +34,12 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
     commands = parser.add_subparsers(dest="subcommand", required=True)
     _add_model(commands.add_parser("model", help="speed, memory and work of models", allow_abbrev=False))
     _add_loader(commands.add_parser("loader", help="clips per second of the data loader", allow_abbrev=False))
+    _add_params(commands.add_parser("params", help="parameters of table 2's models, or of configs", allow_abbrev=False))
     args = parser.parse_args(words)
     if args.subcommand == "loader" and opts:
         parser.error(f"loader takes no config settings, as {opts[0]}; it measures the paper's clips and augmentation")
+    if args.subcommand == "params" and opts and not args.cfg:
+        parser.error(f"params takes config settings, as {opts[0]}, only with --cfg; table 2 has those of its rows")
     args.opts = opts
     return args
 
@@ -124,6 +127,12 @@ def _add_loader(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help=f"for loader.md, .json, .png, files; default: {DEFAULT_OUT}",
     )
+
+
+def _add_params(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--cfg", nargs="+", metavar="CONFIG", help="configs, part by part; default: table 2 beside what is published")
+    add("--out", metavar="FOLDER", help="for params.md and params.json; default: no files")
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

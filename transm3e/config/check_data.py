@@ -11,7 +11,7 @@ from transm3e.errors import UserError
 # What models read: frames of pixels, or joints, which graph models read.
 PIXELS = ("rgb", "rgb_diff", "flow")
 SKELETONS = ("skeleton", "skeleton_bone", "skeleton_motion", "skeleton_bone_motion")
-GRAPH_MODELS = ("STGCN",)
+GRAPH_MODELS = ("STGCN", "CTRGCN", "HDGCN")
 WITHOUT_WEIGHTS = ("Random", "AllOnes")
 # This decoder works in the process that trains.
 CUDA_DECODER = "torchcodec_cuda"
@@ -19,6 +19,9 @@ CUDA_DECODER = "torchcodec_cuda"
 FORMER_DECODER = "torchvision"
 DATA_CHOICES = {
     "DATA.MODALITY": (*PIXELS, *SKELETONS),
+    "DATA.TARGET": ("auto", "muscles", "activity"),
+    "DATA.ENSEMBLE_METHOD": ("sum", "max"),
+    "LOOKUP.MUSCLES": ("predicted", "expected"),
     "DATA.FRAME_INDICES": ("stride", "linspace"),
     "DATA.SHORT_CLIPS": ("hold", "loop"),
     "DATA.DECODING_BACKEND": ("pyav", "torchcodec", CUDA_DECODER, "opencv", FORMER_DECODER),
@@ -26,7 +29,7 @@ DATA_CHOICES = {
     "DATA.RESIZE": ("mipmap", "bilinear", "bicubic", "area"),
     "AUG.INTERPOLATION": ("bilinear", "bicubic"),
     "AUG.RE_MODE": ("pixel", "rand", "const"),
-    "SKELETON.LAYOUT": ("coco17", "halpe26", "openpose18"),
+    "SKELETON.LAYOUT": ("coco17", "halpe26", "openpose18", "ntu25"),
     "SKELETON.NORMALIZE": ("frame", "body"),
     "STGCN.PARTITION": ("uniform", "distance", "spatial"),
     "DISTILL.MODALITY": PIXELS,
@@ -52,8 +55,6 @@ def check_data(cfg: CfgNode) -> None:
             f"DATA.DECODING_BACKEND {CUDA_DECODER} decodes in the process that trains, as forked processes cannot use its "
             f"GPU; set DATA_LOADER.NUM_WORKERS 0 (it is {cfg.DATA_LOADER.NUM_WORKERS})"
         )
-    if cfg.STGCN.TEMPORAL_KERNEL % 2 == 0:
-        raise UserError(f"STGCN.TEMPORAL_KERNEL is {cfg.STGCN.TEMPORAL_KERNEL}; it must be odd")
 
 
 def data_warnings(cfg: CfgNode) -> Iterable[str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from fvcore.common.config import CfgNode
 
+from transm3e.config.defaults_baselines import add_baselines
+
 _C = CfgNode()
 
 # ---------------------------------------------------------------- the run
-# What is trained: "classify" (one model) or "distill" (a student learns from a frozen teacher, MCTKD).
+# What is trained: "classify" (one model), "distill" (a student learns from a frozen teacher, MCTKD) or "har_lookup" (a
+# model learns activities and looks their muscles up).
 _C.TASK = "classify"
 # Where the paper's text and its published code differ: "paper" or "authors_code". It chooses the defaults of the keys
 # in transm3e/config/protocol.py; a key that is set in a file or on the command line wins over it. The configs this one
@@ -66,7 +69,7 @@ _C.TRAIN.AUTO_RESUME = True
 # Start from the weights in this file; "" = from drawn ones.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # Whose parameter names that file (or INIT.STUDENT_FROM's) has: "auto", "transm3e", "torchvision", "pyslowfast",
-# "pytorchvideo", "timm", "authors", "authors_teacher" (of the authors' two branches, the frozen one).
+# "pytorchvideo", "timm", "videoswin", "authors", "authors_teacher" (of the authors' two branches, the frozen one).
 _C.TRAIN.CHECKPOINT_SOURCE = "auto"
 # Beginnings of our parameter names that such a file need not hold in our shape, as "head." for weights of another
 # number of classes; these keep their drawn values.
@@ -119,6 +122,11 @@ _C.DATA.PATH_PREFIX = ""
 # What the model sees: "rgb", "rgb_diff", "flow"; for graph models "skeleton" (joints), "skeleton_bone",
 # "skeleton_motion", "skeleton_bone_motion".
 _C.DATA.MODALITY = "rgb"
+# What is predicted: "muscles", or the "activity", one of those in train (Kinetics); "auto": the activity where
+# MODEL.LOSS_FUNC is cross_entropy or soft_cross_entropy, else muscles.
+_C.DATA.TARGET = "auto"
+# Views of a clip are averaged ("sum", PySlowFast's name), or the highest score of each class is taken ("max").
+_C.DATA.ENSEMBLE_METHOD = "sum"
 # Frames of a clip, and the step between them in frames of the video.
 _C.DATA.NUM_FRAMES = 16
 _C.DATA.SAMPLING_RATE = 4
@@ -183,12 +191,12 @@ _C.MIXUP.CUTMIX_ALPHA = 1.0
 # Share of batches that are mixed, and of these the share of CutMix.
 _C.MIXUP.PROB = 1.0
 _C.MIXUP.SWITCH_PROB = 0.5
-# Every label y becomes y (1 - s) + s / 2.
+# Every label y becomes y (1 - s) + s / 2; with DATA.TARGET activity, of C classes, y (1 - s) + s / C.
 _C.MIXUP.LABEL_SMOOTH_VALUE = 0.1
 
 # ---------------------------------------------------------------- skeletons
 _C.SKELETON = CfgNode()
-# Joints that a graph model reads: "coco17", "halpe26", "openpose18". Files of another layout are turned into it.
+# Joints that a graph model reads: "coco17", "halpe26", "openpose18", "ntu25". Files of another layout are turned into it.
 _C.SKELETON.LAYOUT = "coco17"
 # Persons of a clip, those seen best; zeros where there are fewer.
 _C.SKELETON.NUM_PERSONS = 2
@@ -205,12 +213,16 @@ _C.DATA_LOADER.PIN_MEMORY = True
 _C.MODEL = CfgNode()
 # A name of transm3e.models.MODELS.
 _C.MODEL.MODEL_NAME = "TransM3E"
-# Muscle regions.
+# Which ResNet MODEL_NAME ResNet is: "c2d", "i3d" or "slow"; other models take no notice.
+_C.MODEL.ARCH = ""
+# Muscle regions, or activities (DATA.TARGET, TASK har_lookup).
 _C.MODEL.NUM_CLASSES = 20
 # A name of transm3e.losses.LOSSES.
 _C.MODEL.LOSS_FUNC = "bce_softmax"
 # Dropout before the last linear layer.
 _C.MODEL.DROPOUT_RATE = 0.0
+# Standard deviation of the last linear layer's starting weights in ResNet and SlowFast.
+_C.MODEL.FC_INIT_STD = 0.01
 # Compute the blocks' activations again in the backward pass instead of keeping them: less memory, about a third more
 # time, the same result.
 _C.MODEL.ACT_CHECKPOINT = False
@@ -268,13 +280,13 @@ _C.MCTF.MLP_RATIO = 1.0
 # Which of the six attention maps are summed (table 12): stream, query, key, as in A^m_mr.
 _C.MCTF.MAPS = ["m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm"]
 
-# ST-GCN (Yan et al. 2018).
-_C.STGCN = CfgNode()
-# Which neighbours share weights: "uniform", "distance" or "spatial".
-_C.STGCN.PARTITION = "uniform"
-# Frames of the temporal convolutions' kernels, odd.
-_C.STGCN.TEMPORAL_KERNEL = 9
-_C.STGCN.DROPOUT = 0.0
+add_baselines(_C)
+
+# ---------------------------------------------------------------- HAR lookup (section C.1, table 8)
+# TASK har_lookup: MODEL learns activities; a clip's muscles are those of its activity in training.
+_C.LOOKUP = CfgNode()
+# Muscles of the "predicted" activity (the paper), or those "expected" under all activities' probabilities.
+_C.LOOKUP.MUSCLES = "predicted"
 
 # ---------------------------------------------------------------- distillation (equation 1)
 _C.DISTILL = CfgNode()

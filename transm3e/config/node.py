@@ -95,10 +95,22 @@ def merge(cfg: CfgNode, settings: Iterable[Setting], what: str) -> None:
 def _check_built(key: str, given: Any, where: str) -> None:
     value = _decode(given)
     # A key without a value is not set.
-    if key in BUILT_HERE and value is not None and value != BUILT_HERE[key]:
+    if key in BUILT_HERE and value is not None and not _is_built(value, BUILT_HERE[key]):
         raise UserError(
-            f"{where}: {key} is {value}, but only {BUILT_HERE[key]} is built here (MViTv2); set that or remove the key"
+            f"{where}: {key} is {value}, but only {BUILT_HERE[key]} is built here; set that or remove the key"
         )
+
+
+def _is_built(given: Any, built: Any) -> bool:
+    if isinstance(built, list) and built and isinstance(given, (list, tuple)):
+        return len(given) == len(built) and all(_is_all(stage, of[0]) for stage, of in zip(given, built, strict=True))
+    return _is_all(given, built)
+
+
+def _is_all(given: Any, value: Any) -> bool:
+    if isinstance(given, (list, tuple)):
+        return all(_is_all(part, value) for part in given)
+    return given == value
 
 
 def set_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from transm3e.config.check import check_student, check_teacher, get
+from transm3e.config.check import check_student, check_teacher
+from transm3e.config.check_values import get
 from transm3e.config.load import load_cfg
 from transm3e.config.node import all_keys, names_key
 from transm3e.errors import UserError
@@ -26,6 +27,7 @@ from transm3e.files import clip_table_file
 NO_INFLUENCE = (
     "CPU_THREADS",
     "DATA.DECODE_TIMEOUT",
+    "DATA.ENSEMBLE_METHOD",
     "DATA.PATH_PREFIX",
     "DATA.PATH_TO_DATA_DIR",
     "DATA_LOADER.",
@@ -112,7 +114,7 @@ class Run:
         settings = {
             key: value
             for key, value in all_keys(self.cfg).items()
-            if key.startswith("TEST.") and key not in NO_INFLUENCE_ON_RESULTS
+            if key.startswith(("TEST.", "DATA.ENSEMBLE_METHOD")) and key not in NO_INFLUENCE_ON_RESULTS
         }
         settings["TEST.CHECKPOINT_FILE_PATH"] = _file_id(self.cfg.TEST.CHECKPOINT_FILE_PATH)
         return _hash({"run": self.id, **settings})

@@ -13,8 +13,12 @@ IGNORED = (
     "MASK.",
     "MULTIGRID.",
     "NONLOCAL.",
-    "RESNET.",
-    "SLOWFAST.",
+    "RESNET.NUM_BLOCK_TEMP_KERNEL",
+    "RESNET.NUM_GROUPS",
+    "RESNET.SPATIAL_DILATIONS",
+    "RESNET.SPATIAL_STRIDES",
+    "RESNET.STRIDE_1X1",
+    "RESNET.TRANS_FUNC",
     "VIS_MASK.",
     "X3D.",
     "AUG.GEN_MASK_LOADER",
@@ -26,7 +30,6 @@ IGNORED = (
     "AUG.RE_SPLIT",
     "DATA.COLOR_RND_GRAYSCALE",
     "DATA.DUMMY_LOAD",
-    "DATA.ENSEMBLE_METHOD",
     "DATA.IN22K_TRAINVAL",
     "DATA.IN22k_VAL_IN1K",
     "DATA.INPUT_CHANNEL_NUM",
@@ -78,10 +81,8 @@ IGNORED = (
     "DEMO.UNCOMMON_CLASS_THRES",
     "DEMO.VIS_MODE",
     "DEMO.WEBCAM",
-    "MODEL.ARCH",
     "MODEL.DETACH_FINAL_FC",
     "MODEL.DROPCONNECT_RATE",
-    "MODEL.FC_INIT_STD",
     "MODEL.FP16_ALLREDUCE",
     "MODEL.FROZEN_BN",
     "MODEL.HEAD_ACT",
@@ -137,8 +138,9 @@ IGNORED = (
     "TRAIN.CHECKPOINT_TYPE",
     "TRAIN.KILL_LOSS_EXPLOSION_FACTOR",
 )
-# Of these, keys that choose the network, and the only value that is built here: MViTv2's. Another value would be
-# another network, so it is refused instead of ignored.
+# Of these, keys that choose the network, and the only value that is built here: MViTv2's and the ResNets'. Another value
+# would be another network, so it is refused instead of ignored. Lists may be nested for each stage and pathway: what
+# stands in them must all be this value, and [] must hold nothing.
 BUILT_HERE = {
     "MVIT.CLS_EMBED_ON": True,
     "MVIT.DIM_MUL_IN_ATT": True,
@@ -159,4 +161,12 @@ BUILT_HERE = {
     "MVIT.USE_ABS_POS": False,
     "MVIT.USE_FIXED_SINCOS_POS": False,
     "MVIT.USE_MEAN_POOLING": False,
+    # Where non-local blocks are.
+    "NONLOCAL.LOCATION": [],
+    "RESNET.NUM_GROUPS": 1,
+    "RESNET.SPATIAL_DILATIONS": 1,
+    # By stage.
+    "RESNET.SPATIAL_STRIDES": [[1], [2], [2], [2]],
+    "RESNET.STRIDE_1X1": False,
+    "RESNET.TRANS_FUNC": "bottleneck_transform",
 }

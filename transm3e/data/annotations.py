@@ -6,7 +6,8 @@ A clip table is a UTF-8 CSV file with a header and one row per clip:
     clips/squat_0001.mp4,train,squat,quadriceps;gluteus;hamstring,skeletons/squat_0001.json,flow/squat_0001.mp4
 
 `path`, `skeleton` and `flow` are relative to the table's folder (or DATA.PATH_PREFIX); `muscles` holds names
-or numbers 0..19 of MUSCLES joined by ";", or the word "none".
+or numbers 0..19 of MUSCLES joined by ";", or the word "none". A table for activity recognition needs no column
+`muscles`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -47,14 +48,17 @@ MUSCLES = (
 )
 SPLITS = ("train", "known_val", "new_val", "known_test", "new_test")
 EVAL_SPLITS = SPLITS[1:]
-# The authors' lists say seen / unseen; accepted on input only.
+# The authors' lists say seen / unseen, Kinetics' val and test hold activities of train; accepted on input only.
 SPLIT_ALIASES = {
+    "val": "known_val",
+    "test": "known_test",
     "val_seen": "known_val",
     "val_unseen": "new_val",
     "test_seen": "known_test",
     "test_unseen": "new_test",
 }
-REQUIRED_COLUMNS = ("path", "split", "activity", "muscles")
+REQUIRED_COLUMNS = ("path", "split", "activity")
+MUSCLE_COLUMN = "muscles"
 # Files of a clip in other modalities than RGB.
 OPTIONAL_COLUMNS = ("skeleton", "flow")
 NO_MUSCLE = "none"
@@ -90,7 +94,7 @@ class ClipTable:
         paths: (N,) str array, video files relative to the data root.
         splits: (N,) str array.
         activities: (N,) str array.
-        labels: (N, 20) uint8 multi-hot.
+        labels: (N, 20) uint8 multi-hot; (N, 0) where the table has no column muscles.
         skeletons: (N,) str array, "" where a clip has none.
         flows: (N,) str array, likewise.
         rows: (N,) int64, the row of each clip in the file, from 0; names a clip across splits.
@@ -157,13 +161,15 @@ def read_clip_table(path: str | Path) -> ClipTable:
             if missing:
                 raise UserError(
                     f"{file}: column(s) {', '.join(missing)} missing; the header needs "
-                    f"{','.join(REQUIRED_COLUMNS)} and may have {', '.join(OPTIONAL_COLUMNS)}, see datasets/README.md"
+                    f"{','.join(REQUIRED_COLUMNS)} and may have {', '.join((MUSCLE_COLUMN, *OPTIONAL_COLUMNS))}, "
+                    "see datasets/README.md"
                 )
+            labelled = MUSCLE_COLUMN in (reader.fieldnames or ())
             clips: list[Clip] = []
             seen: dict[str, int] = {}
             for row in reader:
                 where = f"{file}:{reader.line_num}"
-                clip = _clip_from_row(row, where)
+                clip = _clip_from_row(row, where, labelled)
                 if clip.path in seen:
                     raise UserError(f"{where}: path {clip.path!r} stands in line {seen[clip.path]} already; delete one")
                 seen[clip.path] = reader.line_num
@@ -174,7 +180,8 @@ def read_clip_table(path: str | Path) -> ClipTable:
         raise UserError(
             f"{file}: the clip table has a header but no clips; run the datasets/prepare_*.py that makes it"
         )
-    return table_from_clips(clips)
+    table = table_from_clips(clips)
+    return table if labelled else replace(table, labels=table.labels[:, :0])
 
 
 def write_clip_table(path: str | Path, clips: Iterable[Clip]) -> None:
@@ -186,7 +193,7 @@ def write_clip_table(path: str | Path, clips: Iterable[Clip]) -> None:
     optional = OPTIONAL_COLUMNS if any(clip.flow for clip in rows) else OPTIONAL_COLUMNS[:1]
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
-        writer.writerow((*REQUIRED_COLUMNS, *optional))
+        writer.writerow((*REQUIRED_COLUMNS, MUSCLE_COLUMN, *optional))
         for clip in rows:
             muscles = ";".join(MUSCLES[i] for i in sorted(clip.muscles)) or NO_MUSCLE
             files = (getattr(clip, name) for name in optional)
@@ -242,8 +249,9 @@ def parse_muscles(text: str, where: str) -> tuple[int, ...]:
     return tuple(sorted(indices))
 
 
-def _clip_from_row(row: dict[str, str | None], where: str) -> Clip:
-    cells = {name: (row.get(name) or "").strip() for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)}
+def _clip_from_row(row: dict[str, str | None], where: str, labelled: bool) -> Clip:
+    columns = (*REQUIRED_COLUMNS, MUSCLE_COLUMN, *OPTIONAL_COLUMNS)
+    cells = {name: (row.get(name) or "").strip() for name in columns}
     split = SPLIT_ALIASES.get(cells["split"], cells["split"])
     if split not in SPLITS:
         raise UserError(f"{where}: unknown split {cells['split']!r}; allowed: {', '.join(SPLITS)}")
@@ -255,5 +263,5 @@ def _clip_from_row(row: dict[str, str | None], where: str) -> Clip:
             raise UserError(
                 f"{where}: {name} {cells[name]!r} leaves the data root; write it relative to the table's folder"
             )
-    muscles = parse_muscles(cells["muscles"], where)
+    muscles = parse_muscles(cells[MUSCLE_COLUMN], where) if labelled else ()
     return Clip(cells["path"], split, cells["activity"], muscles, cells["skeleton"], cells["flow"])

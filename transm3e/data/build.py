@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from fvcore.common.config import CfgNode
 
+from transm3e.config.targets import MUSCLE_TARGET, scored_target, trained_target
+from transm3e.data.activities import build_activities
 from transm3e.data.annotations import (
     EVAL_SPLITS,
+    MUSCLE_COLUMN,
     SPLITS,
     Clip,
     ClipTable,
@@ -41,14 +47,48 @@ def build_dataset(cfg: CfgNode, split: str, single_view: bool = False) -> ClipDa
         raise UserError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
     file = table_file(cfg.DATA.PATH_TO_DATA_DIR)
     whole = read_clip_table(file)
-    table, root = whole.select(split), cfg.DATA.PATH_PREFIX or file.parent
-    if not len(table):
-        raise UserError(_no_clips(file, whole, split))
+    check_table(cfg, whole, file, split)
+    table, root = _labelled(cfg, whole, file, split), cfg.DATA.PATH_PREFIX or file.parent
     dataset = _dataset_from_cfg(cfg, table, root, training=split == "train", single_view=single_view)
     if split == "train" or not cfg.TEST.ALLOW_MISSING:
         for name in dataset.reader.columns:
             _check_files(table, name, root, file)
     return dataset
+
+
+def check_tables(cfgs: Iterable[CfgNode]) -> None:
+    """Whether each config's clip table has what it trains on and is scored by, before anything is read or trained.
+
+    Raises:
+        UserError: as check_table and build_activities, or there is no clip table.
+    """
+    for cfg in cfgs:
+        splits = [*(["train"] if cfg.TRAIN.ENABLE else []), *(cfg.TEST.SPLITS if cfg.TEST.ENABLE else [])]
+        if splits:
+            file = table_file(cfg.DATA.PATH_TO_DATA_DIR)
+            table = read_clip_table(file)
+            for split in splits:
+                check_table(cfg, table, file, split)
+            build_activities(cfg)
+
+
+def check_table(cfg: CfgNode, table: ClipTable, file: Path, split: str) -> None:
+    """Whether a split has clips, each with a file of the modality that the config reads.
+
+    Raises:
+        UserError: it has not, or the table has no muscles and the config needs them.
+    """
+    clips = table.select(split)
+    if not len(clips):
+        raise UserError(_no_clips(file, table, split))
+    if _target(cfg, split) == MUSCLE_TARGET and not table.labels.shape[1]:
+        raise UserError(
+            f"{file} has no column {MUSCLE_COLUMN}; add it, or set DATA.TARGET activity and MODEL.LOSS_FUNC cross_entropy "
+            "to predict activities"
+        )
+    if split == "train" or not cfg.TEST.ALLOW_MISSING:
+        for column in _stored(cfg, training=split == "train"):
+            _check_filled(clips, column, file)
 
 
 def build_folder_dataset(cfg: CfgNode, folder: str | Path) -> ClipDataset:
@@ -137,16 +177,40 @@ def _no_clips(file: Path, table: ClipTable, split: str) -> str:
     return f"{file}: no clips in split {split!r}; splits with clips: {', '.join(present)}; {remedy}"
 
 
-def _check_files(table: ClipTable, column: str, root: str | Path, file: Path) -> None:
-    names = {"path": table.paths, "flow": table.flows, "skeleton": table.skeletons}[column]
-    if not all(map(str, names)):
-        bare = [str(path) for path, name in zip(table.paths, names, strict=True) if not name]
+def _target(cfg: CfgNode, split: str) -> str:
+    return trained_target(cfg) if split == "train" else scored_target(cfg)
+
+
+def _labelled(cfg: CfgNode, table: ClipTable, file: Path, split: str) -> ClipTable:
+    """The clips of a split, with labels of what is trained or scored."""
+    clips = table.select(split)
+    if _target(cfg, split) == MUSCLE_TARGET:
+        return clips
+    activities = build_activities(cfg)
+    assert activities is not None, "activities are trained wherever they are scored"
+    return replace(clips, labels=activities.labels(clips.activities))
+
+
+def _files(table: ClipTable, name: str) -> np.ndarray:
+    """What the table names of a stored modality, or of a column."""
+    return {"flow": table.flows, "skeleton": table.skeletons}.get(name, table.paths)
+
+
+def _check_filled(table: ClipTable, column: str, file: Path) -> None:
+    bare = [str(path) for path, name in zip(table.paths, _files(table, column), strict=True) if not name]
+    if bare:
         raise UserError(
             f"{file}: {len(bare)} of {len(table)} clips have nothing in the column {column}: {_shown(bare)}; "
-            f"make it with datasets/extract_{column}.py, or take them out of the table"
+            f"make it with datasets/extract_{column}.py, take them out of the table, or choose another DATA.MODALITY"
         )
+
+
+def _check_files(table: ClipTable, column: str, root: str | Path, file: Path) -> None:
+    _check_filled(table, column, file)
     # A pickle of many videos is named as file::video.
-    missing = [name for name in map(str, names) if not os.path.exists(os.path.join(root, name.split("::")[0]))]
+    missing = [
+        name for name in map(str, _files(table, column)) if not os.path.exists(os.path.join(root, name.split("::")[0]))
+    ]
     if missing:
         what = "video" if column == "path" else column
         raise UserError(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from transm3e.config.node import CfgNode
+from transm3e.config.targets import ACTIVITY_TARGET, trained_target
 from transm3e.data.build import build_dataset, build_folder_dataset
 from transm3e.data.dataset import ClipDataset
 from transm3e.data.mixup import Mix, Mixing, draw_mix
@@ -258,7 +259,8 @@ def _mixing_from_cfg(cfg: CfgNode) -> Mixing | None:
     if not cfg.MIXUP.ENABLE:
         return None
     keys = (cfg.MIXUP.ALPHA, cfg.MIXUP.CUTMIX_ALPHA, cfg.MIXUP.PROB, cfg.MIXUP.SWITCH_PROB)
-    return Mixing(*keys, label_smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE)
+    exclusive = trained_target(cfg) == ACTIVITY_TARGET
+    return Mixing(*keys, label_smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE, exclusive=exclusive)
 
 
 def _all_failed(failed: list[FailedClip]) -> str:

@@ -1,8 +1,8 @@
-"""Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of whole batches, for labels of several muscles."""
+"""Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of whole batches, for labels of several muscles or one activity."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -23,6 +23,7 @@ class Mixing:
         prob: share of batches that are mixed.
         switch_prob: share of them that get CutMix, where both are on.
         label_smoothing: s in [0, 1): every label y becomes y (1 - s) + s / 2, also in batches that are not mixed.
+        exclusive: classes exclude each other, as activities do: smoothing draws C of them towards 1 / C.
 
     Raises:
         UserError: a value that is not allowed.
@@ -33,6 +34,7 @@ class Mixing:
     prob: float = 1.0
     switch_prob: float = 0.5
     label_smoothing: float = 0.1
+    exclusive: bool = False
 
     def __post_init__(self) -> None:
         for key, value in (("ALPHA", self.alpha), ("CUTMIX_ALPHA", self.cutmix_alpha)):
@@ -52,12 +54,13 @@ class Mix:
     Attributes:
         lam: share of the video itself, 1 - lam of its partner, in [0, 1].
         box: CutMix: pixels that come from the partner, 1 - lam of the frame; None: all pixels are blended.
-        label_smoothing: as Mixing's.
+        label_smoothing, exclusive: as Mixing's.
     """
 
     lam: float = 1.0
     box: Box | None = None
     label_smoothing: float = 0.0
+    exclusive: bool = False
 
 
 def draw_mix(rng: np.random.Generator, mixing: Mixing, height: int, width: int) -> Mix:
@@ -68,27 +71,28 @@ def draw_mix(rng: np.random.Generator, mixing: Mixing, height: int, width: int) 
         mixing: the ranges.
         height, width: of the clips in pixels.
     """
-    smoothing, alphas = mixing.label_smoothing, (mixing.alpha, mixing.cutmix_alpha)
+    alphas = (mixing.alpha, mixing.cutmix_alpha)
+    unmixed = Mix(label_smoothing=mixing.label_smoothing, exclusive=mixing.exclusive)
     if rng.random() >= mixing.prob or not any(alphas):
-        return Mix(label_smoothing=smoothing)
+        return unmixed
     cutmix = rng.random() < mixing.switch_prob if all(alphas) else not mixing.alpha
     lam = float(rng.beta(alphas[cutmix], alphas[cutmix]))
     if not cutmix:
-        return Mix(lam, None, smoothing)
+        return replace(unmixed, lam=lam)
     box = _draw_box(rng, lam, height, width)
     # The frame's edge may have cut the box: its true share counts.
-    return Mix(1 - box.height * box.width / (height * width), box, smoothing)
+    return replace(unmixed, lam=1 - box.height * box.width / (height * width), box=box)
 
 
 def mix(clips: dict[str, Tensor], labels: Tensor, mix: Mix, samples: int) -> tuple[dict[str, Tensor], Tensor]:
     """Mix each video with its partner: video i of n with video n - 1 - i, each sample with the same sample.
 
-    So a video's samples stay a pair for distillation. Every label is a yes or no of its own, so smoothing draws it
-    towards 1/2, not towards 1/20 as it would with classes that exclude each other.
+    So a video's samples stay a pair for distillation. A muscle is a yes or no of its own, so smoothing draws it towards
+    1/2; classes that exclude each other are drawn towards 1/C.
 
     Args:
         clips: modality -> (B, C, T, H, W) uint8, video by video, on any device; not changed.
-        labels: (B, 20) float in [0, 1]; not changed.
+        labels: (B, C) float in [0, 1]; not changed.
         mix: what to do.
         samples: clips per video; B is a multiple of it.
 
@@ -105,7 +109,8 @@ def mix(clips: dict[str, Tensor], labels: Tensor, mix: Mix, samples: int) -> tup
         partner = torch.arange(len(labels), device=labels.device).view(-1, samples).flip(0).flatten()
         clips = {name: _mix_clips(clip, clip[partner], mix) for name, clip in clips.items()}
         labels = labels.lerp(labels[partner], 1 - mix.lam)
-    return clips, labels * (1 - mix.label_smoothing) + mix.label_smoothing / 2
+    rest = 1 / labels.shape[1] if mix.exclusive else 1 / 2
+    return clips, labels * (1 - mix.label_smoothing) + mix.label_smoothing * rest
 
 
 def _mix_clips(clip: Tensor, other: Tensor, mix: Mix) -> Tensor:

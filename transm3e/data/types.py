@@ -64,7 +64,7 @@ class Sample:
 
     Attributes:
         clips: modality -> (S, *ClipSpec.shape); {} where they lie in memory that the loader has given.
-        label: (20,) float32 of 0 and 1.
+        label: (C,) float32 of 0 and 1: 20 muscles, or the activities, of which one or (one not trained on) none is 1.
         row: clip-table row.
         views: view number of each of the S clips; in training the sample number 0..S-1.
         path: the video as the clip table names it, relative to the data's folder.
@@ -86,7 +86,7 @@ class Batch:
 
     Attributes:
         clips: modality -> (B, *ClipSpec.shape): pixels (B, C, T, H, W) uint8, joints (B, 3, T, V, M) float32.
-        labels: (B, 20) float32 of 0 and 1.
+        labels: (B, C) float32 of 0 and 1, muscles or activities; without clips (0, 20).
         rows: (B,) int64 clip-table rows.
         views: (B,) int64 view numbers, temporal view * spatial crops + crop; in training the sample number.
         paths: B videos as the clip table names them, relative to the data's folder; the same on every machine.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 
+from transm3e.config.targets import MUSCLE_TARGET
+from transm3e.data.annotations import MUSCLES
 from transm3e.data.loader import ClipLoader, build_loader
 from transm3e.data.types import Batch, FailedClip
 from transm3e.engine.distributed import gather, is_main, rank, world_size
@@ -18,6 +20,8 @@ from transm3e.progress import track
 from transm3e.tasks import Classify
 
 logger = logging.getLogger(__name__)
+# DATA.ENSEMBLE_METHOD -> how the scores of a clip's views are put together; a sum is divided by their number.
+ENSEMBLES = {"sum": np.add, "max": np.maximum}
 
 
 @dataclass
@@ -27,9 +31,11 @@ class Predictions:
     Attributes:
         rows: (N,) int64.
         paths: N video files.
-        scores: (N, C) float32 in [0, 1], the mean over views.
+        scores: (N, C) float32 in [0, 1], views put together.
         labels: (N, C) uint8 of 0 and 1.
         failed: clips that could not be decoded, each once; they are in none of the above.
+        target: what scores and labels are of, "muscles" or "activity".
+        columns: C names of them.
     """
 
     rows: np.ndarray
@@ -37,6 +43,8 @@ class Predictions:
     scores: np.ndarray
     labels: np.ndarray
     failed: list[FailedClip] = field(default_factory=list)
+    target: str = MUSCLE_TARGET
+    columns: tuple[str, ...] = MUSCLES
 
 
 class Evaluator:
@@ -45,10 +53,11 @@ class Evaluator:
     Args:
         loaders: split -> its loader in evaluation mode.
         device: where the task's model is.
+        ensemble: how views are put together, a name of ENSEMBLES.
     """
 
-    def __init__(self, loaders: dict[str, ClipLoader], device: torch.device) -> None:
-        self.loaders, self.device = loaders, device
+    def __init__(self, loaders: dict[str, ClipLoader], device: torch.device, ensemble: str = "sum") -> None:
+        self.loaders, self.device, self.ensemble = loaders, device, ensemble
         self._named: set[str] = set()
 
     @classmethod
@@ -57,12 +66,16 @@ class Evaluator:
     ) -> Evaluator:
         """Loaders of this process's share; `single_view`: one view per clip, as a quick look while training."""
         share = {"rank": rank(), "world_size": world_size()}
-        return cls({s: build_loader(cfg, s, **share, single_view=single_view) for s in splits}, device)
+        return cls(
+            {s: build_loader(cfg, s, **share, single_view=single_view) for s in splits},
+            device,
+            cfg.DATA.ENSEMBLE_METHOD,
+        )
 
     def __call__(self, task: Classify) -> dict[str, Predictions]:
         """Split -> predictions, the same on every process. The log names clips that cannot be read, once."""
         predictions = {
-            split: predict(task, loader.epoch(0), self.device, split, len(loader))
+            split: predict(task, loader.epoch(0), self.device, split, len(loader), self.ensemble)
             for split, loader in self.loaders.items()
         }
         for split, found in predictions.items():
@@ -74,14 +87,20 @@ class Evaluator:
 
 
 def predict(
-    task: Classify, batches: Iterable[Batch], device: torch.device, title: str, num_batches: int
+    task: Classify,
+    batches: Iterable[Batch],
+    device: torch.device,
+    title: str,
+    num_batches: int,
+    ensemble: str = "sum",
 ) -> Predictions:
     """Run a task over all views of a split.
 
     Args:
-        task: its `predict` gives scores (B, C).
+        task: its `predict` gives scores (B, C) of views, its `conclude` those of clips.
         batches: this process's share of the split.
         title, num_batches: for the progress bar.
+        ensemble: how views are put together, a name of ENSEMBLES.
     """
     rows, paths, scores, labels, failed = [], [], [], [], []
     for batch in track(batches, title, num_batches, "batches") if is_main() else batches:
@@ -93,17 +112,24 @@ def predict(
             rows.append(batch.rows.numpy())
             paths += batch.paths
     shares = gather((rows, paths, scores, labels, failed))
-    return average_views(*(list(chain.from_iterable(part)) for part in zip(*shares, strict=True)))
+    whole = join_views(*(list(chain.from_iterable(part)) for part in zip(*shares, strict=True)), ensemble=ensemble)
+    if len(whole.rows):
+        whole.scores = task.conclude(torch.from_numpy(whole.scores)).numpy()
+    return replace(whole, target=task.target, columns=task.columns)
 
 
-def average_views(
+def join_views(
     rows: list[np.ndarray],
     paths: list[str],
     scores: list[np.ndarray],
     labels: list[np.ndarray],
     failed: list[FailedClip],
+    ensemble: str = "sum",
 ) -> Predictions:
-    """Mean of the scores of each clip's views; a clip of which any view failed is failed as a whole."""
+    """Mean (or, class by class, maximum) of the scores of each clip's views.
+
+    A clip of which any view failed is failed as a whole.
+    """
     once = {clip.row: clip for clip in failed}
     unique_failed = [once[row] for row in sorted(once)]
     if not rows:
@@ -112,14 +138,16 @@ def average_views(
         )
     all_rows, all_scores, all_labels = np.concatenate(rows), np.concatenate(scores), np.concatenate(labels)
     keep, first, clip_of_view = np.unique(all_rows, return_index=True, return_inverse=True)
-    total = np.zeros((len(keep), all_scores.shape[1]))
-    np.add.at(total, clip_of_view, all_scores.astype(np.float64))
-    mean = (total / np.bincount(clip_of_view)[:, None]).astype(np.float32)
+    # Scores are 0 or more, so zeros take part in neither a sum nor a maximum.
+    joined = np.zeros((len(keep), all_scores.shape[1]))
+    ENSEMBLES[ensemble].at(joined, clip_of_view, all_scores.astype(np.float64))
+    if ensemble == "sum":
+        joined /= np.bincount(clip_of_view)[:, None]
     whole = ~np.isin(keep, list(once))
     return Predictions(
         rows=keep[whole],
         paths=[paths[i] for i in first[whole]],
-        scores=mean[whole],
+        scores=joined[whole].astype(np.float32),
         labels=all_labels[first][whole].astype(np.uint8),
         failed=unique_failed,
     )

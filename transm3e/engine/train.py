@@ -17,6 +17,7 @@ from fvcore.common.config import CfgNode
 from torch import nn
 from tqdm import tqdm
 
+from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
 from transm3e.data.loader import ClipLoader
 from transm3e.data.types import Batch
 from transm3e.engine.checkpoint import CheckpointStore
@@ -45,7 +46,7 @@ class Progress:
         epoch: epochs completed.
         step: optimiser steps done in the current epoch.
         loss_sum: of those steps, for the epoch's mean.
-        best: highest mean validation mAP so far.
+        best: highest mean validation score so far.
         best_epoch: the epoch that reached it, from 1; 0 = none.
         history: what each epoch came to.
         failed: training clips that could not be decoded -> why.
@@ -66,7 +67,7 @@ class Trainer:
     Args:
         task: called with a batch, returns {"loss", "logits", ...}.
         loader: its `epoch(number, start_step)` yields the same batches every time.
-        validate: called after an epoch; returns split -> mAP of the splits that can be scored.
+        validate: called after an epoch; returns split -> score of the splits that have one: mAP, or top-1 accuracy.
         store, recorder: where checkpoints and statistics go.
         optimizer, schedule, precision, device: as built from the config.
         max_epoch, accum_steps, clip_norm: length; batches per step; limit of the gradient's L2 norm (0 = none).
@@ -74,6 +75,7 @@ class Trainer:
         resume: go on from the newest checkpoint.
         seed: of dropout and drop path.
         origin: saved in every checkpoint: what it takes to rebuild the model and to tell this run from another.
+            The task's activities are saved beside it.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Trainer:
                 "lower TRAIN.ACCUM_STEPS or TRAIN.BATCH_SIZE"
             )
         self.progress, self.timer, self.skipped = Progress(), Timer(), 0
+        self.metric = {MUSCLE_TARGET: "map", ACTIVITY_TARGET: "top1"}[task.target]
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode, **parts: Any) -> Trainer:
@@ -248,7 +251,7 @@ class Trainer:
         if scores:
             mean = sum(scores.values()) / len(scores)
             self.recorder.record(
-                {"_type": "val_epoch", "epoch": f"{epoch}/{self.max_epoch}", "map": mean, **scores}, epoch
+                {"_type": "val_epoch", "epoch": f"{epoch}/{self.max_epoch}", self.metric: mean, **scores}, epoch
             )
             improved = mean > progress.best
             if improved:
@@ -279,6 +282,7 @@ class Trainer:
                 # As PySlowFast: the number, from 0, of the last epoch begun.
                 "epoch": epoch - 1,
                 "progress": asdict(self.progress),
+                "activities": self.task.activities and self.task.activities.as_plain(),
                 **self.origin,
             }
             path = self.store.save(state, epoch, step)

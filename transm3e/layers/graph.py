@@ -1,15 +1,19 @@
-"""The skeleton as a graph, and the graph convolution of ST-GCN (Yan et al., AAAI 2018).
+"""The skeleton as a graph, and the graph convolutions of ST-GCN (Yan et al., AAAI 2018) and of CTR-GCN (Chen et al.,
+ICCV 2021).
 
-Shapes: N skeletons (persons of all clips), C channels, T frames, V joints, K subsets of a joint's neighbours.
+Shapes: N skeletons (persons of all clips), C channels, T frames, V joints, K subsets of a joint's neighbours,
+R channels of a relation between two joints.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from transm3e.errors import UserError
 from transm3e.joints import find_layout
+from transm3e.layers.temporal_graph import init_conv
 
 PARTITIONS = ("uniform", "distance", "spatial")
 
@@ -55,6 +59,23 @@ class Graph:
         subsets = torch.stack([near & subset for subset in self._subsets(partition)])
         return subsets / near.sum(0)
 
+    def directions(self) -> Tensor:
+        """A_k[u, v]: the weight of joint v in the sum that joint u takes, by the bones' directions.
+
+        Subset 0 is the joint itself, subset 1 its neighbours farther from the centre (its children, which send
+        inward), subset 2 the one nearer to it (outward). What a joint sends is divided among those it sends to: a
+        parent adds its children up, a child gets its parent divided by the number of children (the authors' CTR-GCN,
+        as PYSKL and MMAction2 for COCO).
+
+        Returns:
+            (3, V, V) float32 in [0, 1]; the columns of each subset add up to 1, or to 0 where nobody is sent to.
+        """
+        inward = torch.zeros(self.num_joints, self.num_joints)
+        children, parents = zip(*self.bones, strict=True)
+        inward[parents, children] = 1
+        outward = inward.T / inward.sum(1).clamp(min=1)
+        return torch.stack([torch.eye(self.num_joints), inward, outward])
+
     def _subsets(self, partition: str) -> list[Tensor]:
         """(V, V) bool each: which v belong to the subset of w, whether near or not."""
         own, to_centre = self.distance == 0, self.distance[self.centre]
@@ -90,6 +111,48 @@ class GraphConv(nn.Module):
         """(N, in_channels, T, V) -> (N, out_channels, T, V)."""
         per_subset = self.conv(x_NCTV).unflatten(1, (len(self.adjacency), -1))
         return torch.einsum("nkctv,kvw->nctw", per_subset, self.adjacency * self.importance)
+
+
+class RefinedGraphConv(nn.Module):
+    """y[c, u] = sum over k, v of R_k[c, u, v] (W_k x[v] + b_k)[c]: every channel has a topology of its own.
+
+    R_k[c] = A_k + alpha Q_k[c], where A_k is learned, starts as the skeleton and is the same for all clips, and
+    Q_k[u, v] = xi_k(tanh(phi_k(x[u]) - psi_k(x[v]))) comes from the clip: phi, psi and xi are linear, x[v] is here the
+    mean over a joint's frames (section 3.2 of the paper, its correlation M_1). The mean is taken before phi and psi,
+    by the authors after: linear maps do not mind. alpha starts at 0, so that at first phi, psi and xi get no gradient.
+
+    Args:
+        in_channels, out_channels: of a joint.
+        relation_channels: R.
+        topology: (K, V, V) where A starts.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, relation_channels: int, topology: Tensor) -> None:
+        super().__init__()
+        subsets = len(topology)
+        self.topology = nn.Parameter(topology.clone())
+        self.alpha = nn.Parameter(torch.zeros(1))
+        self.phi = nn.Conv1d(in_channels, subsets * relation_channels, 1)
+        self.psi = nn.Conv1d(in_channels, subsets * relation_channels, 1)
+        self.xi = nn.Conv2d(subsets * relation_channels, subsets * out_channels, 1, groups=subsets)
+        self.value = nn.Conv2d(in_channels, subsets * out_channels, 1)
+        for conv in (self.phi, self.psi, self.xi, self.value):
+            init_conv(conv, conv.out_channels // subsets)
+
+    def forward(self, x_NCTV: Tensor) -> Tensor:
+        """(N, in_channels, T, V) -> (N, out_channels, T, V)."""
+        subsets = len(self.topology)
+        values_NKCTV = self.value(x_NCTV).unflatten(1, (subsets, -1))
+        return torch.einsum("nkcuv,nkctv->nctu", self._topologies(x_NCTV.mean(2)), values_NKCTV)
+
+    def _topologies(self, x_NCV: Tensor) -> Tensor:
+        """R: (N, K, out_channels, V, V)."""
+        relations = torch.tanh(self.phi(x_NCV)[..., None] - self.psi(x_NCV)[..., None, :])
+        # alpha goes into the weights, which are small, and not onto what comes out of them.
+        assert self.xi.bias is not None
+        weight, bias, subsets = self.alpha * self.xi.weight, self.alpha * self.xi.bias, len(self.topology)
+        refinement = functional.conv2d(relations, weight, bias, groups=subsets)
+        return self.topology[:, None] + refinement.unflatten(1, (subsets, -1))
 
 
 def _distances(num_joints: int, bones: tuple[tuple[int, int], ...]) -> Tensor:

@@ -1,7 +1,31 @@
 """Models: clips in, ModelOutput out; labels, losses and teachers are not their business."""
 
-from transm3e.models import mvit, statistic, stgcn, transm3e
+from transm3e.models import (
+    ctrgcn,
+    hdgcn,
+    mvit,
+    resnet3d,
+    slowfast,
+    statistic,
+    stgcn,
+    transm3e,
+    videoswin,
+)
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, build_model, count_parameters
 
-__all__ = ["MODELS", "ModelOutput", "build_model", "count_parameters", "mvit", "statistic", "stgcn", "transm3e"]
+__all__ = [
+    "MODELS",
+    "ModelOutput",
+    "build_model",
+    "count_parameters",
+    "ctrgcn",
+    "hdgcn",
+    "mvit",
+    "resnet3d",
+    "slowfast",
+    "statistic",
+    "stgcn",
+    "transm3e",
+    "videoswin",
+]

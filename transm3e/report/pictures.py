@@ -52,13 +52,16 @@ def muscle_bars(results: Mapping[str, Any], path: str | Path, title: str | None 
     save(figure, path)
 
 
-def training_curves(log: str | Path | Iterable[Mapping[str, Any]], path: str | Path) -> None:
-    """Draw the training loss and, if there is any, the validation mAP over the epochs.
+def training_curves(
+    log: str | Path | Iterable[Mapping[str, Any]], path: str | Path, score_name: str = "mAP (%)"
+) -> None:
+    """Draw the training loss and, if there is any, the validation score over the epochs.
 
     Args:
         log: records {"epoch": int, "loss": float, "known_val": fraction or None, "new_val": likewise, ...},
             or the path of a run's stdout.log (see read_epochs).
         path: the file to write; .png, .pdf or .svg decides the format.
+        score_name: what the validation score is.
 
     Raises:
         UserError: the log cannot be read or holds no epoch, or the picture cannot be written.
@@ -71,7 +74,7 @@ def training_curves(log: str | Path | Iterable[Mapping[str, Any]], path: str | P
     rows = figure.subplots(2 if curves else 1, 1, sharex=True, squeeze=False)[:, 0]
     _draw_curves(rows[0], records, ["loss"], "training loss", 1)
     if curves:
-        _draw_curves(rows[1], records, curves, "mAP (%)", 100)
+        _draw_curves(rows[1], records, curves, score_name, 100)
     rows[-1].set_xlabel("epoch")
     rows[-1].xaxis.get_major_locator().set_params(integer=True)
     save(figure, path)

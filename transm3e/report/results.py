@@ -4,6 +4,7 @@
      "splits": {"known_val": {"mAP", "num_clips", "per_muscle", "positives", "failed_clips"[, "reason"]}, ...},
      "mean_val": ..., "mean_test": ...}
 
+Where "run" has the "target" "activity", splits hold what transm3e.report.activity_result gives: "top1", "top5", ...
 Scores are fractions in [0, 1]; null means "could not be computed", never 0.
 """
 
@@ -18,12 +19,15 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
 from transm3e.data.annotations import MUSCLES, SPLITS
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
 from transm3e.metrics import average_precision, mean_average_precision
 from transm3e.metrics.average_precision import to_float64
 
+# What a run predicts -> the name of a split's headline score.
+METRICS = {MUSCLE_TARGET: "mAP", ACTIVITY_TARGET: "top1"}
 MEANS = {"mean_val": ("known_val", "new_val"), "mean_test": ("known_test", "new_test")}
 
 
@@ -72,13 +76,20 @@ def clip_rows(values: ArrayLike | torch.Tensor, columns: int = len(MUSCLES)) -> 
     return rows if len(rows) else np.zeros((0, columns))
 
 
-def summarise(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def metric_of(results: Mapping[str, Any]) -> str:
+    """The name of a split's headline score: "mAP" or "top1"."""
+    return METRICS[results["run"].get("target", MUSCLE_TARGET)]
+
+
+def mean_of(splits: Mapping[str, Mapping[str, Any]], mean: str, metric: str) -> float | None:
+    """(known + new) / 2 of "mean_val" or "mean_test"; None for lack of a part."""
+    parts = [splits[name][metric] for name in MEANS[mean] if name in splits]
+    return sum(parts) / 2 if len(parts) == 2 and None not in parts else None
+
+
+def summarise(splits: Mapping[str, Mapping[str, Any]], metric: str = "mAP") -> dict[str, Any]:
     """{"splits": splits, "mean_val": (known_val + new_val) / 2, "mean_test": likewise}; None for lack of a part."""
-    means: dict[str, float | None] = {}
-    for mean, names in MEANS.items():
-        parts = [splits[name]["mAP"] for name in names if name in splits]
-        means[mean] = sum(parts) / 2 if len(parts) == 2 and None not in parts else None
-    return {"splits": dict(splits), **means}
+    return {"splits": dict(splits), **{mean: mean_of(splits, mean, metric) for mean in MEANS}}
 
 
 def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
@@ -95,7 +106,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
     """Read what write_results wrote.
 
     Raises:
-        UserError: the file is missing, is not JSON, or does not hold splits with an mAP in [0, 1] or null.
+        UserError: the file is missing, is not JSON, or does not hold splits with a score in [0, 1] or null.
     """
     file = Path(path)
     remedy = "run tools/run_net.py with TEST.ENABLE True to make it"
@@ -124,15 +135,17 @@ def _refuse_constant(name: str) -> NoReturn:
 def _format_problem(results: object) -> str | None:
     if not isinstance(results, dict) or not isinstance(results.get("splits"), dict):
         return "no object 'splits' at the top"
+    run = results.get("run")
+    if not isinstance(run, dict) or run.get("target", MUSCLE_TARGET) not in METRICS:
+        return "no object 'run' at the top, or its target is neither " + " nor ".join(METRICS)
+    metric = metric_of(results)
     for name, split in results["splits"].items():
         if name not in SPLITS:
             return f"unknown split {name!r}, allowed: {', '.join(SPLITS)}"
-        if not isinstance(split, dict) or not _is_score(split.get("mAP", "missing")):
-            return f"splits.{name}.mAP is not null or a number in 0..1"
+        if not isinstance(split, dict) or not _is_score(split.get(metric, "missing")):
+            return f"splits.{name}.{metric} is not null or a number in 0..1"
     wrong = [mean for mean in MEANS if not _is_score(results.get(mean))]
-    if wrong:
-        return f"{wrong[0]} is not null or a number in 0..1"
-    return None if isinstance(results.get("run"), dict) else "no object 'run' at the top"
+    return f"{wrong[0]} is not null or a number in 0..1" if wrong else None
 
 
 def _is_score(value: object) -> bool:

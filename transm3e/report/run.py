@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from transm3e.config.plan import Run
+from transm3e.config.targets import MUSCLE_TARGET, scored_target
 from transm3e.engine.evaluate import Predictions
 from transm3e.errors import UserError
 from transm3e.files import atomic_path
-from transm3e.metrics import mean_average_precision
+from transm3e.metrics import mean_average_precision, top_k_accuracy
 from transm3e.models.weights import read_checkpoint
+from transm3e.report.activity_picture import activity_bars
+from transm3e.report.activity_result import activity_result
 from transm3e.report.pictures import muscle_bars, training_curves
-from transm3e.report.results import read_results, split_result, summarise, write_results
+from transm3e.report.results import METRICS, metric_of, read_results, split_result, summarise, write_results
 from transm3e.report.run_folder import RESULTS, is_evaluated, is_trained
 from transm3e.report.scores import write_predictions, write_scores
 from transm3e.report.table import results_table
@@ -25,12 +28,27 @@ MUSCLE_PICTURE = "muscles.png"
 TRAINING_PICTURE = "training.png"
 # Clips that could not be read, all of them.
 MISSING, MISSING_SHOWN = "missing_clips.csv", 3
-PICTURES = (MUSCLE_PICTURE, TRAINING_PICTURE)
+ACTIVITY_PICTURE = "activities.png"
+PICTURES = (MUSCLE_PICTURE, ACTIVITY_PICTURE, TRAINING_PICTURE)
+METRIC_NAMES = {"mAP": "mAP", "top1": "top-1 accuracy", "top5": "top-5 accuracy"}
 
 
 def split_scores(predictions: Mapping[str, Predictions]) -> dict[str, float]:
-    """mAP in [0, 1] of each split that has one: for validation while training."""
-    return {split: mean_average_precision(p.scores, p.labels) for split, p in predictions.items() if p.labels.any()}
+    """mAP, or top-1 accuracy of activities, in [0, 1] of each split that has one: for validation while training."""
+    return {split: _score(p) for split, p in predictions.items() if p.labels.any()}
+
+
+def _score(predictions: Predictions) -> float:
+    if predictions.target == MUSCLE_TARGET:
+        return mean_average_precision(predictions.scores, predictions.labels)
+    known = predictions.labels.any(axis=1)
+    return top_k_accuracy(predictions.scores[known], predictions.labels[known], 1)
+
+
+def _result(p: Predictions) -> dict[str, Any]:
+    if p.target == MUSCLE_TARGET:
+        return split_result(p.scores, p.labels, _failed(p))
+    return activity_result(p.scores, p.labels, p.columns, _failed(p))
 
 
 def write_report(
@@ -43,13 +61,15 @@ def write_report(
     """
     (run.folder / "predictions").mkdir(exist_ok=True)
     for split, p in predictions.items():
-        write_predictions(run.folder / "predictions" / f"{split}.npz", p.scores, p.labels, p.paths, split)
+        write_predictions(run.folder / "predictions" / f"{split}.npz", p.scores, p.labels, p.paths, split, p.columns)
     missing = [(split, *clip) for split, p in predictions.items() for clip in _failed(p)]
     _write_missing(run.folder / MISSING, missing)
     if missing and not run.cfg.TEST.ALLOW_MISSING:
         for name in (RESULTS, *PICTURES):  # of an evaluation that was allowed to miss clips
             (run.folder / name).unlink(missing_ok=True)
         return
+    target = scored_target(run.cfg)
+    metric = METRICS[target]
     state = read_checkpoint(checkpoint) if checkpoint else {}
     progress = state.get("progress", {})
     results = {
@@ -59,22 +79,27 @@ def write_report(
             "model": run.cfg.MODEL.MODEL_NAME,
             "dataset": run.cfg.TEST.DATASET or run.cfg.TRAIN.DATASET,
             "seed": run.cfg.RNG_SEED,
+            "target": target,
             "checkpoint": str(checkpoint) if checkpoint else None,
             "epoch": progress.get("epoch"),
             "failed_training_clips": [{"path": p, "reason": r} for p, r in progress.get("failed", {}).items()],
         },
-        **summarise({s: split_result(p.scores, p.labels, _failed(p)) for s, p in predictions.items()}),
+        **summarise({s: _result(p) for s, p in predictions.items()}, metric),
     }
-    if any(split["mAP"] is not None for split in results["splits"].values()):
-        muscle_bars(results, run.folder / MUSCLE_PICTURE)
+    if any(split[metric] is not None for split in results["splits"].values()):
+        if target == MUSCLE_TARGET:
+            muscle_bars(results, run.folder / MUSCLE_PICTURE)
+        else:
+            activity_bars(results, run.folder / ACTIVITY_PICTURE)
     if progress.get("history"):
-        training_curves(progress["history"], run.folder / TRAINING_PICTURE)
+        training_curves(progress["history"], run.folder / TRAINING_PICTURE, f"{METRIC_NAMES[metric]} (%)")
     write_results(run.folder / RESULTS, results)
     for split, result in results["splits"].items():
         logger.info(
-            "%s: mAP %s on %d clips, %d failed",
+            "%s: %s %s on %d clips, %d failed",
             split,
-            _percent(result["mAP"]),
+            METRIC_NAMES[metric],
+            _percent(result[metric]),
             result["num_clips"],
             len(result["failed_clips"]),
         )
@@ -119,7 +144,7 @@ def already_done(run: Run) -> str:
 def write_video_scores(run: Run, predictions: Predictions) -> None:
     """Scores of video files as CSV, paths relative to their folder."""
     file = Path(run.cfg.DEMO.OUTPUT_FILE or run.folder / "scores.csv")
-    write_scores(file, predictions.paths, predictions.scores, failed=_failed(predictions))
+    write_scores(file, predictions.paths, predictions.scores, predictions.columns, _failed(predictions))
     print(f"scores of {len(predictions.paths)} videos, {len(predictions.failed)} failed: {file}")
 
 
@@ -130,8 +155,13 @@ def final_table(runs: Sequence[Run]) -> str:
         return ""
     rows = [(run.name, read_results(run.folder / RESULTS)) for run in shown]
     dataset = rows[-1][1]["run"]["dataset"]
+    tables = ""
+    for metric, name in METRIC_NAMES.items():
+        have = [row for row in rows if metric_of(row[1]) == metric.replace("top5", "top1")]
+        if have:
+            tables += f"\n{dataset}, {name} in percent\n{results_table(have, metric=metric)}"
     pictures = [str(run.folder / name) for run in shown for name in PICTURES if (run.folder / name).is_file()]
-    return f"\n{dataset}, mAP in percent\n{results_table(rows)}\npictures:\n" + "".join(f"  {p}\n" for p in pictures)
+    return f"{tables}\npictures:\n" + "".join(f"  {p}\n" for p in pictures)
 
 
 def _failed(predictions: Predictions) -> list[tuple[str, str]]:

@@ -37,32 +37,34 @@ class Predictions:
     """What a run predicted for one split.
 
     Attributes:
-        scores: (N, 20) float32, as the metric sees them (views averaged).
-        labels: (N, 20) uint8 of 0 and 1.
+        scores: (N, C) float32, as the metric sees them (views averaged).
+        labels: (N, C) uint8 of 0 and 1.
         clips: (N,) str array, the clips' paths in the clip table.
         split: one of SPLITS.
+        columns: C names, muscles or activities.
     """
 
     scores: np.ndarray
     labels: np.ndarray
     clips: np.ndarray
     split: str
+    columns: tuple[str, ...] = MUSCLES
 
 
 def write_scores(
     path: str | Path,
     clip_names: Sequence[str],
     scores: ArrayLike,
-    muscles: Sequence[str] = MUSCLES,
+    columns: Sequence[str] = MUSCLES,
     failed: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write a CSV table: clip, one column per muscle with 6 decimals, error; it appears whole or not at all.
+    """Write a CSV table: clip, one column per muscle (or activity) with 6 decimals, error; it appears whole or not at all.
 
     Args:
         path: the file to write.
         clip_names: N names.
         scores: (N, M) finite numbers, array or tensor.
-        muscles: M column names.
+        columns: M names.
         failed: (clip, reason) of clips without scores: rows at the end with empty scores and the reason
             under error, which is empty for all others.
 
@@ -70,36 +72,44 @@ def write_scores(
         ValueError: lengths differ, or a score is NaN or infinite.
         UserError: the file cannot be written.
     """
-    scores_NM = clip_rows(scores, len(muscles))
-    if scores_NM.shape != (len(clip_names), len(muscles)):
-        raise ValueError(f"scores have shape {scores_NM.shape}; allowed: {(len(clip_names), len(muscles))}")
+    scores_NM = clip_rows(scores, len(columns))
+    if scores_NM.shape != (len(clip_names), len(columns)):
+        raise ValueError(f"scores have shape {scores_NM.shape}; allowed: {(len(clip_names), len(columns))}")
     if not np.isfinite(scores_NM).all():
         raise ValueError("scores hold NaN or infinite values; list such clips under failed")
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
-        writer.writerow(("clip", *muscles, "error"))
+        writer.writerow(("clip", *columns, "error"))
         for clip, row in zip(clip_names, scores_NM, strict=True):
             writer.writerow((clip, *(f"{score:.6f}" for score in row), ""))
         for clip, reason in failed:
-            writer.writerow((clip, *[""] * len(muscles), " ".join(reason.split())))
+            writer.writerow((clip, *[""] * len(columns), " ".join(reason.split())))
 
 
-def write_predictions(path: str | Path, scores: ArrayLike, labels: ArrayLike, clips: Sequence[str], split: str) -> None:
+def write_predictions(
+    path: str | Path,
+    scores: ArrayLike,
+    labels: ArrayLike,
+    clips: Sequence[str],
+    split: str,
+    columns: Sequence[str] = MUSCLES,
+) -> None:
     """Write Predictions as an npz file that appears whole or not at all.
 
     Args:
         path: the file to write, ending in .npz.
-        scores: (N, 20) real numbers, array or tensor; stored as float32.
-        labels: (N, 20) of 0 and 1.
+        scores: (N, C) real numbers, array or tensor; stored as float32.
+        labels: (N, C) of 0 and 1.
         clips: N paths.
         split: one of SPLITS.
+        columns: C names.
 
     Raises:
         ValueError: a shape, a label or the split is not as said above.
         UserError: the file cannot be written.
     """
-    scores_NM, labels_NM = clip_rows(scores), clip_rows(labels)
-    problem = _format_problem(scores_NM, labels_NM, np.array(clips, dtype=np.str_), split)
+    scores_NM, labels_NM = clip_rows(scores, len(columns)), clip_rows(labels, len(columns))
+    problem = _format_problem(scores_NM, labels_NM, np.array(clips, dtype=np.str_), split, len(columns))
     if problem:
         raise ValueError(f"predictions: {problem}")
     with atomic_path(path) as partial, partial.open("wb") as file:
@@ -109,6 +119,7 @@ def write_predictions(path: str | Path, scores: ArrayLike, labels: ArrayLike, cl
             labels=labels_NM.astype(np.uint8),
             clips=np.array(clips, dtype=np.str_),
             split=np.array(split),
+            columns=np.array(columns, dtype=np.str_),
         )
 
 
@@ -121,22 +132,23 @@ def read_predictions(path: str | Path) -> Predictions:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             scores, labels, clips, split = (arrays[name] for name in ("scores", "labels", "clips", "split"))
+            columns = tuple(map(str, arrays["columns"])) if "columns" in arrays else MUSCLES
     except FileNotFoundError as error:
         raise UserError(f"no predictions at {path}; run the test of that model first") from error
     except DAMAGE as error:
         raise UserError(f"{path} is not a predictions file or is damaged ({error}); {REMEDY}") from error
-    problem = _format_problem(scores, labels, clips, str(split))
+    problem = _format_problem(scores, labels, clips, str(split), len(columns))
     if problem:
         raise UserError(f"{path}: {problem}; {REMEDY}")
-    return Predictions(scores.astype(np.float32), labels.astype(np.uint8), clips, str(split))
+    return Predictions(scores.astype(np.float32), labels.astype(np.uint8), clips, str(split), columns)
 
 
-def _format_problem(scores: np.ndarray, labels: np.ndarray, clips: np.ndarray, split: str) -> str | None:
-    expected = (len(clips), len(MUSCLES)) if clips.ndim == 1 else None
+def _format_problem(scores: np.ndarray, labels: np.ndarray, clips: np.ndarray, split: str, width: int) -> str | None:
+    expected = (len(clips), width) if clips.ndim == 1 else None
     if scores.shape != expected or labels.shape != expected:
         return (
             f"shapes scores {scores.shape}, labels {labels.shape}, clips {clips.shape}; "
-            f"allowed: (N, {len(MUSCLES)}), (N, {len(MUSCLES)}), (N,)"
+            f"allowed: (N, {width}), (N, {width}), (N,)"
         )
     if scores.dtype.kind != "f" or clips.dtype.kind != "U":
         return f"types scores {scores.dtype}, clips {clips.dtype}; allowed: float, str"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from transm3e.report.results import MEANS
+from transm3e.report.results import MEANS, mean_of
 
 COLUMNS = ("known_val", "new_val", "mean_val", "known_test", "new_test", "mean_test")
 FORMATS = ("text", "markdown")
 MISSING = "-"
 
 
-def results_table(rows: Sequence[tuple[str, Mapping[str, Any]]], fmt: str = "text") -> str:
-    """mAP of several runs in percent with one decimal.
+def results_table(rows: Sequence[tuple[str, Mapping[str, Any]]], fmt: str = "text", metric: str = "mAP") -> str:
+    """A score of several runs in percent with one decimal.
 
     The best value of a column is marked (`*` in text, bold in markdown) where at least two rows have
     one; rows that show the same best figure are all marked. A missing value is "-".
@@ -21,6 +21,7 @@ def results_table(rows: Sequence[tuple[str, Mapping[str, Any]]], fmt: str = "tex
     Args:
         rows: (label, results as `read_results` gives them), in the order to print.
         fmt: "text" or "markdown".
+        metric: "mAP", or of runs that predict activities "top1" or "top5".
 
     Returns:
         The table, ending in a line feed.
@@ -30,7 +31,7 @@ def results_table(rows: Sequence[tuple[str, Mapping[str, Any]]], fmt: str = "tex
     """
     if fmt not in FORMATS:
         raise ValueError(f"unknown table format {fmt!r}; allowed: {', '.join(FORMATS)}")
-    cells = [[_percent(results, column) for column in COLUMNS] for _, results in rows]
+    cells = [[_percent(results["splits"], column, metric) for column in COLUMNS] for _, results in rows]
     best = [_best([row[i] for row in cells]) for i in range(len(COLUMNS))]
     mark, layout = (_star, _text) if fmt == "text" else (_bold, _markdown)
     marked = [[mark(cell, cell == top) for cell, top in zip(row, best, strict=True)] for row in cells]
@@ -38,8 +39,8 @@ def results_table(rows: Sequence[tuple[str, Mapping[str, Any]]], fmt: str = "tex
     return layout([["model", *COLUMNS], *([label, *row] for label, row in zip(labels, marked, strict=True))])
 
 
-def _percent(results: Mapping[str, Any], column: str) -> str:
-    value = results.get(column) if column in MEANS else results["splits"].get(column, {}).get("mAP")
+def _percent(splits: Mapping[str, Any], column: str, metric: str) -> str:
+    value = mean_of(splits, column, metric) if column in MEANS else splits.get(column, {}).get(metric)
     return MISSING if value is None else f"{100 * value:.1f}"
 
 

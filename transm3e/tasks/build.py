@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -12,6 +13,9 @@ from torch import nn
 from transm3e.config.check import check_teacher
 from transm3e.config.load import cfg_from_text
 from transm3e.config.node import all_keys, names_key
+from transm3e.config.targets import ACTIVITY_TARGET, LOOKUP_TASK, scored_target, trained_target
+from transm3e.data.activities import ORDER_FILE, Activities, build_activities
+from transm3e.data.build import check_tables
 from transm3e.data.modalities import build_modalities
 from transm3e.distill import DISTILLERS, build_distiller
 from transm3e.errors import UserError
@@ -20,13 +24,25 @@ from transm3e.models import MODELS, build_model, count_parameters
 from transm3e.models.weights import load_weights, read_checkpoint
 from transm3e.tasks.classify import Classify
 from transm3e.tasks.distill import Distill
+from transm3e.tasks.har_lookup import HARLookup
 
 logger = logging.getLogger(__name__)
 
 # What a student has and its stage-1 run has not.
 NEW_IN_STAGE_2 = ("receivers", "fusion.")
 # Settings of a run that need not be those of the run it starts from.
-OF_ITS_OWN = ("MCTF.", "MVIT.DROPOUT_RATE", "MVIT.DROPPATH_RATE")
+OF_ITS_OWN = (
+    "CTRGCN.DROPOUT",
+    "DATA.TARGET",
+    "HDGCN.DROPOUT",
+    "MCTF.",
+    "MVIT.DROPOUT_RATE",
+    "MVIT.DROPPATH_RATE",
+    "STGCN.DROPOUT",
+    "VIDEOSWIN.ATTENTION_DROPOUT_RATE",
+    "VIDEOSWIN.DROPOUT_RATE",
+    "VIDEOSWIN.DROPPATH_RATE",
+)
 # Settings that decide what a model's weights compute; a name ending in "." stands for its group.
 MEANING = (
     "DATA.FRAME_INDICES",
@@ -37,15 +53,21 @@ MEANING = (
     "DATA.SAMPLING_RATE",
     "DATA.SHORT_CLIPS",
     "DATA.STD",
+    "DATA.TARGET",
     "DATA.TARGET_FPS",
     "MCTF.AUTHORS_VIEW",
     "MCTF.MAPS",
     "MCTF.NUM_HEADS",
     "MCTF.SCALE",
+    "CTRGCN.",
+    "HDGCN.",
+    "MODEL.ARCH",
     "MODEL.LOSS_FUNC",
     "MVIT.",
     "SKELETON.",
+    "SLOWFAST.",
     "STGCN.",
+    "VIDEOSWIN.",
 )
 
 
@@ -62,30 +84,44 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
     start = cfg.INIT.STUDENT_FROM or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if start:
         _load_start(cfg, model, start)
-    task = build_classify(cfg, model) if cfg.TASK == "classify" else build_distill(cfg, model, _build_teacher(cfg))
+    activities = build_activities(cfg)
+    if cfg.TASK == "distill":
+        task: Classify = build_distill(cfg, model, _build_teacher(cfg), activities)
+    else:
+        task = build_classify(cfg, model, activities)
     if cfg.LOG_MODEL_INFO:
         _log_parameters(cfg.MODEL.MODEL_NAME, task)
     task.to(device)
     return task
 
 
-def check_names(*cfgs: CfgNode) -> None:
-    """Look up what configs name in the registries, so that a misspelt name ends all runs before the first begins.
+def check_parts(*cfgs: CfgNode) -> None:
+    """Look at what configs name, so that a misspelt name or missing data end all runs before the first begins.
 
     Raises:
-        UserError: a name is not registered; names those that are.
+        UserError: a name is not registered (names those that are), or check_tables' reasons.
     """
     for cfg in cfgs:
         _ = MODELS[cfg.MODEL.MODEL_NAME], LOSSES[cfg.MODEL.LOSS_FUNC], DISTILLERS[cfg.DISTILL.METHOD]
+    check_tables(cfgs)
 
 
-def build_classify(cfg: CfgNode, model: nn.Module) -> Classify:
-    """The classification that a config describes, of a model that is there already."""
-    return Classify(model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, [cfg.DATA.MODALITY]))
+def build_classify(cfg: CfgNode, model: nn.Module, activities: Activities | None = None) -> Classify:
+    """The classification that a config describes, of a model that is there already.
+
+    Args:
+        activities: the classes, where it classifies activities (build_activities).
+    """
+    parts = (model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, [cfg.DATA.MODALITY]))
+    if cfg.TASK == LOOKUP_TASK and activities:
+        return HARLookup(*parts, activities, cfg.LOOKUP.MUSCLES)
+    return Classify(*parts, activities)
 
 
-def build_distill(cfg: CfgNode, student: nn.Module, teacher: nn.Module) -> Distill:
-    """The distillation that a config describes, of models that are there already."""
+def build_distill(
+    cfg: CfgNode, student: nn.Module, teacher: nn.Module, activities: Activities | None = None
+) -> Distill:
+    """The distillation that a config describes, of models that are there already; `activities` as build_classify."""
     return Distill(
         student,
         teacher,
@@ -96,6 +132,7 @@ def build_distill(cfg: CfgNode, student: nn.Module, teacher: nn.Module) -> Disti
         cfg.DISTILL.WEIGHT,
         cfg.DISTILL.PAIR_CASE,
         cfg.DISTILL.TEACHER_DROP_PATH,
+        activities,
     )
 
 
@@ -106,7 +143,7 @@ def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.devi
         checkpoint: its weights; None for models without.
 
     Raises:
-        UserError: the checkpoint is missing, or belongs to another model.
+        UserError: the checkpoint is missing, or belongs to another model or to other activities.
     """
     model = build_model(cfg)
     if checkpoint:
@@ -115,9 +152,34 @@ def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.devi
         logger.info("weights %s: %s", checkpoint, report)
         if report.source == "transm3e":
             _warn_of_other_settings(cfg, checkpoint)
-    task = build_classify(cfg, model)
+    task = build_classify(cfg, model, _trained_activities(cfg, checkpoint))
     task.to(device)
     return task
+
+
+def _trained_activities(cfg: CfgNode, checkpoint: Path | None) -> Activities | None:
+    """The classes that a checkpoint was trained on, which those of the clip table must be if it is scored by them."""
+    if trained_target(cfg) != ACTIVITY_TARGET:
+        return None
+    plain = read_checkpoint(checkpoint).get("activities") if checkpoint else None
+    if plain is None:
+        return build_activities(cfg)
+    trained = Activities.from_plain(plain, str(checkpoint))
+    if cfg.TEST.ENABLE and scored_target(cfg) == ACTIVITY_TARGET:
+        _check_same_activities(trained, build_activities(cfg), checkpoint)
+    return trained
+
+
+def _check_same_activities(trained: Activities, ours: Activities | None, checkpoint: Path | None) -> None:
+    assert ours is not None, "this config classifies activities"
+    pairs = zip_longest(trained.names, ours.names, fillvalue="none")
+    different = next(((i, a, b) for i, (a, b) in enumerate(pairs) if a != b), None)
+    if different:
+        number, theirs, here = different
+        raise UserError(
+            f"class {number} of {checkpoint} is {theirs}, but {here} in the clip table; score it with the table it was "
+            f"trained with, or write its activities into {ORDER_FILE} beside the table"
+        )
 
 
 def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:

@@ -1,4 +1,4 @@
-"""Train one model on labels."""
+"""Train one model on labels: of muscles, or of activities."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
+from transm3e.data.activities import Activities
+from transm3e.data.annotations import MUSCLES
 from transm3e.data.modalities import ModalityInput
 from transm3e.data.types import Batch, mixed
 from transm3e.losses import Loss
@@ -22,10 +25,19 @@ class Classify:
         model: the trainable model.
         loss: classification loss with its scores.
         inputs: uint8 clips -> what the models read.
+        activities: the classes, where it classifies activities; None = muscles.
+
+    Attributes:
+        target: what the scores that `conclude` gives are of, MUSCLE_TARGET or ACTIVITY_TARGET.
+        columns: their names, in order.
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, inputs: ModalityInput) -> None:
-        self.model, self.loss, self.inputs = model, loss, inputs
+    def __init__(
+        self, model: nn.Module, loss: Loss, inputs: ModalityInput, activities: Activities | None = None
+    ) -> None:
+        self.model, self.loss, self.inputs, self.activities = model, loss, inputs, activities
+        self.target = ACTIVITY_TARGET if activities else MUSCLE_TARGET
+        self.columns: tuple[str, ...] = activities.names if activities else MUSCLES
         # The model as it is called in training: the engine may put DDP around it; evaluation never needs that.
         self.replica = model
         # What a step computes from tensors alone; compile() puts the compiled form here.
@@ -50,6 +62,10 @@ class Classify:
         """Scores (B, C) in [0, 1] of a batch, in evaluation mode, from the major modality alone."""
         self.model.eval()
         return self.loss.scores(self.model(self.inputs(batch.clips)).logits)
+
+    def conclude(self, scores: Tensor) -> Tensor:
+        """Scores of whole clips (N, C), views averaged -> what is reported, (N, len(columns))."""
+        return scores
 
     def train(self) -> None:
         """Put the model into training mode."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from transm3e.data.activities import Activities
 from transm3e.data.modalities import ModalityInput
 from transm3e.data.types import Batch, mixed
 from transm3e.distill import Distiller
@@ -25,7 +26,7 @@ class Distill(Classify):
     Args:
         student: the trainable model.
         teacher: model of the auxiliary modality.
-        loss, inputs: as in Classify, for the student.
+        loss, inputs, activities: as in Classify, for the student.
         teacher_inputs: uint8 clips -> what the teacher reads.
         distiller: compares their outputs.
         weight: factor on the distillation losses (paper: 1).
@@ -44,8 +45,9 @@ class Distill(Classify):
         weight: float,
         pair_case: int,
         teacher_drop_path: bool = False,
+        activities: Activities | None = None,
     ) -> None:
-        super().__init__(student, loss, inputs)
+        super().__init__(student, loss, inputs, activities)
         self.teacher = teacher.eval().requires_grad_(False)
         self.teacher_inputs, self.distiller = teacher_inputs, distiller
         self.weight, self.pair_case, self.teacher_drop_path = weight, pair_case, teacher_drop_path

@@ -93,8 +93,22 @@ def test_layouts_keep_the_names_of_joints():
     assert not to_layout(coco, "coco17", "openpose18")[1].any()
 
 
+def test_ntu_stays_as_it_is_and_its_flip_swaps_hands_and_feet():
+    joints = np.random.default_rng(1).uniform(1, 9, (4, 25, 3)).astype(np.float32)
+    assert to_layout(joints, "ntu25", "ntu25") is joints
+    order, names = mirror_order("ntu25"), LAYOUTS["ntu25"].names
+    assert [order[names.index(f"left_{end}")] for end in ("hand_tip", "thumb", "foot")] == [
+        names.index(f"right_{end}") for end in ("hand_tip", "thumb", "foot")
+    ]
+    assert [names[joint] for joint in range(25) if order[joint] == joint] == [
+        *("spine_base", "spine_mid", "neck", "head", "spine")
+    ]
+
+
 def test_a_layout_that_cannot_be_made_is_a_mistake_in_the_config():
-    for source, target in [("coco17", "halpe26"), ("openpose18", "halpe26")]:
+    pairs = [("coco17", "halpe26"), ("openpose18", "halpe26")]
+    pairs += [way for other in ("coco17", "openpose18", "halpe26") for way in ((other, "ntu25"), ("ntu25", other))]
+    for source, target in pairs:
         with pytest.raises(UserError, match=f"SKELETON.LAYOUT is '{target}' but the skeleton files hold '{source}'"):
             to_layout(np.zeros((1, len(LAYOUTS[source].names), 3)), source, target)
 

@@ -179,6 +179,22 @@ def test_an_npz_written_here_comes_back(tmp_path):
     assert read_skeleton(tmp_path / "nobody.npz").joints([0, 3]).shape == (2, 0, 17, 3)
 
 
+def of_ntu(**more):
+    points = np.stack([person(t, 25) for t in range(5)])[None]
+    return {**annotation(), "keypoint": points[..., :2], "keypoint_score": points[..., 2], **more}
+
+
+def test_25_joints_are_the_kinects_where_the_file_says_so(write, tmp_path):
+    file = write(pickle.dumps(of_ntu(layout="ntu25")), "s.pkl")
+    skeleton = read_skeleton(file)
+    assert (skeleton.layout, skeleton.points.shape) == ("ntu25", (5, 1, 25, 3))
+    np.testing.assert_allclose(skeleton.points[3, 0], person(3, 25), rtol=1e-6)
+    write_npz(tmp_path / "s.npz", skeleton, (240, 320), "a test")
+    back = read_skeleton(tmp_path / "s.npz")
+    assert back.layout == "ntu25"
+    np.testing.assert_allclose(back.points[..., :2], skeleton.points[..., :2], atol=1 / 32)
+
+
 NAN = entry("0.jpg") | {"keypoints": [float("nan")] * 51}
 
 
@@ -194,6 +210,10 @@ NAN = entry("0.jpg") | {"keypoints": [float("nan")] * 51}
         (pickle.dumps({"keypoint": np.zeros((2, 5, 17, 3))}), "keypoint .2, 5, 17, 3. and keypoint_score"),
         (pickle.dumps(annotation() | {"total_frames": 7}), "total_frames is 7 but the arrays hold 5"),
         (pickle.dumps(annotation() | {"img_shape": "big"}), "img_shape is 'big'"),
+        (pickle.dumps(of_ntu()), "25 joints per person are NTU-25 or OpenPose's BODY_25; write layout='ntu25'"),
+        (pickle.dumps(of_ntu(layout="kinect")), "25 joints per person do not fit its layout 'kinect'; allowed: coco17"),
+        (pickle.dumps(annotation() | {"layout": "ntu25"}), "17 joints per person do not fit its layout 'ntu25'"),
+        ([entry("0.jpg", joints=25)], "25 joints per person are NTU-25 or"),
         (pickle.dumps(eval), "refused, it holds builtins.eval"),
         ([], "holds no person in any frame"),
         ([NAN], "NaN"),

@@ -45,6 +45,7 @@ def test_body_normalisation_forgets_the_camera(layout):
     x = clips(layout, missing=0)
     hips = [LAYOUTS[layout].names.index(f"{side}_hip") for side in ("left", "right")]
     shoulders = [LAYOUTS[layout].names.index(f"{side}_shoulder") for side in ("left", "right")]
+    x[:, 1][:, :, hips] += 0.3  # torsos long enough to measure by
     x[0, :, 0, hips[0], 0] = 0  # frame 1 is the first that shows the torso
     x[0, 2, 1:] = 0.9
     result = normalize(x, "body", layout)
@@ -66,11 +67,16 @@ def test_body_normalisation_without_a_torso_is_the_frames():
     assert not result[1].any()
 
 
+@pytest.mark.parametrize("layout", ["coco17", "ntu25"])
 @pytest.mark.parametrize("how", NORMALIZATIONS)
-def test_streams_are_zero_where_joints_are_missing(how):
-    x = clips()
-    made = {name: make_stream(x, name, how, "coco17") for name in STREAMS}
-    torch.testing.assert_close(made["skeleton_bone_motion"], motion(bones(normalize(x, how, "coco17"), "coco17")))
+def test_streams_are_zero_where_joints_are_missing(how, layout):
+    x = clips(layout)
+    made = {name: make_stream(x, name, how, layout) for name in STREAMS}
+    joints = normalize(x, how, layout)
+    expected = dict(
+        zip(STREAMS, (joints, bones(joints, layout), motion(joints), motion(bones(joints, layout))), strict=True)
+    )
+    torch.testing.assert_close(made, expected, rtol=0, atol=0)
     for stream in made.values():
         assert stream.shape == x.shape
         assert stream.isfinite().all()

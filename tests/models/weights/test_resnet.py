@@ -1,14 +1,15 @@
-"""PySlowFast's ResNets and SlowFast in pytorchvideo's names, against the nets that pytorchvideo builds."""
+"""PySlowFast's ResNets and SlowFast, of PyTorch and of Caffe2, and pytorchvideo's files, into ours."""
+
+import re
 
 import pytest
 import torch
-from pytorchvideo.models.hub import c2d_r50, i3d_r50, slow_r50, slowfast_r50
-from pytorchvideo.models.resnet import create_resnet
-from torch import nn
 
 from transm3e.errors import UserError
-from transm3e.models.weights import load_weights
-from transm3e.models.weights.resnet import pytorchvideo_name
+from transm3e.models.resnet3d import ResNet3D
+from transm3e.models.slowfast import SlowFast
+from transm3e.models.weights import find_source, load_weights
+from transm3e.models.weights.resnet_names import pytorchvideo_name
 
 BN = ("weight", "bias", "running_mean", "running_var")
 DEPTHS = (3, 4, 6, 3)
@@ -17,16 +18,16 @@ SLOW = [(1, (1,), (1,), (3,), (3,))]
 C2D = [(1, (1,), (1,), (1,), (1,))]
 I3D = [(5, (3,), (3, 1), (3, 1), (1, 3))]
 SLOWFAST = [(1, (1,), (1,), (3,), (3,)), (5, (3,), (3,), (3,), (3,))]
-NETS = [(slow_r50, SLOW), (c2d_r50, C2D), (i3d_r50, I3D), (slowfast_r50, SLOWFAST)]
+NETS = {"slow": SLOW, "c2d": C2D, "i3d": I3D, "slowfast": SLOWFAST}
 FAST_WIDTH = 8
+HEAD = ("net.blocks.6.proj.",)
 
 
-class Wrapper(nn.Module):
-    """A model of ours that holds a net of theirs."""
-
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
+def ours(name, num_classes=400, device="meta", **options):
+    with torch.device(device):
+        if name == "slowfast":
+            return SlowFast(num_classes, **options)
+        return ResNet3D(name, num_classes, **options)
 
 
 def batch_norm(name, channels):
@@ -71,12 +72,11 @@ def fake(kernels):
         }
 
 
-@pytest.mark.parametrize(("net", "kernels"), NETS)
 @pytest.mark.parametrize("source", ["auto", "pyslowfast"])
-def test_every_name_and_shape_has_its_place(net, kernels, source):
-    with torch.device("meta"):
-        model = Wrapper(net(pretrained=False))
-    report = load_weights(model, fake(kernels), source=source)
+@pytest.mark.parametrize("name", NETS)
+def test_every_name_and_shape_has_its_place(name, source):
+    model = ours(name)
+    report = load_weights(model, fake(NETS[name]), source=source)
     assert set(report.loaded) == set(model.state_dict())
     assert (report.missing, report.unused, report.reshaped, report.source) == ((), (), (), "pyslowfast")
 
@@ -113,49 +113,102 @@ def test_names_of_two_pathways(theirs, expected):
     assert pytorchvideo_name(theirs, pathways=2, blocks=(0, 1, 2, 3, 4, 6)) == expected
 
 
-@pytest.mark.parametrize(("net", "kernels"), NETS)
-def test_no_two_names_meet(net, kernels):
-    with torch.device("meta"):
-        own = net(pretrained=False).state_dict()
-    blocks = sorted({int(name.split(".")[1]) for name in own})
-    theirs = list(pyslowfast_shapes(kernels))
-    ours = [pytorchvideo_name(name, len(kernels), blocks) for name in theirs]
-    assert len(set(ours)) == len(theirs)
-    assert set(ours) == set(own)
+@pytest.mark.parametrize("name", NETS)
+def test_no_two_names_meet(name):
+    own = [key.removeprefix("net.") for key in ours(name).state_dict()]
+    blocks = sorted({int(key.split(".")[1]) for key in own})
+    theirs = list(pyslowfast_shapes(NETS[name]))
+    names = [pytorchvideo_name(key, len(NETS[name]), blocks) for key in theirs]
+    assert len(set(names)) == len(theirs)
+    assert set(names) == set(own)
 
 
-def small_net():
-    return create_resnet(stem_dim_out=8, model_num_class=5, head_pool_kernel_size=(4, 1, 1)).eval()
+def drawn(name, seed):
+    """One of ours with 5 classes and all values drawn."""
+    torch.manual_seed(seed)
+    model = ours(name, 5, "cpu", width=8, **({"beta_inv": 4} if name == "slowfast" else {})).eval()
+    for key, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 1.5) if "norm" in key else tensor.normal_(std=0.1)
+    return model
 
 
-def test_values_arrive_under_any_prefix_and_pytorchvideos_own_names_are_taken_as_they_are():
-    torch.manual_seed(0)
-    source, target, x = small_net(), Wrapper(small_net()), torch.rand(1, 3, 4, 32, 32)
-    names = {pytorchvideo_name(name): name for name in pyslowfast_shapes(SLOW)}
-    theirs = {names[name]: tensor for name, tensor in source.state_dict().items()}
-    assert load_weights(target, theirs).source == "pyslowfast"
-    assert torch.equal(target.net(x), source(x))
-    target = Wrapper(small_net())
-    assert load_weights(target, source.state_dict()).source == "pytorchvideo"
-    assert torch.equal(target.net(x), source(x))
+@pytest.mark.parametrize("name", ["slow", "slowfast"])
+@torch.no_grad()
+def test_values_arrive_from_files_of_both_projects(name, tmp_path):
+    source, clips = drawn(name, 1), {"rgb": torch.rand(1, 3, 4, 32, 32)}
+    state = {key.removeprefix("net."): tensor for key, tensor in source.state_dict().items()}
+    blocks = sorted({int(key.split(".")[1]) for key in state})
+    theirs = {pytorchvideo_name(key, len(NETS[name]), blocks): key for key in pyslowfast_shapes(NETS[name])}
+    # As they come from Caffe2: without counters.
+    pyslowfast = {theirs[key]: tensor for key, tensor in state.items() if "num_batches" not in key}
+    for project, tensors in (("pyslowfast", pyslowfast), ("pytorchvideo", state)):
+        target = drawn(name, 2)
+        torch.save({"model_state": tensors}, tmp_path / "file.pyth")
+        report = load_weights(target, tmp_path / "file.pyth")
+        assert report.source == project
+        assert all(key.endswith("num_batches_tracked") for key in report.missing)
+        assert torch.equal(target(clips).logits, source(clips).logits)
 
 
 def test_counters_may_be_missing_and_nothing_else():
-    with torch.device("meta"):
-        model = Wrapper(slow_r50(pretrained=False))
+    model = ours("slow")
     state = {name: tensor for name, tensor in fake(SLOW).items() if "num_batches" not in name}
-    report = load_weights(model, state)
-    assert len(report.missing) == 53
+    assert len(load_weights(model, state).missing) == 53
     del state["s1.pathway0_stem.bn.running_mean"]
     with pytest.raises(UserError, match=r"1 missing \(net\.blocks\.0\.norm\.running_mean\), 0 unused"):
         load_weights(model, state)
 
 
 def test_another_head_is_allowed_by_our_name_and_nonlocal_blocks_are_refused():
-    with torch.device("meta"):
-        model = Wrapper(c2d_r50(pretrained=False, model_num_class=20))
-    report = load_weights(model, fake(C2D), ("net.blocks.6.proj.",))
-    assert report.missing == ("net.blocks.6.proj.weight", "net.blocks.6.proj.bias")
+    model = ours("c2d", 20)
+    assert load_weights(model, fake(C2D), HEAD).missing == ("net.blocks.6.proj.weight", "net.blocks.6.proj.bias")
     state = fake(C2D) | {"s3.pathway0_nonlocal1.conv_g.weight": torch.ones(1)}
     with pytest.raises(UserError, match=r"1 unused .*nonlocal1"):
-        load_weights(model, state, ("net.blocks.6.proj.",))
+        load_weights(model, state, HEAD)
+
+
+@pytest.mark.parametrize(("name", "other"), [("slow", "slowfast"), ("slowfast", "slow"), ("i3d", "slow")])
+def test_another_net_is_refused_even_without_its_head(name, other):
+    with pytest.raises(UserError, match="belongs to another model than"):
+        load_weights(ours(other, 20), fake(NETS[name]), (*HEAD, "net.blocks.5.proj."))
+
+
+CAFFE2_BN = {"weight": "s", "bias": "b", "running_mean": "rm", "running_var": "riv"}
+
+
+def caffe2_name(name):
+    """PySlowFast's name -> Caffe2's, for the 50-layer nets."""
+    place, leaf = name.rsplit(".", 1)
+    end = f"bn_{CAFFE2_BN[leaf]}" if place.endswith("bn") else leaf[0]
+    place = re.sub(r"[._]bn$", "", place)
+    if place == "head.projection":
+        return f"pred_{end}"
+    if "_fuse" in place:
+        stage = int(place[1])
+        start = "pool1" if stage == 1 else f"res{stage}_{DEPTHS[stage - 2] - 1}_branch2c_bn"
+        return f"t_{start}_subsample_{end}"
+    path = "t_" if "pathway1" in place else ""
+    if "stem" in place:
+        return f"{path}res_conv1_{end}" if end.startswith("bn") else f"{path}conv1_{end}"
+    stage, block, branch = re.match(r"s(\d)\.pathway\d_res(\d+)\.branch(.*)$", place).groups()
+    return f"{path}res{stage}_{block}_branch{branch.replace('.', '')}_{end}"
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_names_of_caffe2(name):
+    state = {caffe2_name(key): t for key, t in fake(NETS[name]).items() if "num_batches" not in key}
+    assert {"conv1_w", "res_conv1_bn_riv", "res2_0_branch1_w", "res4_5_branch2c_bn_s", "pred_b"} <= set(state)
+    optimizer = ["conv1_w_momentum", "res2_0_branch2a_bn_s_momentum", "lr", "model_iter"]
+    model = ours(name)
+    report = load_weights(model, state | dict.fromkeys(optimizer, torch.ones(1)))
+    assert (report.source, sorted(report.unused)) == ("pyslowfast", sorted(optimizer))
+    assert all(key.endswith("num_batches_tracked") for key in report.missing)
+    assert find_source(state) == "pyslowfast"
+
+
+def test_names_of_caffe2s_two_pathways():
+    names = {caffe2_name(key) for key in pyslowfast_shapes(SLOWFAST) if "num_batches" not in key}
+    examples = ("t_conv1_w", "t_res_conv1_bn_rm", "t_res2_0_branch2a_w", "t_pool1_subsample_w")
+    examples += ("t_pool1_subsample_bn_s", "t_res4_5_branch2c_bn_subsample_w", "t_res4_5_branch2c_bn_subsample_bn_riv")
+    assert set(examples) <= names

@@ -291,7 +291,7 @@ def test_a_source_is_told_by_names_in_any_order(names, source):
 
 def test_every_source_has_a_name_and_strangers_are_named(mvit_cfg):
     assert set(SOURCES) == {
-        "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "authors", "authors_teacher",
+        "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "videoswin", "authors", "authors_teacher",
     }  # fmt: skip
     model = randomised(mvit_cfg)
     with pytest.raises(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from transm3e.data.decode import DecodeError
-from transm3e.data.skeleton.sequence import LAYOUT_OF_JOINTS, Skeleton, clean_joints
+from transm3e.data.skeleton.sequence import Skeleton, clean_joints, layout_of
 
 LAYOUTS_ALLOWED = "allowed: AlphaPose's default list, or its cmu, open or PoseFlow layout, of one video"
 OPENPOSE_ENDING = "_keypoints.json"
@@ -110,7 +110,8 @@ def _assemble(persons: list[tuple[Any, Any, Any]], path: str) -> Skeleton:
     num_frames, num_slots = int(frames.max()) + 1, int(slots.max()) + 1
     if num_frames * num_slots > MAX_SLOTS:
         raise DecodeError(path, f"frame numbers up to {num_frames - 1}: these are not the frames of one video")
-    joints = clean_joints(np.stack([numbers for _, numbers, _ in persons]), path)
+    layout = layout_of(counts.pop(), path)
+    joints = clean_joints(np.stack([numbers for _, numbers, _ in persons]), layout, path)
     points = np.zeros((num_frames, num_slots, *joints.shape[1:]), np.float32)
     points[frames, slots] = joints
     tracks = _tracks([track for _, _, track in persons], path)
@@ -118,7 +119,7 @@ def _assemble(persons: list[tuple[Any, Any, Any]], path: str) -> Skeleton:
         spread = np.full(points.shape[:2], -1, np.int64)
         spread[frames, slots] = tracks
         tracks = spread
-    return Skeleton(points, LAYOUT_OF_JOINTS[counts.pop()], tracks=tracks, open_ended=True)
+    return Skeleton(points, layout, tracks=tracks, open_ended=True)
 
 
 def _frame_numbers(images: list[Any], path: str) -> np.ndarray:

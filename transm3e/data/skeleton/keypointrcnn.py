@@ -73,7 +73,7 @@ class KeypointRCNN:
         points = np.zeros((len(persons), most, NUM_JOINTS, 3), np.float32)
         for frame, found in enumerate(persons):
             points[frame, : len(found)] = found
-        return Skeleton(clean_joints(points, clip), "coco17", *size), size
+        return Skeleton(clean_joints(points, "coco17", clip), "coco17", *size), size
 
     @torch.inference_mode()
     def detect(self, frames: np.ndarray) -> list[np.ndarray]:

@@ -2,7 +2,8 @@
 
 keypoint (M, T, V, 2) pixels, keypoint_score (M, T, V), img_shape (height, width), total_frames. A pickle holds one such
 annotation, a list of them, or {"annotations": [...]}, each with its frame_dir. Slots of M are not persons: detectors
-fill them frame by frame, so persons are linked anew. An npz written here has `track` (M, T) beside.
+fill them frame by frame, so persons are linked anew. An npz written here has `track` (M, T) and `layout` beside; a
+file may name its `layout` (a key of transm3e.joints.LAYOUTS), and one of 25 joints has to.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from transm3e.data.decode import DecodeError
-from transm3e.data.skeleton.sequence import LAYOUT_OF_JOINTS, Skeleton, clean_joints
+from transm3e.data.skeleton.sequence import Skeleton, clean_joints, layout_of
 from transm3e.data.unpickle import read_pickle
 from transm3e.errors import UserError
 from transm3e.files import atomic_path
@@ -70,7 +71,7 @@ def from_annotation(annotation: Any, path: str) -> Skeleton:
     """{"keypoint": ..., ...} -> Skeleton. Without keypoint_score every joint that is not at (0, 0) has score 1.
 
     Raises:
-        DecodeError: a field is missing or does not fit the others.
+        DecodeError: a field is missing or does not fit the others, or the number of joints is no layout's.
     """
     if not isinstance(annotation, Mapping) or "keypoint" not in annotation:
         raise DecodeError(path, f"skeleton of another layout; {NEEDED}")
@@ -82,12 +83,13 @@ def from_annotation(annotation: Any, path: str) -> Skeleton:
     if np.ndim(frames) or frames != xy.shape[1]:
         raise DecodeError(path, f"total_frames is {frames!s:.40} but the arrays hold {xy.shape[1]}; make the file anew")
     # Slots that hold nobody in any frame say nothing, but a file without people keeps its number of joints.
-    points = clean_joints(np.concatenate([xy, score[..., None]], axis=-1).swapaxes(0, 1), path)
+    layout = layout_of(xy.shape[2], path, str(annotation.get("layout", "")))
+    points = clean_joints(np.concatenate([xy, score[..., None]], axis=-1).swapaxes(0, 1), layout, path)
     height, width = _image_size(annotation, path)
     tracks = _array(annotation, "track", path).T.astype(np.int64) if "track" in annotation else None
     if tracks is not None and tracks.shape != points.shape[:2]:
         raise DecodeError(path, f"track {tracks.T.shape} does not fit keypoint {xy.shape}; make the file anew")
-    return Skeleton(points, LAYOUT_OF_JOINTS[xy.shape[2]], height, width, tracks)
+    return Skeleton(points, layout, height, width, tracks)
 
 
 def read_npz(file: Path, path: str) -> Skeleton:
@@ -134,6 +136,7 @@ def write_npz(file: Path, skeleton: Skeleton, size: tuple[int, int], origin: str
             img_shape=np.array([height, width]),
             total_frames=np.array(skeleton.num_frames),
             origin=np.array(origin),
+            layout=np.array(skeleton.layout),
             **tracks,
         )
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from transm3e.data.decode import DecodeError
+from transm3e.joints import LAYOUTS
 
 # Joints of a detector's model -> layout. The whole-body models begin with the body's joints.
 LAYOUT_OF_JOINTS = {17: "coco17", 133: "coco17", 18: "openpose18", 26: "halpe26", 136: "halpe26"}
-BODY_JOINTS = {133: 17, 136: 26}
+# The Kinect's joints (NTU-25) and OpenPose's BODY_25 are as many, so that a file has to say which it holds.
+AMBIGUOUS_JOINTS = 25
 # AlphaPose's old COCO models give confidences of 0 to 6, others heat-map peaks a little above 1.
 OLD_COCO_SCALE = 6.0
 OVERSHOOT = 2.0
@@ -65,25 +67,51 @@ class Skeleton:
         return taken
 
 
-def clean_joints(points: np.ndarray, path: str) -> np.ndarray:
+def layout_of(count: int, path: str, said: str = "") -> str:
+    """The layout of a file's joints: by their number, and by what the file says, which 25 joints have to.
+
+    Args:
+        count: joints per person.
+        path: of the file, for messages.
+        said: a key of transm3e.joints.LAYOUTS that stands in the file; "" where nothing does.
+
+    Raises:
+        DecodeError: no layout has so many joints, or not the one that the file names; 25 joints and no name.
+    """
+    fits = LAYOUT_OF_JOINTS.get(count, "ntu25" if said and count == AMBIGUOUS_JOINTS else "")
+    if fits and said in ("", fits):
+        return fits
+    if said:
+        allowed = ", ".join(f"{layout} ({len(joints.names)})" for layout, joints in LAYOUTS.items())
+        raise DecodeError(path, f"{count} joints per person do not fit its layout {said[:40]!r}; allowed: {allowed}")
+    if count == AMBIGUOUS_JOINTS:
+        raise DecodeError(
+            path,
+            "25 joints per person are NTU-25 or OpenPose's BODY_25; write layout='ntu25' beside keypoint in the pickle "
+            "or npz, or read OpenPose's own files, of which the 18 are taken",
+        )
+    allowed = ", ".join(f"{joints} ({layout})" for joints, layout in LAYOUT_OF_JOINTS.items())
+    raise DecodeError(
+        path, f"{count} joints per person; allowed: {allowed}, 25 (ntu25) where the file names its layout"
+    )
+
+
+def clean_joints(points: np.ndarray, layout: str, path: str) -> np.ndarray:
     """Joints as a file holds them -> as Skeleton.points holds them: body joints, scores in [0, 1], missing = 0.
 
     A file whose highest score is above 2 is taken for one on AlphaPose's old scale of 0 to 6 and divided by 6; after
     that scores are cut to [0, 1]. A joint with a score of 0 or less, or at exactly (0, 0), is missing.
 
     Args:
-        points: (..., K, 3) numbers: x, y, score.
+        points: (..., K, 3) numbers: x, y, score; the layout's joints come first.
+        layout: one of transm3e.joints.LAYOUTS.
         path: of the file, for messages.
 
     Raises:
-        DecodeError: NaN or infinite numbers, or K is no known number of joints.
+        DecodeError: NaN or infinite numbers.
     """
-    count = points.shape[-2]
-    if count not in LAYOUT_OF_JOINTS:
-        allowed = ", ".join(f"{joints} ({layout})" for joints, layout in LAYOUT_OF_JOINTS.items())
-        raise DecodeError(path, f"{count} joints per person; allowed: {allowed}")
     with np.errstate(over="ignore"):  # becomes infinite and is named below
-        body = np.array(points[..., : BODY_JOINTS.get(count, count), :], np.float32)
+        body = np.array(points[..., : len(LAYOUTS[layout].names), :], np.float32)
     if not np.isfinite(body).all():
         raise DecodeError(path, "holds numbers that are NaN or infinite; run the detector on this clip anew")
     score = body[..., 2]

@@ -1,6 +1,6 @@
 """Weights in and out: checkpoints read safely, also under other projects' names, loaded whole or not at all."""
 
-from transm3e.models.weights import authors, mvit
+from transm3e.models.weights import authors, mvit, torchvision
 from transm3e.models.weights.detect import find_source
 from transm3e.models.weights.files import check_target, read_checkpoint, write_weights
 from transm3e.models.weights.load import load_weights
@@ -16,5 +16,6 @@ __all__ = [
     "load_weights",
     "mvit",
     "read_checkpoint",
+    "torchvision",
     "write_weights",
 ]

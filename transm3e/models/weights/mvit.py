@@ -11,8 +11,10 @@ from torch import Tensor
 
 from transm3e.errors import UserError
 from transm3e.models.weights.rename import INTO_BACKBONE, Rules, renamed, under_prefix
-from transm3e.models.weights.resnet import STEM, convert_resnet
+from transm3e.models.weights.resnet import convert_resnet
+from transm3e.models.weights.resnet_names import STEM
 from transm3e.models.weights.source import Converted, State, register_source
+from transm3e.models.weights.videoswin import IN_STAGES, convert_timm_swin
 
 TORCHVISION: Rules = (
     (r"^pos_encoding\.class_token$", "cls_token"),
@@ -35,20 +37,19 @@ FIRST_MVIT = (
 )
 
 
-@register_source("torchvision", r"^(pos_encoding\.class_token$|features\.\d+\.\d+\.)")
-def convert_torchvision(state: State, own: State) -> Converted:
-    """mvit_v2_s; any other video model of theirs (swin3d) as it is, under the prefix where our model holds it."""
-    if "pos_encoding.class_token" not in state:
-        return Converted(under_prefix(state, own))
+def convert_torchvision_mvit(state: State) -> Converted:
+    """mvit_v2_s of torchvision."""
     ours = renamed(state, TORCHVISION)
     # Stored as (D).
     ours["cls_token"] = ours["cls_token"].reshape(1, 1, -1)
     return Converted(ours)
 
 
-@register_source("timm", r"^stages\.\d+\.blocks\.\d+\.attn\.pool_k\.")
+@register_source("timm", rf"^stages\.\d+\.blocks\.\d+\.attn\.pool_k\.|^{IN_STAGES}")
 def convert_timm(state: State, own: State) -> Converted:
-    """Image models mvitv2_*: blocks are numbered within their stage there."""
+    """Image models mvitv2_*, whose blocks are numbered within their stage there, and swin_*."""
+    if any(re.search(IN_STAGES, name) for name in state):
+        return convert_timm_swin(state, own)
     stages = sorted({int(found[1]) for name in state if (found := re.match(r"stages\.(\d+)\.", name))})
     rules: list[tuple[str, str]] = []
     first = 0

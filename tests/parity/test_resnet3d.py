@@ -1,0 +1,102 @@
+"""Our ResNets against the models of pytorchvideo's hub with the same weights, in float64: logits and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pytorchvideo.models import hub
+from torch import nn
+
+from transm3e.models.resnet3d import ResNet3D
+from transm3e.models.slowfast import SlowFast
+from transm3e.models.weights import load_weights
+
+FRAMES, SIZE, CLASSES = 8, 64, 7
+NAMES = ("c2d", "i3d", "slow", "slowfast")
+
+
+def theirs(name, width, frames, pixels):
+    """The hub's model; its pooling, made for 224 pixels, set to the features of this clip."""
+    widths = {"stem_dim_outs": (width, width // 8)} if name == "slowfast" else {"stem_dim_out": width}
+    model = getattr(hub, f"{name}_r50")(model_num_class=CLASSES, **widths)
+    places = (pixels // 32,) * 2
+    if name == "slowfast":
+        model.blocks[5].pool = nn.ModuleList(nn.AvgPool3d((t, *places)) for t in (frames // 4, frames))
+    else:
+        model.blocks[-1].pool = nn.AvgPool3d((frames // (1 if name == "slow" else 2), *places))
+    return model
+
+
+def ours(name, width):
+    return SlowFast(CLASSES, width=width) if name == "slowfast" else ResNet3D(name, CLASSES, width=width)
+
+
+def randomise(model):
+    """Batch norms that do something, and no block that starts as its shortcut."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            for tensor in (module.weight.data, module.running_var):
+                nn.init.uniform_(tensor, 0.5, 1.5)
+            for tensor in (module.bias.data, module.running_mean):
+                nn.init.normal_(tensor, std=0.3)
+
+
+def pair(name, width, frames=FRAMES, pixels=SIZE):
+    torch.manual_seed(0)
+    model = theirs(name, width, frames, pixels)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    randomise(model)
+    mine = ours(name, width)
+    report = load_weights(mine, model.state_dict())
+    assert (report.source, report.missing, report.unused) == ("pytorchvideo", (), ())
+    return mine.double(), model.double()
+
+
+def reference(name, model, clip):
+    """Called as pytorchvideo's recipe does: SlowFast takes [slow, fast]."""
+    if name != "slowfast":
+        return model(clip)
+    indices = torch.linspace(0, clip.shape[2] - 1, clip.shape[2] // 4).long()
+    return model([torch.index_select(clip, 2, indices), clip])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_and_gradients_equal_pytorchvideos(name):
+    mine, model = pair(name, 8)
+    clip = torch.rand(2, 3, FRAMES, SIZE, SIZE, dtype=torch.float64)
+    with torch.no_grad():
+        logits = mine.eval()({"rgb": clip}).logits
+        assert torch.allclose(logits, reference(name, model.eval(), clip), rtol=0, atol=1e-11)
+        assert logits.std() > 1e-3
+    mine.train()({"rgb": clip}).logits.square().sum().backward()
+    reference(name, model.train(), clip).square().sum().backward()
+    expected = dict(model.named_parameters())
+    for key, parameter in mine.net.named_parameters():
+        assert torch.allclose(parameter.grad, expected[key].grad, rtol=1e-9, atol=1e-12), key
+        assert parameter.grad.abs().max() > 0, key
+    # Statistics of the batch were counted alike.
+    statistics = dict(model.named_buffers())
+    assert all(torch.allclose(b, statistics[key], rtol=0, atol=1e-12) for key, b in mine.net.named_buffers())
+
+
+@torch.no_grad()
+def test_the_full_size_too():
+    mine, model = pair("i3d", 64, frames=4, pixels=32)
+    clip = torch.rand(1, 3, 4, 32, 32, dtype=torch.float64)
+    assert torch.allclose(mine.eval()({"rgb": clip}).logits, model.eval()(clip), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["i3d", "slowfast"])
+@torch.no_grad()
+def test_other_sizes_take_the_mean_of_all_places(name):
+    """The linear layer of the features' mean, where the hub's window would not fit."""
+    mine, model = pair(name, 8)
+    clip = torch.rand(1, 3, 12, 96, 80, dtype=torch.float64)
+    paths = [clip[:, :, [0, 5, 11]], clip] if name == "slowfast" else clip
+    for block in model.eval().blocks[: 5 if name == "slowfast" else -1]:
+        paths = block(paths)
+    means = torch.cat([path.mean((2, 3, 4)) for path in (paths if name == "slowfast" else [paths])], dim=1)
+    expected = model.blocks[-1].proj(means)
+    assert torch.allclose(mine.eval()({"rgb": clip}).logits, expected, rtol=0, atol=1e-11)

@@ -1,0 +1,191 @@
+"""How many parameters models have: table 2 beside what is published, and any config part by part.
+
+Models are built on the meta device, which knows shapes only, so nothing takes time or memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import nn
+
+from transm3e.benchmark.contestant import Entry, build_contestant
+from transm3e.benchmark.markdown import table
+from transm3e.benchmark.params_rows import ROWS, Row
+from transm3e.config import load_cfg
+from transm3e.models import build_model, count_parameters
+from transm3e.tasks import Distill
+
+META = torch.device("meta")
+TEACHER = "teacher"
+# A part that holds more than this share of its model is shown by its own parts.
+LARGE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class CountedRow:
+    """A row of table 2 as it is here.
+
+    Attributes:
+        row: what is expected.
+        count: parameters of the config's model.
+        as_published: the same with the row's `published_opts`.
+    """
+
+    row: Row
+    count: int
+    as_published: int
+
+    @property
+    def problems(self) -> list[str]:
+        """A line for each figure that is not the expected one."""
+        row = self.row
+        checks = [("", self.count, row.expected)]
+        if row.published_opts and row.published is not None:
+            checks.append((f" with {' '.join(row.published_opts)}", self.as_published, row.published))
+        return [
+            f"{row.label}: {row.path}{where} has {count:,} parameters, not {expected:,} ({row.variant})"
+            for where, count, expected in checks
+            if count != expected
+        ]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Parameters of a part of a config's model: all of them, and those that training changes."""
+
+    name: str
+    total: int
+    trainable: int
+
+
+def count_rows(rows: Sequence[Row] = ROWS) -> list[CountedRow]:
+    """Build every row's model and count.
+
+    Raises:
+        UserError: a config is missing or wrong.
+    """
+    return [_count_row(row) for row in rows]
+
+
+def count_parts(paths: Sequence[str], opts: Sequence[str] = ()) -> dict[str, list[Part]]:
+    """Config -> the parts of its model; none for a model without weights; of TASK distill, last, the frozen teacher.
+
+    Args:
+        paths: config files.
+        opts: KEY VALUE words, for all of them.
+
+    Raises:
+        UserError: a config is wrong.
+    """
+    return {path: list(_parts_of_config(path, opts)) for path in paths}
+
+
+def rows_markdown(counted: Sequence[CountedRow]) -> str:
+    """Table 2's #PM: ours, the published model's, the paper's."""
+    head = ["model", "config", "parameters", "published", "which", "paper (#PM)", "note"]
+    return table(head, [_row_cells(one) for one in counted]) + "\n"
+
+
+def parts_markdown(counted: Mapping[str, Sequence[Part]]) -> str:
+    """Parts of configs, and what each config's model has in all."""
+    rows = []
+    for config, parts in counted.items():
+        model, teacher = ([part for part in parts if (part.name == TEACHER) == other] for other in (False, True))
+        whole = Part("model", sum(part.total for part in model), sum(part.trainable for part in model))
+        rows += [
+            [config, part.name if part is not whole else f"**{part.name}**", f"{part.total:,}", f"{part.trainable:,}"]
+            for part in (*model, whole, *teacher)
+        ]
+    return table(["config", "part", "parameters", "trainable"], rows) + "\n"
+
+
+def rows_json(counted: Sequence[CountedRow]) -> str:
+    """The rows with all their facts."""
+    return _json([asdict(one) | {"problems": one.problems} for one in counted])
+
+
+def parts_json(counted: Mapping[str, Sequence[Part]]) -> str:
+    """Config -> its parts."""
+    return _json({config: [asdict(part) for part in parts] for config, parts in counted.items()})
+
+
+def _json(values: Any) -> str:
+    return json.dumps(values, indent=1) + "\n"
+
+
+def _count_row(row: Row) -> CountedRow:
+    count = count_parameters(_build_on_meta(load_cfg(row.path)))
+    if not row.published_opts:
+        return CountedRow(row, count, count)
+    return CountedRow(row, count, count_parameters(_build_on_meta(load_cfg(row.path, row.published_opts))))
+
+
+def _row_cells(one: CountedRow) -> list[str]:
+    row = one.row
+    published = "-" if row.published is None else f"{row.published:,}"
+    if row.published_opts:
+        published += f" (as ours with {' '.join(row.published_opts)})"
+    note = "; ".join(filter(None, [row.note, "MISMATCH" if one.problems else ""]))
+    return [row.label, f"`{row.path}`", f"{one.count:,}", published, row.variant, f"{row.paper}M", note]
+
+
+def _parts_of_config(path: str, opts: Sequence[str]) -> Iterator[Part]:
+    cfg = load_cfg(path, opts)
+    model = _build_on_meta(cfg)
+    opened = _large_modules(model)
+    parts: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        parts.setdefault(_part_name(name, opened), []).append(parameter)
+    if cfg.TASK == "distill":
+        parts[TEACHER] = list(_build_teacher(path, opts).parameters())
+    for name, parameters in parts.items():
+        trainable = sum(p.numel() for p in parameters if p.requires_grad)
+        yield Part(name, sum(p.numel() for p in parameters), trainable)
+
+
+def _large_modules(model: nn.Module) -> set[str]:
+    """Names of modules whose parts are shown: the model, and what holds most of it, down to numbered blocks.
+
+    Numbered blocks are shown one by one only where nothing stands beside them.
+    """
+    whole = count_parameters(model)
+    opened, name, module = {""}, "", model
+    while not _is_numbered(module):
+        shares = {child: count_parameters(part) / whole for child, part in module.named_children()} if whole else {}
+        child = max(shares, key=lambda part: shares[part], default="")
+        if not child or shares[child] <= LARGE_SHARE:
+            break
+        module = module.get_submodule(child)
+        if _is_numbered(module) and shares[child] < 1:
+            break
+        name = f"{name}.{child}" if name else child
+        opened.add(name)
+    return opened
+
+
+def _is_numbered(module: nn.Module) -> bool:
+    return isinstance(module, nn.ModuleList | nn.Sequential)
+
+
+def _part_name(parameter: str, opened: set[str]) -> str:
+    """The first words of a parameter's name, up to a module that is not opened."""
+    words = parameter.split(".")
+    return next(name for n in range(1, len(words) + 1) if (name := ".".join(words[:n])) not in opened)
+
+
+def _build_on_meta(cfg: CfgNode) -> nn.Module:
+    with META:
+        return build_model(cfg)
+
+
+def _build_teacher(path: str, opts: Sequence[str]) -> nn.Module:
+    with META:
+        task = build_contestant(Entry(path, path, path, tuple(opts)), META).task
+    assert isinstance(task, Distill)
+    return task.teacher

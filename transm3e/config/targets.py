@@ -1,0 +1,24 @@
+"""What a config trains on and what it is scored by: muscles, or activities."""
+
+from __future__ import annotations
+
+from fvcore.common.config import CfgNode
+
+MUSCLE_TARGET, ACTIVITY_TARGET = "muscles", "activity"
+# Losses of classes that exclude each other, as activities do and muscles do not.
+CROSS_ENTROPIES = ("cross_entropy", "soft_cross_entropy")
+LOOKUP_TASK = "har_lookup"
+
+
+def scored_target(cfg: CfgNode) -> str:
+    """What results are about: MUSCLE_TARGET or ACTIVITY_TARGET."""
+    if cfg.TASK == LOOKUP_TASK:
+        return MUSCLE_TARGET
+    if cfg.DATA.TARGET == "auto":
+        return ACTIVITY_TARGET if cfg.MODEL.LOSS_FUNC in CROSS_ENTROPIES else MUSCLE_TARGET
+    return cfg.DATA.TARGET
+
+
+def trained_target(cfg: CfgNode) -> str:
+    """What the labels of training clips are: HAR lookup learns activities and is scored by muscles."""
+    return ACTIVITY_TARGET if cfg.TASK == LOOKUP_TASK else scored_target(cfg)

@@ -1,0 +1,137 @@
+"""Activities as classes: their order, one-hot labels, and which muscles go with each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fvcore.common.config import CfgNode
+
+from transm3e.config.targets import ACTIVITY_TARGET, trained_target
+from transm3e.data.annotations import MUSCLES, ClipTable, read_clip_table, table_file
+from transm3e.errors import UserError
+
+# Beside the clip table: one activity per line, in the order of the classes; without it they are sorted by name.
+ORDER_FILE = "activities.txt"
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Activities:
+    """The classes of an activity classifier.
+
+    Attributes:
+        names: A names, in the order of the model's outputs.
+        muscles: (A, 20) uint8, what each activity's training clips are labelled with; None where the clip table has no
+            muscles.
+    """
+
+    names: tuple[str, ...]
+    muscles: np.ndarray | None = None
+
+    def labels(self, activities: np.ndarray) -> np.ndarray:
+        """(N,) activity names -> (N, A) uint8 one-hot; a row of zeros for an activity that is none of the classes."""
+        number = {name: i for i, name in enumerate(self.names)}
+        found = np.array([number.get(str(name), -1) for name in activities], np.int64)
+        one_hot = np.zeros((len(found), len(self.names)), np.uint8)
+        one_hot[np.flatnonzero(found >= 0), found[found >= 0]] = 1
+        return one_hot
+
+    def as_plain(self) -> dict[str, Any]:
+        """Lists and strings, for a checkpoint."""
+        return {"names": list(self.names), "muscles": None if self.muscles is None else self.muscles.tolist()}
+
+    @classmethod
+    def from_plain(cls, plain: Any, where: str) -> Activities:
+        """What as_plain gave; `where` names the file in messages.
+
+        Raises:
+            UserError: it is not of this form.
+        """
+        names = plain.get("names") if isinstance(plain, dict) else None
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{where}: its activities are no list of names; use a checkpoint that this version wrote")
+        muscles = plain.get("muscles")
+        if muscles is None:
+            return cls(tuple(names))
+        try:
+            table = np.array(muscles, np.uint8)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise UserError(f"{where}: the muscles of its activities are no numbers ({error})") from error
+        if table.shape != (len(names), len(MUSCLES)) or table.max() > 1:
+            raise UserError(
+                f"{where}: the muscles of its activities are no table of {len(names)} x {len(MUSCLES)} 0 and 1"
+            )
+        return cls(tuple(names), table)
+
+
+def build_activities(cfg: CfgNode) -> Activities | None:
+    """The classes that a config trains on: the activities of its clip table; None if it trains on muscles.
+
+    Raises:
+        UserError: as find_activities, or MODEL.NUM_CLASSES is another number.
+    """
+    if trained_target(cfg) != ACTIVITY_TARGET:
+        return None
+    file = table_file(cfg.DATA.PATH_TO_DATA_DIR)
+    activities = find_activities(read_clip_table(file), file)
+    check_count(cfg, len(activities.names), str(file))
+    return activities
+
+
+def check_count(cfg: CfgNode, count: int, where: str) -> None:
+    """Whether the model has an output for each of `count` activities.
+
+    Raises:
+        UserError: it has another number.
+    """
+    if count != cfg.MODEL.NUM_CLASSES:
+        raise UserError(
+            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but {where} has {count} activities to train on; "
+            f"set MODEL.NUM_CLASSES {count}"
+        )
+
+
+def find_activities(table: ClipTable, file: Path) -> Activities:
+    """The activities of training clips, in the order of ORDER_FILE beside `file` or sorted by name.
+
+    Muscles are those of the activity's training clips; where these differ, those that at least half of them carry.
+
+    Raises:
+        UserError: there is neither a training clip nor an ORDER_FILE, or the file lacks an activity of train or names
+            one twice.
+    """
+    train = table.select("train")
+    trained = sorted({str(name) for name in train.activities})
+    order = file.parent / ORDER_FILE
+    names = _read_order(order, trained) if order.is_file() else trained
+    if not names:
+        raise UserError(
+            f"{file}: no clips in split 'train', so it is not known which activities there are; "
+            f"write them into {order}, one per line in the order of the classes"
+        )
+    if not table.labels.shape[1]:
+        return Activities(tuple(names))
+    carried = [train.labels[train.activities == name] for name in names]
+    muscles = [rows.mean(axis=0) >= 0.5 if len(rows) else np.zeros(len(MUSCLES)) for rows in carried]
+    return Activities(tuple(names), np.array(muscles, np.uint8))
+
+
+def _read_order(order: Path, trained: list[str]) -> list[str]:
+    try:
+        lines = [line.strip() for line in order.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {order}: {error}; it holds one activity per line, UTF-8") from error
+    names = [line for line in lines if line]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"{order}: {', '.join(twice[:SHOWN])} stands there twice; delete one of the lines")
+    lacking = [name for name in trained if name not in set(names)]
+    if lacking:
+        raise UserError(
+            f"{order} lacks {len(lacking)} activities of train: {', '.join(lacking[:SHOWN])}; add them, "
+            "or delete the file to sort activities by name"
+        )
+    return names

@@ -1,0 +1,234 @@
+"""C2D, I3D and Slow (Wang et al. 2018, Carreira and Zisserman 2017, Feichtenhofer et al. 2019) on pytorchvideo's nets.
+
+Shapes: B clips, C channels, T frames of H x W pixels.
+Kernels and names of parameters are those of pytorchvideo's model zoo, which are PySlowFast's nets under other names.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from transm3e.data.modalities import MODALITIES
+from transm3e.errors import UserError
+from transm3e.models.output import ModelOutput
+from transm3e.models.registry import MODELS
+
+DEPTHS = (50, 101, 152)
+
+
+class Arch(NamedTuple):
+    """What tells these nets apart.
+
+    Attributes:
+        stem: frames of the first convolution's kernel.
+        stages: per stage, frames of the kernels of its blocks' first convolutions, repeated over its blocks.
+        pool: frames that the max pool after the first stage makes one; 1 = no pool.
+    """
+
+    stem: int
+    stages: tuple[tuple[int, ...], ...]
+    pool: int
+
+
+ARCHS = {
+    "c2d": Arch(1, ((1,), (1,), (1,), (1,)), 2),
+    "i3d": Arch(5, ((3,), (3, 1), (3, 1), (1, 3)), 2),
+    "slow": Arch(1, ((1,), (1,), (3,), (3,)), 1),
+}
+
+
+@MODELS.register("ResNet")
+class ResNet3D(nn.Module):
+    """C2D, I3D or Slow of bottleneck blocks, with pytorchvideo's net as `net`.
+
+    The head takes the mean over all frames and places and then the linear layer: at the training size exactly as
+    PySlowFast. At a larger test size PySlowFast slides a window of the training size over the features and averages
+    the softmax of all windows, so that the middle counts more and scores are averaged after the softmax; here every
+    place counts once.
+
+    Args:
+        arch: key of ARCHS.
+        num_classes: width of the output.
+        depth: layers, one of DEPTHS. In the deeper ones all blocks of a stage follow ARCHS.
+        width: channels of the stem; 64 is the published size.
+        dropout: before the last linear layer.
+        fc_init_std: standard deviation of the last linear layer's starting weights.
+        zero_init_final_bn: the last batch norm of every block starts at 0, else at 1.
+        act_checkpoint: keep only each residual block's input for the backward pass and compute the block again there.
+        modality: the clip it reads, a key of MODALITIES.
+
+    Raises:
+        UserError: unknown arch or depth, or pytorchvideo does not import.
+    """
+
+    def __init__(
+        self,
+        arch: str,
+        num_classes: int,
+        depth: int = 50,
+        width: int = 64,
+        dropout: float = 0.0,
+        fc_init_std: float = 0.01,
+        zero_init_final_bn: bool = True,
+        act_checkpoint: bool = False,
+        modality: str = "rgb",
+    ) -> None:
+        super().__init__()
+        if arch not in ARCHS:
+            raise UserError(f"MODEL.ARCH is {arch!r}; allowed for MODEL.MODEL_NAME ResNet: {', '.join(ARCHS)}")
+        check_depth(depth)
+        kernels = ARCHS[arch]
+        self.arch, self.modality, self.min_frames = arch, modality, kernels.pool
+        self.net = find_builder("create_resnet")(
+            input_channel=MODALITIES[modality],
+            model_depth=depth,
+            model_num_class=num_classes,
+            dropout_rate=dropout,
+            stem_dim_out=width,
+            stem_conv_kernel_size=(kernels.stem, 7, 7),
+            stage1_pool=nn.MaxPool3d if kernels.pool > 1 else None,
+            stage1_pool_kernel_size=(kernels.pool, 1, 1),
+            stage_conv_a_kernel_size=[[(frames, 1, 1) for frames in stage] for stage in kernels.stages],
+            head_pool=nn.AdaptiveAvgPool3d,
+        )
+        finish(self.net, fc_init_std, zero_init_final_bn, act_checkpoint)
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> ResNet3D:
+        return cls(cfg.MODEL.ARCH, **common_args(cfg))
+
+    def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
+        """clips[modality]: (B, C, T, H, W) float, any T from 1 (C2D, I3D: 2), H and W -> logits (B, num_classes).
+
+        Raises:
+            UserError: too few frames.
+        """
+        x_BCTHW = clips[self.modality]
+        if x_BCTHW.shape[2] < self.min_frames:
+            raise UserError(
+                f"a clip has {x_BCTHW.shape[2]} frame(s), but MODEL.ARCH {self.arch} pools {self.min_frames} to one; "
+                f"set DATA.NUM_FRAMES to {self.min_frames} or more"
+            )
+        return ModelOutput(self.net(x_BCTHW))
+
+
+class CheckpointedStage(nn.Module):
+    """pytorchvideo's stage of residual blocks, each block computed again in the backward pass; same names, same result.
+
+    Args:
+        res_blocks: of the stage that it stands for.
+    """
+
+    def __init__(self, res_blocks: nn.ModuleList) -> None:
+        super().__init__()
+        self.res_blocks = res_blocks
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        for block in self.res_blocks:
+            x_BCTHW = self._again(block, x_BCTHW) if torch.is_grad_enabled() else block(x_BCTHW)
+        return x_BCTHW
+
+    def _again(self, block: nn.Module, x_BCTHW: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            # A compiled graph updates the statistics once by itself, and takes no contexts.
+            return checkpoint(block, x_BCTHW, use_reentrant=False)
+        return checkpoint(block, x_BCTHW, use_reentrant=False, context_fn=partial(_first_and_second, block))
+
+
+def common_args(cfg: CfgNode) -> dict[str, Any]:
+    """Arguments that ResNet3D and SlowFast have in common."""
+    return {
+        "num_classes": cfg.MODEL.NUM_CLASSES,
+        "depth": cfg.RESNET.DEPTH,
+        "width": cfg.RESNET.WIDTH_PER_GROUP,
+        "dropout": cfg.MODEL.DROPOUT_RATE,
+        "fc_init_std": cfg.MODEL.FC_INIT_STD,
+        "zero_init_final_bn": cfg.RESNET.ZERO_INIT_FINAL_BN,
+        "act_checkpoint": cfg.MODEL.ACT_CHECKPOINT,
+        "modality": cfg.DATA.MODALITY,
+    }
+
+
+def check_depth(depth: int) -> None:
+    """Whether ResNets of this depth exist.
+
+    Raises:
+        UserError: they don't.
+    """
+    if depth not in DEPTHS:
+        raise UserError(f"RESNET.DEPTH is {depth}; allowed: {', '.join(map(str, DEPTHS))}")
+
+
+def find_builder(name: str) -> Callable[..., nn.Module]:
+    """A function of pytorchvideo.models, imported only where such a model is built.
+
+    Args:
+        name: behind pytorchvideo.models, as create_resnet or hub.slow_r50.
+
+    Raises:
+        UserError: pytorchvideo is missing, or broken by the torch or torchvision beside it.
+    """
+    module, _, function = f"pytorchvideo.models.{name}".rpartition(".")
+    try:
+        with warnings.catch_warnings():
+            # It calls torch.jit.script, which newer torch versions call deprecated.
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"C2D, I3D, Slow and SlowFast need pytorchvideo's models, which do not import ({why}); "
+            "pip install pytorchvideo==0.1.5, or choose another model"
+        ) from error
+
+
+def finish(net: nn.Module, fc_init_std: float, zero_init_final_bn: bool, act_checkpoint: bool) -> None:
+    """Starting weights where PySlowFast's settings differ from pytorchvideo's, plain strides, activation checkpoints.
+
+    Args:
+        net: of one of pytorchvideo's builders; changed in place.
+        fc_init_std, zero_init_final_bn, act_checkpoint: see ResNet3D.
+    """
+    for module in list(net.modules()):
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=fc_init_std)
+        # pytorchvideo's mark of the last batch norm of a block.
+        elif isinstance(module, nn.BatchNorm3d) and hasattr(module, "block_final_bn") and not zero_init_final_bn:
+            nn.init.ones_(module.weight)
+        elif isinstance(module, nn.Conv3d):
+            # Some are NumPy's numbers, which torch.compile takes for tensors.
+            t, h, w = map(int, module.stride)
+            module.stride = (t, h, w)
+        for name, child in module.named_children() if act_checkpoint else ():
+            if isinstance(blocks := getattr(child, "res_blocks", None), nn.ModuleList):
+                setattr(module, name, CheckpointedStage(blocks))
+
+
+def _first_and_second(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    return nullcontext(), _statistics_kept(block)
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """The second computation of a batch must not count as a second batch in the running statistics."""
+    norms = [m for m in block.modules() if isinstance(m, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, counter) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, counter

@@ -1,0 +1,134 @@
+"""What the graph models share: persons and joints in, one score per class out; ten blocks in between.
+
+Shapes: B clips, M persons, N = B x M skeletons, C channels, T frames, V joints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from transm3e.errors import UserError
+from transm3e.joints import find_layout
+from transm3e.layers.temporal_graph import EXTRA_BRANCHES
+from transm3e.models.output import ModelOutput
+
+IN_CHANNELS = 3  # x, y, score
+
+
+class SkeletonModel(nn.Module):
+    """A batch norm of the coordinates, a network's blocks, the mean over frames, joints and persons, a linear layer.
+
+    A clip's score comes from the mean over its M persons. As in the authors' codes of all three models a person who is
+    absent (all zero) is a skeleton like any other, in that mean and in the batch norms: so feed all clips with the
+    same M.
+
+    Args:
+        layout: key of transm3e.joints.LAYOUTS.
+        blocks: (N, 3, T, V) -> (N, width, T', V).
+        width: channels that come out of them.
+        num_classes: width of the output.
+        num_persons: M, where each person has a batch norm of its own (CTR-GCN, HD-GCN); None: all persons share one,
+            and M is any (ST-GCN).
+        head_dropout: before the last linear layer.
+        modality: what it reads: joints, their bones, or how either moves.
+
+    Raises:
+        UserError: unknown layout.
+    """
+
+    def __init__(
+        self,
+        layout: str,
+        blocks: nn.Sequential,
+        width: int,
+        num_classes: int,
+        num_persons: int | None = None,
+        head_dropout: float = 0.0,
+        modality: str = "skeleton",
+    ) -> None:
+        super().__init__()
+        self.layout, self.num_joints, self.modality = layout, len(find_layout(layout).names), modality
+        self.num_persons = num_persons
+        self.data_norm = nn.BatchNorm1d((num_persons or 1) * self.num_joints * IN_CHANNELS)
+        self.blocks = blocks
+        self.dropout = nn.Dropout(head_dropout)
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
+        """its modality's clips: (B, 3, T, V, M) float, x, y and score, 0 where missing -> logits (B, num_classes).
+
+        Raises:
+            UserError: another number of joints than the layout's, or of persons than the batch norm's.
+        """
+        x_BCTVM = clips[self.modality]
+        self._check(x_BCTVM)
+        features_ND = self.blocks(self._normalised(x_BCTVM)).mean((2, 3))
+        features_BD = features_ND.unflatten(0, (len(x_BCTVM), -1)).mean(1)
+        return ModelOutput(self.head(self.dropout(features_BD)))
+
+    def _normalised(self, x_BCTVM: Tensor) -> Tensor:
+        """(B, 3, T, V, M) -> (N, 3, T, V): each channel of each joint to mean 0 and variance 1, as seen in training."""
+        rows_BMET = x_BCTVM.permute(0, 4, 3, 1, 2).flatten(2, 3)
+        rows = rows_BMET.flatten(0, 1) if self.num_persons is None else rows_BMET.flatten(1, 2)
+        return self.data_norm(rows).reshape(-1, self.num_joints, *x_BCTVM.shape[1:3]).permute(0, 2, 3, 1)
+
+    def _check(self, x_BCTVM: Tensor) -> None:
+        channels, _, joints, persons = x_BCTVM.shape[1:]
+        if (channels, joints) != (IN_CHANNELS, self.num_joints):
+            raise UserError(
+                f"a skeleton clip has {channels} channels and {joints} joints, SKELETON.LAYOUT {self.layout} asks for "
+                f"{IN_CHANNELS} and {self.num_joints}; set SKELETON.LAYOUT to the layout of the skeleton files"
+            )
+        if self.num_persons not in (None, persons):
+            raise UserError(
+                f"a skeleton clip has {persons} persons, the model was built for SKELETON.NUM_PERSONS "
+                f"{self.num_persons}; set it to the number that the clips and the weights have"
+            )
+
+
+def block_sizes(width: int) -> list[tuple[int, int, int]]:
+    """(in_channels, out_channels, stride) of the ten blocks: width four times, 2 width and 4 width three times each.
+
+    A block that widens also halves the frames.
+    """
+    widths = [IN_CHANNELS, *4 * [width], *3 * [2 * width], *3 * [4 * width]]
+    return [
+        (before, after, 2 if number and after > before else 1)
+        for number, (before, after) in enumerate(pairwise(widths))
+    ]
+
+
+def check_kernel(group: str, kernel: int) -> None:
+    """Refuse kernels without a middle frame.
+
+    Args:
+        group: of the config, as STGCN.
+
+    Raises:
+        UserError: not odd.
+    """
+    if kernel < 1 or kernel % 2 == 0:
+        raise UserError(f"{group}.TEMPORAL_KERNEL is {kernel}; allowed: odd numbers of frames, as 9")
+
+
+def check_scales(group: str, width: int, kernel: int, dilations: Sequence[int]) -> None:
+    """Refuse what MultiScaleTemporalConv cannot be built with.
+
+    Args:
+        group: of the config, as CTRGCN.
+
+    Raises:
+        UserError: an even kernel, dilations below 1, or a width that does not divide among the branches.
+    """
+    check_kernel(group, kernel)
+    if any(dilation < 1 for dilation in dilations):
+        raise UserError(f"{group}.DILATIONS is {list(dilations)}; allowed: whole numbers of frames from 1, as [1, 2]")
+    branches = len(dilations) + EXTRA_BRANCHES
+    if width < 1 or width % branches:
+        raise UserError(
+            f"{group}.WIDTH is {width}; allowed: multiples of {branches}, a share for each of the {len(dilations)} "
+            f"{group}.DILATIONS and two more branches"
+        )

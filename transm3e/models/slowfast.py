@@ -1,0 +1,134 @@
+"""SlowFast (Feichtenhofer et al., ICCV 2019) on pytorchvideo's net; a baseline of table 2.
+
+Shapes: B clips, C channels, T frames of H x W pixels, S frames of the slow pathway.
+"""
+
+from __future__ import annotations
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from transm3e.data.modalities import MODALITIES
+from transm3e.errors import UserError
+from transm3e.models.output import ModelOutput
+from transm3e.models.registry import MODELS
+from transm3e.models.resnet3d import check_depth, common_args, find_builder, finish
+
+
+@MODELS.register("SlowFast")
+class SlowFast(nn.Module):
+    """Two ResNets, one of few frames and many channels, one the other way round, joined after every stage.
+
+    pytorchvideo's net is `net`. SlowFast 8x8 is 32 frames with alpha 4 and a fusion kernel of 7; 4x16 is 32 frames
+    with alpha 8 and a kernel of 5. The head takes the mean over all frames and places; see ResNet3D for how
+    PySlowFast's test at a larger size differs.
+
+    Args:
+        num_classes: width of the output.
+        alpha: frames of the fast pathway for each of the slow one.
+        beta_inv: channels of the slow pathway for each of the fast one.
+        fusion_ratio: channels that go from fast to slow, in those of the fast pathway.
+        fusion_kernel: frames of the kernel on that way, odd.
+        depth, width, dropout, fc_init_std, zero_init_final_bn, act_checkpoint, modality: see ResNet3D; the width is
+            that of the slow pathway.
+
+    Raises:
+        UserError: unknown depth, a width that beta_inv does not divide, an even kernel, numbers below 1, or
+            pytorchvideo does not import.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        alpha: int = 4,
+        beta_inv: int = 8,
+        fusion_ratio: int = 2,
+        fusion_kernel: int = 7,
+        depth: int = 50,
+        width: int = 64,
+        dropout: float = 0.0,
+        fc_init_std: float = 0.01,
+        zero_init_final_bn: bool = True,
+        act_checkpoint: bool = False,
+        modality: str = "rgb",
+    ) -> None:
+        super().__init__()
+        check_depth(depth)
+        _check_ratios(width, alpha, beta_inv, fusion_ratio, fusion_kernel)
+        self.alpha, self.modality = alpha, modality
+        self.net = find_builder("create_slowfast")(
+            slowfast_channel_reduction_ratio=(beta_inv,),
+            slowfast_conv_channel_fusion_ratio=fusion_ratio,
+            slowfast_fusion_conv_kernel_size=(fusion_kernel, 1, 1),
+            slowfast_fusion_conv_stride=(alpha, 1, 1),
+            input_channels=(MODALITIES[modality],) * 2,
+            model_depth=depth,
+            model_num_class=num_classes,
+            dropout_rate=dropout,
+            stem_dim_outs=(width, width // beta_inv),
+            head_pool=nn.AdaptiveAvgPool3d,
+        )
+        finish(self.net, fc_init_std, zero_init_final_bn, act_checkpoint)
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> SlowFast:
+        return cls(
+            alpha=cfg.SLOWFAST.ALPHA,
+            beta_inv=cfg.SLOWFAST.BETA_INV,
+            fusion_ratio=cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO,
+            fusion_kernel=cfg.SLOWFAST.FUSION_KERNEL_SZ,
+            **common_args(cfg),
+        )
+
+    def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
+        """clips[modality]: (B, C, T, H, W) float, T a multiple of alpha, any H and W -> logits (B, num_classes).
+
+        Raises:
+            UserError: alpha does not divide T.
+        """
+        x_BCTHW = clips[self.modality]
+        # The net writes into the list.
+        return ModelOutput(self.net([slow_frames(x_BCTHW, self.alpha), x_BCTHW]))
+
+
+def slow_frames(x_BCTHW: Tensor, alpha: int) -> Tensor:
+    """What the slow pathway sees of a clip: (B, C, T, H, W) -> (B, C, T / alpha, H, W); see slow_indices."""
+    indices_S = slow_indices(x_BCTHW.shape[2], alpha)
+    return x_BCTHW.index_select(2, indices_S.to(x_BCTHW.device))
+
+
+def slow_indices(frames: int, alpha: int) -> Tensor:
+    """The slow pathway's frames: as PySlowFast and pytorchvideo, from the first to the last, rounded down.
+
+    Args:
+        frames: of the clip.
+        alpha: SLOWFAST.ALPHA.
+
+    Returns:
+        (frames / alpha,) int64 on the CPU; 0, 4, 8, 13, 17, 22, 26, 31 for 32 frames and alpha 4.
+
+    Raises:
+        UserError: alpha does not divide the frames.
+    """
+    if frames < 1 or frames % alpha:
+        raise UserError(
+            f"a clip has {frames} frames, which SLOWFAST.ALPHA {alpha} does not divide; "
+            f"set DATA.NUM_FRAMES to a multiple of {alpha}, or ALPHA to a divisor of it"
+        )
+    # In float32 on the CPU, as they do: elsewhere a number may round to the other side.
+    return torch.linspace(0, frames - 1, frames // alpha, dtype=torch.float32, device="cpu").long()
+
+
+def _check_ratios(width: int, alpha: int, beta_inv: int, fusion_ratio: int, fusion_kernel: int) -> None:
+    numbers = {"ALPHA": alpha, "BETA_INV": beta_inv, "FUSION_CONV_CHANNEL_RATIO": fusion_ratio}
+    for key, number in numbers.items():
+        if number < 1:
+            raise UserError(f"SLOWFAST.{key} is {number}; it must be 1 or more")
+    if fusion_kernel < 1 or fusion_kernel % 2 == 0:
+        raise UserError(f"SLOWFAST.FUSION_KERNEL_SZ is {fusion_kernel}; allowed: odd numbers of frames, as 7")
+    if width % beta_inv:
+        raise UserError(
+            f"RESNET.WIDTH_PER_GROUP {width} must be a multiple of SLOWFAST.BETA_INV {beta_inv}, which the fast "
+            "pathway's channels are divided by; change one of them"
+        )

@@ -1,0 +1,328 @@
+"""Ensembles: the scores of several runs averaged clip by clip, and reported as a run's are.
+
+Members may be checkpoints of one model, streams of a graph model (late fusion of joints, bones and their motion) or
+different models. Nothing is run again: what is averaged stands in each run's predictions/<split>.npz.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transm3e.config.targets import MUSCLE_TARGET
+from transm3e.data.annotations import SPLITS
+from transm3e.errors import UserError
+from transm3e.files import atomic_write_text
+from transm3e.report.activity_picture import activity_bars
+from transm3e.report.activity_result import activity_result
+from transm3e.report.pictures import muscle_bars
+from transm3e.report.results import METRICS, metric_of, read_results, split_result, summarise, write_results
+from transm3e.report.run import ACTIVITY_PICTURE, METRIC_NAMES, MISSING, MUSCLE_PICTURE
+from transm3e.report.run_folder import OWNER, RESULTS
+from transm3e.report.scores import Predictions, read_predictions, write_predictions
+from transm3e.report.table import results_table
+
+MODEL = "Ensemble"  # in run.json it marks a folder that an ensemble may replace
+PREDICTIONS = "predictions"
+PICTURES = (MUSCLE_PICTURE, ACTIVITY_PICTURE)
+SHOWN = 3  # clips named in a message
+
+
+@dataclass(frozen=True)
+class Member:
+    """An evaluated run.
+
+    Attributes:
+        folder: as it was named.
+        results: its results.json.
+        predictions: split -> scores (N, C), labels (N, C) and clips (N,), for every split of the results.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    predictions: dict[str, Predictions]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What results.json says of the run."""
+        return {"name": self.folder.name, "target": MUSCLE_TARGET, **self.results["run"]}
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Runs, their weights, which add up to 1, and what they predict together, as a run's results and predictions."""
+
+    members: tuple[Member, ...]
+    weights: tuple[float, ...]
+    results: dict[str, Any]
+    predictions: dict[str, Predictions]
+
+    @property
+    def left_out(self) -> list[str]:
+        """Splits that some members have and others do not."""
+        return [s for s in SPLITS if s not in self.predictions and any(s in m.predictions for m in self.members)]
+
+
+def read_member(folder: str | Path) -> Member:
+    """Read an evaluated run.
+
+    Raises:
+        UserError: no run or an incomplete evaluation is there, or its files are damaged or do not belong together.
+    """
+    folder = Path(folder)
+    if not (folder / RESULTS).is_file():
+        raise UserError(_why_no_results(folder))
+    results = read_results(folder / RESULTS)
+    predictions = {split: read_predictions(folder / PREDICTIONS / f"{split}.npz") for split in results["splits"]}
+    for split, found in predictions.items():
+        count = results["splits"][split].get("num_clips")
+        if found.split != split or len(found.clips) != count:
+            raise UserError(
+                f"{folder}: {RESULTS} has {count} clips of {split}, {PREDICTIONS}/{split}.npz {len(found.clips)} of "
+                f"{found.split}; delete {RESULTS} and run its test again"
+            )
+    return Member(folder, results, predictions)
+
+
+def build_ensemble(members: Sequence[Member], name: str, weights: Sequence[float] | None = None) -> Ensemble:
+    """Average the members' scores in every split that all of them have.
+
+    Clips are matched by path; a path that stands in a split more than once, by its number among those.
+
+    Args:
+        members: two or more.
+        name: of the ensemble.
+        weights: of the members, positive; None = equal. Only their ratios matter.
+
+    Raises:
+        UserError: wrong weights, a run named twice, or runs that differ in data set, target, clips or labels.
+    """
+    shares = _shares(members, weights)
+    _check_alike(members)
+    splits = [split for split in SPLITS if all(split in member.predictions for member in members)]
+    if not splits:
+        raise UserError(
+            f"{_folders(members)} have no split in common (the first has {_listed(members[0].predictions)}); "
+            "test all of them with the same TEST.SPLITS"
+        )
+    predictions = {split: _average(members, shares, split) for split in splits}
+    target = members[0].facts["target"]
+    scored = {split: _result(target, p, _failed(members, split)) for split, p in predictions.items()}
+    results = {"run": _facts(members, shares, name), **summarise(scored, METRICS[target])}
+    return Ensemble(tuple(members), shares, results, predictions)
+
+
+def check_folder(folder: str | Path, runs: Iterable[str | Path]) -> None:
+    """Whether an ensemble may be written there: a folder that is new, empty, or an ensemble's and nothing else's.
+
+    Raises:
+        UserError: it is one of the runs, is no folder, or holds files that an ensemble does not make.
+    """
+    folder = Path(folder)
+    if folder.resolve() in {Path(run).resolve() for run in runs}:
+        raise UserError(f"--out {folder} is one of the runs; choose another folder")
+    try:
+        found = {str(file.relative_to(folder)) for file in folder.rglob("*")} if folder.exists() else set()
+        made = {OWNER, RESULTS, *PICTURES, PREDICTIONS, *(f"{PREDICTIONS}/{split}.npz" for split in SPLITS)}
+        foreign = sorted(found - made if _is_marked(folder) else found)
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"--out {folder} is a file; choose a folder")
+    except OSError as error:
+        raise UserError(f"cannot look into {folder}: {error.strerror}; choose another --out") from error
+    if foreign:
+        raise UserError(f"--out {folder} holds what no ensemble made ({foreign[0]}); choose a new or empty folder")
+
+
+def write_ensemble(ensemble: Ensemble, folder: str | Path) -> None:
+    """Write run.json, predictions, the picture, and last results.json; an ensemble that was there goes first.
+
+    Raises:
+        UserError: the folder holds something else (see check_folder), or a file cannot be written.
+    """
+    folder = Path(folder)
+    check_folder(folder, (member.folder for member in ensemble.members))
+    _clear(folder)
+    facts = {key: ensemble.results["run"][key] for key in ("name", "id", "table", "model")}
+    atomic_write_text(folder / OWNER, json.dumps(facts, indent=2) + "\n")
+    for split, p in ensemble.predictions.items():
+        file = folder / PREDICTIONS / f"{split}.npz"
+        write_predictions(file, p.scores, p.labels, list(p.clips), split, p.columns)
+    _draw(ensemble.results, folder)
+    write_results(folder / RESULTS, ensemble.results)
+
+
+def ensemble_table(ensemble: Ensemble) -> str:
+    """The members, each with its share, and the ensemble; runs of one name are told apart by their folders."""
+    names = [str(member.facts["name"]) for member in ensemble.members]
+    rows = []
+    for name, member, share in zip(names, ensemble.members, ensemble.weights, strict=True):
+        label = name if names.count(name) == 1 else member.folder
+        rows.append((f"{label} ({100 * share:.1f}%)", member.results))
+    rows.append((ensemble.results["run"]["name"], ensemble.results))
+    dataset, splits = ensemble.results["run"]["dataset"], ensemble.results["splits"].values()
+    shown = [metric for metric in METRIC_NAMES if all(metric in split for split in splits)]
+    return "\n".join(
+        f"{dataset}, {METRIC_NAMES[metric]} in percent\n{results_table(rows, metric=metric)}" for metric in shown
+    )
+
+
+def _why_no_results(folder: Path) -> str:
+    if (folder / MISSING).is_file():
+        return (
+            f"{folder}: the evaluation is incomplete, clips could not be read ({folder / MISSING}); mend them and "
+            "evaluate again, or leave them out with TEST.ALLOW_MISSING True"
+        )
+    return f"{folder} is not the folder of an evaluated run: it has no {RESULTS}; name a folder tools/run_net.py made"
+
+
+def _shares(members: Sequence[Member], weights: Sequence[float] | None) -> tuple[float, ...]:
+    if len(members) < 2:
+        raise UserError(f"an ensemble takes two runs or more, not {len(members)}; name another run")
+    weights = [1.0] * len(members) if weights is None else list(weights)
+    if len(weights) != len(members):
+        raise UserError(f"--weights has {len(weights)} numbers for {len(members)} runs; give one for each, in order")
+    wrong = next((w for w in weights if not 0 < w < math.inf), None)
+    if wrong is not None:
+        raise UserError(
+            f"--weights {wrong:g} is not allowed; weights are finite and above 0: leave out a run that is not to count"
+        )
+    # Divided by the largest first, so that no sum overflows.
+    scaled = [weight / max(weights) for weight in weights]
+    return tuple(weight / math.fsum(scaled) for weight in scaled)
+
+
+def _check_alike(members: Sequence[Member]) -> None:
+    first, *others = members
+    for number, other in enumerate(others, 1):
+        if other.folder.resolve() in {member.folder.resolve() for member in members[:number]}:
+            raise UserError(f"{other.folder} is named twice; name it once, with a larger --weights")
+        for key in ("target", "dataset"):
+            ours, theirs = str(first.facts.get(key)), str(other.facts.get(key))
+            if ours.casefold() != theirs.casefold():
+                raise UserError(
+                    f"{first.folder} and {other.folder} differ in {key} ({ours}, {theirs}); "
+                    "an ensemble takes runs that predict the same of the same clips"
+                )
+
+
+def _average(members: Sequence[Member], shares: Sequence[float], split: str) -> Predictions:
+    """Weighted mean in float64, in the first member's order of clips."""
+    first = members[0].predictions[split]
+    total = np.zeros(first.scores.shape)
+    for member, share in zip(members, shares, strict=True):
+        rows = _rows(members[0], member, split)
+        total += share * member.predictions[split].scores[rows].astype(np.float64)
+    return replace(first, scores=total.astype(np.float32))
+
+
+def _result(target: str, p: Predictions, failed: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """A split's part of results.json, by what the runs predict."""
+    if target == MUSCLE_TARGET:
+        return split_result(p.scores, p.labels, failed)
+    return activity_result(p.scores, p.labels, p.columns, failed)
+
+
+def _draw(results: dict[str, Any], folder: Path) -> None:
+    if all(split[metric_of(results)] is None for split in results["splits"].values()):
+        return
+    if results["run"]["target"] == MUSCLE_TARGET:
+        muscle_bars(results, folder / MUSCLE_PICTURE)
+    else:
+        activity_bars(results, folder / ACTIVITY_PICTURE)
+
+
+def _rows(first: Member, other: Member, split: str) -> np.ndarray:
+    """(N,) int64: the row of `other` that holds the first member's clip, labels compared."""
+    ours, theirs = first.predictions[split], other.predictions[split]
+    counts, other_counts = Counter(ours.clips.tolist()), Counter(theirs.clips.tolist())
+    where = f"{first.folder} and {other.folder}"
+    if counts != other_counts:
+        lacking = sorted((counts - other_counts) + (other_counts - counts))
+        raise UserError(
+            f"{where} scored different clips of {split}: {_listed(lacking)} in one only; evaluate both on one clip "
+            f"table ({MISSING} names clips that a run could not read)"
+        )
+    # Stable, so that the nth row of a path meets the nth row of that path.
+    rows = np.empty(len(ours.clips), dtype=np.int64)
+    rows[np.argsort(ours.clips, kind="stable")] = np.argsort(theirs.clips, kind="stable")
+    if ours.columns != theirs.columns:
+        other_names = sorted(set(ours.columns) ^ set(theirs.columns)) or ["the same ones in another order"]
+        raise UserError(
+            f"{where} score different classes in {split}: {_listed(other_names)}; train both on one clip table"
+        )
+    different = ours.clips[(ours.labels != theirs.labels[rows]).any(axis=1)]
+    if len(different):
+        raise UserError(
+            f"{where} have different labels for clips of {split}: {_listed(different)}; evaluate both on one clip table"
+        )
+    return rows
+
+
+def _failed(members: Sequence[Member], split: str) -> list[tuple[str, str]]:
+    """Clips that no member could read: of what only some could not, _rows has said so."""
+    reasons: dict[str, str] = {}
+    for member in members:
+        try:
+            for clip in member.results["splits"][split].get("failed_clips", ()):
+                reasons.setdefault(str(clip["path"]), str(clip["reason"]))
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{member.folder / RESULTS}: splits.{split}.failed_clips is not a list of path and reason; "
+                "delete the file and run the test again"
+            ) from error
+    return sorted(reasons.items())
+
+
+def _facts(members: Sequence[Member], shares: Sequence[float], name: str) -> dict[str, Any]:
+    parts = [
+        {**{key: member.facts.get(key) for key in ("name", "id", "eval_id", "model")}, "folder": str(member.folder)}
+        for member in members
+    ]
+    known = sorted([str(part["id"]), str(part["eval_id"]), share] for part, share in zip(parts, shares, strict=True))
+    identity = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:10]
+    tables = {str(member.facts.get("table", "")) for member in members}
+    return {
+        "name": name,
+        "id": identity,
+        "eval_id": identity,
+        "table": tables.pop() if len(tables) == 1 else "",
+        "model": MODEL,
+        "dataset": members[0].facts.get("dataset"),
+        "target": members[0].facts["target"],
+        "members": [{**part, "weight": share} for part, share in zip(parts, shares, strict=True)],
+    }
+
+
+def _is_marked(folder: Path) -> bool:
+    try:
+        return json.loads((folder / OWNER).read_text(encoding="utf-8"))["model"] == MODEL
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _clear(folder: Path) -> None:
+    """Make the folder, without the files of an earlier ensemble; results.json goes first, as it vouches for the rest."""
+    try:
+        (folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
+        for file in (RESULTS, *PICTURES, *(f"{PREDICTIONS}/{split}.npz" for split in SPLITS)):
+            (folder / file).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write into {folder}: {error.strerror}; choose another --out") from error
+
+
+def _folders(members: Sequence[Member]) -> str:
+    return " and ".join(str(member.folder) for member in members)
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = [str(name) for name in names]
+    more = len(shown) - SHOWN
+    return ", ".join(shown[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,53 @@
+"""HAR lookup (paper, section C.1, table 8): recognise the activity, then look up its muscles."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from transm3e.config.targets import LOOKUP_TASK, MUSCLE_TARGET
+from transm3e.data.activities import Activities
+from transm3e.data.annotations import MUSCLES
+from transm3e.data.modalities import ModalityInput
+from transm3e.errors import UserError
+from transm3e.losses import Loss
+from transm3e.tasks.classify import Classify
+
+PREDICTED, EXPECTED = "predicted", "expected"
+
+
+class HARLookup(Classify):
+    """A classifier of activities whose scores are the muscles of an activity seen in training.
+
+    A new activity gets the muscles of the known one that it is taken for, which is why this is the baseline that cannot
+    generalise.
+
+    Args:
+        model, loss, inputs: as Classify's; the loss is a softmax cross entropy.
+        activities: the classes and their muscles.
+        muscles: PREDICTED (the paper): those of the activity with the highest score, 0 or 1; EXPECTED: those of all
+            activities, weighted by their scores.
+
+    Raises:
+        UserError: the activities have no muscles.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss: Loss, inputs: ModalityInput, activities: Activities, muscles: str = PREDICTED
+    ) -> None:
+        super().__init__(model, loss, inputs, activities)
+        if activities.muscles is None:
+            raise UserError(
+                f"TASK {LOOKUP_TASK} looks muscles up, but the clip table it was trained with has none; "
+                "add the column muscles and train again"
+            )
+        self.target, self.columns = MUSCLE_TARGET, MUSCLES
+        self.muscles = muscles
+        self.table_AM = torch.from_numpy(activities.muscles)
+
+    def conclude(self, scores: Tensor) -> Tensor:
+        """Scores of activities (N, A) -> of muscles (N, 20), float32 in [0, 1]. Equal highest scores: the first."""
+        table_AM = self.table_AM.to(scores.device, torch.float32)
+        if self.muscles == PREDICTED:
+            return table_AM[scores.argmax(dim=1)]
+        return scores.to(torch.float32) @ table_AM
