@@ -55,6 +55,7 @@ OTHER = {
     "DATA.FRAME_INDICES": ["DATA.FRAME_INDICES", "linspace"],
     "DATA.RESIZE": ["DATA.RESIZE", "area"],
     "DATA.ENSEMBLE_METHOD": ["DATA.ENSEMBLE_METHOD", "max"],
+    "RESNET.NUM_BLOCK_TEMP_KERNEL": ["RESNET.NUM_BLOCK_TEMP_KERNEL", [[3], [4], [6], [3]]],
     "DATA.TARGET": ["DATA.TARGET", "activity"],
     "LOOKUP.MUSCLES": ["LOOKUP.MUSCLES", "expected"],
     "DATA.SHORT_CLIPS": ["DATA.SHORT_CLIPS", "loop"],

@@ -7,7 +7,8 @@ from fvcore.common.config import CfgNode
 from transm3e.errors import UserError
 
 RESNET_ARCHS = ("c2d", "i3d", "slow")
-RESNET_DEPTHS = (50, 101, 152)
+# Layers -> blocks of each stage.
+RESNET_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 ON_RESNET = ("ResNet", "SlowFast")
 # Graph model -> the group of its keys.
 GRAPH_GROUPS = {"STGCN": "STGCN", "CTRGCN": "CTRGCN", "HDGCN": "HDGCN"}
@@ -26,14 +27,26 @@ def check_baselines(cfg: CfgNode) -> None:
         raise UserError(
             f"MODEL.ARCH is {cfg.MODEL.ARCH!r}, but MODEL.MODEL_NAME ResNet is one of {', '.join(RESNET_ARCHS)}; set it"
         )
-    if name in ON_RESNET and cfg.RESNET.DEPTH not in RESNET_DEPTHS:
-        raise UserError(f"RESNET.DEPTH is {cfg.RESNET.DEPTH}; allowed: {', '.join(map(str, RESNET_DEPTHS))}")
+    if name in ON_RESNET:
+        _check_resnet(cfg)
     if name == "SlowFast":
         _check_slowfast(cfg)
     if name == "VideoSwin":
         _check_videoswin(cfg)
     if name in GRAPH_GROUPS:
         _check_graph(cfg, GRAPH_GROUPS[name])
+
+
+def _check_resnet(cfg: CfgNode) -> None:
+    depth, temporal = cfg.RESNET.DEPTH, cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
+    if depth not in RESNET_DEPTHS:
+        raise UserError(f"RESNET.DEPTH is {depth}; allowed: {', '.join(map(str, RESNET_DEPTHS))}")
+    stages = [set(stage) if isinstance(stage, list) else {stage} for stage in temporal]
+    if temporal and stages != [{blocks} for blocks in RESNET_DEPTHS[depth]]:
+        raise UserError(
+            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {temporal}, but every block of a stage has its temporal kernel here; "
+            f"set {[[blocks] for blocks in RESNET_DEPTHS[depth]]} for RESNET.DEPTH {depth}, or []"
+        )
 
 
 def _check_slowfast(cfg: CfgNode) -> None:

@@ -112,7 +112,8 @@ def predict(
             rows.append(batch.rows.numpy())
             paths += batch.paths
     shares = gather((rows, paths, scores, labels, failed))
-    whole = join_views(*(list(chain.from_iterable(part)) for part in zip(*shares, strict=True)), ensemble=ensemble)
+    rows, paths, scores, labels, failed = (list(chain.from_iterable(part)) for part in zip(*shares, strict=True))
+    whole = join_views(rows, paths, scores, labels, failed, ensemble)
     if len(whole.rows):
         whole.scores = task.conclude(torch.from_numpy(whole.scores)).numpy()
     return replace(whole, target=task.target, columns=task.columns)

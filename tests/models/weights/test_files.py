@@ -1,8 +1,10 @@
 """Where projects keep tensors in a file, and safetensors."""
 
+import pickle
 import random
 import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -88,3 +90,29 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(UserError, match=r"a\.safetensors needs the package safetensors; pip install"):
         read_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_caffe2s_pickles_are_read_as_data(tmp_path):
+    file = tmp_path / "a.pkl"
+    blobs = {"conv1_w": np.arange(6, dtype=">f4").reshape(2, 3), "model_iter": np.array([7]), "lr": 0.1}
+    file.write_bytes(pickle.dumps({"blobs": blobs, "cfg": "A: 1"}, 2))
+    state = read_checkpoint(file)["model_state"]
+    assert state.keys() == {"conv1_w", "model_iter"}
+    assert torch.equal(state["conv1_w"], STATE["a.weight"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": 1}, 'no "blobs" in it'),
+        ([], 'no "blobs" in it'),
+        ({"blobs": {1: np.ones(1)}}, 'no "blobs"'),
+        (pytest.raises, "refused, it holds"),
+        ({"blobs": {}}, "no arrays of numbers"),
+    ],
+)
+def test_other_pickles_are_refused(tmp_path, content, message):
+    file = tmp_path / "a.pkl"
+    file.write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(file)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from transm3e.data.annotations import MUSCLES, SPLIT_ALIASES, SPLITS
-from transm3e.data.unpickle import read_pickle
+from transm3e.unpickle import read_pickle
 from transm3e.errors import UserError
 
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")

@@ -7,19 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from transm3e.errors import UserError
+from transm3e.unpickle import read_pickle
 
 # Where projects keep the tensors; a file may also be nothing but tensors.
 STATE_KEYS = ("model_state", "state_dict", "model")
 SAFETENSORS = ".safetensors"
+# Caffe2's, in which PySlowFast's model zoo keeps its ResNets: {"blobs": {name: array}}.
+CAFFE2, BLOBS = ".pkl", "blobs"
 PICKLED = (".pyth", ".pth", ".pt")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a .pyth, .pth, .pt or .safetensors file: tensors, numbers, text, lists and dicts only.
+    """Read a .pyth, .pth, .pt, .safetensors or Caffe2 .pkl file: tensors, numbers, text, lists and dicts only.
 
     Returns:
         "model_state": name -> tensor on the CPU, always; beside it what else the file holds (epoch, cfg, ...).
@@ -31,7 +35,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(f"no checkpoint at {file.absolute()}; check the path")
     try:
-        state = _read_safetensors(file) if file.suffix == SAFETENSORS else _read_pickled(file)
+        state = READERS.get(file.suffix, _read_pickled)(file)
     except UserError:
         raise
     except pickle.UnpicklingError as error:
@@ -99,11 +103,28 @@ def _read_pickled(file: Path) -> Any:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
+def _read_caffe2(file: Path) -> dict[str, Any]:
+    content = read_pickle(file)
+    blobs = content.get(BLOBS) if isinstance(content, dict) else None
+    if not isinstance(blobs, dict) or not all(isinstance(name, str) for name in blobs):
+        raise UserError(f'{file}: no "{BLOBS}" in it, so it is no checkpoint of Caffe2; use another one')
+    arrays = {
+        name: array for name, array in blobs.items() if isinstance(array, np.ndarray) and array.dtype.kind in "fi"
+    }
+    if not arrays:
+        raise UserError(f'{file}: no arrays of numbers in its "{BLOBS}"; use another checkpoint')
+    # In the machine's byte order, which tensors have.
+    return {"model_state": {n: torch.from_numpy(np.array(a, a.dtype.newbyteorder("="))) for n, a in arrays.items()}}
+
+
 def _read_safetensors(file: Path) -> dict[str, Any]:
     with _safetensors(file).safe_open(file, framework="pt", device="cpu") as opened:
         metadata = opened.metadata() or {}
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
     return {**{k: v for k, v in metadata.items() if k == "cfg"}, "model_state": tensors}
+
+
+READERS = {SAFETENSORS: _read_safetensors, CAFFE2: _read_caffe2}
 
 
 def _safetensors(file: Path) -> Any:

@@ -101,6 +101,8 @@ class _Array(np.ndarray):
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, fortran, raw = state
+        # Python 2 kept bytes as text.
+        raw = raw.encode("latin1") if isinstance(raw, str) else raw
         _check_size(shape, kind, raw)
         checked: Any = (1, shape, kind.dtype, bool(fortran), raw)
         super().__setstate__(checked)

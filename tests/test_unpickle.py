@@ -1,5 +1,6 @@
 """Pickles of data come back as they were; everything else is refused before any of it runs."""
 
+import io
 import os
 import pickle
 
@@ -8,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transm3e.data.unpickle import read_pickle
 from transm3e.errors import UserError
+from transm3e.unpickle import read_pickle
 
 DATA = {
     "paths": ["a/b.mp4", "ü.avi"],
@@ -50,6 +51,25 @@ def test_the_names_of_numpy_1_and_2_are_both_known(tmp_path):
     assert other != stream
     for each in (stream, other):
         np.testing.assert_array_equal(read_pickle(pickled(tmp_path, each)), [0, 1, 2])
+
+
+class Python2(pickle._Pickler):
+    """Bytes are text there."""
+
+    dispatch = dict(pickle._Pickler.dispatch)  # noqa: RUF012 (pickle's own)
+
+    def save_bytes(self, content):
+        self.write(pickle.SHORT_BINSTRING + bytes([len(content)]) + content)
+
+    dispatch[bytes] = save_bytes
+
+
+def test_arrays_that_python_2_wrote_come_back(tmp_path):
+    arrays = {"a": np.array([[1.5, -2.0], [200.0, 255.0]], np.float32), "b": np.arange(200, 240, dtype=np.uint8)}
+    stream = io.BytesIO()
+    Python2(stream, 2).dump(arrays)
+    for name, array in read_pickle(pickled(tmp_path, stream.getvalue())).items():
+        np.testing.assert_array_equal(array, arrays[name])
 
 
 class Hostile:
