@@ -12,6 +12,7 @@ from fvcore.common.config import CfgNode
 from transm3e.config import get_cfg
 from transm3e.data.annotations import Clip, write_clip_table
 from transm3e.data.encode import write_video
+from transm3e.data.musclesynth.generate import generate
 
 REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO.parent / "shared"
@@ -37,6 +38,14 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no real data at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def musclesynth(tmp_path_factory) -> Path:
+    """MuscleSynth tiny, drawn once."""
+    root = tmp_path_factory.mktemp("MuscleSynth")
+    generate(root, "tiny", progress=False)
+    return root
 
 
 @pytest.fixture

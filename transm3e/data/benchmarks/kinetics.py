@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from transm3e.data.activities import ORDER_FILE
 from transm3e.data.benchmarks.kinetics_lists import SPLIT_OF, Entry, read_classes, read_folders, read_lists
 from transm3e.data.benchmarks.prepared import listing
-from transm3e.data.benchmarks.publish import SKIPPED, _place
+from transm3e.data.benchmarks.publish import SKIPPED, place_videos
 from transm3e.errors import UserError
 from transm3e.files import CLIP_TABLE, atomic_path
 
@@ -60,7 +60,7 @@ def prepare_kinetics(
     kept, notes = _each_once(source.entries)
     missing = _missing([entry.path for entry, _ in kept], videos, allow_missing)
     _make_folder(out)
-    prefix, place = _place(videos, out)
+    prefix, place = place_videos(videos, out)
     rows = [
         (str(PurePosixPath(prefix) / entry.path), SPLIT_OF[name], source.classes[entry.label])
         for entry, name in kept

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from transm3e.data.annotations import MUSCLES, SPLIT_ALIASES, SPLITS
-from transm3e.unpickle import read_pickle
 from transm3e.errors import UserError
+from transm3e.unpickle import read_pickle
 
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")
 Listed = tuple[str, tuple[int, ...]]  # path on the authors' machine, muscles

@@ -41,7 +41,7 @@ def publish(benchmark: Benchmark, prepared: Prepared, videos: Path, out: Path, o
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make {out}: {error.strerror}; choose another --out") from error
-    prefix, place = _place(videos, out)
+    prefix, place = place_videos(videos, out)
     clips = [replace(clip, path=str(PurePosixPath(prefix) / clip.path)) for clip in prepared.clips]
     table = out / CLIP_TABLE
     same = table.exists() and not overwrite and _says_the_same(table, clips)
@@ -58,7 +58,7 @@ def publish(benchmark: Benchmark, prepared: Prepared, videos: Path, out: Path, o
     return text
 
 
-def _place(videos: Path, out: Path) -> tuple[str, list[str]]:
+def place_videos(videos: Path, out: Path) -> tuple[str, list[str]]:
     """What the table's paths begin with, and sentences on how the videos are found."""
     target, link = videos.resolve(), out / LINK
     if target.is_relative_to(out.resolve()):

@@ -21,9 +21,9 @@ import numpy as np
 
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.sequence import Skeleton, clean_joints, layout_of
-from transm3e.unpickle import read_pickle
 from transm3e.errors import UserError
 from transm3e.files import atomic_path
+from transm3e.unpickle import read_pickle
 
 MEMBER = "::"
 NEEDED = (
