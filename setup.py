@@ -32,5 +32,5 @@ setup(
         "matplotlib",
         "tqdm",
     ],
-    extras_require={"dev": ["pytest", "hypothesis", "ruff", "mypy"], "torchcodec": ["torchcodec"]},
+    extras_require={"dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"], "torchcodec": ["torchcodec"]},
 )

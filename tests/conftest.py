@@ -18,6 +18,16 @@ REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO.parent / "shared"
 
 
+# Files that take longest begin first, so that processes that share the files (make test) end together.
+LONGEST = ("test_end_to_end", "test_every_row", "test_interrupted")
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest files first."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     threads = torch.get_num_threads()

@@ -1,21 +1,16 @@
-"""The whole job on MuscleSynth tiny: two stages, four splits, reuse, kill and resume, scores of video files."""
+"""The whole job on MuscleSynth tiny: two stages, four splits, reuse, scores of video files."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import random
 import re
-import signal
 from pathlib import Path
 
 import pytest
 
-from tests.kill_trial import differing, kill_during_training, short_run, wait_for_step
-from tests.run_net import SMALL, run_net, start
+from tests.run_net import SMALL, run_net
 from transm3e.data.annotations import MUSCLES
-from transm3e.data.musclesynth.generate import generate
 from transm3e.models.weights import read_checkpoint
 
 CONFIGS = "configs/MuscleSynth"
@@ -23,10 +18,8 @@ STAGES = [f"{CONFIGS}/{name}.yaml" for name in ("random", "all_ones", "transm3e"
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("MuscleSynth")
-    generate(root, "tiny", progress=False)
-    return root
+def data(musclesynth) -> Path:
+    return musclesynth
 
 
 @pytest.fixture(scope="module")
@@ -145,33 +138,3 @@ def test_scores_of_video_files(job, tmp_path, shared):
     assert rows["broken.mp4"]["error"]
     scored = rows["mmaction2_part_0.mp4"]
     assert sum(float(scored[muscle]) for muscle in MUSCLES) == pytest.approx(1, abs=1e-4)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(data, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("uninterrupted") / "run"
-    run_net(*short_run(data, out, epochs=3))
-    return out
-
-
-def test_killed_at_random_moments_and_restarted_ends_with_the_same_weights(data, uninterrupted, tmp_path):
-    """A short form of tests/kill_trial.py."""
-    out, rng = tmp_path / "run", random.Random(1)
-    for _ in range(3):
-        kill_during_training(short_run(data, out, epochs=3), out, rng, spread=0.2)
-    assert not (out / "results.json").exists()
-    run_net(*short_run(data, out, epochs=3))
-    assert differing(uninterrupted, out) == []
-    assert not [path for path in (out / "checkpoints").iterdir() if path.name.startswith(".")]
-
-
-def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(data, uninterrupted, tmp_path):
-    out = tmp_path / "run"
-    process = start(*short_run(data, out, epochs=3))
-    wait_for_step(process, out)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=60) == 128 + signal.SIGINT
-    assert list((out / "checkpoints").glob("checkpoint_epoch_*_step_*.pyth"))
-    done = run_net(*short_run(data, out, epochs=3))
-    assert "going on from" in done.stderr
-    assert differing(uninterrupted, out) == []
