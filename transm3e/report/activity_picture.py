@@ -54,5 +54,5 @@ def _scored(split: Mapping[str, Any]) -> list[tuple[str, float]]:
 def _title(name: str, split: Mapping[str, Any], shown: int) -> str:
     known = split["num_clips"] - split["unknown_activity"]
     total = sum(value is not None for value in split["per_activity"].values())
-    which = f", the {shown} worst of {total} activities" if shown < total else ""
+    which = f"\nthe {shown} worst of {total} activities" if shown < total else ""
     return f"{name}: {100 * split['top1']:.1f} on {known} clips{which}"
