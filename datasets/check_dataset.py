@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
+from transm3e.config.targets import ORDER_FILE
+from transm3e.data.activities import find_activities
 from transm3e.data.annotations import read_clip_table, table_file
 from transm3e.data.check import DECODE_MODES, check_table, summary, write_report
 from transm3e.data.check.table import DEFAULT_LENGTH, DEFAULT_LIMIT, DEFAULT_STRIDE
@@ -39,8 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the check and return the exit status; a user's mistake ends the program with status 2."""
     args = parse_args(arguments)
     with exit_with_message():
-        table = read_clip_table(args.table)
-        root = args.prefix or table_file(args.table).parent
+        table, file = read_clip_table(args.table), table_file(args.table)
+        if (file.parent / ORDER_FILE).is_file():
+            find_activities(table, file)
+        root = args.prefix or file.parent
         cache = args.cache or (make_report_folder(args.out) / CACHE if args.out else None)
         print(summary(table), flush=True)
         limits = {"timeout": args.timeout, "length": args.frames, "stride": args.stride}

@@ -9,9 +9,12 @@ import torch
 from torch import nn
 
 from transm3e.config.check_data import GRAPH_MODELS
+from transm3e.config.modalities import model_modalities
 from transm3e.config.node import merge, opt_settings
 from transm3e.joints import find_layout
+from transm3e.layers.fusions import FUSIONS
 from transm3e.models import MODELS, build_model
+from transm3e.models.two_branch import TWO_BRANCH_FUSIONS
 
 # Gradients that are zero by mathematics: softmax does not see a shift of all keys (the bias of norm_k); where only
 # class tokens are read out, the patches' queries of the last block, and what only they use, have no effect.
@@ -38,7 +41,20 @@ TINY = {
     "STGCN": ["MODEL.MODEL_NAME", "STGCN", "STGCN.WIDTH", 8, "STGCN.PARTITION", "spatial"],
     "CTRGCN": ["MODEL.MODEL_NAME", "CTRGCN", "CTRGCN.WIDTH", 8],
     "HDGCN": ["MODEL.MODEL_NAME", "HDGCN", "HDGCN.WIDTH", 8],
-    **{name: ["MODEL.MODEL_NAME", name] for name in ("Random", "AllOnes", "MViT", "TransM3E", "TransM3E student")},
+    "TransM3E class tokens": ["MODEL.MODEL_NAME", "TransM3E", "TRANSM3E.READOUT", "class_tokens"],
+    **{
+        f"TransM3E {fusion}": ["MODEL.MODEL_NAME", "TransM3E", "TRANSM3E.RECEIVERS", True, "TRANSM3E.FUSION", fusion]
+        for fusion in FUSIONS
+        if fusion != "mctf"
+    },
+    **{
+        f"TwoBranch {fusion}": ["MODEL.MODEL_NAME", "TwoBranch", "TWO_BRANCH.FUSION", fusion]
+        for fusion in TWO_BRANCH_FUSIONS
+    },
+    **{
+        name: ["MODEL.MODEL_NAME", name]
+        for name in ("Random", "AllOnes", "MViT", "DeiT", "TransM3E", "TransM3E student")
+    },
 }
 
 
@@ -46,9 +62,12 @@ def truly_zero(name: str, cfg) -> bool:
     model = cfg.MODEL.MODEL_NAME
     if model in BEFORE_BATCH_NORM:
         return re.search(rf"(^|\.)({BEFORE_BATCH_NORM[model]})$", name) is not None
-    if name.endswith("norm_k.bias") or (name.startswith("fusion.inputs.k_") and name.endswith("bias")):
+    if name.endswith("norm_k.bias") or re.search(r"^(fusion\.(inputs\.k_[mr]|.*\.k)|net\.blocks\.\d\.k)\.bias$", name):
         return True
-    return name in {f"backbone.blocks.{cfg.MVIT.DEPTH - 1}.{part}" for part in LAST_BLOCK_SILENT}
+    # Attention between two branches reads the last patches.
+    if model == "TwoBranch" and cfg.TWO_BRANCH.FUSION in ("cross_attention", "mixed"):
+        return False
+    return name.endswith(tuple(f"backbone.blocks.{cfg.MVIT.DEPTH - 1}.{part}" for part in LAST_BLOCK_SILENT))
 
 
 @pytest.fixture(params=TINY)
@@ -68,11 +87,11 @@ def test_all_models_are_here():
 
 
 def random_clips(cfg, number, frames=4, size=32, dtype=torch.float32):
-    """Clips of the modality that the model reads, (number, 3, frames, ...)."""
+    """Clips of the modalities that the model reads, (number, 3, frames, ...)."""
     rest = (size, size)
     if cfg.DATA.MODALITY == "skeleton":
         rest = (len(find_layout(cfg.SKELETON.LAYOUT).names), cfg.SKELETON.NUM_PERSONS)
-    return {cfg.DATA.MODALITY: torch.rand(number, 3, frames, *rest, dtype=dtype)}
+    return {name: torch.rand(number, 3, frames, *rest, dtype=dtype) for name in model_modalities(cfg)}
 
 
 def stirred(model):
@@ -148,3 +167,45 @@ def test_training_and_evaluation_differ_only_by_batch_statistics_and_dropout(mod
     with torch.no_grad():
         trained, evaluated = model.train()(clips).logits, model.eval()(clips).logits
     torch.testing.assert_close(trained, evaluated, rtol=1e-10, atol=1e-10)
+
+
+DROPOUT = [
+    *(
+        "MODEL.DROPOUT_RATE",
+        0.5,
+        "MVIT.DROPOUT_RATE",
+        0.5,
+        "MCTF.DROPOUT",
+        0.5,
+        "STGCN.DROPOUT",
+        0.5,
+        "CTRGCN.DROPOUT",
+        0.5,
+    ),
+    *("HDGCN.DROPOUT", 0.5, "VIDEOSWIN.DROPOUT_RATE", 0.5),
+]
+
+
+def test_every_dropout_is_used(model_cfg):
+    merge(model_cfg, opt_settings(DROPOUT), "test")
+    model, called = build_model(model_cfg).train(), set()
+    dropouts = {name: module for name, module in model.named_modules() if isinstance(module, nn.Dropout) and module.p}
+    for name, module in dropouts.items():
+        module.register_forward_hook(lambda *_, name=name: called.add(name))
+    model(random_clips(model_cfg, 2))
+    assert called == set(dropouts)
+    assert bool(dropouts) == bool(list(model.parameters()))
+    # The one before the last layer takes everything away, and leaves its bias. Class tokens are read without a layer.
+    fuses_scores = model_cfg.MODEL.MODEL_NAME == "TwoBranch" and model_cfg.TWO_BRANCH.FUSION in ("late_sum", "late_mul")
+    if (model_cfg.TRANSM3E.READOUT == "mean" and not fuses_scores) and (
+        head := [
+            module
+            for name, module in model.named_modules()
+            if name.endswith(("head", "proj")) and isinstance(module, nn.Linear)
+        ]
+    ):
+        for module in dropouts.values():
+            module.p = 1.0
+        logits = model(random_clips(model_cfg, 2)).logits
+        expected = head[-1].bias.expand_as(logits)
+        torch.testing.assert_close(logits.log_softmax(dim=1), expected.log_softmax(dim=1))

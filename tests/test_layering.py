@@ -27,7 +27,8 @@ LEVELS = {
     "report": 5,
     "benchmark": 5,
     "doctor": 5,
-    "tools": 6,
+    "tables": 6,
+    "tools": 7,
 }
 # Rooms on one level do not know each other, but distillers compare what every model returns.
 BESIDE = {("distill", "models.output")}

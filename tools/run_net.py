@@ -90,7 +90,7 @@ def score_videos(run: Run, device: torch.device) -> None:
     """Muscle scores of any video files, as CSV."""
     task = build_trained_task(run.cfg, evaluation_checkpoint(run), device)
     loader = build_folder_loader(run.cfg, run.cfg.DEMO.INPUT_VIDEO)
-    predictions = predict(task, loader.epoch(0), device, "videos", len(loader))
+    predictions = predict(task, loader.epoch(0), device, "videos", len(loader), run.cfg.DATA.ENSEMBLE_METHOD)
     if is_main():
         report.write_video_scores(run, predictions)
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from transm3e.benchmark.results import make_folder
 from transm3e.cli import CONFIG_SUFFIXES, exit_with_message
 from transm3e.config import load_cfg
+from transm3e.config.modalities import read_modalities
 from transm3e.data.annotations import SPLITS
+from transm3e.data.build import label_names
 from transm3e.data.modalities import MODALITIES, build_modalities
-from transm3e.report.batch_picture import build_picture_loader, draw_batch, modalities_from_cfg, one_batch
+from transm3e.report.batch_picture import build_picture_loader, draw_batch, one_batch
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     with exit_with_message():
         cfg = load_cfg(args.cfg[0], args.opts)
-        names = list(dict.fromkeys(args.modalities or modalities_from_cfg(cfg, args.split)))
+        names = list(dict.fromkeys(args.modalities or read_modalities(cfg, args.split == SPLITS[0])))
         loader = build_picture_loader(cfg, args.split, names)
         folder = args.out or Path(cfg.RUNS_DIR) / "batch"
         make_folder(folder)
@@ -53,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"left out: {clip.path}: {clip.reason}", file=sys.stderr)
         when = f"epoch {args.epoch}, step {args.step} of {len(loader)}"
         inputs = build_modalities(cfg, names)
-        for file in draw_batch(batch, inputs, folder, split=args.split, when=when, clips=args.clips):
+        shown = {"split": args.split, "when": when, "clips": args.clips, "classes": label_names(cfg, args.split)}
+        for file in draw_batch(batch, inputs, folder, **shown):
             print(file)
     return 0
 

@@ -8,7 +8,7 @@ from torch.nn.functional import max_pool1d
 
 from transm3e.config import get_cfg
 from transm3e.config.check import NUM_MUSCLES, check_cfg
-from transm3e.config.check_sizes import MAPS
+from transm3e.config.check_sizes import BY_HEADS, MAPS
 from transm3e.config.check_values import (
     AT_LEAST_ONE,
     BLOCK_LISTS,
@@ -32,10 +32,13 @@ from transm3e.data.transforms import ORDERS
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
 from transm3e.layers import token_fusion
+from transm3e.layers.fusions import FUSIONS
 from transm3e.layers.graph import PARTITIONS
 from transm3e.models.mvit import MViTBackbone
 from transm3e.models.weights import SOURCES
 
+SLOW = {"MODEL.MODEL_NAME": "ResNet", "MODEL.ARCH": "slow"}
+CTRGCN = {"MODEL.MODEL_NAME": "CTRGCN", "DATA.MODALITY": "skeleton"}
 STAGE_2 = {
     "TASK": "distill",
     "INIT.TEACHER_FROM": "teacher.pyth",
@@ -172,11 +175,9 @@ def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(
         ({"MVIT.NUM_HEADS": 5}, ["block 0 has 5 heads and width 96", "MVIT.NUM_HEADS"]),
         ({"MVIT.HEAD_MUL": [[3, 5.0]]}, ["block 3 has 5 heads and width 384", "MVIT.HEAD_MUL"]),
         ({"MVIT.HEAD_MUL": [[2, 0.25]]}, ["block 2 has 0 heads", "MVIT.HEAD_MUL"]),
-        ({**STAGE_2, "MCTF.NUM_HEADS": 5}, ["MCTF.NUM_HEADS 5", "768"]),
         ({"MCTF.MAPS": ["m_mm", "r_mm"]}, ["MCTF.MAPS names r_mm", "r_rr"]),
         ({"MCTF.MAPS": ["m_mm", "r_rr", "m_mm"]}, ["MCTF.MAPS", "once"]),
-        ({"MCTF.MAPS": ["m_mm", "m_rm"]}, ["MCTF.MAPS", "m_ and r_"]),
-        ({"MCTF.MAPS": []}, ["MCTF.MAPS", "m_ and r_"]),
+        ({"MCTF.MAPS": []}, ["MCTF.MAPS", "at least one map of m_mm"]),
         ({"SOLVER.BETAS": [0.9, 1.0]}, ["SOLVER.BETAS is [0.9, 1.0]", "below 1"]),
         ({"SOLVER.MOMENTUM": 1.0}, ["SOLVER.MOMENTUM is 1.0", "below 1"]),
         ({"SOLVER.MOMENTUM": -0.1}, ["SOLVER.MOMENTUM is -0.1"]),
@@ -195,9 +196,40 @@ def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(
         ),
         ({"DATA.NUM_FRAMES": 7}, ["DATA.NUM_FRAMES 7", "MVIT.PATCH_STRIDE[0] 2"]),
         ({"MODEL.MODEL_NAME": "Random"}, ["MODEL.MODEL_NAME Random", "TRAIN.ENABLE False"]),
+        ({"MODEL.MODEL_NAME": "ResNet"}, ["MODEL.ARCH is ''", "c2d, i3d, slow"]),
+        ({**SLOW, "RESNET.DEPTH": 18}, ["RESNET.DEPTH is 18", "50, 101, 152"]),
+        ({**SLOW, "RESNET.NUM_BLOCK_TEMP_KERNEL": [[3], [4], [7], [3]]}, ["NUM_BLOCK_TEMP_KERNEL is", "[6]"]),
+        ({**SLOW, "RESNET.NUM_BLOCK_TEMP_KERNEL": [[[3]], [4], [6], [3]]}, ["NUM_BLOCK_TEMP_KERNEL is"]),
+        ({**SLOW, "RESNET.NUM_BLOCK_TEMP_KERNEL": [3, 4, 6]}, ["NUM_BLOCK_TEMP_KERNEL is [3, 4, 6]"]),
+        ({"MODEL.MODEL_NAME": "SlowFast", "DATA.NUM_FRAMES": 12}, ["DATA.NUM_FRAMES 12", "SLOWFAST.ALPHA 8"]),
+        ({"MODEL.MODEL_NAME": "SlowFast", "RESNET.WIDTH_PER_GROUP": 12}, ["RESNET.WIDTH_PER_GROUP 12", "BETA_INV 8"]),
+        ({"MODEL.MODEL_NAME": "SlowFast", "SLOWFAST.FUSION_KERNEL_SZ": 4}, ["FUSION_KERNEL_SZ is 4", "odd"]),
+        ({"MODEL.MODEL_NAME": "VideoSwin", "VIDEOSWIN.DEPTHS": [2, 2]}, ["DEPTHS [2, 2]", "one number for each stage"]),
+        ({"MODEL.MODEL_NAME": "VideoSwin", "VIDEOSWIN.EMBED_DIM": 50}, ["3 heads do not divide 50", "EMBED_DIM"]),
+        ({"MODEL.MODEL_NAME": "VideoSwin", "VIDEOSWIN.NUM_HEADS": [3, 6, 12, 2.5]}, ["NUM_HEADS is", "whole numbers"]),
+        ({**CTRGCN, "CTRGCN.WIDTH": 30}, ["CTRGCN.WIDTH 30", "multiple of 4"]),
+        ({**CTRGCN, "CTRGCN.DILATIONS": [1, 0]}, ["CTRGCN.DILATIONS is [1, 0]", "at least 1"]),
+        ({**CTRGCN, "CTRGCN.REDUCTION": 65}, ["CTRGCN.REDUCTION is 65", "at most CTRGCN.WIDTH 64"]),
+        ({**CTRGCN, "MODEL.MODEL_NAME": "HDGCN", "HDGCN.CENTRE": "hop"}, ["HDGCN.CENTRE is 'hop'", "nose", "as hip"]),
+        (
+            {**CTRGCN, "DEMO.ENABLE": True, "DEMO.INPUT_VIDEO": "a.mp4"},
+            ["DEMO.ENABLE scores video files", "no skeleton"],
+        ),
+        (
+            {"MODEL.LOSS_FUNC": "cross_entropy", "DATA.TARGET": "muscles"},
+            ["LOSS_FUNC cross_entropy", "DATA.TARGET activity"],
+        ),
+        ({"TASK": "har_lookup"}, ["TASK har_lookup learns activities", "set MODEL.LOSS_FUNC cross_entropy"]),
+        ({"TASK": "har_lookup", "MODEL.LOSS_FUNC": "cross_entropy", "DATA.TARGET": "activity"}, ["scored by muscles"]),
         ({"INIT.TEACHER_FROM": "a.pyth"}, ["INIT.TEACHER_FROM", "TASK distill"]),
         ({"TRANSM3E.RECEIVERS": True}, ["TRANSM3E.RECEIVERS is True", "TASK distill"]),
         ({"TRANSM3E.FUSION": "mctf"}, ["TRANSM3E.FUSION mctf", "TRANSM3E.RECEIVERS True"]),
+        ({"TRANSM3E.FUSION": "concat"}, ["TRANSM3E.FUSION concat", "TRANSM3E.RECEIVERS True"]),
+        ({"TRANSM3E.RECEIVERS": True, "TRANSM3E.FUSION": "sum"}, ["TRANSM3E.RECEIVERS is True", "TASK distill"]),
+        (
+            {"TRANSM3E.READOUT": "class_tokens", "TRANSM3E.NUM_MCTS": 5},
+            ["TRANSM3E.READOUT class_tokens", "TRANSM3E.NUM_MCTS is 5", "MODEL.NUM_CLASSES 20", "READOUT mean"],
+        ),
         ({**STAGE_2, "MODEL.MODEL_NAME": "MViT"}, ["MODEL.MODEL_NAME MViT", "set TransM3E"]),
         ({**STAGE_2, "TRANSM3E.RECEIVERS": False}, ["set TRANSM3E.RECEIVERS True"]),
         ({**STAGE_2, "INIT.TEACHER_FROM": ""}, ["set INIT.TEACHER_FROM"]),
@@ -207,6 +239,13 @@ def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(
         ({**STAGE_2, "AUG.NUM_SAMPLE": 4, "DISTILL.PAIR_CASE": 4}, ["AUG.NUM_SAMPLE is 4", "1 or 2 clips"]),
         ({"DATA.MODALITY": "skeleton"}, ["DATA.MODALITY is skeleton", "MODEL.MODEL_NAME TransM3E reads rgb"]),
         ({"MODEL.MODEL_NAME": "STGCN"}, ["DATA.MODALITY is rgb", "MODEL.MODEL_NAME STGCN reads skeleton"]),
+        ({"MODEL.MODEL_NAME": "TwoBranch", "DATA.MODALITY": "skeleton"}, ["DATA.MODALITY is skeleton", "TwoBranch"]),
+        ({"MODEL.MODEL_NAME": "TwoBranch", "TWO_BRANCH.MODALITY": "skeleton"}, ["TWO_BRANCH.MODALITY is 'skeleton'"]),
+        (
+            {"MODEL.MODEL_NAME": "TwoBranch", "TWO_BRANCH.MODALITY": "rgb"},
+            ["both branches see rgb", "TWO_BRANCH.MODALITY"],
+        ),
+        ({"MODEL.MODEL_NAME": "TwoBranch", "MVIT.NUM_HEADS": 5}, ["block 0 has 5 heads"]),
         ({"MODEL.MODEL_NAME": "STGCN", "DATA.MODALITY": "skeleton", "MIXUP.ENABLE": True}, ["MIXUP.ENABLE", "joints"]),
         (
             {"MODEL.MODEL_NAME": "STGCN", "DATA.MODALITY": "skeleton", "STGCN.TEMPORAL_KERNEL": 4},
@@ -226,10 +265,14 @@ def test_a_contradiction_is_refused_with_its_keys(settings, parts):
     "settings",
     [
         {"MODEL.MODEL_NAME": "AllOnes", "TRAIN.ENABLE": False, "DATA.TEST_CROP_SIZE": 256},
+        {**SLOW, "RESNET.NUM_BLOCK_TEMP_KERNEL": [[3, 3], [4, 4], [6, 6], [3, 3]], "RESNET.DEPTH": 101},
+        {**CTRGCN, "MODEL.MODEL_NAME": "HDGCN", "HDGCN.CENTRE": "hip"},
+        {"MODEL.NUM_CLASSES": 400, "DATA.PATH_TO_DATA_DIR": "d", "MODEL.LOSS_FUNC": "soft_cross_entropy"},
         {**STAGE_2, "AUG.NUM_SAMPLE": 1, "DISTILL.PAIR_CASE": 1},
         {**STAGE_2, "AUG.NUM_SAMPLE": 2, "DISTILL.PAIR_CASE": 4},
         {"AUG.NUM_SAMPLE": 3},
         {"MODEL.MODEL_NAME": "STGCN", "DATA.MODALITY": "skeleton_bone"},
+        {"MODEL.MODEL_NAME": "TwoBranch", "DATA.MODALITY": "flow", "TWO_BRANCH.MODALITY": "rgb"},
         {"MODEL.MODEL_NAME": "AllOnes", "DATA.MODALITY": "skeleton", "TRAIN.ENABLE": False},
         {"DATA.DECODING_BACKEND": "torchcodec_cuda", "DATA_LOADER.NUM_WORKERS": 0},
         {"RNG_SEED": MAX_SEED},
@@ -241,6 +284,10 @@ def test_a_contradiction_is_refused_with_its_keys(settings, parts):
         {"TRAIN.CHECKPOINT_FILE_PATH": "w.pyth", "TRAIN.CHECKPOINT_ALLOW": ["head."]},
         {"TRAIN.CHECKPOINT_SOURCE": "authors_teacher"},
         {"MCTF.NUM_HEADS": 5},
+        {**STAGE_2, "MCTF.MAPS": ["m_mm", "m_rm"]},
+        {"TRANSM3E.READOUT": "class_tokens"},
+        {**STAGE_2, "TRANSM3E.READOUT": "class_tokens", "TRANSM3E.FUSION": "bottleneck"},
+        {"MODEL.MODEL_NAME": "MViT", "TRANSM3E.READOUT": "class_tokens", "TRANSM3E.NUM_MCTS": 5},
         {**STAGE_2, "MCTF.MAPS": ["r_rr", "m_mm"]},
         {"MODEL.NUM_CLASSES": 5, "DATA.PATH_TO_DATA_DIR": "d", "TRAIN.ENABLE": False, "TEST.ENABLE": False},
         {"DATA.TRAIN_CROP_SIZE": 256, "DATA.TEST_CROP_SIZE": 256, "NUM_GPUS": 0},
@@ -258,6 +305,11 @@ def test_what_does_not_contradict_passes(settings):
         ({"SOLVER.WARMUP_EPOCHS": 30.0}, ["SOLVER.WARMUP_EPOCHS 30", "SOLVER.MAX_EPOCH 10"]),
         ({"SOLVER.MAX_EPOCH": 1}, ["SOLVER.WARMUP_EPOCHS 1 is not shorter than SOLVER.MAX_EPOCH 1", "0 = none"]),
         ({"MODEL.NUM_CLASSES": 400}, ["MODEL.NUM_CLASSES is 400", "20 muscles"]),
+        ({**STAGE_2, "MCTF.NUM_HEADS": 5}, ["MCTF.NUM_HEADS 5 does not divide 768", "154 wide, all together 770"]),
+        (
+            {**STAGE_2, "TRANSM3E.NUM_MCTS": 1},
+            ["DISTILL.AXIS token", "TRANSM3E.NUM_MCTS is 1", "always 0", "AXIS channel"],
+        ),
         ({"TEST.VIEWS_FROM": "start"}, ["TEST.NUM_ENSEMBLE_VIEWS 5", "one view", "NUM_ENSEMBLE_VIEWS 1 or VIEWS_FROM"]),
         ({"SOLVER.COSINE_END_LR": 1.0}, ["SOLVER.COSINE_END_LR 1", "the rate rises"]),
         (
@@ -280,6 +332,7 @@ def test_no_warning_of_a_warm_up_where_nothing_is_trained(caplog):
 def test_what_is_written_out_here_is_what_the_other_rooms_have():
     assert len(MUSCLES) == NUM_MUSCLES
     assert MAPS == token_fusion.MAPS
+    assert set(CHOICES["TRANSM3E.FUSION"]) == set(FUSIONS) >= set(BY_HEADS)
     assert set(CHOICES["TRAIN.CHECKPOINT_SOURCE"]) == {"auto", *SOURCES}
     assert set(CHOICES["DATA.MODALITY"]) == set(MODALITIES)
     assert set(CHOICES["DATA.RESIZE"]) == set(RESIZINGS)

@@ -156,6 +156,15 @@ def test_a_value_has_the_type_of_its_default(write, text, kind):
     assert f"but must be {kind}" in refused(write("a.yaml", text))
 
 
+def test_words_in_brackets_are_a_list_without_quotes_too():
+    for text in ("[known_val]", "[known_val, new_val]", "['known_val','new_val']"):
+        cfg = get_cfg()
+        merge_opts(cfg, ["TEST.SPLITS", text])
+        assert cfg.TEST.SPLITS[0] == "known_val"
+    with pytest.raises(UserError, match=r"TEST\.SPLITS is '\[known_val' \(str\), but must be list"):
+        merge_opts(get_cfg(), ["TEST.SPLITS", "[known_val"])
+
+
 @pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1" * 400])
 def test_numbers_are_finite(write, value):
     message = refused(write("a.yaml", f"SOLVER: {{BASE_LR: {value}}}"))

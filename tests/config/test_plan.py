@@ -28,9 +28,12 @@ OTHER = {
     "TEST.VIEWS_FROM": ["TEST.VIEWS_FROM", "start"],
     "TRANSM3E.RECEIVERS": ["TRANSM3E.RECEIVERS", True, "TRANSM3E.FUSION", "mctf"],
     "TRANSM3E.FUSION": ["TRANSM3E.FUSION", "mctf", "TRANSM3E.RECEIVERS", True],
+    "TRANSM3E.READOUT": ["TRANSM3E.READOUT", "class_tokens"],
     "TRANSM3E.RECEIVER_INIT": ["TRANSM3E.RECEIVER_INIT", "zeros"],
     "DATA.MODALITY": ["DATA.MODALITY", "rgb_diff"],
     "DISTILL.MODALITY": ["DISTILL.MODALITY", "rgb"],
+    "TWO_BRANCH.MODALITY": ["TWO_BRANCH.MODALITY", "flow"],
+    "TWO_BRANCH.FUSION": ["TWO_BRANCH.FUSION", "mixed"],
     "DISTILL.AXIS": ["DISTILL.AXIS", "full"],
     "DISTILL.REDUCTION": ["DISTILL.REDUCTION", "batchmean"],
     "DISTILL.PAIR_CASE": ["DISTILL.PAIR_CASE", 1],
@@ -56,6 +59,8 @@ OTHER = {
     "DATA.RESIZE": ["DATA.RESIZE", "area"],
     "DATA.ENSEMBLE_METHOD": ["DATA.ENSEMBLE_METHOD", "max"],
     "RESNET.NUM_BLOCK_TEMP_KERNEL": ["RESNET.NUM_BLOCK_TEMP_KERNEL", [[3], [4], [6], [3]]],
+    "DISTILL.METHOD": ["DISTILL.METHOD", "kd"],
+    "DISTILL.POSITION": ["DISTILL.POSITION", "final"],
     "DATA.TARGET": ["DATA.TARGET", "activity"],
     "LOOKUP.MUSCLES": ["LOOKUP.MUSCLES", "expected"],
     "DATA.SHORT_CLIPS": ["DATA.SHORT_CLIPS", "loop"],
@@ -76,7 +81,7 @@ PLACES = ("OUTPUT_DIR", "RUNS_DIR", "DATA.PATH_PREFIX", "DATA.PATH_TO_DATA_DIR")
 LOGS = ("LOG_PERIOD", "LOG_MODEL_INFO", "TENSORBOARD.")
 WHEN = ("AUTO_RESUME", "DATASET", "ENABLE", "CHECKPOINT_PERIOD", "CHECKPOINT_STEPS", "KEEP_CHECKPOINTS")
 MEMORY = ("MODEL.ACT_CHECKPOINT",)
-LATER = ("TEST.", "DATA.ENSEMBLE_METHOD", "DEMO.", "INIT.OPTS", *(f"TRAIN.{name}" for name in WHEN))
+LATER = ("TEST.", "DATA.ENSEMBLE_METHOD", "LOOKUP.", "DEMO.", "INIT.OPTS", *(f"TRAIN.{name}" for name in WHEN))
 BY_CONTENT = ("INIT.STUDENT_FROM", "INIT.TEACHER_FROM", "TRAIN.CHECKPOINT_FILE_PATH")
 MATTERS_NOT = [key for key in KEYS if names_key((*MACHINE, *MEMORY, *PLACES, *LOGS, *LATER), key)]
 # PROTOCOL matters by the keys whose defaults it chooses: tests/config/test_protocol.py.
@@ -128,6 +133,17 @@ def test_the_id_depends_on(key, configs):
 def test_the_id_is_of_what_is_set_not_of_how(configs):
     Path("same.yaml").write_text("_BASE_: plain.yaml\nSOLVER: {BASE_LR: '1e-4'}\nRNG_SEED: 0\n")
     assert run_id("same.yaml") == run_id("plain.yaml")
+
+
+def test_the_order_of_activities_counts_where_they_are_trained_on(configs):
+    Path("clips.csv").write_text("path,split,activity\na.mp4,train,run\n")
+    words = ["DATA.PATH_TO_DATA_DIR", str(configs)]
+    activities = [*words, "MODEL.LOSS_FUNC", "cross_entropy"]
+    before = run_id("plain.yaml", *words), run_id("plain.yaml", *activities)
+    Path("activities.txt").write_text("run\n")
+    after = run_id("plain.yaml", *words), run_id("plain.yaml", *activities)
+    assert after[0] == before[0]
+    assert after[1] != before[1]
 
 
 def test_the_evaluation_has_an_id_of_its_own(configs):
@@ -339,3 +355,13 @@ def test_starts_whose_clips_are_read_otherwise_are_warned_of(configs, caplog):
     warnings = [record.getMessage() for record in caplog.records if "read otherwise" in record.getMessage()]
     assert len(warnings) == 2
     assert all("DATA.TARGET_FPS 15.0 here, 30.0 there (INIT.OPTS" in warning for warning in warnings)
+
+
+def test_a_baseline_starts_from_its_like_only(configs):
+    Path("i3d.yaml").write_text("MODEL: {MODEL_NAME: ResNet, ARCH: i3d}\n")
+    Path("c2d.yaml").write_text("MODEL: {MODEL_NAME: ResNet, ARCH: c2d}\nINIT: {STUDENT_FROM: i3d.yaml}\n")
+    with pytest.raises(UserError, match=r"MODEL\.ARCH is c2d here, but i3d in the starting weights"):
+        plan(["c2d.yaml"])
+    assert len(plan(["c2d.yaml"], ["MODEL.ARCH", "i3d", "MVIT.EMBED_DIM", 48, "RNG_SEED", 3])) == 2
+    with pytest.raises(UserError, match=r"RESNET\.DEPTH is 101 here, but 50"):
+        plan(["c2d.yaml"], ["MODEL.ARCH", "i3d", "RESNET.DEPTH", 101])

@@ -204,7 +204,7 @@ def test_the_authors_code_tests_one_view_from_the_start(both, noise_data):
 
 
 def test_the_distillation_of_24_blocks_is_divided_by_16(both):
-    assert [build_distiller(cfg).num_blocks for cfg in both] == [0, 16]
+    assert [build_distiller(cfg).divisor for cfg in both] == [both[0].MVIT.DEPTH, 16]
 
 
 def _dataset(cfg, data, split, single_view=False):

@@ -60,6 +60,11 @@ def test_a_file_beside_the_table_gives_the_order(tmp_path):
         find_activities(table.select("new_val"), tmp_path / "clips.csv")
 
 
+def test_training_clips_without_an_activity_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"1 of 5 training clips have no activity: x\.mp4; name it"):
+        find_activities(table_from_clips([*CLIPS, Clip("x.mp4", "train", "", ())]), tmp_path / "clips.csv")
+
+
 def test_what_goes_into_a_checkpoint_comes_out_of_it():
     for activities in (Activities(("a", "b"), np.eye(20, dtype=np.uint8)[[3, 5]]), Activities(("a",))):
         back = Activities.from_plain(activities.as_plain(), "x.pyth")
@@ -115,7 +120,7 @@ def test_what_a_table_lacks_is_said_before_anything_is_trained(tiny_cfg, tmp_pat
     with pytest.raises(UserError, match=r"no column muscles; add it, or set DATA\.TARGET activity"):
         check_tables([tiny_cfg])
     tiny_cfg.MODEL.LOSS_FUNC, tiny_cfg.MODEL.NUM_CLASSES = "cross_entropy", 1
-    with pytest.raises(UserError, match=r"no clips in split 'new_val'.*TEST\.SPLITS \[known_val\]"):
+    with pytest.raises(UserError, match=r"no clips in split 'new_val'.*TEST\.SPLITS .\[known_val\]"):
         check_tables([tiny_cfg])
     tiny_cfg.TEST.SPLITS = ["known_val"]
     check_tables([tiny_cfg])

@@ -147,3 +147,22 @@ def test_command_line_with_a_prefix_a_report_and_mistakes(tmp_path, command, cap
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_a_table_without_muscles_is_checked_and_its_order_of_activities(tmp_path, command, capsys):
+    make_dataset(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "clips.csv").open()))
+    lines = ["path,split,activity", *(f"{row['path']},{row['split']},{row['activity']}" for row in rows)]
+    (tmp_path / "clips.csv").write_text("\n".join(lines) + "\n")
+    report = tmp_path / "report"
+    assert command(tmp_path, "--decode", "none", "--out", report) == 0
+    assert sorted(path.name for path in report.glob("*.png")) == ["clips_per_activity.png", "splits.png"]
+    assert "chest" not in capsys.readouterr().out
+    text = (report / "report.md").read_text()
+    assert "| activity | clips | kind |" in text
+    assert "regions.png" not in text
+    (tmp_path / "activities.txt").write_text("another\n")
+    with pytest.raises(SystemExit) as end:
+        command(tmp_path, "--decode", "none")
+    assert end.value.code == 2
+    assert "activities.txt lacks" in capsys.readouterr().err

@@ -1,11 +1,16 @@
-"""MCTKD against equation 1 written out in float64."""
+"""MCTKD and KD of class tokens against equation 1 written out in float64, at every position."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from transm3e.distill.mctkd import MCTKD, token_kl
+from transm3e.config import get_cfg
+from transm3e.config.check_values import CHOICES
+from transm3e.distill import DISTILLERS, build_distiller
+from transm3e.distill.kl import AXES, token_kl
+from transm3e.distill.mctkd import KD, MCTKD
+from transm3e.distill.positions import POSITIONS, places_of
 from transm3e.models.output import ModelOutput
 
 TEMPERATURE, ALPHA = 10.0, 0.9
@@ -28,34 +33,67 @@ def written_out(receiver, sender, axis, reduction):
     return total / (batch * tokens * width if reduction == "mean" else batch)
 
 
-@pytest.mark.parametrize("axis", ["token", "channel", "full"])
-@pytest.mark.parametrize("reduction", ["mean", "batchmean"])
-def test_mctkd_equals_equation_1(axis, reduction):
+def outputs(depth):
+    """Float64 outputs of a student and of a teacher: three clips, before the first block and after each, ever wider."""
     torch.manual_seed(0)
-    shapes = [(3, 4, 6), (3, 4, 12)]
-    receivers = [torch.randn(s, dtype=torch.float64) * 5 for s in shapes]
-    senders = [torch.randn(s, dtype=torch.float64) * 5 for s in shapes]
-    student = ModelOutput(torch.zeros(3, 20), receivers=receivers)
-    teacher = ModelOutput(torch.zeros(3, 20), mcts=senders)
-    loss = MCTKD(axis, TEMPERATURE, ALPHA, reduction)(student, teacher)["loss_mctkd"]
-    blocks = [written_out(r, s, axis, reduction) for r, s in zip(receivers, senders, strict=True)]
+    shapes = [(3, 4, 6 * (1 + block // 2)) for block in range(depth + 1)]
+    mcts, receivers, senders = ([torch.randn(s, dtype=torch.float64) * 5 for s in shapes] for _ in range(3))
+    logits = torch.zeros(3, 20)
+    return ModelOutput(logits, mcts=mcts, receivers=receivers), ModelOutput(logits, mcts=senders)
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("reduction", ["mean", "batchmean"])
+@pytest.mark.parametrize(("distiller", "learners"), [(MCTKD, "receivers"), (KD, "mcts")])
+def test_tokens_are_compared_by_equation_1(axis, reduction, distiller, learners):
+    student, teacher = outputs(depth=2)
+    [loss] = distiller((1, 2), axis, TEMPERATURE, ALPHA, reduction)(student, teacher).values()
+    pairs = zip(getattr(student, learners)[1:], teacher.mcts[1:], strict=True)
+    blocks = [written_out(r, s, axis, reduction) for r, s in pairs]
     expected = sum(blocks) / len(blocks) * ALPHA * TEMPERATURE**2
     assert loss.item() == pytest.approx(expected.item(), rel=1e-10)
 
 
+# The blocks 1 and 3 of five reduce the patches; place 0 is before the first block.
+@pytest.mark.parametrize(
+    ("position", "picked"),
+    [("dense", [1, 2, 3, 4, 5]), ("sparse", [2, 4, 5]), ("final", [5]), ("patch_embed", [0])],
+)
+@pytest.mark.parametrize("method", ["mctkd", "kd"])
+def test_the_loss_is_the_mean_over_the_tokens_of_the_position(position, picked, method):
+    cfg = get_cfg()
+    cfg.MVIT.DEPTH = 5
+    cfg.MVIT.POOL_Q_STRIDE = [[0, 1, 1, 1], [3, 2, 1, 1], [1, 1, 2, 2]]
+    cfg.DISTILL.METHOD, cfg.DISTILL.POSITION, cfg.DISTILL.AXIS = method, position, "channel"
+    student, teacher = outputs(depth=5)
+    [(name, loss)] = build_distiller(cfg)(student, teacher).items()
+    learners = student.receivers if method == "mctkd" else student.mcts
+    blocks = [written_out(learners[place], teacher.mcts[place], "channel", "mean") for place in picked]
+    assert name == f"loss_{method}"
+    assert loss.item() == pytest.approx((sum(blocks) / len(picked) * 90).item(), rel=1e-10)
+
+
+def test_positions_of_mvitv2_s_come_from_its_strides():
+    strides = get_cfg().MVIT.POOL_Q_STRIDE
+    assert places_of("sparse", strides, 16) == (2, 4, 15, 16)
+    assert places_of("dense", strides, 16) == tuple(range(1, 17))
+    assert places_of("sparse", [[15, 1, 2, 2]], 16) == (16,), "a last block that reduces is one place"
+
+
 @pytest.mark.parametrize("blocks", [3, 16])
 def test_the_sum_over_the_blocks_may_be_divided_by_another_number(student_cfg, blocks):
-    torch.manual_seed(0)
+    student, teacher = outputs(student_cfg.MVIT.DEPTH)
+    mean = build_distiller(student_cfg)(student, teacher)["loss_mctkd"]
     student_cfg.DISTILL.NUM_BLOCKS = blocks
-    student = ModelOutput(torch.zeros(3, 20), receivers=[torch.randn(3, 4, 6, dtype=torch.float64) for _ in range(24)])
-    teacher = ModelOutput(torch.zeros(3, 20), mcts=[torch.randn(3, 4, 6, dtype=torch.float64) for _ in range(24)])
-    loss = MCTKD.from_cfg(student_cfg)(student, teacher)["loss_mctkd"]
-    pairs = zip(student.receivers, teacher.mcts, strict=True)
-    expected = sum(written_out(r, s, "token", "mean") for r, s in pairs) / blocks * ALPHA * TEMPERATURE**2
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-10)
+    divided = build_distiller(student_cfg)(student, teacher)["loss_mctkd"]
+    assert divided.item() == pytest.approx(mean.item() * 3 / blocks, rel=1e-12)
+    student_cfg.DISTILL.POSITION = "final"
+    ours = build_distiller(student_cfg)(student, teacher)["loss_mctkd"]
+    student_cfg.DISTILL.NUM_BLOCKS = 0
+    assert ours == build_distiller(student_cfg)(student, teacher)["loss_mctkd"]
 
 
-@pytest.mark.parametrize("axis", ["token", "channel", "full"])
+@pytest.mark.parametrize("axis", AXES)
 def test_kl_is_zero_for_equal_tokens_and_positive_otherwise(axis):
     torch.manual_seed(0)
     x, y = torch.randn(2, 2, 5, 7, dtype=torch.float64)
@@ -69,6 +107,12 @@ def test_half_precision_tokens_are_compared_in_float32():
     student = ModelOutput(torch.zeros(2, 20), receivers=[r.bfloat16()])
     teacher = ModelOutput(torch.zeros(2, 20), mcts=[s.bfloat16()])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = MCTKD("token", 10.0, 0.9, "mean")(student, teacher)["loss_mctkd"]
+        loss = MCTKD([0], "token", 10.0, 0.9, "mean")(student, teacher)["loss_mctkd"]
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(90 * token_kl(r, s, "token", 10.0, "mean").item(), rel=0.05)
+
+
+def test_the_config_allows_what_is_there():
+    assert set(CHOICES["DISTILL.METHOD"]) == set(DISTILLERS)
+    assert CHOICES["DISTILL.POSITION"] == POSITIONS
+    assert CHOICES["DISTILL.AXIS"] == tuple(AXES)

@@ -30,7 +30,7 @@ FakeTask = SimpleNamespace(
 
 
 def run(*batches):
-    return predict(FakeTask, batches, CPU, "known_val", len(batches))
+    return predict(FakeTask, batches, CPU, "known_val", len(batches), "sum")
 
 
 def test_views_are_averaged_and_clips_come_by_row():
@@ -53,7 +53,7 @@ def test_the_task_concludes_from_whole_clips_not_from_views():
     task = SimpleNamespace(
         **{**vars(FakeTask), "conclude": lambda scores: (scores > 0.3).float(), "columns": ("a", "b")}
     )
-    result = predict(task, [batch([5, 5], [[0.2, 0.9], [0.6, 0.0]])], CPU, "known_val", 1)
+    result = predict(task, [batch([5, 5], [[0.2, 0.9], [0.6, 0.0]])], CPU, "known_val", 1, "sum")
     np.testing.assert_array_equal(result.scores, np.float32([[1.0, 1.0]]))
     assert result.columns == ("a", "b")
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -309,6 +310,17 @@ def test_clips_that_failed_are_noted_once_and_saved(tmp_path):
     assert progress["failed"] == {"broken.mp4": "truncated", "gone.mp4": "no such file"}
     assert progress["history"][-1]["failed_clips"] == 2
     assert (tmp_path / "stdout.log").read_text().count("left out of training: broken.mp4: truncated") == 1
+
+
+def test_other_activities_than_the_checkpoints_are_refused(tmp_path):
+    activities = SimpleNamespace(as_plain=lambda: {"names": ["a", "b"], "muscles": None})
+    task = FakeTask()
+    task.activities = activities
+    trainer(tmp_path, task).run()
+    other = FakeTask()
+    other.activities = SimpleNamespace(as_plain=lambda: {"names": ["b", "a"], "muscles": None})
+    with pytest.raises(UserError, match="trained on other activities, or on these in another order"):
+        trainer(tmp_path, other).run()
 
 
 def test_the_log_has_pyslowfasts_lines(tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 
 from transm3e.errors import UserError
 from transm3e.models import build_model, count_parameters
-from transm3e.models.resnet3d import ARCHS, ResNet3D, find_builder
+from transm3e.models.resnet3d import ARCHS, ResNet3D, find_builder, stage_kernels
 from transm3e.models.slowfast import SlowFast
 
 # With 20 classes and 3 channels.
@@ -22,7 +22,7 @@ SMALL = {"num_classes": 5, "width": 8}
 def test_parameters_of_the_published_size(arch):
     with torch.device("meta"):
         model, flow = ResNet3D(arch, 20), ResNet3D(arch, 20, modality="flow")
-    assert count_parameters(model) == PARAMETERS[arch]
+    assert count_parameters(model) == PARAMETERS[arch.removesuffix("_nopool")]
     assert count_parameters(model) - count_parameters(flow) == 64 * ARCHS[arch].stem * 49
 
 
@@ -116,3 +116,22 @@ def test_without_pytorchvideo_the_message_says_what_to_install(monkeypatch, brok
 def test_a_function_that_pytorchvideo_does_not_have():
     with pytest.raises(UserError, match="create_nothing"):
         find_builder("create_nothing")
+
+
+@pytest.mark.parametrize("arch", ["c2d", "i3d"])
+def test_without_a_pool_all_frames_come_to_the_head(arch):
+    clip = {"rgb": torch.rand(1, 3, 4, 32, 32)}
+    frames = {}
+    for name in (arch, f"{arch}_nopool"):
+        model = ResNet3D(name, 3, width=8)
+        model.net.blocks[-1].register_forward_pre_hook(lambda _, x, name=name: frames.update({name: x[0].shape[2]}))
+        model(clip)
+    assert frames == {arch: 2, f"{arch}_nopool": 4}
+
+
+def test_some_blocks_of_a_stage_may_have_its_kernels():
+    blocks = [(3, 1, 1)] * 6 + [(1, 1, 1)] * 17
+    assert stage_kernels(((1,), (1,), (3,), (3,)), 101, (3, 4, 6, 3))[2] == blocks
+    assert stage_kernels(((3, 1),) * 4, 50)[2] == [(3, 1, 1), (1, 1, 1)] * 3
+    with pytest.raises(UserError, match=r"NUM_BLOCK_TEMP_KERNEL is \[3, 4, 24, 3\]; allowed for RESNET\.DEPTH 101"):
+        stage_kernels(((1,),) * 4, 101, (3, 4, 24, 3))

@@ -100,3 +100,11 @@ def test_other_sizes_take_the_mean_of_all_places(name):
     means = torch.cat([path.mean((2, 3, 4)) for path in (paths if name == "slowfast" else [paths])], dim=1)
     expected = model.blocks[-1].proj(means)
     assert torch.allclose(mine.eval()({"rgb": clip}).logits, expected, rtol=0, atol=1e-11)
+
+
+def test_pytorchvideos_101_layers_with_the_kernels_of_50_load_whole():
+    with torch.device("meta"):
+        net = hub.slowfast_16x8_r101_50_50(model_num_class=CLASSES)
+        mine = SlowFast(CLASSES, fusion_kernel=5, depth=101, temporal_blocks=(3, 4, 6, 3))
+    shapes = {name.removeprefix("net."): tensor.shape for name, tensor in mine.state_dict().items()}
+    assert shapes == {name: tensor.shape for name, tensor in net.state_dict().items()}

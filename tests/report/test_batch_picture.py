@@ -107,7 +107,7 @@ def test_a_mixed_batch_names_both_videos_and_all_shares(tmp_path, tiny_cfg, figu
     batch = batch_of({"rgb": noise(6)}, samples=2, mix=mix)
     draw_batch(batch, build_modalities(tiny_cfg, ["rgb"]), tmp_path, split="train")
     title, rows = texts(figures[0])
-    assert f"; {words}; muscles that are not named have 0.05" in title
+    assert f"; {words}; classes that are not named have 0.05" in title
     expected = mixed(batch).clips["rgb"][1, :, 0].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(strip_of(figures[0], 1)[0], expected)
     if words == "not mixed":

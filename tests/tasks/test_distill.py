@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
 
+from transm3e.config.check import check_cfg, check_teacher
+from transm3e.config.node import merge, opt_settings
 from transm3e.data.modalities import build_modalities
 from transm3e.data.types import Batch
 from transm3e.distill import build_distiller
 from transm3e.losses import LOSSES
 from transm3e.models import ModelOutput, build_model
-from transm3e.tasks import Classify, Distill
+from transm3e.tasks import Classify, Distill, build_distill, build_task
+
+# Student settings of each method; the teacher is of the same model without receivers, but for these.
+METHODS = {
+    "mctkd": ["TRANSM3E.RECEIVERS", True],
+    "kd": ["TRANSM3E.RECEIVERS", False],
+    "logits": ["MODEL.MODEL_NAME", "MViT"],
+    "deit": ["MODEL.MODEL_NAME", "DeiT", "DISTILL.WEIGHT", 0.5, "DISTILL.CLASS_WEIGHT", 0.5],
+}
+TEACHER_OF = {"logits": "MViT", "deit": "MViT"}
+# Gradients that are zero by mathematics, as in tests/test_every_model.py.
+TRULY_ZERO = re.compile(r"norm_k\.bias$|blocks\.2\.attn\.(pool_q\.weight|rel_pos_[thw])$")
 
 
 def make_batch(videos=2, samples=2, size=32):
@@ -36,6 +51,29 @@ def make_task(cfg, pair_case=3, teacher=None, teacher_drop_path=False):
         pair_case=pair_case,
         teacher_drop_path=teacher_drop_path,
     )
+
+
+def method_cfgs(cfg, method, *opts):
+    """Configs of a method's student and teacher, checked."""
+    cfg.INIT.TEACHER_FROM, cfg.TRANSM3E.FUSION, cfg.MVIT.DROPPATH_RATE = "teacher.pyth", "mean", 0.0
+    cfg.TRANSM3E.RECEIVERS = False
+    merge(cfg, opt_settings(["DISTILL.METHOD", method, *METHODS[method], *opts]), "test")
+    check_cfg(cfg)
+    teacher_cfg = cfg.clone()
+    teacher_cfg.TASK, teacher_cfg.TRANSM3E.RECEIVERS, teacher_cfg.DATA.MODALITY = "classify", False, "rgb_diff"
+    teacher_cfg.MODEL.MODEL_NAME = TEACHER_OF.get(method, "TransM3E")
+    # Other tokens than the student's, or there is nothing to learn at the patch embedding.
+    teacher_cfg.RNG_SEED = 3
+    check_teacher(cfg, teacher_cfg, "teacher.pyth")
+    return cfg, teacher_cfg
+
+
+def learning(task):
+    """Names of the student's parameters that a step gives a gradient."""
+    task.train()
+    task(make_batch())["loss"].backward()
+    found = {name for name, p in task.model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    return {name for name in found if not TRULY_ZERO.search(name)}
 
 
 class Recorder(nn.Module):
@@ -145,3 +183,86 @@ def test_prediction_needs_no_teacher(student_cfg):
     assert torch.allclose(scores.sum(1), torch.ones(4))
     plain = Classify(task.model, task.loss, task.inputs)
     assert torch.equal(plain.predict(make_batch()), scores)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("position", ["sparse", "patch_embed"])
+def test_a_step_of_every_method_teaches_every_parameter(student_cfg, method, position):
+    opts = ["DISTILL.POSITION", position] if method in ("mctkd", "kd") else []
+    cfg, teacher_cfg = method_cfgs(student_cfg, method, *opts)
+    task = build_distill(cfg, build_model(cfg), build_model(teacher_cfg))
+    names = {name for name, _ in task.model.named_parameters() if not TRULY_ZERO.search(name)}
+    assert learning(task) == names
+    out = task(make_batch())
+    weighted = cfg.DISTILL.CLASS_WEIGHT * out["loss_class"] + cfg.DISTILL.WEIGHT * out[f"loss_{method}"]
+    assert out["loss"].item() == pytest.approx(weighted.item(), rel=1e-6)
+    assert out[f"loss_{method}"] > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "position", "silent"),
+    [
+        # Tokens are compared before the last norm.
+        ("mctkd", "final", r"^head\.|^backbone\.norm\."),
+        ("kd", "final", r"^head\.|^backbone\.norm\."),
+        ("mctkd", "patch_embed", r"^(?!receivers$)"),
+        ("kd", "patch_embed", r"^(?!mcts$)"),
+        ("logits", "dense", "^$"),
+        ("deit", "dense", r"^head\."),
+    ],
+)
+def test_what_the_teacher_alone_teaches(student_cfg, method, position, silent):
+    opts = ["DISTILL.CLASS_WEIGHT", 0.0, "DISTILL.POSITION", position, "DISTILL.AXIS", "channel"]
+    cfg, teacher_cfg = method_cfgs(student_cfg, method, *opts)
+    task = build_distill(cfg, build_model(cfg), build_model(teacher_cfg))
+    names = {name for name, _ in task.model.named_parameters() if not TRULY_ZERO.search(name)}
+    assert learning(task) == {name for name in names if not re.search(silent, name)}
+
+
+def test_tokens_at_the_patch_embedding_are_the_same_for_all_clips(student_cfg):
+    task = make_task(student_cfg, pair_case=1)
+    seen = []
+    task.distiller = lambda student, teacher: seen.append((student, teacher)) or {"loss_none": torch.zeros(())}
+    task(make_batch())
+    [(student, teacher)] = seen
+    for tokens, own in (
+        (student.receivers, task.model.receivers),
+        (student.mcts, task.model.mcts),
+        (teacher.mcts, task.teacher.mcts),
+    ):
+        assert torch.equal(tokens[0], own.expand(4, -1, -1))
+        assert not torch.equal(tokens[1][0], tokens[1][1])
+
+
+def test_labels_teach_the_class_head_and_both_heads_predict(student_cfg):
+    cfg, teacher_cfg = method_cfgs(student_cfg, "deit")
+    task = build_distill(cfg, build_model(cfg), build_model(teacher_cfg))
+    task.weight = 0.0
+    torch.nn.init.normal_(task.model.head.weight)
+    batch = make_batch()
+    task.model.eval()
+    student = task.model(task.inputs(batch.clips))
+    out = task(batch)
+    assert out["loss"].item() == pytest.approx(0.5 * task.loss(student.class_logits, batch.labels).item(), rel=1e-6)
+    mean = (student.class_logits.softmax(1) + student.distill_logits.softmax(1)) / 2
+    torch.testing.assert_close(task.predict(batch), mean.detach())
+
+
+def save(cfg, path):
+    torch.save({"model_state": build_model(cfg).state_dict(), "cfg": cfg.dump()}, path)
+    return str(path)
+
+
+def test_deit_starts_from_mvit_with_a_teacher_of_another_model(student_cfg, tmp_path):
+    cfg, teacher_cfg = method_cfgs(student_cfg, "deit")
+    cfg.DISTILL.MODALITY, cfg.DATA.MODALITY = "rgb", "rgb_diff"
+    teacher_cfg.MODEL.MODEL_NAME, teacher_cfg.MODEL.ARCH, teacher_cfg.DATA.MODALITY = "ResNet", "slow", "rgb"
+    teacher_cfg.RESNET.WIDTH_PER_GROUP = 8
+    cfg.INIT.TEACHER_FROM = save(teacher_cfg, tmp_path / "teacher.pyth")
+    start = cfg.clone()
+    start.TASK, start.MODEL.MODEL_NAME, start.RNG_SEED = "classify", "MViT", 5
+    cfg.INIT.STUDENT_FROM = save(start, tmp_path / "start.pyth")
+    task = build_task(cfg, torch.device("cpu"))
+    assert torch.equal(task.model.head.weight, build_model(start).head.weight)
+    assert torch.isfinite(task(make_batch())["loss"])
+    assert not any(module.training for module in task.teacher.modules())

@@ -9,6 +9,7 @@ import torch
 from tests.run_net import run_net
 from transm3e.data.activities import Activities
 from transm3e.data.annotations import MUSCLES, read_clip_table
+from transm3e.data.build import check_tables
 from transm3e.errors import UserError
 from transm3e.models import build_model
 from transm3e.models.weights import read_checkpoint
@@ -22,7 +23,9 @@ TABLE = np.eye(20, dtype=np.uint8)[[3, 5, 7]] | np.eye(20, dtype=np.uint8)[[0, 0
 
 
 def lookup(muscles):
-    return HARLookup(torch.nn.Identity(), None, None, Activities(("a", "b", "c"), TABLE), muscles)
+    task = HARLookup(torch.nn.Identity(), None, None, Activities(("a", "b", "c"), TABLE))
+    task.muscles = muscles
+    return task
 
 
 def test_the_predicted_activity_gives_its_muscles_and_the_first_wins_a_tie():
@@ -34,6 +37,12 @@ def test_expected_muscles_are_weighted_by_the_scores():
     scores = torch.tensor([[0.1, 0.7, 0.2]])
     expected = 0.1 * TABLE[0] + 0.7 * TABLE[1] + 0.2 * TABLE[2]
     torch.testing.assert_close(lookup("expected").conclude(scores)[0], torch.from_numpy(expected).float())
+
+
+def test_expected_muscles_stay_shares_where_views_gave_the_highest_of_each_score():
+    scores = torch.tensor([[0.9, 0.8, 0.0]])
+    assert lookup("expected").conclude(scores)[0].max() <= 1
+    torch.testing.assert_close(lookup("expected").conclude(scores)[0, 0], torch.tensor(1.0))
 
 
 def test_activities_without_muscles_cannot_be_looked_up():
@@ -61,10 +70,13 @@ def test_a_checkpoints_classes_must_be_the_tables(activity_cfg, tmp_path):
     other = save(activity_cfg, tmp_path / "b.pyth", ("activity 1", "activity 0", "activity 2"))
     with pytest.raises(UserError, match=r"class 0 of .*b\.pyth is activity 1, but activity 0 in the clip table"):
         build_trained_task(activity_cfg, other, CPU)
-    # To look muscles up the checkpoint is enough.
+    # To look muscles up the checkpoint is enough, whatever the table says of train.
+    activity_cfg.TASK, activity_cfg.TRAIN.ENABLE, activity_cfg.MODEL.NUM_CLASSES = "har_lookup", False, 7
+    check_tables([activity_cfg])
+    activity_cfg.MODEL.NUM_CLASSES, activity_cfg.LOOKUP.MUSCLES = 3, "expected"
     activity_cfg.TASK, activity_cfg.DATA.PATH_TO_DATA_DIR = "har_lookup", ""
     task = build_trained_task(activity_cfg, save(activity_cfg, tmp_path / "c.pyth", names, TABLE), CPU)
-    assert (task.target, task.columns) == ("muscles", MUSCLES)
+    assert (task.target, task.columns, task.muscles) == ("muscles", MUSCLES, "expected")
 
 
 def test_training_reads_the_tables_classes(activity_cfg):
@@ -72,6 +84,9 @@ def test_training_reads_the_tables_classes(activity_cfg):
     task = build_task(activity_cfg, CPU)
     assert isinstance(task, HARLookup)
     assert task.activities.names == ("activity 0", "activity 1", "activity 2")
+    # What validation looks at, and so which epoch is best, is no matter of the evaluation's settings.
+    activity_cfg.LOOKUP.MUSCLES = "expected"
+    assert build_task(activity_cfg, CPU).muscles == "predicted"
 
 
 def test_both_run_from_the_command_line(noise_data, tmp_path, repo):

@@ -53,6 +53,26 @@ def test_a_student_is_shown_with_its_teacher_in_training_alone(show_batch):
     assert (status, len(files)) == (0, 1)
 
 
+@pytest.mark.parametrize("task", ["classify", "har_lookup"])
+def test_activities_are_shown_by_name(show_batch, task, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        "transm3e.report.batch_picture._draw_rows", lambda screen, titles, *_, **__: shown.append(titles) or 1 / 0
+    )
+    words = (
+        "--cfg",
+        RGB,
+        *SMALL,
+        "MODEL.LOSS_FUNC=cross_entropy",
+        "MODEL.NUM_CLASSES=3",
+        f"TASK={task}",
+        "MIXUP.ENABLE=True",
+    )
+    with pytest.raises(ZeroDivisionError):
+        show_batch(*words)
+    assert all("\nactivity " in title for title in shown[0])
+
+
 def test_broken_clips_are_named(show_batch, noise_data):
     (noise_data / "16.mp4").write_text("no video")
     status, files, err = show_batch("--cfg", RGB, "--split", "known_val", *SMALL, "TEST.BATCH_SIZE=4")

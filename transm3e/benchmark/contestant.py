@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from transm3e.benchmark.references import REFERENCES, Size, check_reference
 from transm3e.config import load_cfg
 from transm3e.config.check import check_teacher
+from transm3e.config.modalities import read_modalities
+from transm3e.data.modalities import MODALITIES, SOURCE_OF
 from transm3e.data.types import Batch
 from transm3e.engine.optim import build_optimizer
 from transm3e.errors import UserError
@@ -54,11 +56,12 @@ class Contestant:
         name: in tables.
         task: Classify, or Distill with its teacher; its model maps clips to ModelOutput.
         make_optimizer: builds the optimiser; it is called when training is timed first.
-        clip_size: (T, H, W) of the RGB clips.
+        clip_size: (T, H, W) of the clips.
         num_classes: width of the labels.
         samples: clips of one video that a training step needs together.
         clip_norm: limit of the gradient's L2 norm; 0 = none.
         compiled: the task's step is compiled when it is first called; inference is not.
+        sources: what a batch holds, "rgb", "flow" or both.
     """
 
     def __init__(
@@ -71,10 +74,11 @@ class Contestant:
         samples: int,
         clip_norm: float,
         compiled: bool = False,
+        sources: Sequence[str] = ("rgb",),
     ) -> None:
         self.name, self.task, self.clip_size, self.num_classes = name, task, clip_size, num_classes
         self.samples, self.clip_norm, self.compiled = samples, clip_norm, compiled
-        self._make_optimizer = make_optimizer
+        self.sources, self._make_optimizer = tuple(sources), make_optimizer
         self._optimizer: torch.optim.Optimizer | None = None
 
     @property
@@ -92,12 +96,11 @@ class Contestant:
     def batch(self, size: int, device: torch.device) -> Batch:
         """`size` clips of noise with labels, always the same ones, on `device`."""
         generator = torch.Generator().manual_seed(0)
-        clips = torch.randint(0, 256, (size, 3, *self.clip_size), dtype=torch.uint8, generator=generator)
+        shapes = {name: (size, MODALITIES[name], *self.clip_size) for name in self.sources}
+        clips = {name: torch.randint(0, 256, s, dtype=torch.uint8, generator=generator) for name, s in shapes.items()}
         labels = torch.randint(0, 2, (size, self.num_classes), generator=generator).float()
         number = torch.arange(size)
-        return Batch({"rgb": clips}, labels, number // self.samples, number % self.samples, samples=self.samples).to(
-            device
-        )
+        return Batch(clips, labels, number // self.samples, number % self.samples, samples=self.samples).to(device)
 
 
 class ReferenceModel(nn.Module):
@@ -178,6 +181,7 @@ def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = Tr
         cfg.AUG.NUM_SAMPLE if distills else 1,
         cfg.SOLVER.CLIP_GRAD_L2NORM,
         compiled,
+        sources=sorted({str(SOURCE_OF[name]) for name in read_modalities(cfg, training=distills)}),
     )
 
 

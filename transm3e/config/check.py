@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
-from transm3e.config.check_baselines import CAN_CHECKPOINT, check_baselines
+from transm3e.config.check_baselines import CAN_CHECKPOINT, GROUPS, check_baselines
 from transm3e.config.check_data import WITHOUT_WEIGHTS, check_data, data_warnings
-from transm3e.config.check_sizes import check_sizes
+from transm3e.config.check_sizes import check_sizes, size_warnings
 from transm3e.config.check_values import check_values, get
 from transm3e.config.targets import (
     ACTIVITY_TARGET,
@@ -25,16 +25,19 @@ logger = logging.getLogger(__name__)
 
 # How clips are read; a model that learnt from others reads these differently, which is allowed but seldom meant.
 HOW_READ = ("DATA.FRAME_INDICES", "DATA.MEAN", "DATA.SAMPLING_RATE", "DATA.STD", "DATA.TARGET_FPS")
-# Settings in which teacher and student must agree for their tokens to be compared.
-SHARED_WITH_TEACHER = (
+# Methods of distillation that compare class tokens; the others compare logits.
+ON_TOKENS = ("mctkd", "kd")
+# Settings in which teacher and student must agree: both see the same clips, and their tokens or logits are compared.
+SHARED_CLIPS = ("DATA.NUM_FRAMES", "DATA.TRAIN_CROP_SIZE")
+SHARED_TOKENS = (
     "MODEL.MODEL_NAME",
-    "DATA.NUM_FRAMES",
-    "DATA.TRAIN_CROP_SIZE",
+    *SHARED_CLIPS,
     "MVIT.EMBED_DIM",
     "MVIT.DEPTH",
     "MVIT.DIM_MUL",
     "TRANSM3E.NUM_MCTS",
 )
+SHARED_LOGITS = (*SHARED_CLIPS, "MODEL.NUM_CLASSES")
 # Settings in which a student and the run it starts from must agree, besides the backbone's.
 SHARED_WITH_START = (
     "MODEL.MODEL_NAME",
@@ -43,9 +46,14 @@ SHARED_WITH_START = (
     "DATA.NUM_FRAMES",
     "DATA.TRAIN_CROP_SIZE",
     "TRANSM3E.NUM_MCTS",
+    "TRANSM3E.READOUT",
 )
+# Fusions (TRANSM3E.FUSION) that learn nothing themselves.
+WITHOUT_PARAMETERS = ("mean", "sum", "multiply")
 # Settings of the backbone that leave its weights' shapes and meaning alone.
-REGULARISATION = ("DROPOUT_RATE", "DROPPATH_RATE")
+REGULARISATION = ("DROPOUT", "DROPOUT_RATE", "ATTENTION_DROPOUT_RATE", "DROPPATH_RATE", "ZERO_INIT_FINAL_BN")
+# Model -> another model whose weights it takes, too; what that one has not keeps its drawn values.
+ALSO_STARTS_FROM = {"DeiT": "MViT"}
 # Columns of a clip table's labels.
 NUM_MUSCLES = 20
 
@@ -62,18 +70,27 @@ def check_cfg(cfg: CfgNode) -> None:
     check_baselines(cfg)
     _check_task(cfg)
     check_data(cfg)
-    for warning in (*_warnings(cfg), *data_warnings(cfg)):
+    for warning in (*_warnings(cfg), *size_warnings(cfg), *data_warnings(cfg)):
         logger.warning("%s", warning)
 
 
 def check_teacher(cfg: CfgNode, teacher: CfgNode, path: str) -> None:
-    """Whether a teacher's tokens can be compared with the student's receivers.
+    """Whether what DISTILL.METHOD compares of a teacher can be compared with the student's.
 
     Raises:
         UserError: names the first setting in which they differ.
     """
-    keys = {"DATA.MODALITY": "DISTILL.MODALITY"} | {key: key for key in SHARED_WITH_TEACHER}
-    _check_equal(cfg, teacher, keys, f"the teacher {path}")
+    on_tokens = cfg.DISTILL.METHOD in ON_TOKENS
+    shared = SHARED_TOKENS if on_tokens else SHARED_LOGITS
+    _check_equal(
+        cfg, teacher, {"DATA.MODALITY": "DISTILL.MODALITY"} | {key: key for key in shared}, f"the teacher {path}"
+    )
+    if not on_tokens and trained_target(teacher) != trained_target(cfg):
+        raise UserError(
+            f"the classes are {trained_target(cfg)} here, but {trained_target(teacher)} in the teacher {path}, and "
+            f"DISTILL.METHOD {cfg.DISTILL.METHOD} compares logits; make DATA.TARGET and TASK har_lookup fit, or take "
+            "another teacher"
+        )
     _warn_of_other_clips(cfg, teacher, f"the teacher {path}")
 
 
@@ -83,8 +100,13 @@ def check_student(cfg: CfgNode, start: CfgNode, path: str) -> None:
     Raises:
         UserError: names the first setting in which they differ.
     """
-    backbone = [f"MVIT.{name}" for name in cfg.MVIT if name not in REGULARISATION]
-    _check_equal(cfg, start, {key: key for key in (*SHARED_WITH_START, *backbone)}, f"the starting weights {path}")
+    name = cfg.MODEL.MODEL_NAME
+    own = [f"{group}.{key}" for group in GROUPS.get(name, ()) for key in cfg[group] if key not in REGULARISATION]
+    shared = [key for key in SHARED_WITH_START if not key.startswith("TRANSM3E.") or "MVIT" in GROUPS.get(name, ())]
+    keys = {key: key for key in (*shared, *(["MODEL.ARCH"] if name == "ResNet" else []), *own)}
+    if ALSO_STARTS_FROM.get(cfg.MODEL.MODEL_NAME) == start.MODEL.MODEL_NAME:
+        del keys["MODEL.MODEL_NAME"]
+    _check_equal(cfg, start, keys, f"the starting weights {path}")
     _warn_of_other_clips(cfg, start, f"the starting weights {path}")
 
 
@@ -138,21 +160,23 @@ def _check_task(cfg: CfgNode) -> None:
                 f"INIT.TEACHER_FROM is set, but TASK {cfg.TASK} takes no teacher; set TASK distill or remove it"
             )
         # A trained student is scored without a teacher.
-        if cfg.TRANSM3E.RECEIVERS and cfg.TRANSM3E.FUSION == "mean" and cfg.TRAIN.ENABLE:
+        if cfg.TRANSM3E.RECEIVERS and cfg.TRANSM3E.FUSION in WITHOUT_PARAMETERS and cfg.TRAIN.ENABLE:
             raise UserError(
                 f"TRANSM3E.RECEIVERS is True, but nobody sends in TASK {cfg.TASK}; set TASK distill or RECEIVERS False"
             )
     else:
         _check_distill(cfg, name)
-    if cfg.TRANSM3E.FUSION == "mctf" and not cfg.TRANSM3E.RECEIVERS:
-        raise UserError("TRANSM3E.FUSION mctf fuses MCTs with receivers; set TRANSM3E.RECEIVERS True or FUSION mean")
+    if cfg.TRANSM3E.FUSION != "mean" and not cfg.TRANSM3E.RECEIVERS:
+        raise UserError(
+            f"TRANSM3E.FUSION {cfg.TRANSM3E.FUSION} fuses MCTs with receivers; set TRANSM3E.RECEIVERS True or FUSION mean"
+        )
 
 
 def _check_target(cfg: CfgNode) -> None:
     """The number of classes is the muscles', or that of the activities, which the clip table tells."""
     classes, exclusive = cfg.MODEL.NUM_CLASSES, cfg.MODEL.LOSS_FUNC in CROSS_ENTROPIES
     if cfg.TASK == LOOKUP_TASK:
-        if not exclusive and cfg.TRAIN.ENABLE:
+        if not exclusive:
             raise UserError(
                 f"TASK {LOOKUP_TASK} learns activities; set MODEL.LOSS_FUNC cross_entropy (it is {cfg.MODEL.LOSS_FUNC})"
             )
@@ -176,12 +200,9 @@ def _check_target(cfg: CfgNode) -> None:
 
 
 def _check_distill(cfg: CfgNode, name: str) -> None:
-    if name != "TransM3E":
-        raise UserError(
-            f"TASK distill needs a model with receivers; MODEL.MODEL_NAME {name} takes no teacher, set TransM3E"
-        )
-    if not cfg.TRANSM3E.RECEIVERS:
-        raise UserError("TASK distill needs receivers; set TRANSM3E.RECEIVERS True")
+    _check_method(cfg, name)
+    if cfg.DISTILL.WEIGHT == cfg.DISTILL.CLASS_WEIGHT == 0:
+        raise UserError("DISTILL.WEIGHT and DISTILL.CLASS_WEIGHT are both 0, so nothing is learnt; set one above 0")
     if not cfg.INIT.TEACHER_FROM and cfg.TRAIN.ENABLE:
         raise UserError("TASK distill needs a teacher; set INIT.TEACHER_FROM to a config or a .pyth file")
     if cfg.DISTILL.PAIR_CASE in (2, 3) and cfg.AUG.NUM_SAMPLE != 2:
@@ -193,9 +214,30 @@ def _check_distill(cfg: CfgNode, name: str) -> None:
         raise UserError(
             f"AUG.NUM_SAMPLE is {cfg.AUG.NUM_SAMPLE}, but TASK distill pairs 1 or 2 clips of a video; set it to one of them"
         )
-    if cfg.DISTILL.MODALITY == cfg.DATA.MODALITY:
+    if cfg.DISTILL.METHOD in ON_TOKENS and cfg.DISTILL.MODALITY == cfg.DATA.MODALITY:
         raise UserError(
             f"student and teacher both see {cfg.DATA.MODALITY}; set DATA.MODALITY or DISTILL.MODALITY to another"
+        )
+
+
+def _check_method(cfg: CfgNode, name: str) -> None:
+    """Whether the student has what DISTILL.METHOD teaches: MCTs, receivers, a distillation head, or logits alone."""
+    method, receivers = cfg.DISTILL.METHOD, cfg.TRANSM3E.RECEIVERS
+    if method in ON_TOKENS and name != "TransM3E":
+        raise UserError(
+            f"DISTILL.METHOD {method} needs a model with MCTs, which MODEL.MODEL_NAME {name} has not; "
+            "set TransM3E, or METHOD logits"
+        )
+    if (method == "deit") != (name == "DeiT"):
+        raise UserError(
+            f"DISTILL.METHOD deit teaches the distillation head of MODEL.MODEL_NAME DeiT and nothing else does, but they "
+            f"are {method} and {name}; set both or neither"
+        )
+    if method == "mctkd" and not receivers:
+        raise UserError("DISTILL.METHOD mctkd needs receivers; set TRANSM3E.RECEIVERS True, or METHOD kd")
+    if method != "mctkd" and receivers and name == "TransM3E":
+        raise UserError(
+            f"TRANSM3E.RECEIVERS is True, but DISTILL.METHOD {method} teaches no receivers; set it False, or METHOD mctkd"
         )
 
 
@@ -213,6 +255,8 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
     muscles = scored_target(cfg) == trained_target(cfg) == MUSCLE_TARGET
     if muscles and _reads_labels(cfg) and not cfg.DATA.PATH_TO_DATA_DIR and cfg.MODEL.NUM_CLASSES != NUM_MUSCLES:
         yield f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but clip tables have {NUM_MUSCLES} muscles"
+    if cfg.TASK == "distill":
+        yield from _distill_warnings(cfg)
     name = cfg.MODEL.MODEL_NAME
     if cfg.MODEL.ACT_CHECKPOINT and name not in CAN_CHECKPOINT:
         yield f"MODEL.ACT_CHECKPOINT has no effect on MODEL.MODEL_NAME {name}; only on {', '.join(CAN_CHECKPOINT)}"
@@ -233,3 +277,19 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
         yield f"BASE_LR_SCALE_NUM_SHARDS makes the rate {scaled:g}, much for AdamW; was SOLVER.BASE_LR scaled by hand already?"
     if cfg.TRAIN.MIXED_PRECISION and cfg.NUM_GPUS == 0:
         yield "TRAIN.MIXED_PRECISION on a CPU computes in bf16, which is seldom faster there"
+
+
+def _distill_warnings(cfg: CfgNode) -> Iterable[str]:
+    method, position = cfg.DISTILL.METHOD, cfg.DISTILL.POSITION
+    if method not in ON_TOKENS and position != "dense":
+        yield f"DISTILL.POSITION {position} has no effect on DISTILL.METHOD {method}, which compares logits"
+    elif position != "dense" and cfg.DISTILL.NUM_BLOCKS:
+        yield (
+            f"DISTILL.NUM_BLOCKS {cfg.DISTILL.NUM_BLOCKS} has no effect on DISTILL.POSITION {position}, where the loss is "
+            "the mean over its places"
+        )
+    if method in ON_TOKENS and cfg.DISTILL.AXIS == "token" and cfg.TRANSM3E.NUM_MCTS == 1:
+        yield (
+            "DISTILL.AXIS token is a softmax over the tokens, always 1 for a single one, and TRANSM3E.NUM_MCTS is 1: "
+            "the distillation loss is always 0; set AXIS channel, or more tokens"
+        )

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from fvcore.common.config import CfgNode
 
+from transm3e.config.check_data import GRAPH_MODELS
 from transm3e.errors import UserError
+from transm3e.joints import LAYOUTS
 
-RESNET_ARCHS = ("c2d", "i3d", "slow")
+RESNET_ARCHS = ("c2d", "i3d", "slow", "c2d_nopool", "i3d_nopool")
 # Layers -> blocks of each stage.
 RESNET_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 ON_RESNET = ("ResNet", "SlowFast")
-# Graph model -> the group of its keys.
-GRAPH_GROUPS = {"STGCN": "STGCN", "CTRGCN": "CTRGCN", "HDGCN": "HDGCN"}
+# Model -> the groups of its keys.
+GROUPS = {
+    **dict.fromkeys(("MViT", "TransM3E", "DeiT"), ("MVIT",)),
+    "TwoBranch": ("MVIT", "TWO_BRANCH"),
+    "ResNet": ("RESNET",),
+    "SlowFast": ("RESNET", "SLOWFAST"),
+    "VideoSwin": ("VIDEOSWIN",),
+    **{name: (name, "SKELETON") for name in GRAPH_MODELS},
+}
 # Models whose blocks can be computed again in the backward pass.
-CAN_CHECKPOINT = ("MViT", "TransM3E", "VideoSwin", "ResNet", "SlowFast")
+CAN_CHECKPOINT = ("MViT", "TransM3E", "VideoSwin", "ResNet", "SlowFast", "TwoBranch")
 
 
 def check_baselines(cfg: CfgNode) -> None:
@@ -33,19 +42,26 @@ def check_baselines(cfg: CfgNode) -> None:
         _check_slowfast(cfg)
     if name == "VideoSwin":
         _check_videoswin(cfg)
-    if name in GRAPH_GROUPS:
-        _check_graph(cfg, GRAPH_GROUPS[name])
+    if name in GRAPH_MODELS:
+        _check_graph(cfg, name)
 
 
 def _check_resnet(cfg: CfgNode) -> None:
     depth, temporal = cfg.RESNET.DEPTH, cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
     if depth not in RESNET_DEPTHS:
         raise UserError(f"RESNET.DEPTH is {depth}; allowed: {', '.join(map(str, RESNET_DEPTHS))}")
-    stages = [set(stage) if isinstance(stage, list) else {stage} for stage in temporal]
-    if temporal and stages != [{blocks} for blocks in RESNET_DEPTHS[depth]]:
+    stages = [stage if isinstance(stage, list) else [stage] for stage in temporal]
+    most = RESNET_DEPTHS[depth]
+    if temporal and (
+        len(stages) != len(most)
+        or any(
+            not of or any(type(number) is not int or number != of[0] or not 0 <= number <= blocks for number in of)
+            for of, blocks in zip(stages, most, strict=True)
+        )
+    ):
         raise UserError(
-            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {temporal}, but every block of a stage has its temporal kernel here; "
-            f"set {[[blocks] for blocks in RESNET_DEPTHS[depth]]} for RESNET.DEPTH {depth}, or []"
+            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {temporal}; it must hold one number of blocks for each stage, alike in both "
+            f"pathways, up to {[[blocks] for blocks in most]} for RESNET.DEPTH {depth}; [] = all"
         )
 
 
@@ -84,6 +100,14 @@ def _check_graph(cfg: CfgNode, group: str) -> None:
     settings = cfg[group]
     if settings.TEMPORAL_KERNEL % 2 == 0:
         raise UserError(f"{group}.TEMPORAL_KERNEL is {settings.TEMPORAL_KERNEL}; it must be odd")
+    names = LAYOUTS[cfg.SKELETON.LAYOUT].names
+    if group == "HDGCN" and settings.CENTRE and not {settings.CENTRE, f"left_{settings.CENTRE}"} & {*names}:
+        raise UserError(
+            f"HDGCN.CENTRE is {settings.CENTRE!r}; allowed with SKELETON.LAYOUT {cfg.SKELETON.LAYOUT}: '', "
+            f"{', '.join(names)}, or two of them without their side, as hip"
+        )
+    if group == "CTRGCN" and settings.REDUCTION > settings.WIDTH:
+        raise UserError(f"CTRGCN.REDUCTION is {settings.REDUCTION}; it must be at most CTRGCN.WIDTH {settings.WIDTH}")
     if "DILATIONS" not in settings:
         return
     dilations = settings.DILATIONS

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
+from transm3e.config.modalities import TWO_BRANCH_MODEL
 from transm3e.errors import UserError
 
 # What models read: frames of pixels, or joints, which graph models read.
@@ -33,6 +34,7 @@ DATA_CHOICES = {
     "SKELETON.NORMALIZE": ("frame", "body"),
     "STGCN.PARTITION": ("uniform", "distance", "spatial"),
     "DISTILL.MODALITY": PIXELS,
+    "TWO_BRANCH.MODALITY": PIXELS,
 }
 
 
@@ -46,8 +48,15 @@ def check_data(cfg: CfgNode) -> None:
     if name not in WITHOUT_WEIGHTS and (modality in SKELETONS) != (name in GRAPH_MODELS):
         fit = ", ".join(SKELETONS if name in GRAPH_MODELS else PIXELS)
         raise UserError(f"DATA.MODALITY is {modality}, but MODEL.MODEL_NAME {name} reads {fit}; change one of them")
+    if name == TWO_BRANCH_MODEL and modality == cfg.TWO_BRANCH.MODALITY:
+        raise UserError(f"both branches see {modality}; set DATA.MODALITY or TWO_BRANCH.MODALITY to another")
     if cfg.MIXUP.ENABLE and modality in SKELETONS:
         raise UserError(f"MIXUP.ENABLE is True, but joints cannot be mixed; set it False for DATA.MODALITY {modality}")
+    if cfg.DEMO.ENABLE and modality not in ("rgb", "rgb_diff"):
+        raise UserError(
+            f"DEMO.ENABLE scores video files, which hold no {modality}; put them into a clip table with that column and "
+            "test on it, or choose a model of rgb or rgb_diff"
+        )
     if cfg.AUG.SAMPLE_DISTANCE < -1:
         raise UserError(f"AUG.SAMPLE_DISTANCE is {cfg.AUG.SAMPLE_DISTANCE}; it must be -1 (anywhere), 0 or more frames")
     if cfg.DATA.DECODING_BACKEND == CUDA_DECODER and cfg.DATA_LOADER.NUM_WORKERS:

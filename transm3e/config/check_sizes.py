@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fvcore.common.config import CfgNode
 
 from transm3e.errors import UserError
 
 # Models on the MViT backbone, whose sizes have to fit.
-ON_MVIT = ("MViT", "TransM3E")
+ON_MVIT = ("MViT", "TransM3E", "TwoBranch")
 # Those of transm3e.layers.token_fusion, which config does not import: it needs torch.
 MAPS = ("m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm")
+# Fusions that have heads.
+BY_HEADS = ("self_attention", "cross_attention", "bottleneck", "mctf")
 # Lists whose entries begin with a block's number.
 BLOCK_LISTS = ("POOL_Q_STRIDE", "DIM_MUL", "HEAD_MUL")
 
@@ -25,11 +29,23 @@ def check_sizes(cfg: CfgNode) -> None:
         return
     _check_blocks(cfg)
     _check_clip(cfg)
-    dim = _check_heads(cfg)
-    if cfg.TRANSM3E.RECEIVERS and cfg.TRANSM3E.FUSION == "mctf" and dim % cfg.MCTF.NUM_HEADS:
-        raise UserError(
-            f"MCTF.NUM_HEADS {cfg.MCTF.NUM_HEADS} must divide {dim}, the width of the last block; "
-            "change it, MVIT.EMBED_DIM or MVIT.DIM_MUL"
+    _check_heads(cfg)
+    _check_readout(cfg)
+
+
+def size_warnings(cfg: CfgNode) -> Iterable[str]:
+    """Sizes of TransM3E that are changed to fit each other, for a config that passed check_sizes."""
+    if cfg.MODEL.MODEL_NAME != "TransM3E":
+        return
+    # The authors' view has one head, whatever their number.
+    by_heads = cfg.TRANSM3E.FUSION in BY_HEADS and not (cfg.TRANSM3E.FUSION == "mctf" and cfg.MCTF.AUTHORS_VIEW)
+    dim, heads = _check_heads(cfg), cfg.MCTF.NUM_HEADS
+    if cfg.TRANSM3E.RECEIVERS and by_heads and dim % heads:
+        # As transm3e.layers.transformer_block.head_width, which config does not import: it needs torch.
+        width = -(-dim // heads)
+        yield (
+            f"MCTF.NUM_HEADS {heads} does not divide {dim}, the width of the tokens: "
+            f"each head is {width} wide, all together {heads * width}"
         )
 
 
@@ -39,8 +55,17 @@ def _check_maps(maps: list) -> None:
         raise UserError(f"MCTF.MAPS names {', '.join(map(str, unknown))}; allowed: {', '.join(MAPS)}")
     if len(set(maps)) < len(maps):
         raise UserError(f"MCTF.MAPS is {maps}; it must name each map once, remove what stands there twice")
-    if {name[0] for name in maps} != {"m", "r"}:
-        raise UserError(f"MCTF.MAPS is {maps}; it must name at least one map of each stream, m_ and r_: add one")
+    if not maps:
+        raise UserError(f"MCTF.MAPS is {maps}; it must name at least one map of {', '.join(MAPS)}: add one")
+
+
+def _check_readout(cfg: CfgNode) -> None:
+    tokens, classes = cfg.TRANSM3E.NUM_MCTS, cfg.MODEL.NUM_CLASSES
+    if cfg.MODEL.MODEL_NAME == "TransM3E" and cfg.TRANSM3E.READOUT == "class_tokens" and tokens != classes:
+        raise UserError(
+            f"TRANSM3E.READOUT class_tokens reads each class from its own token, but TRANSM3E.NUM_MCTS is {tokens} "
+            f"and MODEL.NUM_CLASSES {classes}; make them equal, or set READOUT mean"
+        )
 
 
 def _check_blocks(cfg: CfgNode) -> None:

@@ -9,8 +9,8 @@ from transm3e.config.defaults_baselines import add_baselines
 _C = CfgNode()
 
 # ---------------------------------------------------------------- the run
-# What is trained: "classify" (one model), "distill" (a student learns from a frozen teacher, MCTKD) or "har_lookup" (a
-# model learns activities and looks their muscles up).
+# What is trained: "classify" (one model), "distill" (a student learns from a frozen teacher, DISTILL) or "har_lookup"
+# (a model learns activities and looks their muscles up).
 _C.TASK = "classify"
 # Where the paper's text and its published code differ: "paper" or "authors_code". It chooses the defaults of the keys
 # in transm3e/config/protocol.py; a key that is set in a file or on the command line wins over it. The configs this one
@@ -213,7 +213,7 @@ _C.DATA_LOADER.PIN_MEMORY = True
 _C.MODEL = CfgNode()
 # A name of transm3e.models.MODELS.
 _C.MODEL.MODEL_NAME = "TransM3E"
-# Which ResNet MODEL_NAME ResNet is: "c2d", "i3d" or "slow"; other models take no notice.
+# Which ResNet MODEL_NAME ResNet is: "c2d", "i3d", "slow", "c2d_nopool" or "i3d_nopool"; other models take no notice.
 _C.MODEL.ARCH = ""
 # Muscle regions, or activities (DATA.TARGET, TASK har_lookup).
 _C.MODEL.NUM_CLASSES = 20
@@ -260,11 +260,18 @@ _C.TRANSM3E.NUM_MCTS = 20
 _C.TRANSM3E.RECEIVERS = False
 # How receivers start: "normal" (like the MCTs) or "zeros" (the authors' code; all receivers then stay equal at first).
 _C.TRANSM3E.RECEIVER_INIT = "normal"
-# How MCTs and receivers become one: "mctf", or "mean" (their average, the paper's ablation without MCTF).
+# How MCTs and receivers become one, a name of transm3e.layers.fusions.FUSIONS: "mctf", "mean" (their average, the
+# paper's ablation without MCTF), or table 5's "sum", "concat", "multiply", "self_attention", "cross_attention",
+# "bottleneck".
 _C.TRANSM3E.FUSION = "mean"
+# What the logits are read from: the "mean" of the tokens, by a linear layer; or "class_tokens", token i averaged over
+# its channels for class i, before the last norm and without a linear layer (MCT of Xu et al., tables 3 and 9).
+_C.TRANSM3E.READOUT = "mean"
 
-# MCTF, the token fusion block (equations 2 to 7).
+# MCTF, the token fusion block (equations 2 to 7). The other fusions by attention read NUM_HEADS, QKV_BIAS, DROPOUT,
+# DROPPATH_RATE and MLP_RATIO here, too.
 _C.MCTF = CfgNode()
+# Where they do not divide the width (table 11: 5 and 768), a head's width is rounded up: 5 heads of 154.
 _C.MCTF.NUM_HEADS = 1
 # Factor on q.k (D.3 says 0.8); 0 = head_dim^-0.5, as the authors' code.
 _C.MCTF.SCALE = 0.8
@@ -277,23 +284,37 @@ _C.MCTF.DROPOUT = 0.0
 _C.MCTF.DROPPATH_RATE = 0.2
 # Width of its MLP in token widths.
 _C.MCTF.MLP_RATIO = 1.0
-# Which of the six attention maps are summed (table 12): stream, query, key, as in A^m_mr.
+# Which of the six attention maps are summed (table 12), at least one: stream, query, key, as in A^m_mr.
 _C.MCTF.MAPS = ["m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm"]
+
+# MODEL_NAME TwoBranch (table 6): MViT on two modalities, both read in training and at test time.
+_C.TWO_BRANCH = CfgNode()
+# The second one: "rgb", "rgb_diff" or "flow". DATA.MODALITY is the first.
+_C.TWO_BRANCH.MODALITY = "rgb_diff"
+# How they become one. Two branches whose scores are averaged "late_sum" or multiplied "late_mul", whose class tokens are
+# classified side by side "late_concat", or read the other branch's tokens "cross_attention", or those of both "mixed";
+# two patch embeddings before one backbone: "pe_sum", "pe_concat", "pe_mul".
+_C.TWO_BRANCH.FUSION = "late_sum"
 
 add_baselines(_C)
 
 # ---------------------------------------------------------------- HAR lookup (section C.1, table 8)
 # TASK har_lookup: MODEL learns activities; a clip's muscles are those of its activity in training.
 _C.LOOKUP = CfgNode()
-# Muscles of the "predicted" activity (the paper), or those "expected" under all activities' probabilities.
+# In the final scores: muscles of the "predicted" activity (the paper), or those "expected" under all activities'
+# probabilities. Validation while training looks at the predicted one.
 _C.LOOKUP.MUSCLES = "predicted"
 
-# ---------------------------------------------------------------- distillation (equation 1)
+# ---------------------------------------------------------------- distillation (equation 1, tables 4 and 6)
 _C.DISTILL = CfgNode()
-# A name of transm3e.distill.DISTILLERS.
+# What learns from the teacher: "mctkd": the receivers, from its MCTs; "kd": the student's own MCTs, from its MCTs;
+# "logits": the student's logits (any two models; Hinton et al.); "deit": the distillation head of MODEL_NAME DeiT.
 _C.DISTILL.METHOD = "mctkd"
 # What the teacher sees: "rgb", "rgb_diff" or "flow".
 _C.DISTILL.MODALITY = "rgb_diff"
+# Of mctkd and kd: tokens are compared "dense", after every block; "sparse", after each block whose POOL_Q_STRIDE reduces
+# the patches and after the last; "final", after the last; or at the "patch_embed", as they enter the first block.
+_C.DISTILL.POSITION = "dense"
 # Axis of the softmax over a block's tokens: "token", "channel" or "full" (table 4: TW, CW, FP).
 _C.DISTILL.AXIS = "token"
 # KL at this temperature times ALPHA * TEMPERATURE^2.
@@ -301,12 +322,14 @@ _C.DISTILL.TEMPERATURE = 10.0
 _C.DISTILL.ALPHA = 0.9
 # "mean" over all elements (as PyTorch's mean) or "batchmean".
 _C.DISTILL.REDUCTION = "mean"
-# Blocks that the sum of the blocks' KL is divided by; 0 = as many as there are (the authors' code: 16 for 24 as well).
+# With POSITION dense, blocks that the sum of the blocks' KL is divided by; 0 = as many as there are (the authors' code:
+# 16 for 24 as well). Elsewhere it is always their mean.
 _C.DISTILL.NUM_BLOCKS = 0
 # The frozen teacher's drop path stays active in training, as in the authors' code.
 _C.DISTILL.TEACHER_DROP_PATH = False
-# Weight of the distillation loss beside the classification loss.
+# Weights of the distillation loss and of the classification loss (DeiT: one half each).
 _C.DISTILL.WEIGHT = 1.0
+_C.DISTILL.CLASS_WEIGHT = 1.0
 # Which teacher clip a student clip is paired with (section C.8, table 14): 1 to 4; 2 and 3 need AUG.NUM_SAMPLE 2,
 # the others also take 1.
 _C.DISTILL.PAIR_CASE = 3

@@ -13,7 +13,7 @@ def add_baselines(cfg: CfgNode) -> None:
     cfg.RESNET.DEPTH = 50
     # Channels of the stem.
     cfg.RESNET.WIDTH_PER_GROUP = 64
-    # Blocks of each stage that have its temporal kernel: all of them, the only choice here; [] = all.
+    # Blocks of each stage that have its temporal kernel, as [[3], [4], [6], [3]]; [] = all.
     cfg.RESNET.NUM_BLOCK_TEMP_KERNEL = []
     # The last batch norm of every residual block starts at 0, so that blocks start as their shortcuts.
     cfg.RESNET.ZERO_INIT_FINAL_BN = True

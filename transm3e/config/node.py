@@ -204,6 +204,8 @@ def _decode(value: Any) -> Any:
 
 def _coerce(given: Any, default: Any, what: str) -> Any:
     value = _decode(given)
+    if isinstance(default, list) and isinstance(value, str):
+        value = _words(value)
     if not isinstance(default, str) and not _is_finite(value):
         raise UserError(
             f"{what} is {value}; it must be {'finite numbers' if isinstance(default, list) else 'a finite number'}"
@@ -222,6 +224,15 @@ def _coerce(given: Any, default: Any, what: str) -> Any:
             f"{what} is {value!r} ({type(value).__name__}), but must be {type(default).__name__}, as the default {default!r}"
         )
     return value
+
+
+def _words(text: str) -> Any:
+    """[known_val, new_val] without quotes, as YAML reads it; else the text as it is."""
+    try:
+        value = yaml.safe_load(text)
+    except YAML_ERRORS:
+        return text
+    return value if isinstance(value, list) else text
 
 
 def _is_finite(value: Any) -> bool:

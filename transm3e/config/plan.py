@@ -20,6 +20,7 @@ from transm3e.config.check import check_student, check_teacher
 from transm3e.config.check_values import get
 from transm3e.config.load import load_cfg
 from transm3e.config.node import all_keys, names_key
+from transm3e.config.targets import ACTIVITY_TARGET, ORDER_FILE, trained_target
 from transm3e.errors import UserError
 from transm3e.files import clip_table_file
 
@@ -36,6 +37,7 @@ NO_INFLUENCE = (
     "INIT.",
     "LOG_MODEL_INFO",
     "LOG_PERIOD",
+    "LOOKUP.",
     "MODEL.ACT_CHECKPOINT",
     "NUM_GPUS",
     "OUTPUT_DIR",
@@ -114,7 +116,7 @@ class Run:
         settings = {
             key: value
             for key, value in all_keys(self.cfg).items()
-            if key.startswith(("TEST.", "DATA.ENSEMBLE_METHOD")) and key not in NO_INFLUENCE_ON_RESULTS
+            if key.startswith(("TEST.", "LOOKUP.", "DATA.ENSEMBLE_METHOD")) and key not in NO_INFLUENCE_ON_RESULTS
         }
         settings["TEST.CHECKPOINT_FILE_PATH"] = _file_id(self.cfg.TEST.CHECKPOINT_FILE_PATH)
         return _hash({"run": self.id, **settings})
@@ -211,7 +213,10 @@ def _run_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
     settings["start"] = _file_id(cfg.TRAIN.CHECKPOINT_FILE_PATH)
     table = clip_table_file(cfg.DATA.PATH_TO_DATA_DIR)
     # The manifest too: videos drawn anew by a changed generator under the same table are other data.
-    for key, file in (("table", table), ("manifest", table.parent / MANIFEST)):
+    files = {"table": table, "manifest": table.parent / MANIFEST}
+    if trained_target(cfg) == ACTIVITY_TARGET:
+        files["order"] = table.parent / ORDER_FILE
+    for key, file in files.items():
         settings[key] = _file_id(str(file)) if file.is_file() else ""
     return _hash(settings)
 

@@ -8,6 +8,8 @@ MUSCLE_TARGET, ACTIVITY_TARGET = "muscles", "activity"
 # Losses of classes that exclude each other, as activities do and muscles do not.
 CROSS_ENTROPIES = ("cross_entropy", "soft_cross_entropy")
 LOOKUP_TASK = "har_lookup"
+# Beside the clip table: one activity per line, in the order of the classes; without it they are sorted by name.
+ORDER_FILE = "activities.txt"
 
 
 def scored_target(cfg: CfgNode) -> str:

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from transm3e.config.targets import ACTIVITY_TARGET, trained_target
+from transm3e.config.targets import ACTIVITY_TARGET, ORDER_FILE, trained_target
 from transm3e.data.annotations import MUSCLES, ClipTable, read_clip_table, table_file
 from transm3e.errors import UserError
 
-# Beside the clip table: one activity per line, in the order of the classes; without it they are sorted by name.
-ORDER_FILE = "activities.txt"
 SHOWN = 3
 
 
@@ -100,10 +98,15 @@ def find_activities(table: ClipTable, file: Path) -> Activities:
     Muscles are those of the activity's training clips; where these differ, those that at least half of them carry.
 
     Raises:
-        UserError: there is neither a training clip nor an ORDER_FILE, or the file lacks an activity of train or names
+        UserError: a training clip has no activity; there is neither a training clip nor an ORDER_FILE, or the file lacks an activity of train or names
             one twice.
     """
     train = table.select("train")
+    nameless = [str(path) for path, name in zip(train.paths, train.activities, strict=True) if not name]
+    if nameless:
+        raise UserError(
+            f"{file}: {len(nameless)} of {len(train)} training clips have no activity: {', '.join(nameless[:SHOWN])}; name it"
+        )
     trained = sorted({str(name) for name in train.activities})
     order = file.parent / ORDER_FILE
     names = _read_order(order, trained) if order.is_file() else trained

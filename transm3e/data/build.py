@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from transm3e.config.targets import MUSCLE_TARGET, scored_target, trained_target
+from transm3e.config.modalities import read_modalities
+from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET, scored_target, trained_target
 from transm3e.data.activities import build_activities
 from transm3e.data.annotations import (
     EVAL_SPLITS,
     MUSCLE_COLUMN,
+    MUSCLES,
     SPLITS,
     Clip,
     ClipTable,
@@ -69,7 +71,9 @@ def check_tables(cfgs: Iterable[CfgNode]) -> None:
             table = read_clip_table(file)
             for split in splits:
                 check_table(cfg, table, file, split)
-            build_activities(cfg)
+            # A trained HAR lookup carries its activities with it.
+            if cfg.TRAIN.ENABLE or scored_target(cfg) == ACTIVITY_TARGET:
+                build_activities(cfg)
 
 
 def check_table(cfg: CfgNode, table: ClipTable, file: Path, split: str) -> None:
@@ -144,10 +148,8 @@ def _dataset_from_cfg(
 
 
 def _stored(cfg: CfgNode, training: bool) -> list[str]:
-    """What is read from files: for the model, and in training for its teacher, too."""
-    names = {SOURCE_OF[cfg.DATA.MODALITY]}
-    if training and cfg.TASK == "distill":
-        names.add(SOURCE_OF[cfg.DISTILL.MODALITY])
+    """What is read from files for the modalities that a run reads."""
+    names = {SOURCE_OF[name] for name in read_modalities(cfg, training)}
     return [name for name in STORED if name in names]
 
 
@@ -173,8 +175,21 @@ def _no_clips(file: Path, table: ClipTable, split: str) -> str:
     choice = [name for name in present if name in EVAL_SPLITS]
     remedy = f"add clips of {split} to the table"
     if split in EVAL_SPLITS and choice:
-        remedy = f"set TEST.SPLITS [{', '.join(choice)}], or {remedy}"
+        remedy = f'set TEST.SPLITS "[{", ".join(choice)}]", or {remedy}'
     return f"{file}: no clips in split {split!r}; splits with clips: {', '.join(present)}; {remedy}"
+
+
+def label_names(cfg: CfgNode, split: str) -> tuple[str, ...]:
+    """What the columns of a split's labels are: muscles, or the activities of train.
+
+    Raises:
+        UserError: as build_activities.
+    """
+    if _target(cfg, split) == MUSCLE_TARGET:
+        return MUSCLES
+    activities = build_activities(cfg)
+    assert activities is not None, "activities are trained wherever they are scored"
+    return activities.names
 
 
 def _target(cfg: CfgNode, split: str) -> str:

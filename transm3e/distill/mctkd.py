@@ -1,70 +1,85 @@
-"""MCTKD: receivers of the student learn the teacher's MCTs, the senders, after every block (paper, equation 1)."""
+"""Class tokens that learn the teacher's MCTs: MCTKD and the KD beside it in table 4 (paper, equation 1, section C.2)."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
 import torch
-import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
+from transm3e.distill.kl import token_kl
+from transm3e.distill.positions import DENSE, places_of
 from transm3e.distill.registry import DISTILLERS
 from transm3e.models.output import ModelOutput
 
-# The axes of the softmax over tokens (B, K, D); "full" is over both after flattening.
-AXES = {"token": 1, "channel": 2, "full": 1}
 
-
-def token_kl(receiver: Tensor, sender: Tensor, axis: str, temperature: float, reduction: str) -> Tensor:
-    """KL(sender || receiver) between softmaxes of class tokens.
+class TokenKD(ABC):
+    """Mean over places of token_kl(learners, senders) * alpha * temperature^2; the senders are the teacher's MCTs.
 
     Args:
-        receiver, sender: (B, K, D); computed in float32 or better.
-        axis: "token", "channel" or "full": what the softmax runs over.
-        temperature: divides both before the softmax.
-        reduction: "mean": the sum divided by all elements (what PyTorch 2 calls mean), or "batchmean": by B.
-
-    Returns:
-        scalar.
+        places: of the tokens that are compared, see positions.places_of.
+        axis, temperature, reduction: see token_kl.
+        alpha: factor beside temperature^2 (authors' code: 0.9).
+        divisor: what the sum over the places is divided by; 0 = their number, which makes it their mean.
     """
-    if axis == "full":
-        receiver, sender = receiver.flatten(1), sender.flatten(1)
-    log_r = F.log_softmax(receiver / temperature, dim=AXES[axis])
-    log_s = F.log_softmax(sender / temperature, dim=AXES[axis])
-    # PyTorch announces another meaning of its "mean", so the sum is divided here.
-    total = F.kl_div(log_r, log_s, reduction="sum", log_target=True)
-    return total / (receiver.numel() if reduction == "mean" else len(receiver))
+
+    loss_name: ClassVar[str]
+
+    def __init__(
+        self, places: Sequence[int], axis: str, temperature: float, alpha: float, reduction: str, divisor: int = 0
+    ) -> None:
+        self.places, self.divisor = tuple(places), divisor or len(places)
+        self.axis, self.temperature, self.alpha, self.reduction = axis, temperature, alpha, reduction
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> Any:
+        distill = cfg.DISTILL
+        return cls(
+            places_of(distill.POSITION, cfg.MVIT.POOL_Q_STRIDE, cfg.MVIT.DEPTH),
+            distill.AXIS,
+            distill.TEMPERATURE,
+            distill.ALPHA,
+            distill.REDUCTION,
+            # The number of all blocks has no meaning where few are compared.
+            distill.NUM_BLOCKS if distill.POSITION == DENSE else 0,
+        )
+
+    @staticmethod
+    @abstractmethod
+    def learners(student: ModelOutput) -> list[Tensor]:
+        """The student's tokens that learn, before the first block and after each, (B, K, D_i) each."""
+
+    def __call__(self, student: ModelOutput, teacher: ModelOutput) -> dict[str, Tensor]:
+        """Tokens of both at all places -> {loss_name: scalar}."""
+        learners, senders = self.learners(student), teacher.mcts
+        assert len(learners) == len(senders), "student and teacher have different depths"
+        losses = [
+            token_kl(learners[place], senders[place], self.axis, self.temperature, self.reduction)
+            for place in self.places
+        ]
+        return {self.loss_name: torch.stack(losses).sum() / self.divisor * (self.alpha * self.temperature**2)}
 
 
 @DISTILLERS.register("mctkd")
-class MCTKD:
-    """Mean over blocks of token_kl(receivers, senders) * alpha * temperature^2.
+class MCTKD(TokenKD):
+    """The receivers learn the teacher's MCTs; the student's own MCTs are left alone (Figure 6 d)."""
 
-    Args:
-        axis, temperature, reduction: see token_kl.
-        alpha: factor beside temperature^2 (authors' code: 0.9).
-        num_blocks: what the sum over the blocks is divided by; 0 = their number, which makes it their mean.
-    """
+    loss_name = "loss_mctkd"
 
-    def __init__(self, axis: str, temperature: float, alpha: float, reduction: str, num_blocks: int = 0) -> None:
-        self.axis, self.temperature, self.alpha, self.reduction = axis, temperature, alpha, reduction
-        self.num_blocks = num_blocks
-
-    @classmethod
-    def from_cfg(cls, cfg: CfgNode) -> MCTKD:
-        distill = cfg.DISTILL
-        return cls(distill.AXIS, distill.TEMPERATURE, distill.ALPHA, distill.REDUCTION, distill.NUM_BLOCKS)
-
-    def __call__(self, student: ModelOutput, teacher: ModelOutput) -> dict[str, Tensor]:
-        """Tokens of both after every block, (B, K, D_i) each -> {"loss_mctkd": scalar}."""
-        assert len(student.receivers) == len(teacher.mcts), "student and teacher have different depths"
-        factor = self.alpha * self.temperature**2
-        with torch.autocast(student.logits.device.type, enabled=False):
-            losses = [
-                token_kl(_wide(r), _wide(s), self.axis, self.temperature, self.reduction)
-                for r, s in zip(student.receivers, teacher.mcts, strict=True)
-            ]
-        return {"loss_mctkd": torch.stack(losses).sum() / (self.num_blocks or len(losses)) * factor}
+    @staticmethod
+    def learners(student: ModelOutput) -> list[Tensor]:
+        return student.receivers
 
 
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+@DISTILLERS.register("kd")
+class KD(TokenKD):
+    """The student's own MCTs learn the teacher's; it has no receivers (Figure 6 c)."""
+
+    loss_name = "loss_kd"
+
+    @staticmethod
+    def learners(student: ModelOutput) -> list[Tensor]:
+        return student.mcts

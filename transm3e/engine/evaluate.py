@@ -92,7 +92,7 @@ def predict(
     device: torch.device,
     title: str,
     num_batches: int,
-    ensemble: str = "sum",
+    ensemble: str,
 ) -> Predictions:
     """Run a task over all views of a split.
 

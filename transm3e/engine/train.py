@@ -282,13 +282,16 @@ class Trainer:
                 # As PySlowFast: the number, from 0, of the last epoch begun.
                 "epoch": epoch - 1,
                 "progress": asdict(self.progress),
-                "activities": self.task.activities and self.task.activities.as_plain(),
+                "activities": self._activities(),
                 **self.origin,
             }
             path = self.store.save(state, epoch, step)
             if best:
                 self.store.mark_best(path)
         barrier()
+
+    def _activities(self) -> dict[str, Any] | None:
+        return self.task.activities.as_plain() if self.task.activities else None
 
     def _load_newest(self) -> None:
         newest = self.store.newest()
@@ -298,6 +301,11 @@ class Trainer:
         if "progress" not in state:
             raise UserError(
                 f"{newest} was not written by this training loop; move it away, or set TRAIN.AUTO_RESUME False"
+            )
+        if state.get("activities") != self._activities():
+            raise UserError(
+                f"{newest} was trained on other activities, or on these in another order, than the clip table has now; "
+                "choose another OUTPUT_DIR, or put the table back"
             )
         load_weights(self.task.model, state["model_state"], name=str(newest), source="transm3e")
         self.optimizer.load_state_dict(state["optimizer_state"])

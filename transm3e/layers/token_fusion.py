@@ -1,6 +1,6 @@
 """MCTF: fusion of the major modality's MCTs with the receivers (paper, section 4, equations 2 to 7).
 
-Shapes: B clips, K tokens, D width, H heads.
+Shapes: B clips, K tokens, D width, H heads, C width of a head.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from transm3e.layers.common import DropPath
 from transm3e.layers.mlp import Mlp
+from transm3e.layers.transformer_block import head_width, merge_heads, split_heads
 
 # stream_queryKey: A^m_mr of equation 3 is the map of stream m with queries of m and keys of r; values are the stream's.
 MAPS = ("m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm")
@@ -25,15 +26,17 @@ class TokenFusion(nn.Module):
     Args:
         num_tokens: K, tokens of each stream.
         dim: D.
-        num_heads: heads of every map (D.3: 1).
-        scale: factor on q.k (D.3: 0.8); 0 = head_dim^-0.5 (the authors' code).
+        num_heads: heads of every map (D.3: 1). Where they do not divide D (table 11: 5 heads, D = 768), C is rounded up
+            (154): q, k and v are H * C wide (770), and each output projection leads back to D.
+        scale: factor on q.k (D.3: 0.8); 0 = C^-0.5 (the authors' code).
         qkv_bias: biases of the q, k and v projections.
         dropout: after each attention (DP of equation 3), and on nothing else.
         drop_path: on the last residual branch.
         mlp_ratio: width of the MLP of equation 7 in D.
-        maps: which of MAPS are summed; both streams need at least one.
-        authors_view: as in the authors' code, heads change the scale only, and the result of a map, (B, K, D), is
-            transposed to (B, D, K) and its memory read as (B, K, D), which mixes tokens with channels.
+        maps: which of MAPS are summed, at least one; a stream with none counts as zeros in the concatenation.
+        authors_view: as in the authors' code, heads change the scale only (C is D / H rounded down), and the result of
+            a map, (B, K, D), is transposed to (B, D, K) and its memory read as (B, K, D), which mixes tokens with
+            channels.
     """
 
     def __init__(
@@ -52,13 +55,16 @@ class TokenFusion(nn.Module):
         super().__init__()
         self.maps, self.authors_view = tuple(maps), authors_view
         self.num_heads = 1 if authors_view else num_heads
-        self.scale = scale or (dim // num_heads) ** -0.5
-        self.norm_m = nn.LayerNorm((num_tokens, dim), NORM_EPS)
-        self.norm_r = nn.LayerNorm((num_tokens, dim), NORM_EPS)
-        # Only projections that a map of `maps` reads, so that every parameter gets a gradient.
+        width = dim // num_heads if authors_view else head_width(dim, num_heads)
+        inner = dim if authors_view else num_heads * width
+        self.scale = scale or width**-0.5
+        # Only norms and projections that a map of `maps` reads, so that every parameter gets a gradient.
         inputs = sorted({f"{kind}_{stream}" for name in self.maps for kind, stream in _inputs(name)})
-        self.inputs = nn.ModuleDict({name: nn.Linear(dim, dim, bias=qkv_bias) for name in inputs})
-        self.outputs = nn.ModuleDict({name: nn.Linear(dim, dim) for name in self.maps})
+        read = {name[-1] for name in inputs}
+        self.norm_m = nn.LayerNorm((num_tokens, dim), NORM_EPS) if "m" in read else nn.Identity()
+        self.norm_r = nn.LayerNorm((num_tokens, dim), NORM_EPS) if "r" in read else nn.Identity()
+        self.inputs = nn.ModuleDict({name: nn.Linear(dim, inner, bias=qkv_bias) for name in inputs})
+        self.outputs = nn.ModuleDict({name: nn.Linear(inner, dim) for name in self.maps})
         self.dropout = nn.Dropout(dropout)
         self.fuse = nn.Sequential(nn.Linear(2 * dim, dim), nn.ReLU(), nn.Linear(dim, dim))
         self.norm_f = nn.LayerNorm((num_tokens, dim), NORM_EPS)
@@ -73,7 +79,7 @@ class TokenFusion(nn.Module):
 
     def _attend(self, m_BKD: Tensor, r_BKD: Tensor) -> Tensor:
         tokens = {"m": m_BKD, "r": r_BKD}
-        heads = {name: self._split(project(tokens[name[-1]])) for name, project in self.inputs.items()}
+        heads = {name: split_heads(project(tokens[name[-1]]), self.num_heads) for name, project in self.inputs.items()}
         total = {"m": torch.zeros_like(m_BKD), "r": torch.zeros_like(r_BKD)}
         for name in self.maps:
             q, k, v = (heads[f"{kind}_{stream}"] for kind, stream in _inputs(name))
@@ -82,11 +88,8 @@ class TokenFusion(nn.Module):
             total[name[0]] = total[name[0]] + self.outputs[name](self.dropout(mixed))
         return self.fuse(torch.cat((total["m"], total["r"]), dim=-1))
 
-    def _split(self, x_BKD: Tensor) -> Tensor:
-        return x_BKD.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-
     def _merge(self, x_BHKC: Tensor) -> Tensor:
-        x_BKD = x_BHKC.transpose(1, 2).flatten(2)
+        x_BKD = merge_heads(x_BHKC)
         return x_BKD.transpose(1, 2).reshape(x_BKD.shape) if self.authors_view else x_BKD
 
 

@@ -2,6 +2,7 @@
 
 from transm3e.models import (
     ctrgcn,
+    deit,
     hdgcn,
     mvit,
     resnet3d,
@@ -9,6 +10,7 @@ from transm3e.models import (
     statistic,
     stgcn,
     transm3e,
+    two_branch,
     videoswin,
 )
 from transm3e.models.output import ModelOutput
@@ -20,6 +22,7 @@ __all__ = [
     "build_model",
     "count_parameters",
     "ctrgcn",
+    "deit",
     "hdgcn",
     "mvit",
     "resnet3d",
@@ -27,5 +30,6 @@ __all__ = [
     "statistic",
     "stgcn",
     "transm3e",
+    "two_branch",
     "videoswin",
 ]

@@ -6,7 +6,7 @@ Parameter names inside the backbone are PySlowFast's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,9 @@ from transm3e.layers.relative_position import Size
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS
 
+# Clips -> patches (B, N, D) and their (T, H, W).
+Embed = Callable[[Any], tuple[Tensor, Size]]
+
 
 class PatchEmbed(nn.Module):
     """3D convolution of a clip (B, C, T, H, W) to patches (B, N, D)."""
@@ -29,6 +32,11 @@ class PatchEmbed(nn.Module):
     def __init__(self, in_channels: int, dim: int, kernel: Size, stride: Size, padding: Size) -> None:
         super().__init__()
         self.proj = nn.Conv3d(in_channels, dim, kernel, stride, padding)
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> PatchEmbed:
+        sizes = (_size(cfg.MVIT[key]) for key in ("PATCH_KERNEL", "PATCH_STRIDE", "PATCH_PADDING"))
+        return cls(MODALITIES[cfg.DATA.MODALITY], cfg.MVIT.EMBED_DIM, *sizes)
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Size]:
         # Channels last, so that the patches come out side by side.
@@ -129,17 +137,37 @@ class MViTBackbone(nn.Module):
             tokens_1KD: (1, K, D) class tokens.
 
         Returns:
-            the class tokens after each block, (B, K, D_i) each, and those of the last block after the last norm.
+            the class tokens before the first block and after each, (B, K, D_i) each, and those of the last block
+            after the last norm.
         """
-        patches, size = self.patch_embed(clips)
+        per_block, _ = self.encode(clips, tokens_1KD)
+        return per_block, self.norm(per_block[-1])
+
+    def encode(
+        self, clips: Any, tokens_1KD: Tensor, embed: Embed | None = None, read_patches: bool = False
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Run clips with class tokens through all blocks; nothing is normed after the last one.
+
+        Args:
+            clips: what `embed` takes.
+            tokens_1KD: (1, K, D) class tokens.
+            embed: clips -> patches (B, N, D) and their (T, H, W); None = the patch embedding.
+            read_patches: whether the last block's patches are read, too.
+
+        Returns:
+            the class tokens before the first block and after each, (B, K, D_i) each, and the last block's patches
+            (B, N', D') or None.
+        """
+        patches, size = (embed or self.patch_embed)(clips)
         tokens = tokens_1KD.expand(len(patches), -1, -1)
         # The residual stream is as wide as the class tokens, also under automatic mixed precision.
         patches, tokens = self.pos_drop(patches.to(tokens.dtype)), self.pos_drop(tokens)
-        per_block = []
+        per_block = [tokens]
         for block in self.blocks:
-            patches, tokens, size = self._run(block, patches, tokens, size, block is not self.blocks[-1])
+            read = read_patches or block is not self.blocks[-1]
+            patches, tokens, size = self._run(block, patches, tokens, size, read)
             per_block.append(tokens)
-        return per_block, self.norm(tokens)
+        return per_block, patches
 
     def _run(self, block: nn.Module, *inputs: Any) -> tuple[Tensor, Tensor, Size]:
         if self.act_checkpoint and torch.is_grad_enabled():

@@ -7,7 +7,7 @@ Kernels and names of parameters are those of pytorchvideo's model zoo, which are
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
@@ -24,7 +24,8 @@ from transm3e.errors import UserError
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS
 
-DEPTHS = (50, 101, 152)
+# Layers -> residual blocks of each stage.
+DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 class Arch(NamedTuple):
@@ -45,6 +46,8 @@ ARCHS = {
     "c2d": Arch(1, ((1,), (1,), (1,), (1,)), 2),
     "i3d": Arch(5, ((3,), (3, 1), (3, 1), (1, 3)), 2),
     "slow": Arch(1, ((1,), (1,), (3,), (3,)), 1),
+    "c2d_nopool": Arch(1, ((1,), (1,), (1,), (1,)), 1),
+    "i3d_nopool": Arch(5, ((3,), (3, 1), (3, 1), (1, 3)), 1),
 }
 
 
@@ -60,7 +63,9 @@ class ResNet3D(nn.Module):
     Args:
         arch: key of ARCHS.
         num_classes: width of the output.
-        depth: layers, one of DEPTHS. In the deeper ones all blocks of a stage follow ARCHS.
+        depth: layers, one of DEPTHS.
+        temporal_blocks: of each stage, how many blocks follow ARCHS, the others having kernels of one frame
+            (PySlowFast's NUM_BLOCK_TEMP_KERNEL; its R101 "50_50" has those of 50 layers); None = all.
         width: channels of the stem; 64 is the published size.
         dropout: before the last linear layer.
         fc_init_std: standard deviation of the last linear layer's starting weights.
@@ -83,6 +88,7 @@ class ResNet3D(nn.Module):
         zero_init_final_bn: bool = True,
         act_checkpoint: bool = False,
         modality: str = "rgb",
+        temporal_blocks: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if arch not in ARCHS:
@@ -99,7 +105,7 @@ class ResNet3D(nn.Module):
             stem_conv_kernel_size=(kernels.stem, 7, 7),
             stage1_pool=nn.MaxPool3d if kernels.pool > 1 else None,
             stage1_pool_kernel_size=(kernels.pool, 1, 1),
-            stage_conv_a_kernel_size=[[(frames, 1, 1) for frames in stage] for stage in kernels.stages],
+            stage_conv_a_kernel_size=stage_kernels(kernels.stages, depth, temporal_blocks),
             head_pool=nn.AdaptiveAvgPool3d,
         )
         finish(self.net, fc_init_std, zero_init_final_bn, act_checkpoint)
@@ -157,7 +163,36 @@ def common_args(cfg: CfgNode) -> dict[str, Any]:
         "zero_init_final_bn": cfg.RESNET.ZERO_INIT_FINAL_BN,
         "act_checkpoint": cfg.MODEL.ACT_CHECKPOINT,
         "modality": cfg.DATA.MODALITY,
+        "temporal_blocks": [
+            stage[0] if isinstance(stage, list) else stage for stage in cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
+        ]
+        or None,
     }
+
+
+def stage_kernels(
+    stages: Sequence[Sequence[int]], depth: int, temporal_blocks: Sequence[int] | None = None
+) -> list[list[tuple[int, int, int]]]:
+    """Kernels of the first convolution of each block of each stage.
+
+    Args:
+        stages: frames of a stage's kernels, repeated over its blocks.
+        depth: a key of DEPTHS.
+        temporal_blocks: how many blocks of each stage have them, see ResNet3D.
+
+    Raises:
+        UserError: more blocks than a stage has.
+    """
+    blocks = DEPTHS[depth]
+    temporal = tuple(temporal_blocks or blocks)
+    if len(temporal) != len(blocks) or any(not 0 <= some <= all_ for some, all_ in zip(temporal, blocks, strict=False)):
+        raise UserError(
+            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {list(temporal)}; allowed for RESNET.DEPTH {depth}: up to {list(blocks)}"
+        )
+    return [
+        [(frames[i % len(frames)] if i < some else 1, 1, 1) for i in range(count)]
+        for frames, count, some in zip(stages, blocks, temporal, strict=True)
+    ]
 
 
 def check_depth(depth: int) -> None:

@@ -5,6 +5,8 @@ Shapes: B clips, C channels, T frames of H x W pixels, S frames of the slow path
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
@@ -13,7 +15,10 @@ from transm3e.data.modalities import MODALITIES
 from transm3e.errors import UserError
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS
-from transm3e.models.resnet3d import check_depth, common_args, find_builder, finish
+from transm3e.models.resnet3d import ARCHS, check_depth, common_args, find_builder, finish, stage_kernels
+
+# Frames of the kernels of each pathway's stages, and of the fast one's, which has them everywhere.
+SLOW, FAST = ARCHS["slow"].stages, ((3,),) * 4
 
 
 @MODELS.register("SlowFast")
@@ -30,8 +35,8 @@ class SlowFast(nn.Module):
         beta_inv: channels of the slow pathway for each of the fast one.
         fusion_ratio: channels that go from fast to slow, in those of the fast pathway.
         fusion_kernel: frames of the kernel on that way, odd.
-        depth, width, dropout, fc_init_std, zero_init_final_bn, act_checkpoint, modality: see ResNet3D; the width is
-            that of the slow pathway.
+        depth, width, dropout, fc_init_std, zero_init_final_bn, act_checkpoint, modality, temporal_blocks: see ResNet3D;
+            the width is that of the slow pathway.
 
     Raises:
         UserError: unknown depth, a width that beta_inv does not divide, an even kernel, numbers below 1, or
@@ -52,6 +57,7 @@ class SlowFast(nn.Module):
         zero_init_final_bn: bool = True,
         act_checkpoint: bool = False,
         modality: str = "rgb",
+        temporal_blocks: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         check_depth(depth)
@@ -64,6 +70,7 @@ class SlowFast(nn.Module):
             slowfast_fusion_conv_stride=(alpha, 1, 1),
             input_channels=(MODALITIES[modality],) * 2,
             model_depth=depth,
+            stage_conv_a_kernel_sizes=[stage_kernels(path, depth, temporal_blocks) for path in (SLOW, FAST)],
             model_num_class=num_classes,
             dropout_rate=dropout,
             stem_dim_outs=(width, width // beta_inv),

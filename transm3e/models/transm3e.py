@@ -11,22 +11,19 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from transm3e.layers.common import class_tokens, init_weights
-from transm3e.layers.token_fusion import TokenFusion
+from transm3e.layers.fusions import FUSIONS, FusionSettings
 from transm3e.models.mvit import MViTBackbone
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS
 
 
-class MeanFusion(nn.Module):
-    """The average of MCTs and receivers: the paper's MCTKD without MCTF."""
-
-    def forward(self, mcts_BKD: Tensor, receivers_BKD: Tensor) -> Tensor:
-        return (mcts_BKD + receivers_BKD) / 2
-
-
 @MODELS.register("TransM3E")
 class TransM3E(nn.Module):
-    """MViTv2 whose prediction is read from the mean of its multi-classification tokens.
+    """MViTv2 whose prediction is read from its multi-classification tokens.
+
+    Two readouts: the mean of the tokens and a linear layer (the paper, section 4); or token i averaged over its
+    channels as the logit of class i, without a linear layer (Xu et al., CVPR 2022, MCTformer; tables 3 and 9). The
+    latter has no last norm either, as there: behind it a token's channels average to 0, whatever the token.
 
     Args:
         backbone: with its own modality's channels.
@@ -35,7 +32,8 @@ class TransM3E(nn.Module):
         num_mcts: K.
         fusion: fuses MCTs with receivers after the last norm; None = no receivers.
         receiver_init: "normal" or "zeros".
-        dropout: before the last linear layer.
+        dropout: before the last linear layer, or of the tokens where there is none.
+        readout: "mean" or "class_tokens", for which K must be num_classes.
     """
 
     def __init__(
@@ -47,6 +45,7 @@ class TransM3E(nn.Module):
         fusion: nn.Module | None = None,
         receiver_init: str = "normal",
         dropout: float = 0.0,
+        readout: str = "mean",
     ) -> None:
         super().__init__()
         self.modality, self.num_mcts = modality, num_mcts
@@ -55,7 +54,12 @@ class TransM3E(nn.Module):
         self.receivers = class_tokens(num_mcts, backbone.embed_dim, receiver_init) if fusion else None
         self.fusion = fusion
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(backbone.dim_out, num_classes)
+        self.head = nn.Linear(backbone.dim_out, num_classes) if readout == "mean" else None
+        if self.head is None:
+            assert num_mcts == num_classes, "a class is read from its own token"
+            backbone.add_module("norm", nn.Identity())
+            # Pretrained weights have both (transm3e.models.weights.rename.put_in_places); here they have no place.
+            self.places: dict[str, tuple[str, ...]] = {"backbone.norm.": (), "head.": ()}
         self.apply(init_weights)
 
     @classmethod
@@ -69,10 +73,11 @@ class TransM3E(nn.Module):
             fusion=_fusion_from_cfg(cfg, backbone.dim_out) if cfg.TRANSM3E.RECEIVERS else None,
             receiver_init=cfg.TRANSM3E.RECEIVER_INIT,
             dropout=cfg.MODEL.DROPOUT_RATE,
+            readout=cfg.TRANSM3E.READOUT,
         )
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
-        """clips[modality]: (B, C, T, H, W) float -> logits (B, num_classes) and the tokens after each block."""
+        """clips[modality]: (B, C, T, H, W) float -> logits (B, num_classes), tokens before and after blocks."""
         if self.receivers is None or self.fusion is None:
             mcts, fused_BKD = self.backbone(clips[self.modality], self.mcts)
             return ModelOutput(self._classify(fused_BKD), mcts=mcts)
@@ -84,21 +89,22 @@ class TransM3E(nn.Module):
         return ModelOutput(logits, mcts=list(mcts), receivers=list(receivers))
 
     def _classify(self, tokens_BKD: Tensor) -> Tensor:
+        if self.head is None:
+            return self.dropout(tokens_BKD).mean(dim=2)
         return self.head(self.dropout(tokens_BKD.mean(dim=1)))
 
 
 def _fusion_from_cfg(cfg: CfgNode, dim: int) -> nn.Module:
-    if cfg.TRANSM3E.FUSION == "mean":
-        return MeanFusion()
-    return TokenFusion(
+    settings = FusionSettings(
         num_tokens=cfg.TRANSM3E.NUM_MCTS,
         dim=dim,
         num_heads=cfg.MCTF.NUM_HEADS,
-        scale=cfg.MCTF.SCALE,
         qkv_bias=cfg.MCTF.QKV_BIAS,
         dropout=cfg.MCTF.DROPOUT,
         drop_path=cfg.MCTF.DROPPATH_RATE,
         mlp_ratio=cfg.MCTF.MLP_RATIO,
+        scale=cfg.MCTF.SCALE,
         maps=cfg.MCTF.MAPS,
         authors_view=cfg.MCTF.AUTHORS_VIEW,
     )
+    return FUSIONS[cfg.TRANSM3E.FUSION](settings)

@@ -20,6 +20,7 @@ from torch import Tensor
 from transm3e.data import build_loader
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.loader import ClipLoader
+from transm3e.data.mixup import Mix
 from transm3e.data.modalities import MODALITIES, SOURCE_OF, ModalityInput
 from transm3e.data.reading import STORED, ClipReader
 from transm3e.data.skeleton.streams import STREAMS, make_stream
@@ -63,12 +64,6 @@ class Screen:
     row_notes: tuple[str, ...] = ()
 
 
-def modalities_from_cfg(cfg: CfgNode, split: str) -> list[str]:
-    """What a run of this config reads of a split: for the model, and in training for its teacher."""
-    teacher = [cfg.DISTILL.MODALITY] if cfg.TASK == "distill" and split == "train" else []
-    return [cfg.DATA.MODALITY, *teacher]
-
-
 def build_picture_loader(cfg: CfgNode, split: str, names: Sequence[str]) -> ClipLoader:
     """The loader of a run's first process, loading in this one, and reading all that `names` are made of at once.
 
@@ -110,7 +105,14 @@ def one_batch(loader: ClipLoader, epoch: int = 0, step: int = 0) -> Batch:
 
 
 def draw_batch(
-    batch: Batch, inputs: ModalityInput, folder: str | Path, *, split: str, when: str = "", clips: int = MOST_FRAMES
+    batch: Batch,
+    inputs: ModalityInput,
+    folder: str | Path,
+    *,
+    split: str,
+    when: str = "",
+    clips: int = MOST_FRAMES,
+    classes: Sequence[str] = MUSCLES,
 ) -> list[Path]:
     """Mix a batch, turn it into what a model reads, and draw that: one PNG per modality.
 
@@ -121,6 +123,7 @@ def draw_batch(
         split: that the batch is of.
         when: epoch and step, for the title.
         clips: how many are drawn at most, the first ones, 1 to MOST_CLIPS.
+        classes: what the columns of its labels are.
 
     Returns:
         The files.
@@ -134,7 +137,7 @@ def draw_batch(
     values = inputs(ready.clips)
     length = next(iter(values.values())).shape[2]
     frames = np.linspace(0, length - 1, min(length, MOST_FRAMES)).round().astype(int).tolist()
-    titles = _row_titles(batch, ready.labels, "sample" if split == "train" else "view")
+    titles = _row_titles(batch, ready.labels, "sample" if split == "train" else "view", classes)
     files = []
     for name, value in values.items():
         screen = _screen(name, value[:clips], {key: clip[:clips] for key, clip in ready.clips.items()}, inputs, frames)
@@ -164,7 +167,9 @@ def flow_colours(flow: np.ndarray, full: float) -> np.ndarray:
 def _reading(cfg: CfgNode, source: str) -> CfgNode:
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.TASK, cfg.DATA.MODALITY, cfg.DATA_LOADER.NUM_WORKERS = "classify", source, 0
+    cfg.DATA.MODALITY, cfg.DATA_LOADER.NUM_WORKERS = source, 0
+    if cfg.TASK == "distill":
+        cfg.TASK = "classify"
     return cfg
 
 
@@ -269,28 +274,41 @@ def _draw_joints(image: np.ndarray, dots: np.ndarray, lines: np.ndarray, names: 
                 cv2.circle(image, at, width + rim // 2, colour, cv2.FILLED, cv2.LINE_AA)
 
 
-def _row_titles(batch: Batch, labels: Tensor, unit: str) -> list[str]:
-    """Path, number and muscles of each clip, of mixed ones both paths and all shares."""
+def _row_titles(batch: Batch, labels: Tensor, unit: str, classes: Sequence[str]) -> list[str]:
+    """Path, number and muscles (or activity) of each clip, of mixed ones both paths and all shares."""
     mix = batch.mix
-    floor = (mix.label_smoothing / 2 if mix else 0.0) + 1e-6  # what a muscle has that neither clip activates
+    floor = _rest(mix, len(classes)) + 1e-6
     partner = torch.arange(len(batch)).view(-1, batch.samples).flip(0).flatten().tolist()
     titles = []
     for i, path in enumerate(batch.paths):
         found = [
-            (MUSCLES[m].replace("_", " "), float(labels[i, m])) for m in range(len(MUSCLES)) if labels[i, m] > floor
+            (name.replace("_", " "), float(share))
+            for name, share in zip(classes, labels[i].tolist(), strict=True)
+            if share > floor
         ]
         muscles = ", ".join(name if share == 1 else f"{name} {share:.2f}" for name, share in found)
         if mix and mix.lam < 1:
             path = f"{mix.lam:.2f} x {path} + {1 - mix.lam:.2f} x {batch.paths[partner[i]]}"
-        titles.append(f"{path}, {unit} {int(batch.views[i])}\n{muscles or 'no muscle'}")
+        titles.append(f"{path}, {unit} {int(batch.views[i])}\n{muscles or _none_of(classes)}")
     return titles
+
+
+def _none_of(classes: Sequence[str]) -> str:
+    return "no muscle" if tuple(classes) == MUSCLES else "an activity that train does not show"
+
+
+def _rest(mix: Mix | None, classes: int) -> float:
+    """What label smoothing gives a class that neither clip has."""
+    if mix is None:
+        return 0.0
+    return mix.label_smoothing * (1 / classes if mix.exclusive else 1 / 2)
 
 
 def _mix_note(batch: Batch) -> str:
     if batch.mix is None:
         return ""
     how = "not mixed" if batch.mix.lam == 1 else "CutMix" if batch.mix.box else "mixup"
-    return f"; {how}; muscles that are not named have {batch.mix.label_smoothing / 2:g}"
+    return f"; {how}; classes that are not named have {_rest(batch.mix, batch.labels.shape[1]):g}"
 
 
 def _draw_rows(screen: Screen, titles: Sequence[str], frames: Sequence[int], length: int, key: bool) -> Figure:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from transm3e.data.annotations import MUSCLES, SPLITS, ClipTable
-from transm3e.data.check.labels import LabelStatistics, label_statistics, split_counts
+from transm3e.data.check.labels import LabelStatistics, label_statistics, muscles_of, split_counts
 from transm3e.report.pictures import COLOURS, INK, KNOWN, NEW, PALE, dress, new_figure, save
 
 if TYPE_CHECKING:
@@ -29,17 +29,24 @@ PICTURES = {
     "clips_per_activity.png": "Clips per activity",
     "splits.png": "Clips and activities per split",
 }
+OF_MUSCLES = ("regions.png", "muscles_per_activity.png")
+
+
+def pictures_of(table: ClipTable) -> dict[str, str]:
+    """Those of PICTURES that can be drawn of a table: without the column muscles, none of muscles."""
+    return {file: title for file, title in PICTURES.items() if file not in OF_MUSCLES or muscles_of(table)}
 
 
 def draw_dataset(table: ClipTable, folder: Path) -> None:
-    """Write the files of PICTURES into a folder.
+    """Write the files of pictures_of(table) into a folder.
 
     Raises:
         UserError: a picture cannot be written.
     """
     statistics = label_statistics(table)
-    region_bars(statistics, folder / "regions.png")
-    muscle_histogram(statistics, folder / "muscles_per_activity.png")
+    if muscles_of(table):
+        region_bars(statistics, folder / "regions.png")
+        muscle_histogram(statistics, folder / "muscles_per_activity.png")
     long_tail(statistics, folder / "clips_per_activity.png")
     split_bars(table, folder / "splits.png")
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from transm3e.data.annotations import MUSCLES, SPLITS
+from transm3e.data.annotations import SPLITS
 from transm3e.data.check.finding import KINDS, Finding, refuse_foreign, write_report
-from transm3e.data.check.labels import label_statistics, split_counts
+from transm3e.data.check.labels import label_statistics, muscles_of, split_counts
 from transm3e.data.check.overview import QUANTILES, codecs, oddities, quantities
 from transm3e.data.check.table import Checked
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
-from transm3e.report.dataset_pictures import PICTURES, draw_dataset
+from transm3e.report.dataset_pictures import PICTURES, draw_dataset, pictures_of
 
 MARK = "<!-- made by datasets/check_dataset.py, which writes it anew -->"
 REPORT, PROBLEMS, NOTES, CACHE = "report.md", "problems.csv", "notes.csv", "files.jsonl"
@@ -105,20 +105,28 @@ def _videos(checked: Checked) -> Iterator[str]:
 def _labels(checked: Checked) -> Iterator[str]:
     counts = {name: [str(n) for n in values] for name, values in split_counts(checked.table).items()}
     yield from _table("", SPLITS, {name: counts[name] for name in ("clips", "activities")})
-    yield from _table("clips that carry", SPLITS, {muscle: counts[muscle] for muscle in MUSCLES})
-    for file, title in PICTURES.items():
+    muscles = muscles_of(checked.table)
+    if muscles:
+        yield from _table("clips that carry", SPLITS, {muscle: counts[muscle] for muscle in muscles})
+    for file, title in pictures_of(checked.table).items():
         yield from (f"### {title}", "", f"![{title}]({file})", "")
     statistics = label_statistics(checked.table)
     rows = {
         _code(str(statistics.activities[i])): [
             str(statistics.clips[i]),
             "new" if statistics.new[i] else "known",
-            ", ".join(muscle for muscle, carried in zip(MUSCLES, statistics.labels[i], strict=True) if carried)
-            or "none",
+            *_carried(muscles, statistics.labels[i]),
         ]
         for i in sorted(range(len(statistics.clips)), key=lambda i: -statistics.clips[i])
     }
-    yield from ("### Activities", "", *_table("activity", ("clips", "kind", "muscles"), rows))
+    header = ("clips", "kind", "muscles") if muscles else ("clips", "kind")
+    yield from ("### Activities", "", *_table("activity", header, rows))
+
+
+def _carried(muscles: Sequence[str], carried: Iterable[bool]) -> list[str]:
+    """What an activity carries, in one cell; no cell where the table says nothing of muscles."""
+    names = ", ".join(muscle for muscle, here in zip(muscles, carried, strict=True) if here)
+    return [names or "none"] if muscles else []
 
 
 def _table(corner: str, header: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -12,9 +12,10 @@ from torch import nn
 
 from transm3e.config.check import check_teacher
 from transm3e.config.load import cfg_from_text
+from transm3e.config.modalities import model_modalities
 from transm3e.config.node import all_keys, names_key
-from transm3e.config.targets import ACTIVITY_TARGET, LOOKUP_TASK, scored_target, trained_target
-from transm3e.data.activities import ORDER_FILE, Activities, build_activities
+from transm3e.config.targets import ACTIVITY_TARGET, LOOKUP_TASK, ORDER_FILE, scored_target, trained_target
+from transm3e.data.activities import Activities, build_activities
 from transm3e.data.build import check_tables
 from transm3e.data.modalities import build_modalities
 from transm3e.distill import DISTILLERS, build_distiller
@@ -29,7 +30,7 @@ from transm3e.tasks.har_lookup import HARLookup
 logger = logging.getLogger(__name__)
 
 # What a student has and its stage-1 run has not.
-NEW_IN_STAGE_2 = ("receivers", "fusion.")
+NEW_IN_STAGE_2 = ("receivers", "fusion.", "dist_token", "head_dist.")
 # Settings of a run that need not be those of the run it starts from.
 OF_ITS_OWN = (
     "CTRGCN.DROPOUT",
@@ -67,6 +68,7 @@ MEANING = (
     "SKELETON.",
     "SLOWFAST.",
     "STGCN.",
+    "TWO_BRANCH.",
     "VIDEOSWIN.",
 )
 
@@ -112,9 +114,9 @@ def build_classify(cfg: CfgNode, model: nn.Module, activities: Activities | None
     Args:
         activities: the classes, where it classifies activities (build_activities).
     """
-    parts = (model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, [cfg.DATA.MODALITY]))
+    parts = (model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, model_modalities(cfg)))
     if cfg.TASK == LOOKUP_TASK and activities:
-        return HARLookup(*parts, activities, cfg.LOOKUP.MUSCLES)
+        return HARLookup(*parts, activities)
     return Classify(*parts, activities)
 
 
@@ -126,13 +128,14 @@ def build_distill(
         student,
         teacher,
         LOSSES[cfg.MODEL.LOSS_FUNC],
-        build_modalities(cfg, [cfg.DATA.MODALITY]),
+        build_modalities(cfg, model_modalities(cfg)),
         build_modalities(cfg, [cfg.DISTILL.MODALITY]),
         build_distiller(cfg),
         cfg.DISTILL.WEIGHT,
         cfg.DISTILL.PAIR_CASE,
         cfg.DISTILL.TEACHER_DROP_PATH,
         activities,
+        cfg.DISTILL.CLASS_WEIGHT,
     )
 
 
@@ -153,6 +156,8 @@ def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.devi
         if report.source == "transm3e":
             _warn_of_other_settings(cfg, checkpoint)
     task = build_classify(cfg, model, _trained_activities(cfg, checkpoint))
+    if isinstance(task, HARLookup):
+        task.muscles = cfg.LOOKUP.MUSCLES
     task.to(device)
     return task
 

@@ -1,4 +1,4 @@
-"""Train a student on labels and on what a frozen teacher of another modality sends (stage 2 of TransM3E)."""
+"""Train a student on labels and on what a frozen teacher, as a rule of another modality, sends (stage 2 of TransM3E)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from transm3e.tasks.classify import Classify
 
 
 class Distill(Classify):
-    """Classification of the student plus a weighted distillation loss.
+    """Weighted classification and distillation losses of the student.
 
     The teacher is frozen, in evaluation mode (but for teacher_drop_path), never wrapped, saved or used by `predict`.
 
     Args:
         student: the trainable model.
-        teacher: model of the auxiliary modality.
+        teacher: model of the auxiliary modality, or of the student's own.
         loss, inputs, activities: as in Classify, for the student.
         teacher_inputs: uint8 clips -> what the teacher reads.
         distiller: compares their outputs.
-        weight: factor on the distillation losses (paper: 1).
+        weight, class_weight: factors on the distillation losses and on the classification loss (paper: 1 and 1).
         pair_case: which teacher clip a student clip learns from (table 14).
         teacher_drop_path: the teacher's drop path stays active, as in the authors' code.
     """
@@ -46,11 +46,13 @@ class Distill(Classify):
         pair_case: int,
         teacher_drop_path: bool = False,
         activities: Activities | None = None,
+        class_weight: float = 1.0,
     ) -> None:
         super().__init__(student, loss, inputs, activities)
         self.teacher = teacher.eval().requires_grad_(False)
         self.teacher_inputs, self.distiller = teacher_inputs, distiller
-        self.weight, self.pair_case, self.teacher_drop_path = weight, pair_case, teacher_drop_path
+        self.weight, self.class_weight = weight, class_weight
+        self.pair_case, self.teacher_drop_path = pair_case, teacher_drop_path
         self._zeros: ModelOutput | None = None
         self._step = self.distill
         for module in self.teacher.modules():
@@ -74,8 +76,8 @@ class Distill(Classify):
         taught = self._teach_partners(clips, partners, of_zeros)
         student = self.replica(self.inputs(clips))
         losses = self.distiller(student, taught)
-        loss_class = self.loss(student.logits, labels)
-        loss = loss_class + self.weight * torch.stack(list(losses.values())).sum()
+        loss_class = self.loss(student.labelled_logits, labels)
+        loss = self.class_weight * loss_class + self.weight * torch.stack(list(losses.values())).sum()
         return {"loss": loss, "loss_class": loss_class, **losses, "logits": student.logits}
 
     def to(self, device: torch.device) -> None:

@@ -25,6 +25,8 @@ class HARLookup(Classify):
     Args:
         model, loss, inputs: as Classify's; the loss is a softmax cross entropy.
         activities: the classes and their muscles.
+
+    Attributes:
         muscles: PREDICTED (the paper): those of the activity with the highest score, 0 or 1; EXPECTED: those of all
             activities, weighted by their scores.
 
@@ -32,9 +34,7 @@ class HARLookup(Classify):
         UserError: the activities have no muscles.
     """
 
-    def __init__(
-        self, model: nn.Module, loss: Loss, inputs: ModalityInput, activities: Activities, muscles: str = PREDICTED
-    ) -> None:
+    def __init__(self, model: nn.Module, loss: Loss, inputs: ModalityInput, activities: Activities) -> None:
         super().__init__(model, loss, inputs, activities)
         if activities.muscles is None:
             raise UserError(
@@ -42,7 +42,7 @@ class HARLookup(Classify):
                 "add the column muscles and train again"
             )
         self.target, self.columns = MUSCLE_TARGET, MUSCLES
-        self.muscles = muscles
+        self.muscles = PREDICTED
         self.table_AM = torch.from_numpy(activities.muscles)
 
     def conclude(self, scores: Tensor) -> Tensor:
@@ -50,4 +50,6 @@ class HARLookup(Classify):
         table_AM = self.table_AM.to(scores.device, torch.float32)
         if self.muscles == PREDICTED:
             return table_AM[scores.argmax(dim=1)]
-        return scores.to(torch.float32) @ table_AM
+        # A maximum over views sums to more than 1.
+        shares = scores.to(torch.float32) / scores.sum(dim=1, keepdim=True)
+        return (shares @ table_AM).clamp_(0, 1)

@@ -88,7 +88,7 @@ def test_lists_become_a_table_in_the_order_of_the_lists(videos, tmp_path, separa
     assert all((out / path).is_file() for path, *_ in rows)
     report = capsys.readouterr().out
     assert "Videos of test that val lists too: 1; each is written once, as known_val" in report
-    assert "MODEL.NUM_CLASSES 3 TEST.SPLITS [known_test, known_val]" in report
+    assert 'MODEL.NUM_CLASSES 3 TEST.SPLITS "[known_test, known_val]"' in report
     # The same again is kept, something else is refused and replaced only on demand.
     same = (out / "clips.csv").read_bytes()
     run(out, "--videos", videos, "--lists", lists, "--separator", separator, *options)

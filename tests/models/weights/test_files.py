@@ -101,6 +101,18 @@ def test_caffe2s_pickles_are_read_as_data(tmp_path):
     assert torch.equal(state["conv1_w"], STATE["a.weight"])
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_torchs_own_files_may_be_called_pkl(tmp_path, zipped):
+    torch.save({"model_state": STATE}, tmp_path / "a.pkl", _use_new_zipfile_serialization=zipped)
+    assert same(read_checkpoint(tmp_path / "a.pkl")["model_state"])
+
+
+def test_a_compressed_file_is_named(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(b"\x1f\x8b123")
+    with pytest.raises(UserError, match="compressed with gzip; unpack it"):
+        read_checkpoint(tmp_path / "a.pkl")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -53,6 +53,8 @@ def prepare_kinetics(
     """
     if not videos.is_dir():
         raise UserError(f"--videos {videos}: not a folder; give the folder that holds the videos")
+    if not separator:
+        raise UserError("--separator is empty; it is what stands between path and label, as ' ' or ,")
     if lists is None and (strip or allow_missing or separator != " "):
         raise UserError("--strip, --allow-missing and --separator have no effect without --lists; leave them out")
     names = read_classes(classes) if classes else []
@@ -148,7 +150,7 @@ def _report(out: Path, rows: Sequence[Row], classes: Sequence[str], notes: Seque
             *lines,
             *notes,
             f"{out / CLIP_TABLE}: {len(rows)} clips; {out / ORDER_FILE}: {len(classes)} classes. For training: "
-            f"DATA.TARGET activity MODEL.NUM_CLASSES {len(classes)} TEST.SPLITS [{', '.join(evaluated)}]",
+            f'DATA.TARGET activity MODEL.NUM_CLASSES {len(classes)} TEST.SPLITS "[{", ".join(evaluated)}]"',
             "",
         ]
     )

@@ -20,7 +20,7 @@ class LabelStatistics:
     Attributes:
         activities: (A,) str array, sorted; case is ignored.
         new: (A,) bool, whether no known split shows the activity.
-        labels: (A, 20) bool.
+        labels: (A, 20) bool; (A, 0) of a table without muscles, and so on.
         clips: (A,) int, clips per activity.
         clip_labels: (20, 2) int, clips per region of known and of new activities.
     """
@@ -48,7 +48,7 @@ def label_statistics(table: ClipTable) -> LabelStatistics:
     names, of = _activities(table)
     known = np.zeros(len(names), bool)
     known[of[np.isin(table.splits, KNOWN_SPLITS)]] = True
-    labels = np.zeros((len(names), len(MUSCLES)), bool)
+    labels = np.zeros((len(names), table.labels.shape[1]), bool)
     np.logical_or.at(labels, of, table.labels.astype(bool))
     by_kind = [table.labels[known[of] == side].sum(0, dtype=int) for side in (True, False)]
     return LabelStatistics(names, ~known, labels, np.bincount(of, minlength=len(names)), np.stack(by_kind, axis=1))
@@ -70,7 +70,9 @@ def activity_problems(table: ClipTable) -> list[Finding]:
 
 
 def label_notes(table: ClipTable) -> list[Finding]:
-    """Activities whose clips do not agree on the muscles, and activities without any."""
+    """Activities whose clips do not agree on the muscles, and activities without any; none of a table without muscles."""
+    if not muscles_of(table):
+        return []
     names, of = _activities(table)
     notes = []
     for number, name in enumerate(names):
@@ -97,15 +99,20 @@ def summary(table: ClipTable) -> str:
 
 
 def split_counts(table: ClipTable) -> dict[str, list[int]]:
-    """Per split of SPLITS: "clips", "activities", and for each muscle the clips that carry it."""
+    """Per split of SPLITS: "clips", "activities", and for each of muscles_of(table) the clips that carry it."""
     parts = [table.select(split) for split in SPLITS]
     rows = {
         "clips": [len(part) for part in parts],
         "activities": [len(np.unique(part.activities)) for part in parts],
     }
     positives = np.stack([part.labels.sum(0, dtype=int) for part in parts], axis=1)
-    rows.update(zip(MUSCLES, positives.tolist(), strict=True))
+    rows.update(zip(muscles_of(table), positives.tolist(), strict=True))
     return rows
+
+
+def muscles_of(table: ClipTable) -> tuple[str, ...]:
+    """The muscles that a table says something of: all, or, without the column muscles, none."""
+    return MUSCLES[: table.labels.shape[1]]
 
 
 def _activities(table: ClipTable) -> tuple[np.ndarray, np.ndarray]:

@@ -17,13 +17,15 @@ from transm3e.unpickle import read_pickle
 # Where projects keep the tensors; a file may also be nothing but tensors.
 STATE_KEYS = ("model_state", "state_dict", "model")
 SAFETENSORS = ".safetensors"
-# Caffe2's, in which PySlowFast's model zoo keeps its ResNets: {"blobs": {name: array}}.
+# In PySlowFast's model zoo most are Caffe2's, {"blobs": {name: array}}, and some torch's own.
 CAFFE2, BLOBS = ".pkl", "blobs"
+# How files of torch begin, those before its version 1.6 with a number after the pickle's two bytes; and gzip's.
+TORCH_ZIP, TORCH_NUMBER, GZIP = b"PK\x03\x04", b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", b"\x1f\x8b"
 PICKLED = (".pyth", ".pth", ".pt")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a .pyth, .pth, .pt, .safetensors or Caffe2 .pkl file: tensors, numbers, text, lists and dicts only.
+    """Read a .pyth, .pth, .pt, .safetensors or .pkl file (of torch or Caffe2): tensors, numbers, text, lists and dicts only.
 
     Returns:
         "model_state": name -> tensor on the CPU, always; beside it what else the file holds (epoch, cfg, ...).
@@ -103,6 +105,16 @@ def _read_pickled(file: Path) -> Any:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
+def _read_pkl(file: Path) -> Any:
+    with file.open("rb") as opened:
+        start = opened.read(len(TORCH_NUMBER) + 2)
+    if start.startswith(TORCH_ZIP) or start[2:] == TORCH_NUMBER:
+        return _read_pickled(file)
+    if start.startswith(GZIP):
+        raise UserError(f"{file}: compressed with gzip; unpack it first")
+    return _read_caffe2(file)
+
+
 def _read_caffe2(file: Path) -> dict[str, Any]:
     content = read_pickle(file)
     blobs = content.get(BLOBS) if isinstance(content, dict) else None
@@ -124,7 +136,7 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
     return {**{k: v for k, v in metadata.items() if k == "cfg"}, "model_state": tensors}
 
 
-READERS = {SAFETENSORS: _read_safetensors, CAFFE2: _read_caffe2}
+READERS = {SAFETENSORS: _read_safetensors, CAFFE2: _read_pkl}
 
 
 def _safetensors(file: Path) -> Any:

@@ -13,7 +13,7 @@ from transm3e.errors import UserError
 from transm3e.models.weights.detect import find_source
 from transm3e.models.weights.files import read_checkpoint
 from transm3e.models.weights.fit import fit
-from transm3e.models.weights.rename import strip_wrappers
+from transm3e.models.weights.rename import put_in_places, strip_wrappers
 from transm3e.models.weights.report import LoadReport, some
 from transm3e.models.weights.source import SOURCES, Converted, State
 from transm3e.models.weights.values import check_values
@@ -33,7 +33,7 @@ def load_weights(
     One class token for several MCTs is added to those that the model has, so load into a fresh model; see fit.
 
     Args:
-        model: any device.
+        model: any device. If it has `places`, it also takes the weights of one model that it holds (put_in_places).
         weights: a checkpoint's path, or a state dict.
         allow_missing: beginnings of names of the model that the checkpoint need not hold, or may hold in another
             shape; there the model keeps its values.
@@ -50,6 +50,8 @@ def load_weights(
     own = model.state_dict()
     another = f"{name} belongs to another model than {type(model).__name__} as configured"
     source, converted = _convert(given, own, source, name, another)
+    if places := getattr(model, "places", None):
+        converted = put_in_places(converted, own, places)
     allowed = tuple(allow_missing)
     check_values(converted.state, own, allowed, name)
     state, changed = fit(converted, own)

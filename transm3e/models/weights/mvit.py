@@ -29,7 +29,7 @@ TORCHVISION: Rules = (
     *INTO_BACKBONE,
 )
 PYSLOWFAST: Rules = ((r"^head\.projection\.", "head."), *INTO_BACKBONE)
-TOKENS = r"^(cls_token|mcts|receivers)$"
+TOKENS = r"(^|\.)(cls_token|mcts|receivers)$"
 TEMPORAL_TABLES = r"\.rel_pos_t$"
 FIRST_MVIT = (
     "it holds MViT's first version (absolute positions), which has no place in MViTv2; "

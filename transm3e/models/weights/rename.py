@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
 from transm3e.errors import UserError
-from transm3e.models.weights.source import State
+from transm3e.models.weights.source import Converted, State
 
 # (pattern, replacement as for re.sub), applied one after the other.
 Rules = Sequence[tuple[str, str]]
@@ -38,6 +39,25 @@ def renamed(state: State, rules: Rules) -> dict[str, Tensor]:
             raise UserError(f"two tensors are both {new}, one of them {name}; use a checkpoint of one model")
         result[new] = tensor
     return result
+
+
+def put_in_places(converted: Converted, own: State, places: Mapping[str, Sequence[str]]) -> Converted:
+    """One model's weights under every name where a model that holds it, once or several times, wants them.
+
+    Args:
+        converted: with the one model's names.
+        own: the holding model's state; a name that it has itself stays.
+        places: beginnings of the one model's names -> beginnings of the names they get, () = they are dropped; the first
+            that fits counts.
+    """
+    placed: dict[str, Tensor] = {}
+    dropped = list(converted.dropped)
+    for name, tensor in converted.state.items():
+        start = next((start for start in places if name not in own and name.startswith(start)), None)
+        names = [name] if start is None else [new + name.removeprefix(start) for new in places[start]]
+        placed.update(dict.fromkeys(names, tensor))
+        dropped += [] if names else [name]
+    return replace(converted, state=placed, dropped=tuple(dropped))
 
 
 def strip_wrappers(state: State) -> tuple[dict[str, Tensor], tuple[str, ...]]:

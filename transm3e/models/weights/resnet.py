@@ -21,6 +21,7 @@ FAST = r"\.(multipathway_blocks\.1|multipathway_fusion)\."
 # The slow pathway's first kernels behind a fusion, and the fusion's own, a block before.
 FUSED = re.compile(r"blocks\.(\d+)\.multipathway_blocks\.0\.res_blocks\.0\.(branch1_conv|branch2\.conv_a)\.weight$")
 FUSION = "multipathway_fusion.conv_fast_to_slow.weight"
+NOPOOL = "Caffe2's names: the C2D of PySlowFast's model zoo has no max pool over time, MODEL.ARCH c2d_nopool"
 STILL = "weights without time: the fast pathway, and what the slow one reads of it, keep drawn values"
 
 
@@ -30,7 +31,8 @@ def convert_resnet(state: State, own: State) -> Converted:
     A net without temporal kernels, as one of images or C2D, is inflated, and may start SlowFast's slow pathway: where
     that reads further channels, which come from the fast pathway, their part of the kernel keeps the drawn values.
     """
-    state, dropped = _without_caffe2(state)
+    given = state
+    state, dropped = _without_caffe2(given)
     two, into_two = any(".pathway1_" in name for name in state), any(re.search(FAST, name) for name in own)
     blocks = _blocks(own)
     theirs = {pytorchvideo_name(name, 2 if two or into_two else 1, blocks): tensor for name, tensor in state.items()}
@@ -38,7 +40,9 @@ def convert_resnet(state: State, own: State) -> Converted:
     image = not two and all(tensor.dim() < 5 or tensor.shape[2] == 1 for tensor in state.values())
     if image and into_two:
         return _into_slow_pathway(ours, own, dropped)
-    return Converted(ours, absent=(COUNTERS,), dropped=dropped, image=image)
+    caffe2 = any(name.endswith("conv1_w") for name in given)
+    notes = (NOPOOL,) if caffe2 and image and "net.blocks.0.conv.weight" in own else ()
+    return Converted(ours, absent=(COUNTERS,), dropped=dropped, image=image, notes=notes)
 
 
 def convert_image_resnet(state: State, own: State) -> Converted:

@@ -1,0 +1,42 @@
+"""Mean, spread, differences and ranks of a table's figures."""
+
+from __future__ import annotations
+
+import statistics
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transm3e.report.table import COLUMNS
+from transm3e.tables.figures import BEST, SECOND, Figure, RowFigures, _ranks
+from transm3e.tables.formats import comma_separated, latex, markdown
+
+
+def test_figures_are_mean_and_sample_deviation_of_the_seeds():
+    figure = Figure((70.0, 71.0, 72.6), paper=71.0)
+    assert figure.mean == statistics.fmean(figure.values)
+    assert figure.spread == statistics.stdev(figure.values)
+    assert (figure.shown, figure.difference) == ("71.2", 0.2)
+    assert Figure((70.0,), None).spread is None
+    assert Figure((), 50.0).difference is None
+    assert Figure((70.0,), 60.0, comparable=False).difference is None
+
+
+@given(st.lists(st.floats(0, 100).map("{:.1f}".format) | st.just(""), min_size=2))
+def test_best_and_second_best_are_the_highest_shown(shown):
+    ranks, values = _ranks(shown), sorted({float(text) for text in shown if text}, reverse=True)
+    for text, rank in zip(shown, ranks, strict=True):
+        if text and sum(map(bool, shown)) > 1:
+            assert rank == {0: BEST, 1: SECOND}.get(values.index(float(text)), 0)
+        else:
+            assert rank == 0
+
+
+def test_the_three_formats_show_the_same():
+    figures = (Figure((50.0, 52.0), 51.5, rank=BEST), Figure((), 40.0), *(Figure((), None) for _ in COLUMNS[2:]))
+    rows = [RowFigures("a_b | c%", figures, "2 of 2 runs")]
+    assert "| a_b \\| c% | **51.0** ± 1.4 (51.5, -0.5) | - (40.0) | - |" in markdown(rows, "T", "S")
+    assert r"a\_b | c\% & \textbf{51.0}$\pm$1.4 (51.5, -0.5) & - (40.0) & - &" in latex(rows, "T", "S")
+    head, line = comma_separated(rows).splitlines()
+    assert line.startswith("a_b | c%,51.00,1.41,51.50,-0.5,1,,,40.00,,,")
+    assert len(head.split(",")) == len(line.split(","))

@@ -1,0 +1,113 @@
+"""Rows become runs: each once, those they start from too; a row that cannot be planned stops nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from transm3e.config.plan import plan
+from transm3e.errors import UserError
+from transm3e.tables.command import build_plan
+from transm3e.tables.cost import forward_macs, gpu_hours
+from transm3e.tables.listing import listing
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def planned(number, *, on=None, scale="full", seeds=(0,), rows=None, opts=()):
+    return build_plan([CONFIGS / "tables" / f"table{number:02d}.yaml"], on, scale, seeds, rows, 0, opts)
+
+
+def test_the_24_rows_of_table_4_share_two_stage_1_runs(tmp_path):
+    made = planned(4, on=["MuscleSynth"], opts=["RUNS_DIR", str(tmp_path)])
+    assert not made.has_problems
+    rows = [job for job in made.jobs.values() if job.is_row]
+    firsts = [job for job in made.jobs.values() if not job.is_row]
+    assert (len(rows), len(firsts), len(made.missing())) == (24, 2, 26)
+    assert [job.run.cfg.DATA.MODALITY for job in firsts] == ["rgb", "rgb_diff"]
+    assert {job.needs for job in rows} == {tuple(job.key for job in firsts)}
+    said = [(job.run.cfg.DISTILL.METHOD, job.run.cfg.DISTILL.POSITION, job.run.cfg.DISTILL.AXIS) for job in rows]
+    assert len(set(said)) == 24
+    assert "24 rows: 26 runs, not 72, as runs are shared: 24 of rows, 2 that others start from" in listing(made, 20.0)
+
+
+def test_a_start_is_asked_for_by_words_that_give_the_very_run(tmp_path):
+    made = planned(13, on=["MuscleSynth"], scale="tiny", rows=["RGB DIFF"], opts=["RUNS_DIR", str(tmp_path)])
+    [row] = [job for job in made.jobs.values() if job.is_row]
+    cfg = row.run.cfg
+    assert (cfg.DATA.MODALITY, cfg.DISTILL.MODALITY, cfg.DATA.NUM_FRAMES) == ("rgb_diff", "flow", 4)
+    assert [job.run.name for job in made.jobs.values()] == ["mcts_rgb_diff", "mcts_flow", "transm3e"]
+    for job in made.jobs.values():
+        alone = plan([str(job.config)], job.words)[-1]
+        assert (alone.id, alone.folder) == (job.run.id, job.run.folder)
+        assert job.run.cfg.SOLVER.MAX_EPOCH == 1
+        assert job.run.cfg.DATA.PATH_TO_DATA_DIR == "data/MuscleSynth/tiny"
+
+
+def test_small_is_the_demos_size_on_the_papers_data():
+    made = planned(3, scale="small", rows=["+ MCTs + MCTKD + MCTF"])
+    demo = plan([str(CONFIGS / "MuscleSynth" / "transm3e.yaml")])[-1]
+    cfg, first = list(made.jobs.values())[-1].run.cfg, next(iter(made.jobs.values())).run.cfg
+    assert cfg.MVIT == first.MVIT == demo.cfg.MVIT
+    assert cfg.SOLVER == demo.cfg.SOLVER
+    assert first.SOLVER == demo.starts[0].cfg.SOLVER
+    assert (cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE) == (8, 64)
+    assert (cfg.TRAIN.DATASET, cfg.DATA.PATH_TO_DATA_DIR) == ("MuscleMap136", "data/MuscleMap136")
+    assert first.TRAIN.CHECKPOINT_FILE_PATH == ""
+
+
+def test_data_sets_that_are_not_there_do_not_share_runs_but_seeds_and_rows_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = planned(2, rows=["Random"], seeds=(0, 1))
+    assert [table.dataset for table in made.tables] == ["MuscleMap136", "MuscleUCF90", "MuscleHMDB41"]
+    assert len(made.jobs) == 6
+    assert "no data" in listing(made, 20.0)
+
+
+def test_a_row_that_cannot_be_planned_is_said_and_the_others_are_planned(tmp_path):
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (tmp_path / "MuscleSynth").mkdir()
+    (tmp_path / "MuscleSynth" / "a.yaml").write_text("MODEL: {MODEL_NAME: Random}\nTRAIN: {ENABLE: False}\n")
+    rows = ["{label: good, config: a}", "{label: typo, config: a, opts: {MODEL.NAME: x}}", "{label: none, config: b}"]
+    (folder / "t.yaml").write_text("title: T\nsource: S\nrows:\n" + "".join(f"  - {row}\n" for row in rows))
+    made = build_plan([folder / "t.yaml"], ["MuscleSynth"], "full", [0], None, 0, [])
+    assert [bool(row.problem) for row in made.tables[0].rows] == [False, True, True]
+    text = listing(made, 20.0)
+    assert "cannot be run: typo: command line: unknown key MODEL.NAME" in text
+    assert "cannot be run: none: no config" in text
+    assert "3 rows, 2 cannot be run: 1 runs" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"on": ["UCF"]}, "--on names the data set 'UCF'; allowed: MuscleMap136"),
+        ({"rows": ["MCTX"]}, "--rows names 'MCTX', but no row's label begins so; there are: Sum, Concatenation"),
+        ({"seeds": [1, 1]}, "--seeds 1 1 names a seed twice"),
+        ({"opts": ["OUTPUT_DIR", "x"]}, "--opts OUTPUT_DIR cannot be the same for all runs of a table"),
+        ({"opts": ["RNG_SEED", "3"]}, "use --seeds"),
+    ],
+)
+def test_wrong_options(words, message):
+    with pytest.raises(UserError, match=message):
+        planned(5, **words)
+
+
+def test_the_estimate_follows_from_multiply_adds_clips_and_epochs(noise_data, tiny_cfg, tmp_path):
+    words = ["DATA.PATH_TO_DATA_DIR", str(noise_data), "RUNS_DIR", str(tmp_path), "TRAIN.EVAL_PERIOD", 0]
+    leaf = [str(CONFIGS / "MuscleSynth" / "transm3e.yaml")]
+    run = plan(leaf, words)[-1]
+    student, teacher = forward_macs(run.cfg), forward_macs(run.starts[1].cfg)
+    # 16 training clips, two samples of each, 8 epochs; 8 clips are scored in two views.
+    macs = 16 * 2 * 8 * (3 * student + teacher) + 8 * 2 * student
+    assert gpu_hours(run, 1.0) == pytest.approx(2 * macs / 1e12 / 3600)
+    assert teacher < student
+    assert gpu_hours(plan(leaf, [*words, "DATA.PATH_TO_DATA_DIR", "nowhere"])[-1]) is None
+
+
+def test_the_multiply_adds_of_mvitv2_s_are_the_published_ones():
+    # 64.5 G with 16 frames of 224x224 in torchvision, which attends with a bias instead of longer heads.
+    cfg = plan([str(CONFIGS / "MuscleMap136" / "mvitv2_s.yaml")])[-1].cfg
+    assert 64.5e9 < forward_macs(cfg) < 1.1 * 64.5e9

@@ -1,0 +1,89 @@
+"""The shipped tables hold the paper's figures; what is wrong in a table file is said in one line."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from transm3e.errors import UserError
+from transm3e.report.table import COLUMNS
+from transm3e.tables.datasets import DATASETS, DEMO_LEAF, leaf_name
+from transm3e.tables.read import read_table
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+TABLES = sorted((CONFIGS / "tables").glob("*.yaml"))
+# Data set -> file of table 2.
+TABLE_2 = {
+    "MuscleMap136": "table02_musclemap136",
+    "MuscleUCF90": "table02_muscle_ucf90",
+    "MuscleHMDB41": "table02_muscle_hmdb41",
+}
+HEAD = "title: T\nsource: S\nrows:\n"
+ROW = "  - {label: a, config: b%s}\n"
+
+
+def test_there_are_tables_2_to_14():
+    assert [path.stem for path in TABLES] == [f"table{number:02d}" for number in range(2, 15)]
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_figures_are_the_papers(path, shared):
+    table = read_table(path)
+    assert table.datasets == tuple(TABLE_2 if path.stem == "table02" else ["MuscleMap136"])
+    for dataset in table.datasets:
+        pattern = TABLE_2[dataset] if path.stem == "table02" else f"{path.stem}_*"
+        [file] = (shared / "paper" / "tables").glob(f"{pattern}.csv")
+        theirs = list(csv.DictReader(file.open(encoding="utf-8")))
+        assert [row.paper[dataset] for row in table.rows] == [tuple(float(t[c]) for c in COLUMNS) for t in theirs]
+        # A row is named as there, but for table 3, which names by what is switched on.
+        for row, there in zip(table.rows, theirs, strict=True):
+            name = next(iter(there.values())).replace("+", " ").split()[0]
+            assert path.stem == "table03" or name in row.label
+
+
+def test_rows_of_one_run_have_one_figure_in_the_paper_too():
+    figures: dict[str, set] = {}
+    for other in TABLES:
+        for row in read_table(other).rows:
+            figures.setdefault(repr((row.config, sorted(row.opts.items()))), set()).add(row.paper["MuscleMap136"])
+    # The paper's own figures differ: of MViTv2-S in table 9, and of MCTs alone in tables 7 and 10.
+    several = {key for key, found in figures.items() if len(found) > 1}
+    assert several == {repr(("mvitv2_s", [])), repr(("mcts_rgb_s", []))}
+
+
+def test_every_leaf_name_is_used_and_small_names_differ():
+    assert all(leaf_name(full, "MuscleUCF90") == full for full in DEMO_LEAF)
+    assert {leaf_name(full, "FreeExercise") for full in DEMO_LEAF} == set(DEMO_LEAF.values())
+    assert leaf_name("random", "MuscleSynth") == "random"
+    for name in DATASETS:
+        assert (CONFIGS / name).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a", "holds title, source, rows, this file holds list"),
+        ("title: [", "not a YAML file"),
+        (HEAD + "  x", "rows is 'x'; it must be a list of rows"),
+        ("title: T\nsource: S\nrow: []", "unknown key 'row'; allowed: title, source, rows"),
+        (HEAD + "  - 3", "row 1 is 3; it must be a mapping with label, config, opts, paper"),
+        (HEAD + ROW % ", size: 3", "row 1: unknown key 'size'"),
+        (HEAD + "  - {label: 1, config: b}", r"row 1: label is 1; it must be a text \(quote numbers\)"),
+        (HEAD + ROW % ", opts: [A, 1]", r"row 1 \(a\): opts is \['A', 1\]; it must be a mapping of KEY: VALUE"),
+        (HEAD + ROW % ", opts: {RNG_SEED: 1}", "RNG_SEED is set by make_table itself; remove it"),
+        (HEAD + ROW % ", opts: {INIT.OPTS: [A, 1]}", r"INIT.OPTS is \['A', 1\]; it must be a mapping"),
+        (HEAD + ROW % ", paper: {UCF: []}", "paper names the data set 'UCF'; allowed: MuscleMap136"),
+        (HEAD + ROW % ", paper: {MuscleSynth: [1, 2]}", r"figures on MuscleSynth are \[1, 2\]; they must be 6 numbers"),
+        (HEAD + ROW % ", paper: {MuscleSynth: [1, 2, 3, 4, 5, 101]}", "must be 6 numbers in percent: known_val"),
+        (HEAD + ROW % "" + ROW % "", "two rows are labelled 'a'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(text, message, tmp_path):
+    file = tmp_path / "t.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        read_table(file)
+    assert str(file) in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,169 @@
+"""Runs in processes: order, failures, a stop, a second call, a folder that another process holds; by a stand-in."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from transm3e.errors import ExitRequest
+from transm3e.report.run_folder import LOCK
+from transm3e.tables import runner as runner_module
+from transm3e.tables.command import build_plan, run_missing, write_tables
+from transm3e.tables.runner import DONE, FAILED, Runner
+from transm3e.tables.view import describe, last_stats, summary
+
+# In run_net.py's place: plans as it does, fails where asked, else leaves a checkpoint and results; says who ran when.
+STAND_IN = """
+import json, sys, time
+from pathlib import Path
+from transm3e.config.plan import plan
+words = sys.argv[sys.argv.index("--opts") + 1:]
+run = plan([sys.argv[sys.argv.index("--cfg") + 1]], words)[-1]
+log = Path(sys.argv[1])
+log.open("a").write(f"begin {run.name} {run.cfg.RNG_SEED}\\n")
+if run.cfg.DATA.MODALITY == "flow":
+    sys.exit("error: no column flow")
+time.sleep(float(sys.argv[2]))
+run.final_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+run.final_checkpoint.write_text("")
+splits = {name: {"mAP": 0.1 * (i + 1) + 0.01 * run.cfg.RNG_SEED} for i, name in enumerate(run.cfg.TEST.SPLITS)}
+results = {"run": {"eval_id": run.eval_id}, "splits": splits, "mean_val": 0.15, "mean_test": 0.35}
+(run.folder / "results.json").write_text(json.dumps(results))
+log.open("a").write(f"end {run.name} {run.cfg.RNG_SEED}\\n")
+"""
+TABLE = """
+title: Trial & error
+source: nowhere
+rows:
+  - {label: student, config: student, paper: {MuscleSynth: [10, 20, 15, 30, 40.2, 35]}}
+  - {label: other, config: student, opts: {DISTILL.PAIR_CASE: 1}}
+  - {label: flow, config: student, opts: {DISTILL.MODALITY: flow, INIT.TEACHER_FROM: flow}}
+"""
+FIRST = "NUM_GPUS: 0\nDATA: {MODALITY: %s, PATH_TO_DATA_DIR: '%s'}\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    monkeypatch.setattr(runner_module, "POLL_S", 0.02)
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Returns a function (seeds) -> plan of TABLE."""
+    leaves, tables = tmp_path / "configs" / "MuscleSynth", tmp_path / "configs" / "tables"
+    leaves.mkdir(parents=True)
+    tables.mkdir()
+    (tmp_path / "clips.csv").write_text("path,split,activity,muscles\n")
+    for name in ("rgb", "rgb_diff", "flow"):
+        (leaves / f"{name}.yaml").write_text(FIRST % (name, tmp_path))
+    student = "TASK: distill\nAUG: {NUM_SAMPLE: 2}\nTRANSM3E: {RECEIVERS: True}\n"
+    (leaves / "student.yaml").write_text(
+        FIRST % ("rgb", tmp_path) + student + "INIT: {STUDENT_FROM: rgb.yaml, TEACHER_FROM: rgb_diff.yaml}\n"
+    )
+    (tables / "trial.yaml").write_text(TABLE)
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    opts = ["RUNS_DIR", str(tmp_path / "runs")]
+    return lambda seeds=(0,): build_plan([tables / "trial.yaml"], ["MuscleSynth"], "full", seeds, None, 0, opts)
+
+
+def command(tmp_path, seconds=0.0):
+    return [sys.executable, str(tmp_path / "stand_in.py"), str(tmp_path / "order.txt"), str(seconds)]
+
+
+def order(tmp_path):
+    return [line.split()[:2] for line in (tmp_path / "order.txt").read_text().splitlines()]
+
+
+def test_a_table_is_run_in_order_and_a_failed_row_stops_only_itself(make, tmp_path):
+    plan = make()
+    failures = run_missing(plan, command(tmp_path), [{}, {}], tmp_path / "logs")
+    ran = order(tmp_path)
+    assert sorted(map(tuple, ran)) == sorted(
+        [(word, name) for name in ("rgb", "rgb_diff", "student", "student") for word in ("begin", "end")]
+        + [("begin", "flow")]
+    )
+    assert min(ran.index(["begin", "student"]), len(ran)) > max(
+        ran.index(["end", "rgb"]), ran.index(["end", "rgb_diff"])
+    )
+    assert len(failures) == 2
+    assert any("status 1: error: no column flow; log: " in reason for reason in failures.values())
+    text = write_tables(plan, failures, tmp_path / "out", "full")
+    assert "| flow | - | - | - | - | - | - | not run; failed, it starts from flow-" in text
+    assert "**10.0** (10.0, +0.0)" in text
+    assert "**40.0** (40.2, -0.2)" in text
+    table = (tmp_path / "out" / "trial-MuscleSynth-full.csv").read_text().splitlines()
+    assert table[0].startswith(
+        "row,known_val,known_val_std,known_val_paper,known_val_difference,known_val_rank,new_val,"
+    )
+    assert table[1].startswith("student,10.00,,10.00,+0.0,1,20.00,")
+    latex = (tmp_path / "out" / "trial-MuscleSynth-full.tex").read_text()
+    assert r"student & \textbf{10.0} (10.0, +0.0) & " in latex
+    assert r"known\_val" in latex
+    # The same call again: what is done is not run again, what failed is tried again.
+    (tmp_path / "order.txt").unlink()
+    assert len(run_missing(make(), command(tmp_path), [{}], tmp_path / "logs")) == 2
+    assert order(tmp_path) == [["begin", "flow"]]
+
+
+def test_a_stop_ends_the_runs_and_the_next_call_goes_on(make, tmp_path):
+    runner = Runner(make().missing(), command(tmp_path, seconds=30), [{}], tmp_path / "logs")
+
+    def stop():
+        while not (tmp_path / "order.txt").is_file():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(ExitRequest, match="the same command goes on") as end:
+        runner.run()
+    thread.join()
+    assert end.value.exit_status == 128 + signal.SIGTERM
+    assert order(tmp_path) == [["begin", "rgb"]]
+    assert len(make().missing()) == 6
+
+
+def test_a_folder_that_another_process_holds_is_waited_for(make, tmp_path):
+    job = make().missing()[0]
+    job.run.folder.mkdir(parents=True)
+    holder = "import fcntl,sys,time; f=open(sys.argv[1],'a+'); fcntl.lockf(f, fcntl.LOCK_EX); "
+    holder += "print(1, flush=True); time.sleep(60)"
+    lock = job.run.folder / LOCK
+    process = subprocess.Popen([sys.executable, "-c", holder, str(lock)], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    seen = []
+
+    def watch(progress):
+        seen.append(progress[0].state)
+        if len(seen) == 2:
+            process.kill()
+            process.wait()
+
+    [progress] = Runner([job], command(tmp_path), [{}], tmp_path / "logs", watch).run()
+    process.stdout.close()
+    assert seen[:2] == ["running elsewhere", "running elsewhere"]
+    assert progress.state == DONE
+    with lock.open("a+") as free:
+        fcntl.lockf(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_the_view_says_where_a_run_is_and_why_one_failed(make, tmp_path):
+    runner = Runner(make().missing()[:2], command(tmp_path), [{}], tmp_path / "logs")
+    running, failed = runner.progress.values()
+    running.state, failed.state, failed.reason = "running", FAILED, "status 2: error: no"
+    log = running.job.run.folder / "stdout.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        'x json_stats: {"epoch": "1/3", "loss": 0.5}\nx json_stats: {"epoch": "2/3", "loss": 0.25}\nx json_st'
+    )
+    assert last_stats(log) == {"epoch": "2/3", "loss": 0.25}
+    assert describe(running) == f"{running.job.name}: running epoch 2/3 loss 0.25"
+    assert describe(failed) == f"{failed.job.name}: failed, status 2: error: no; log: {failed.log}"
+    assert summary([running, failed]) == "2 runs: 1 running, 1 failed"

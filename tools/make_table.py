@@ -1,0 +1,60 @@
+"""Make tables of the paper, or your own: python tools/make_table.py TABLE.yaml [TABLE.yaml ...] [--dry-run].
+
+Runs what is missing, each run once, and writes the figures beside the paper's as Markdown, CSV and LaTeX. The same
+command goes on wherever it was stopped. configs/tables/ holds tables 2 to 14.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from transm3e.cli import exit_with_message
+from transm3e.tables.command import build_plan, run_missing, slots, write_tables
+from transm3e.tables.cost import TFLOPS
+from transm3e.tables.datasets import DATASETS
+from transm3e.tables.listing import listing
+from transm3e.tables.scale import SCALES
+
+RUN_NET = Path(__file__).with_name("run_net.py")
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("tables", nargs="+", type=Path, metavar="TABLE", help="files such as configs/tables/table04.yaml")
+    add("--dry-run", action="store_true", help="list rows, runs, shared runs and estimated GPU hours, and stop")
+    add(
+        "--on", nargs="+", metavar="DATASET", help=f"of {', '.join(DATASETS)}; default: those with figures in the paper"
+    )
+    add("--scale", choices=SCALES, default="full", help="size of models, clips and epochs; default: %(default)s")
+    add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="each row once per seed; default: 0")
+    add("--rows", nargs="+", metavar="LABEL", help="only rows whose label begins so")
+    add("--jobs", type=int, metavar="N", help="runs at once; default: as many as the GPUs serve, or 1")
+    add("--gpus-per-run", type=int, metavar="N", help="default: 1, or 0 (the CPU) where there is none")
+    add("--tflops", type=float, default=TFLOPS, metavar="X", help="rate of the estimate; default: %(default)g")
+    add("--out", type=Path, metavar="FOLDER", help="of the tables and logs; default: RUNS_DIR/tables")
+    add("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ... for every row, as for run_net.py")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    with exit_with_message():
+        places = slots(args.jobs, args.gpus_per_run)
+        plan = build_plan(args.tables, args.on, args.scale, args.seeds, args.rows, places.gpus_per_run, args.opts)
+        if args.dry_run:
+            print(listing(plan, args.tflops), end="")
+            return 0
+        out = args.out or plan.runs_dir / "tables"
+        failures = run_missing(plan, [sys.executable, str(RUN_NET)], places.environments, out / "logs")
+        print(write_tables(plan, failures, out, args.scale), end="")
+        return 1 if failures or plan.has_problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

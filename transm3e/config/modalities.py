@@ -1,0 +1,19 @@
+"""Which modalities a config reads: the one place that says so to data, tasks, pictures and measurements."""
+
+from __future__ import annotations
+
+from fvcore.common.config import CfgNode
+
+TWO_BRANCH_MODEL = "TwoBranch"
+
+
+def model_modalities(cfg: CfgNode) -> list[str]:
+    """What the model reads, in training and at test time; the first is the major modality."""
+    auxiliary = [cfg.TWO_BRANCH.MODALITY] if cfg.MODEL.MODEL_NAME == TWO_BRANCH_MODEL else []
+    return [cfg.DATA.MODALITY, *auxiliary]
+
+
+def read_modalities(cfg: CfgNode, training: bool) -> list[str]:
+    """What a run reads: for the model, and in training for its teacher, too."""
+    teacher = [cfg.DISTILL.MODALITY] if training and cfg.TASK == "distill" else []
+    return [*model_modalities(cfg), *teacher]

@@ -1,0 +1,61 @@
+"""Logits that learn the teacher's: conventional KD, and the distillation token of DeiT (table 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fvcore.common.config import CfgNode
+from torch import Tensor
+
+from transm3e.distill.kl import soft_kl
+from transm3e.distill.registry import DISTILLERS
+from transm3e.models.output import ModelOutput
+
+
+@DISTILLERS.register("logits")
+class LogitsKD:
+    """KL between the softened softmaxes of teacher and student over the classes, * alpha * temperature^2.
+
+    Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2: the factor temperature^2
+    keeps the size of the gradients whatever the temperature. Theirs is alpha 1 and the mean over the clips of sums over
+    the classes, reduction "batchmean". Any two models of the same classes fit.
+
+    Args:
+        temperature, reduction: see soft_kl.
+        alpha: factor beside temperature^2.
+    """
+
+    loss_name = "loss_logits"
+
+    def __init__(self, temperature: float, alpha: float, reduction: str) -> None:
+        self.temperature, self.alpha, self.reduction = temperature, alpha, reduction
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> Any:
+        return cls(cfg.DISTILL.TEMPERATURE, cfg.DISTILL.ALPHA, cfg.DISTILL.REDUCTION)
+
+    @staticmethod
+    def learners(student: ModelOutput) -> Tensor:
+        """The student's logits that learn, (B, C)."""
+        return student.logits
+
+    def __call__(self, student: ModelOutput, teacher: ModelOutput) -> dict[str, Tensor]:
+        """Logits (B, C) of both -> {loss_name: scalar}."""
+        kl = soft_kl(self.learners(student), teacher.logits, 1, self.temperature, self.reduction)
+        return {self.loss_name: kl * (self.alpha * self.temperature**2)}
+
+
+@DISTILLERS.register("deit")
+class DeiTKD(LogitsKD):
+    """The same on the distillation head alone; the labels teach the class head (Touvron et al., ICML 2021, section 4).
+
+    Soft distillation (their equation 2), temperature 3 there. Their hard form takes the teacher's best class for the
+    label, of which a clip with several muscles has no one.
+    """
+
+    loss_name = "loss_deit"
+
+    @staticmethod
+    def learners(student: ModelOutput) -> Tensor:
+        assert student.distill_logits is not None, "a model without a distillation head"
+        return student.distill_logits

@@ -1,0 +1,167 @@
+"""Two modalities in one model, both read in training and at test time: the multimodal fusions of the paper's table 6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from transm3e.layers.attention import MultiScaleBlock
+from transm3e.layers.common import widen
+from transm3e.layers.transformer_block import TransformerBlock
+from transm3e.models.deit import SIGMOID_LOSSES, mean_score_logits
+from transm3e.models.mvit import MViTBackbone, PatchEmbed
+from transm3e.models.output import ModelOutput
+from transm3e.models.registry import MODELS
+from transm3e.models.two_branch_fusions import (
+    AttentionFusion,
+    Branch,
+    Clips,
+    Combine,
+    ConcatFusion,
+    Fusion,
+    LateFusion,
+    PatchFusion,
+)
+from transm3e.registry import Registry
+
+# Config -> fusion.
+TWO_BRANCH_FUSIONS: Registry[Callable[[CfgNode], Fusion]] = Registry("TWO_BRANCH.FUSION")
+
+
+@MODELS.register("TwoBranch")
+class TwoBranch(nn.Module):
+    """MViTv2 on two modalities.
+
+    Args:
+        net: clips of both modalities -> logits (B, num_classes).
+        modalities: the major one and the other.
+    """
+
+    def __init__(self, net: Fusion, modalities: tuple[str, str]) -> None:
+        super().__init__()
+        self.net, self.modalities, self.modality = net, modalities, modalities[0]
+        # Where load_weights puts the weights of one MViT.
+        self.places = {start: tuple(f"net.{name}" for name in names) for start, names in net.places.items()}
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> TwoBranch:
+        return cls(TWO_BRANCH_FUSIONS[cfg.TWO_BRANCH.FUSION](cfg), _pair(cfg))
+
+    def forward(self, clips: Clips) -> ModelOutput:
+        """clips of both modalities, (B, C, T, H, W) float each -> logits (B, num_classes)."""
+        return ModelOutput(self.net(clips))
+
+
+class PatchConcat(nn.Module):
+    """Patches of both side by side, brought back to their width by a linear layer.
+
+    Args:
+        dim: D.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(2 * dim, dim)
+
+    def forward(self, one_BND: Tensor, other_BND: Tensor) -> Tensor:
+        """(B, N, D) twice -> (B, N, D)."""
+        return self.proj(torch.cat((one_BND, other_BND), dim=-1))
+
+
+def product_score_logits(one: Tensor, other: Tensor) -> Tensor:
+    """Logits (B, C) whose scores are the product of both models' scores, scaled so that they are probabilities again.
+
+    That is the sum of the logits: of softmaxes p and q it has the softmax p q / sum(p q), of sigmoids the sigmoid
+    p q / (p q + (1 - p)(1 - q)).
+    """
+    return widen(one) + widen(other)
+
+
+@TWO_BRANCH_FUSIONS.register("late_sum")
+def _build_late_sum(cfg: CfgNode) -> Fusion:
+    return _build_late(cfg, partial(mean_score_logits, sigmoid=cfg.MODEL.LOSS_FUNC in SIGMOID_LOSSES))
+
+
+@TWO_BRANCH_FUSIONS.register("late_mul")
+def _build_late_mul(cfg: CfgNode) -> Fusion:
+    return _build_late(cfg, product_score_logits)
+
+
+@TWO_BRANCH_FUSIONS.register("late_concat")
+def _build_late_concat(cfg: CfgNode) -> Fusion:
+    branches = _build_branches(cfg)
+    return ConcatFusion(branches, _dims(branches), cfg.MODEL.NUM_CLASSES, cfg.MODEL.DROPOUT_RATE)
+
+
+@TWO_BRANCH_FUSIONS.register("cross_attention")
+def _build_cross_attention(cfg: CfgNode) -> Fusion:
+    return _build_attention(cfg, mixed=False)
+
+
+@TWO_BRANCH_FUSIONS.register("mixed")
+def _build_mixed(cfg: CfgNode) -> Fusion:
+    return _build_attention(cfg, mixed=True)
+
+
+@TWO_BRANCH_FUSIONS.register("pe_sum")
+def _build_pe_sum(cfg: CfgNode) -> Fusion:
+    return _build_patch(cfg, torch.add)
+
+
+@TWO_BRANCH_FUSIONS.register("pe_mul")
+def _build_pe_mul(cfg: CfgNode) -> Fusion:
+    return _build_patch(cfg, torch.mul)
+
+
+@TWO_BRANCH_FUSIONS.register("pe_concat")
+def _build_pe_concat(cfg: CfgNode) -> Fusion:
+    return _build_patch(cfg, PatchConcat(cfg.MVIT.EMBED_DIM))
+
+
+def _build_late(cfg: CfgNode, combine: Combine) -> Fusion:
+    branches = _build_branches(cfg)
+    return LateFusion(branches, _dims(branches), cfg.MODEL.NUM_CLASSES, combine, cfg.MODEL.DROPOUT_RATE)
+
+
+def _build_attention(cfg: CfgNode, mixed: bool) -> Fusion:
+    """Its cross-transformers are as wide as the backbones' last blocks, with their heads, MLP and drop path."""
+    branches = _build_branches(cfg)
+    heads = cast(MultiScaleBlock, branches[0].backbone.blocks[-1]).attn.num_heads
+    options = {
+        "qkv_bias": cfg.MVIT.QKV_BIAS,
+        "dropout": cfg.MVIT.DROPOUT_RATE,
+        "drop_path": cfg.MVIT.DROPPATH_RATE,
+        "mlp_ratio": cfg.MVIT.MLP_RATIO,
+    }
+    blocks = [TransformerBlock(dim, heads, **options) for dim in _dims(branches)]
+    return AttentionFusion(branches, blocks, cfg.MODEL.NUM_CLASSES, mixed, cfg.MODEL.DROPOUT_RATE)
+
+
+def _build_patch(cfg: CfgNode, combine: Combine) -> Fusion:
+    backbone, pair = MViTBackbone.from_cfg(cfg), _pair(cfg)
+    other = PatchEmbed.from_cfg(_reading(cfg, pair[1]))
+    return PatchFusion(backbone, other, pair, combine, cfg.MODEL.NUM_CLASSES, cfg.MODEL.DROPOUT_RATE)
+
+
+def _build_branches(cfg: CfgNode) -> list[Branch]:
+    return [Branch(MViTBackbone.from_cfg(_reading(cfg, name)), name) for name in _pair(cfg)]
+
+
+def _dims(branches: list[Branch]) -> list[int]:
+    return [branch.backbone.dim_out for branch in branches]
+
+
+def _pair(cfg: CfgNode) -> tuple[str, str]:
+    return cfg.DATA.MODALITY, cfg.TWO_BRANCH.MODALITY
+
+
+def _reading(cfg: CfgNode, modality: str) -> CfgNode:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATA.MODALITY = modality
+    return cfg

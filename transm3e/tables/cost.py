@@ -1,0 +1,104 @@
+"""An estimate of the GPU hours of a run, before it is run.
+
+Multiply-adds of one clip, counted from shapes, times clips and epochs: forward and backward of the student are three
+forwards, the frozen teacher is one. Two floating-point operations each, at a rate that is assumed, not measured: real
+runs also wait for data, and small models do not fill a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+from torch.utils.flop_counter import FlopCounterMode
+
+from transm3e.config.check_data import WITHOUT_WEIGHTS
+from transm3e.config.node import all_keys, names_key
+from transm3e.config.plan import Run
+from transm3e.data.annotations import SPLITS, read_clip_table
+from transm3e.data.benchmarks.facts import MUSCLEHMDB41, MUSCLEMAP136, MUSCLEUCF90
+from transm3e.data.modalities import MODALITIES
+from transm3e.data.skeleton.streams import STREAMS
+from transm3e.files import clip_table_file
+from transm3e.joints import LAYOUTS
+from transm3e.models import build_model
+
+# Of a V100 in mixed precision on these networks, an assumption: a sixth of its peak.
+TFLOPS = 20.0
+FORWARDS_OF_A_STEP = 3
+FLOPS_PER_MAC = 2
+BENCHMARKS = {benchmark.name: benchmark.counts for benchmark in (MUSCLEMAP136, MUSCLEUCF90, MUSCLEHMDB41)}
+# What of a config a model's work hangs on; a name ending in "." stands for its group.
+OF_MODEL = (
+    *("CTRGCN.", "DATA.MODALITY", "DATA.NUM_FRAMES", "DATA.TRAIN_CROP_SIZE", "HDGCN.", "MCTF.", "MODEL.", "MVIT."),
+    *("RESNET.", "SKELETON.", "SLOWFAST.", "STGCN.", "TRANSM3E.", "TWO_BRANCH.", "VIDEOSWIN."),
+)
+_KNOWN_MACS: dict[str, int] = {}
+
+
+def gpu_hours(run: Run, tflops: float = TFLOPS) -> float | None:
+    """Hours of one GPU at `tflops` * 1e12 operations a second, for training and evaluation together.
+
+    Returns:
+        None where neither the clip table is there nor the number of its clips known.
+    """
+    if run.cfg.MODEL.MODEL_NAME in WITHOUT_WEIGHTS:
+        return 0.0
+    clips = _clips(run.cfg)
+    if clips is None:
+        return None
+    macs = _training_macs(run, clips) + _evaluation_macs(run.cfg, clips)
+    return FLOPS_PER_MAC * macs / (tflops * 1e12) / 3600
+
+
+def forward_macs(cfg: CfgNode) -> int:
+    """Multiply-adds of one clip through a config's model: matrix products, convolutions and attention."""
+    key = repr([item for item in sorted(all_keys(cfg).items()) if names_key(OF_MODEL, item[0])])
+    if key not in _KNOWN_MACS:
+        with torch.device("meta"):
+            model = build_model(cfg).eval()
+            with FlopCounterMode(display=False) as counter:
+                model(_clip(cfg))
+        _KNOWN_MACS[key] = counter.get_total_flops() // FLOPS_PER_MAC
+    return _KNOWN_MACS[key]
+
+
+def _clip(cfg: CfgNode) -> dict[str, torch.Tensor]:
+    """A clip of every modality; the model takes what it reads."""
+    frames, side = cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE
+    joints = len(LAYOUTS[cfg.SKELETON.LAYOUT].names)
+    shapes = {
+        name: (frames, joints, cfg.SKELETON.NUM_PERSONS) if name in STREAMS else (frames, side, side)
+        for name in MODALITIES
+    }
+    return {name: torch.zeros(1, MODALITIES[name], *shape) for name, shape in shapes.items()}
+
+
+def _training_macs(run: Run, clips: Mapping[str, int]) -> float:
+    cfg = run.cfg
+    if not cfg.TRAIN.ENABLE:
+        return 0.0
+    teacher = [start for start in run.starts if str(start.final_checkpoint) == cfg.INIT.TEACHER_FROM]
+    per_clip = FORWARDS_OF_A_STEP * forward_macs(cfg) + sum(forward_macs(start.cfg) for start in teacher)
+    looks = cfg.SOLVER.MAX_EPOCH // cfg.TRAIN.EVAL_PERIOD if cfg.TRAIN.EVAL_PERIOD else 0
+    validation = looks * (clips["known_val"] + clips["new_val"]) * forward_macs(cfg)
+    return clips["train"] * cfg.AUG.NUM_SAMPLE * cfg.SOLVER.MAX_EPOCH * per_clip + validation
+
+
+def _evaluation_macs(cfg: CfgNode, clips: Mapping[str, int]) -> float:
+    views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
+    return sum(clips[split] for split in cfg.TEST.SPLITS) * views * forward_macs(cfg)
+
+
+def _clips(cfg: CfgNode) -> Mapping[str, int] | None:
+    table = clip_table_file(cfg.DATA.PATH_TO_DATA_DIR)
+    return _counted(str(table)) if table.is_file() else BENCHMARKS.get(cfg.TRAIN.DATASET)
+
+
+@cache
+def _counted(table: str) -> dict[str, int]:
+    splits = np.asarray(read_clip_table(table).splits)
+    return {split: int((splits == split).sum()) for split in SPLITS}

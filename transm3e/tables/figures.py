@@ -1,0 +1,128 @@
+"""The figures of a table's rows: mean and spread over seeds, beside the paper's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean, stdev
+
+from transm3e.config.plan import Run
+from transm3e.report.results import MEANS, mean_of, read_results
+from transm3e.report.run_folder import RESULTS, is_evaluated
+from transm3e.report.table import COLUMNS
+from transm3e.tables.datasets import MAIN
+from transm3e.tables.jobs import Plan, PlannedRow, PlannedTable
+
+BEST, SECOND = 1, 2
+
+
+@dataclass(frozen=True)
+class Figure:
+    """mAP in percent of a row in a column.
+
+    Attributes:
+        values: one per seed that was run.
+        paper: the paper's, on this data set; or on MuscleMap136 where it has none on this one.
+        comparable: whether it is on this data set.
+        rank: BEST, SECOND or 0, by what is shown; equal ones share a rank.
+    """
+
+    values: tuple[float, ...]
+    paper: float | None
+    comparable: bool = True
+    rank: int = 0
+
+    @property
+    def mean(self) -> float | None:
+        return fmean(self.values) if self.values else None
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds (n - 1); None for fewer than two."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def shown(self) -> str:
+        """The mean with one decimal; "" where there is none."""
+        return "" if self.mean is None else f"{self.mean:.1f}"
+
+    @property
+    def difference(self) -> float | None:
+        """Mean minus the paper's figure on this data set, of what is shown."""
+        if self.mean is None or self.paper is None or not self.comparable:
+            return None
+        return round(float(self.shown) - self.paper, 1)
+
+
+@dataclass(frozen=True)
+class RowFigures:
+    """A row of the finished table.
+
+    Attributes:
+        label: of the row.
+        figures: one per column of COLUMNS.
+        state: "3 of 3 runs", "not run", or why it could not be.
+    """
+
+    label: str
+    figures: tuple[Figure, ...]
+    state: str
+
+
+def table_figures(table: PlannedTable, plan: Plan, failures: Mapping[Path, str]) -> list[RowFigures]:
+    """The rows of a table as far as they are run.
+
+    Args:
+        failures: key of a run -> why it failed.
+
+    Raises:
+        UserError: a results.json is damaged.
+    """
+    groups = [list(group) for _, group in groupby(table.rows, key=lambda planned: planned.row.label)]
+    rows = [_row(group, table.dataset, plan, failures) for group in groups]
+    ranks = [_ranks([row.figures[i].shown for row in rows]) for i in range(len(COLUMNS))]
+    return [
+        RowFigures(
+            row.label,
+            tuple(replace(figure, rank=ranks[i][number]) for i, figure in enumerate(row.figures)),
+            row.state,
+        )
+        for number, row in enumerate(rows)
+    ]
+
+
+def _row(seeds: Sequence[PlannedRow], dataset: str, plan: Plan, failures: Mapping[Path, str]) -> RowFigures:
+    row = seeds[0].row
+    reasons = {failures.get(seed.key, "") if seed.key else "cannot be run: " + seed.problem for seed in seeds}
+    reasons.discard("")
+    scores = [scores for seed in seeds if seed.key and (scores := _scores(plan.jobs[seed.key].run))]
+    paper = row.paper.get(dataset) or row.paper.get(MAIN) or (None,) * len(COLUMNS)
+    values = [tuple(value for s in scores if (value := s[column]) is not None) for column in COLUMNS]
+    run = f"{len(scores)} of {len(seeds)} runs" if scores else "not run"
+    return RowFigures(
+        row.label,
+        tuple(Figure(value, figure, dataset in row.paper) for value, figure in zip(values, paper, strict=True)),
+        "; ".join([run, *sorted(reasons)]),
+    )
+
+
+def _scores(run: Run) -> dict[str, float | None] | None:
+    """Column -> mAP in percent of a run; None where it is not evaluated."""
+    file = run.folder / RESULTS
+    if not file.is_file() or not is_evaluated(run):
+        return None
+    splits = read_results(file)["splits"]
+    scores = {c: mean_of(splits, c, "mAP") if c in MEANS else splits.get(c, {}).get("mAP") for c in COLUMNS}
+    return {column: None if score is None else 100 * score for column, score in scores.items()}
+
+
+def _ranks(shown: Sequence[str]) -> list[int]:
+    """BEST and SECOND among at least two figures."""
+    different = sorted({float(text) for text in shown if text}, reverse=True)
+    if sum(map(bool, shown)) < 2:
+        return [0] * len(shown)
+    first, second = [*different, -math.inf][:2]
+    return [{first: BEST, second: SECOND}.get(float(text), 0) if text else 0 for text in shown]

@@ -1,0 +1,91 @@
+"""A finished table as Markdown, CSV and LaTeX, beside the paper's figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from transm3e.report.table import COLUMNS
+from transm3e.tables.figures import BEST, SECOND, Figure, RowFigures
+
+NOT_RUN = "-"
+LATEX_ESCAPES = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        **{char: f"\\{char}" for char in "&%$#_{}"},
+    }
+)
+NOTE = (
+    "mAP in percent, mean ± standard deviation over seeds; in brackets the paper's figure and the difference to it (a "
+    "figure without a difference is the paper's on MuscleMap136)"
+)
+
+
+def markdown(rows: Sequence[RowFigures], title: str, source: str) -> str:
+    """A GitHub table: best bold, second best in italics."""
+    lines = [["", *COLUMNS, "runs"], ["---", *["---:"] * len(COLUMNS), "---"]]
+    lines += [[row.label, *map(_markdown_cell, row.figures), row.state] for row in rows]
+    body = "".join("| " + " | ".join(_in_markdown(cell) for cell in line) + " |\n" for line in lines)
+    return f"## {title}\n\n{body}\n{NOTE}; best **bold**, second best *italic*. Paper: {source}.\n"
+
+
+def comma_separated(rows: Sequence[RowFigures]) -> str:
+    """A row per row; of each column the mean, the standard deviation, the paper's figure, and the difference."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    parts = ("", "_std", "_paper", "_difference", "_rank")
+    writer.writerow(["row", *(column + part for column in COLUMNS for part in parts), "runs"])
+    for row in rows:
+        writer.writerow([row.label, *(cell for figure in row.figures for cell in _csv_cells(figure)), row.state])
+    return text.getvalue()
+
+
+def latex(rows: Sequence[RowFigures], title: str, source: str) -> str:
+    """A tabular for booktabs: best bold, second best underlined."""
+    head = " & ".join(["", *(_in_latex(column) for column in COLUMNS)])
+    body = "\n".join(" & ".join([_in_latex(row.label), *map(_latex_cell, row.figures)]) + r" \\" for row in rows)
+    comment = (
+        f"% {title}. {NOTE}; best bold, second best underlined. Paper: {source}.\n% Needs \\usepackage{{booktabs}}."
+    )
+    rule = "l" + "r" * len(COLUMNS)
+    top = f"\\begin{{tabular}}{{{rule}}}\n\\toprule\n{head} \\\\\n\\midrule"
+    return f"{comment}\n{top}\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+
+
+def _markdown_cell(figure: Figure) -> str:
+    mark = {BEST: "**", SECOND: "*"}.get(figure.rank, "")
+    spread = "" if figure.spread is None else f" ± {figure.spread:.1f}"
+    return f"{mark}{figure.shown}{mark}{spread}{_beside(figure)}" if figure.shown else f"{NOT_RUN}{_beside(figure)}"
+
+
+def _latex_cell(figure: Figure) -> str:
+    value = {BEST: rf"\textbf{{{figure.shown}}}", SECOND: rf"\underline{{{figure.shown}}}"}.get(
+        figure.rank, figure.shown
+    )
+    spread = "" if figure.spread is None else rf"$\pm${figure.spread:.1f}"
+    return f"{value or NOT_RUN}{spread}{_beside(figure)}"
+
+
+def _beside(figure: Figure) -> str:
+    """The paper's figure, and the difference to it where there is one."""
+    if figure.paper is None:
+        return ""
+    return f" ({figure.paper:.1f})" if figure.difference is None else f" ({figure.paper:.1f}, {figure.difference:+.1f})"
+
+
+def _csv_cells(figure: Figure) -> list[str]:
+    spread, paper = ("" if value is None else f"{value:.2f}" for value in (figure.spread, figure.paper))
+    mean = "" if figure.mean is None else f"{figure.mean:.2f}"
+    difference = "" if figure.difference is None else f"{figure.difference:+.1f}"
+    return [mean, spread, paper, difference, str(figure.rank or "")]
+
+
+def _in_markdown(cell: str) -> str:
+    return cell.replace("|", "\\|")
+
+
+def _in_latex(text: str) -> str:
+    return text.translate(LATEX_ESCAPES)

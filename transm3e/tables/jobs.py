@@ -1,0 +1,197 @@
+"""From rows to runs: each run once, whatever number of rows and tables need it, and each with its own command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from transm3e.config.check_values import get
+from transm3e.config.defaults import get_cfg
+from transm3e.config.load import load_cfg
+from transm3e.config.node import Setting, file_settings, merge_opts, opt_settings
+from transm3e.config.plan import HANDED_DOWN, STARTS, Run, plan
+from transm3e.errors import UserError
+from transm3e.files import clip_table_file
+from transm3e.report.run_folder import is_evaluated, is_trained
+from transm3e.tables.read import START_OPTS, Row, Table
+from transm3e.tables.scale import row_words
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run, and how to ask tools/run_net.py for it.
+
+    Attributes:
+        run: planned.
+        config: its config file.
+        words: KEY VALUE words for it.
+        needs: keys of the runs it starts from.
+        is_row: a row shows its figures; else other runs start from it, nothing more.
+    """
+
+    run: Run
+    config: Path
+    words: tuple[Any, ...]
+    needs: tuple[Path, ...]
+    is_row: bool
+
+    @property
+    def name(self) -> str:
+        """Unique: the config's name and the hash of the settings."""
+        return f"{self.run.name}-{self.run.id}"
+
+    @property
+    def key(self) -> Path:
+        return run_key(self.run)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether the clip table is there; a run's hash, and so its name, changes with it."""
+        return _has_data(self.run)
+
+    def is_done(self) -> bool:
+        """Whether what a table needs of it is there: the figures of a row, the weights of a run others start from.
+
+        Raises:
+            UserError: its results.json is damaged.
+        """
+        return is_trained(self.run) and (not self.is_row or is_evaluated(self.run))
+
+
+def run_key(run: Run) -> Path:
+    """What tells runs from each other: their folders; where the clip table is missing, which alone tells the data sets'
+    runs from each other, with the data set."""
+    folder = run.folder.resolve()
+    return folder if _has_data(run) else folder / run.cfg.TRAIN.DATASET
+
+
+def _has_data(run: Run) -> bool:
+    return clip_table_file(run.cfg.DATA.PATH_TO_DATA_DIR).is_file()
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row with one seed on one data set.
+
+    Attributes:
+        key: of its run in Plan.jobs; None where it cannot be planned.
+        problem: why not.
+    """
+
+    row: Row
+    seed: int
+    key: Path | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class PlannedTable:
+    """The rows of a table on one data set, seeds of a row next to each other."""
+
+    table: Table
+    dataset: str
+    rows: tuple[PlannedRow, ...]
+
+
+class Plan:
+    """All tables of a command line.
+
+    Attributes:
+        tables: in order.
+        jobs: run_key -> job, what others start from before them.
+    """
+
+    def __init__(self) -> None:
+        self.tables: list[PlannedTable] = []
+        self.jobs: dict[Path, Job] = {}
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where the runs go; all of a plan have one place."""
+        return next((job.run.folder.parent for job in self.jobs.values()), Path("runs"))
+
+    @property
+    def has_problems(self) -> bool:
+        """Whether a row cannot be planned."""
+        return any(row.problem for table in self.tables for row in table.rows)
+
+    def missing(self) -> list[Job]:
+        """The jobs that are left to do: rows without figures, and what is missing to train them; in order.
+
+        Raises:
+            UserError: a results.json is damaged.
+        """
+        wanted: set[Path] = set()
+        for key, job in reversed(self.jobs.items()):
+            if (job.is_row or key in wanted) and not job.is_done():
+                wanted.add(key)
+                if not is_trained(job.run):
+                    wanted.update(job.needs)
+        return [job for key, job in self.jobs.items() if key in wanted and not job.is_done()]
+
+    def add(
+        self, table: Table, dataset: str, rows: Iterable[Row], seeds: Sequence[int], scale: str, opts: Sequence[Any]
+    ) -> None:
+        """Plan rows of a table on a data set; one that cannot be planned is kept with the reason.
+
+        Args:
+            opts: KEY VALUE words for every row, after the row's own.
+        """
+        configs = table.file.parent.parent
+        planned = tuple(self._row(configs, row, dataset, seed, scale, opts) for row in rows for seed in seeds)
+        self.tables.append(PlannedTable(table, dataset, planned))
+
+    def _row(self, configs: Path, row: Row, dataset: str, seed: int, scale: str, opts: Sequence[Any]) -> PlannedRow:
+        try:
+            leaf, words = row_words(configs, row, dataset, scale)
+            return PlannedRow(row, seed, self._job(leaf, _merged(leaf, [*words, "RNG_SEED", seed, *opts]), is_row=True))
+        except UserError as error:
+            return PlannedRow(row, seed, None, str(error))
+
+    def _job(self, config: Path, words: Sequence[Any], is_row: bool) -> Path:
+        """Add a run and those it starts from; returns its key."""
+        run = plan([str(config)], words)[-1]
+        key = run_key(run)
+        known = self.jobs.get(key)
+        if known is None:
+            needs = tuple(run_key(start) for start in run.starts)
+            if not all(need in self.jobs for need in needs):
+                starts = [self._job(*start, is_row=False) for start in _start_words(config, words, run)]
+                assert tuple(starts) == needs, "a run asked for by itself is the run that others start from"
+            self.jobs[key] = Job(run, config, tuple(words), needs, is_row)
+        elif is_row and not known.is_row:
+            self.jobs[key] = replace(known, is_row=True)
+        return key
+
+
+def _merged(leaf: Path, words: Sequence[Any]) -> list[Any]:
+    """KEY VALUE words with the INIT.OPTS of the leaf and every one among the words joined."""
+    merged: list[Any] = []
+    for_starts: list[Any] = []
+    for where, key, value in (*_own_start_opts(leaf), *opt_settings(words)):
+        if key == START_OPTS:
+            cfg = get_cfg()
+            merge_opts(cfg, [key, value], where)
+            for_starts += cfg.INIT.OPTS
+        else:
+            merged += [key, value]
+    return [*merged, START_OPTS, for_starts]
+
+
+@cache
+def _own_start_opts(leaf: Path) -> tuple[Setting, ...]:
+    return tuple(setting for setting in file_settings(leaf) if setting[1] == START_OPTS)
+
+
+def _start_words(config: Path, words: Sequence[Any], run: Run) -> list[tuple[Path, list[Any]]]:
+    """Config and words with which the runs that `run` starts from can be asked for by themselves."""
+    cfg = load_cfg(config, words)
+    sources = [cfg.INIT[key] for key in STARTS if cfg.INIT[key].endswith((".yaml", ".yml"))]
+    handed = [word for key in HANDED_DOWN for word in (key, get(cfg, key))]
+    return [
+        (Path(source), [*handed, *cfg.INIT.OPTS, "PROTOCOL", start.cfg.PROTOCOL])
+        for source, start in zip(sources, run.starts, strict=True)
+    ]

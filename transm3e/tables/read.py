@@ -1,0 +1,155 @@
+"""A table file: rows with a label, a config, options, and the paper's figures where it has them.
+
+title: Ablation of the fusion          # of the printed table
+source: MuscleMap (...), table 5       # where the paper's figures stand
+rows:
+  - label: Sum
+    config: transm3e_s                 # a leaf of configs/<data set>/, named as in configs/MuscleMap136/
+    opts: {TRANSM3E.FUSION: sum, INIT.OPTS: {KEY: VALUE}}   # INIT.OPTS: of the runs it starts from
+    paper: {MuscleMap136: [98.8, 60.4, 79.6, 99.1, 61.9, 80.5]}   # mAP in percent, in the order of COLUMNS
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from transm3e.config.node import YAML_ERRORS
+from transm3e.errors import UserError
+from transm3e.report.table import COLUMNS
+from transm3e.tables.datasets import DATASETS, MAIN
+
+TABLE_KEYS, ROW_KEYS = ("title", "source", "rows"), ("label", "config", "opts", "paper")
+START_OPTS = "INIT.OPTS"
+# What runs write and where, who computes and by which seed: make_table's own business, not a row's.
+NOT_OF_ROWS = ("OUTPUT_DIR", "RUNS_DIR", "RNG_SEED", "NUM_GPUS", "TRAIN.ENABLE", "TEST.ENABLE")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        label: unique in its table.
+        config: the leaf's name without ".yaml", as in configs/MuscleMap136/.
+        opts: key -> value; INIT.OPTS is a mapping of its own.
+        paper: data set -> mAP in percent, one per column of COLUMNS.
+    """
+
+    label: str
+    config: str
+    opts: Mapping[str, Any]
+    paper: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table file.
+
+    Attributes:
+        file: where it was read.
+        title, source: for people.
+        rows: in order.
+    """
+
+    file: Path
+    title: str
+    source: str
+    rows: tuple[Row, ...]
+
+    @property
+    def name(self) -> str:
+        return self.file.stem
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Those that the paper has figures on; MAIN where it has none."""
+        return tuple(name for name in DATASETS if any(name in row.paper for row in self.rows)) or (MAIN,)
+
+
+def read_table(path: str | Path) -> Table:
+    """Read and check a table file.
+
+    Raises:
+        UserError: names the file, the row and what is wrong there.
+    """
+    file = Path(path)
+    content = _load(file)
+    _check_keys(content, TABLE_KEYS, str(file))
+    rows = content.get("rows")
+    if not isinstance(rows, list) or not rows:
+        raise UserError(f"{file}: rows is {rows!r}; it must be a list of rows with {', '.join(ROW_KEYS)}")
+    read = tuple(_row(row, f"{file}, row {number}") for number, row in enumerate(rows, start=1))
+    labels = [row.label for row in read]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice:
+        raise UserError(f"{file}: two rows are labelled {twice!r}; give each its own label")
+    return Table(file, _text(content, "title", str(file)), _text(content, "source", str(file)), read)
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the table {file}: {error.strerror}; check the path") from error
+    except YAML_ERRORS as error:  # UnicodeDecodeError is a ValueError
+        raise UserError(f"{file}: not a YAML file of plain values ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: a table holds {', '.join(TABLE_KEYS)}, this file holds {type(content).__name__}")
+    return content
+
+
+def _row(row: Any, where: str) -> Row:
+    if not isinstance(row, dict):
+        raise UserError(f"{where} is {row!r}; it must be a mapping with {', '.join(ROW_KEYS)}")
+    _check_keys(row, ROW_KEYS, where)
+    label = _text(row, "label", where)
+    where = f"{where} ({label})"
+    opts = _opts(row.get("opts"), f"{where}: opts")
+    paper = row.get("paper") or {}
+    if not isinstance(paper, dict):
+        raise UserError(f"{where}: paper is {paper!r}; it must be a mapping of data sets to figures")
+    return Row(label, _text(row, "config", where), opts, {name: _figures(name, paper[name], where) for name in paper})
+
+
+def _figures(dataset: str, given: Any, where: str) -> tuple[float, ...]:
+    if dataset not in DATASETS:
+        raise UserError(f"{where}: paper names the data set {dataset!r}; allowed: {', '.join(DATASETS)}")
+    numbers = given if isinstance(given, list) else []
+    fit = [value for value in numbers if type(value) in (int, float) and 0 <= value <= 100]
+    if len(fit) != len(COLUMNS) or len(numbers) != len(COLUMNS):
+        raise UserError(
+            f"{where}: the paper's figures on {dataset} are {given!r}; they must be {len(COLUMNS)} numbers in percent: "
+            + ", ".join(COLUMNS)
+        )
+    return tuple(float(value) for value in fit)
+
+
+def _opts(given: Any, where: str) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
+        raise UserError(f"{where} is {given!r}; it must be a mapping of KEY: VALUE")
+    for key in given:
+        if key in NOT_OF_ROWS:
+            raise UserError(f"{where}: {key} is set by make_table itself; remove it")
+    if START_OPTS in given:
+        return {**given, START_OPTS: _opts(given[START_OPTS], f"{where}: {START_OPTS}")}
+    return dict(given)
+
+
+def _check_keys(content: Mapping[Any, Any], allowed: tuple[str, ...], where: str) -> None:
+    unknown = next((key for key in content if key not in allowed), None)
+    if unknown is not None:
+        raise UserError(f"{where}: unknown key {unknown!r}; allowed: {', '.join(allowed)}")
+
+
+def _text(content: Mapping[str, Any], key: str, where: str) -> str:
+    value = content.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{where}: {key} is {value!r}; it must be a text (quote numbers)")
+    return value

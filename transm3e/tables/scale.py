@@ -1,0 +1,129 @@
+"""How large a table's runs are: model, clips and epochs shrink together, of a row and of the runs it starts from.
+
+- "full": the leaf as it stands.
+- "small": the size of the demo, minutes on two CPU cores. A row on a benchmark of the paper takes over SIZES from the
+  row's leaf in configs/MuscleSynth/, so it starts from drawn weights; the leaves of MuscleSynth and FreeExercise have
+  this size already.
+- "tiny": as small, with clips of 4 frames of 32x32 and one epoch, and MuscleSynth at its size tiny: whether it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from transm3e.config import load_cfg
+from transm3e.config.node import all_keys, names_key
+from transm3e.config.plan import STARTS
+from transm3e.errors import UserError
+from transm3e.tables.datasets import DATASETS, DEMO, leaf_name
+from transm3e.tables.read import START_OPTS, Row
+
+SCALES = ("full", "small", "tiny")
+# What "small" takes from the demo's leaf; a name ending in "." stands for its group.
+SIZES = (
+    "AUG.",
+    "CPU_THREADS",
+    "CTRGCN.",
+    "DATA.NUM_FRAMES",
+    "DATA.TEST_CROP_SIZE",
+    "DATA.TRAIN_CROP_SIZE",
+    "DATA.TRAIN_JITTER_SCALES_RELATIVE",
+    "DATA_LOADER.NUM_WORKERS",
+    "HDGCN.",
+    "LOG_PERIOD",
+    "MODEL.DROPOUT_RATE",
+    "MVIT.",
+    "RESNET.",
+    "SLOWFAST.",
+    "SOLVER.",
+    "STGCN.",
+    "TEST.BATCH_SIZE",
+    "TRAIN.BATCH_SIZE",
+    "TRAIN.CHECKPOINT_ALLOW",
+    "TRAIN.CHECKPOINT_FILE_PATH",
+    "TRAIN.CHECKPOINT_PERIOD",
+    "TRAIN.EVAL_PERIOD",
+    "TRAIN.MIXED_PRECISION",
+    "VIDEOSWIN.",
+)
+TINY: dict[str, Any] = {
+    "DATA.NUM_FRAMES": 4,
+    "DATA.TEST_CROP_SIZE": 32,
+    "DATA.TRAIN_CROP_SIZE": 32,
+    "DATA_LOADER.NUM_WORKERS": 0,
+    "LOG_PERIOD": 1,
+    "SOLVER.MAX_EPOCH": 1,
+    "SOLVER.WARMUP_EPOCHS": 0.0,
+    "TENSORBOARD.ENABLE": False,
+    "TEST.BATCH_SIZE": 32,
+    "TEST.NUM_ENSEMBLE_VIEWS": 1,
+    "TRAIN.BATCH_SIZE": 32,
+    "TRAIN.EVAL_PERIOD": 0,
+}
+TINY_DATA = {"MuscleSynth": {"DATA.PATH_TO_DATA_DIR": "data/MuscleSynth/tiny"}}
+INIT_KEYS = tuple(f"INIT.{name}" for name in STARTS)
+
+
+def leaf_file(configs: Path, config: str, dataset: str) -> Path:
+    """The leaf behind a row's config, or behind a config that it starts from.
+
+    Raises:
+        UserError: there is none.
+    """
+    file = configs / dataset / f"{leaf_name(config, dataset)}.yaml"
+    if not file.is_file():
+        raise UserError(
+            f"no config {file}; name a leaf of {configs / 'MuscleMap136'} that {configs / dataset} has, too"
+        )
+    return file
+
+
+def row_words(configs: Path, row: Row, dataset: str, scale: str) -> tuple[Path, list[Any]]:
+    """The leaf of a row, and its KEY VALUE words for tools/run_net.py; INIT.OPTS comes last.
+
+    Raises:
+        UserError: a leaf is missing or wrong.
+    """
+    leaf = leaf_file(configs, row.config, dataset)
+    opts = dict(row.opts)
+    for_starts = opts.pop(START_OPTS, {})
+    for key in INIT_KEYS:
+        if opts.get(key):
+            opts[key] = leaf_file(configs, opts[key], dataset).name
+    settings, of_starts = _scaled(configs, row.config, dataset, scale)
+    return leaf, [*_words({**settings, **opts}), START_OPTS, _words({**of_starts, **for_starts})]
+
+
+def _scaled(configs: Path, config: str, dataset: str, scale: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings that bring a leaf to a scale, and those for what it starts from."""
+    if scale == "full":
+        return {}, {}
+    settings, of_starts = _shrunk(configs, config, dataset) if DATASETS[dataset] else ({}, {})
+    if scale == "tiny":
+        settings, of_starts = {**settings, **TINY, **TINY_DATA.get(dataset, {})}, {**of_starts, **TINY}
+    return settings, of_starts
+
+
+def _shrunk(configs: Path, config: str, dataset: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    ours, demo = leaf_file(configs, config, dataset), leaf_file(configs, config, DEMO)
+    starts = next(_starts(ours), None), next(_starts(demo), None)
+    return _sizes(ours, demo), _sizes(*starts) if starts[0] and starts[1] else {}
+
+
+def _starts(leaf: Path) -> Iterator[Path]:
+    """The configs that a leaf starts from; all of a leaf have one size."""
+    cfg = load_cfg(leaf)
+    yield from (Path(cfg.INIT[key]) for key in STARTS if cfg.INIT[key].endswith(".yaml"))
+
+
+@cache
+def _sizes(ours: Path, demo: Path) -> dict[str, Any]:
+    here, there = all_keys(load_cfg(ours)), all_keys(load_cfg(demo))
+    return {key: there[key] for key in here if names_key(SIZES, key) and here[key] != there[key]}
+
+
+def _words(settings: dict[str, Any]) -> list[Any]:
+    return [word for pair in settings.items() for word in pair]
