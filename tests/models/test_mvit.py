@@ -84,9 +84,10 @@ def test_backbone_returns_every_blocks_tokens_and_the_last_ones_normed(tiny_cfg)
     torch.manual_seed(0)
     backbone = build_model(tiny_cfg).backbone.eval()
     per_block, last = backbone(clip()["rgb"], torch.randn(1, 5, 16))
-    assert [tokens.shape for tokens in per_block] == [(2, 5, 16), (2, 5, 32), (2, 5, 64)]
+    assert [tokens.shape for tokens in per_block] == [(2, 5, 16), (2, 5, 16), (2, 5, 32), (2, 5, 64)]
     assert torch.equal(last, backbone.norm(per_block[-1]))
-    assert not torch.equal(per_block[0][0], per_block[0][1]), "tokens have seen their clips"
+    assert torch.equal(per_block[0][0], per_block[0][1]), "before the first block no token has seen its clip"
+    assert not torch.equal(per_block[1][0], per_block[1][1]), "tokens have seen their clips"
 
 
 def test_tokens_of_earlier_blocks_are_not_written_over(tiny_cfg):
@@ -100,7 +101,8 @@ def test_tokens_of_earlier_blocks_are_not_written_over(tiny_cfg):
     with torch.no_grad():
         per_block, _ = backbone(clip()["rgb"], tokens)
     assert torch.equal(tokens, before)
-    assert all(torch.equal(one, other) for one, other in zip(per_block, seen, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(per_block[1:], seen, strict=True))
+    assert torch.equal(per_block[0], before.expand(2, -1, -1))
 
 
 def test_the_residual_stream_stays_wide_under_mixed_precision(tiny_cfg):
