@@ -215,7 +215,7 @@ def test_splits_that_are_not_there(folder: Path) -> None:
         build_dataset(config(folder), "new_test")
     assert str(caught.value).endswith(
         "no clips in split 'new_test'; splits with clips: train, known_val, new_val; "
-        "set TEST.SPLITS [known_val, new_val], or add clips of new_test to the table"
+        'set TEST.SPLITS "[known_val, new_val]", or add clips of new_test to the table'
     )
 
 
