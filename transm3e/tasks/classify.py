@@ -59,7 +59,7 @@ class Classify:
 
     @torch.inference_mode()
     def predict(self, batch: Batch) -> Tensor:
-        """Scores (B, C) in [0, 1] of a batch, in evaluation mode, from the major modality alone."""
+        """Scores (B, C) in [0, 1] of a batch, in evaluation mode, from what the model reads, never a teacher."""
         self.model.eval()
         return self.loss.scores(self.model(self.inputs(batch.clips)).logits)
 
