@@ -32,5 +32,9 @@ setup(
         "matplotlib",
         "tqdm",
     ],
-    extras_require={"dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"], "torchcodec": ["torchcodec"]},
+    extras_require={
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "submitit"],
+        "slurm": ["submitit"],
+        "torchcodec": ["torchcodec"],
+    },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from transm3e.config import get_cfg
-from transm3e.data.annotations import Clip, write_clip_table
+from transm3e.data.annotations import Clip, read_clip_table, write_clip_table
 from transm3e.data.encode import write_video
 from transm3e.data.musclesynth.generate import generate
 
@@ -19,7 +20,9 @@ SHARED = REPO.parent / "shared"
 
 
 # Files that take longest begin first, so that processes that share the files (make test) end together.
-LONGEST = ("test_end_to_end", "test_every_row", "test_interrupted")
+LONGEST = ("test_end_to_end", "test_every_row", "test_interrupted", "test_make_table")
+# Of few_clips: training clips of each activity, and clips of every other split.
+PER_ACTIVITY, PER_SPLIT = 2, 8
 
 
 def pytest_collection_modifyitems(items):
@@ -55,6 +58,25 @@ def musclesynth(tmp_path_factory) -> Path:
     """MuscleSynth tiny, drawn once."""
     root = tmp_path_factory.mktemp("MuscleSynth")
     generate(root, "tiny", progress=False)
+    return root
+
+
+@pytest.fixture(scope="session")
+def few_clips(musclesynth, tmp_path_factory) -> Path:
+    """A table of a few clips of MuscleSynth tiny beside links to its videos and skeletons."""
+    root, table = tmp_path_factory.mktemp("few"), read_clip_table(musclesynth)
+    seen: dict[tuple[str, str], int] = {}
+    clips = []
+    for path, split, activity, label, skeleton in zip(
+        table.paths, table.splits, table.activities, table.labels, table.skeletons, strict=True
+    ):
+        group = (split, activity if split == "train" else "")
+        seen[group] = seen.get(group, 0) + 1
+        if seen[group] <= (PER_ACTIVITY if split == "train" else PER_SPLIT):
+            clips.append(Clip(str(path), str(split), str(activity), tuple(label.nonzero()[0]), str(skeleton)))
+    write_clip_table(root / "clips.csv", clips)
+    for folder in ("clips", "skeletons"):
+        os.symlink(musclesynth / folder, root / folder)
     return root
 
 

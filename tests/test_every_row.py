@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 
-import pytest
-
+from tests.conftest import PER_SPLIT
 from tests.run_net import REPO, run_net
 from transm3e.config import load_cfg
-from transm3e.data.annotations import Clip, read_clip_table, write_clip_table
 
 CONFIGS = REPO / "configs" / "MuscleSynth"
 # Random, All Ones and TransM3E with its two stages are trained in test_end_to_end; table 2 has no others.
@@ -19,32 +16,11 @@ ROWS = (
     *("videoswin_wide", "transm3e_deep", "har_lookup"),
 )
 LEARNT = (*ROWS, "mcts_rgb_deep", "mcts_rgb_diff_deep")
-# Two training clips of each activity, and the first ones of every other split.
-PER_ACTIVITY, PER_SPLIT = 2, 8
 QUICK = [
     *("SOLVER.MAX_EPOCH", 1, "TRAIN.BATCH_SIZE", 32, "TEST.BATCH_SIZE", 32, "TRAIN.EVAL_PERIOD", 0, "LOG_PERIOD", 1),
     *("DATA.NUM_FRAMES", 4, "DATA.TRAIN_CROP_SIZE", 32, "DATA.TEST_CROP_SIZE", 32, "TENSORBOARD.ENABLE", False),
     *("DATA_LOADER.NUM_WORKERS", 0, "TEST.NUM_ENSEMBLE_VIEWS", 1),
 ]
-
-
-@pytest.fixture(scope="module")
-def few_clips(musclesynth, tmp_path_factory):
-    """A table of a few clips of MuscleSynth tiny beside links to its videos and skeletons."""
-    root, table = tmp_path_factory.mktemp("few"), read_clip_table(musclesynth)
-    seen: dict[tuple[str, str], int] = {}
-    clips = []
-    for path, split, activity, label, skeleton in zip(
-        table.paths, table.splits, table.activities, table.labels, table.skeletons, strict=True
-    ):
-        group = (split, activity if split == "train" else "")
-        seen[group] = seen.get(group, 0) + 1
-        if seen[group] <= (PER_ACTIVITY if split == "train" else PER_SPLIT):
-            clips.append(Clip(str(path), str(split), str(activity), tuple(label.nonzero()[0]), str(skeleton)))
-    write_clip_table(root / "clips.csv", clips)
-    for folder in ("clips", "skeletons"):
-        os.symlink(musclesynth / folder, root / folder)
-    return root
 
 
 def test_no_row_of_musclesynth_is_left_out():

@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transm3e.cli import exit_with_message
-from transm3e.tables.command import build_plan, run_missing, slots, write_tables
+from transm3e.errors import UserError
+from transm3e.tables.command import build_plan, run_missing, write_tables
+from transm3e.tables.comparison import RESAMPLES, Comparison, check_comparison
 from transm3e.tables.cost import TFLOPS
 from transm3e.tables.datasets import DATASETS
 from transm3e.tables.listing import listing
+from transm3e.tables.places import here, on_slurm
 from transm3e.tables.scale import SCALES
 
 RUN_NET = Path(__file__).with_name("run_net.py")
@@ -29,14 +32,33 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("tables", nargs="+", type=Path, metavar="TABLE", help="files such as configs/tables/table04.yaml")
     add("--dry-run", action="store_true", help="list rows, runs, shared runs and estimated GPU hours, and stop")
     add(
-        "--on", nargs="+", metavar="DATASET", help=f"of {', '.join(DATASETS)}; default: those with figures in the paper"
+        "--on",
+        nargs="+",
+        metavar="DATASET",
+        help=f"{', '.join(DATASETS)}, or your own folder of configs/; default: "
+        "those that the table names, or that the paper has figures on",
     )
     add("--scale", choices=SCALES, default="full", help="size of models, clips and epochs; default: %(default)s")
     add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="each row once per seed; default: 0")
     add("--rows", nargs="+", metavar="LABEL", help="only rows whose label begins so")
     add("--jobs", type=int, metavar="N", help="runs at once; default: as many as the GPUs serve, or 1")
     add("--gpus-per-run", type=int, metavar="N", help="default: 1, or 0 (the CPU) where there is none")
+    submit = parser.add_mutually_exclusive_group()
+    submit.add_argument(
+        "--slurm", nargs="*", metavar="NAME=VALUE", help="submit to SLURM: partition=gpu time=24:00:00 account=..."
+    )
+    submit.add_argument("--submitit-local", action="store_true", help="runs here that outlive this command")
+    add("--detach", action="store_true", help="with --slurm: submit, and do not wait; the same command watches later")
     add("--tflops", type=float, default=TFLOPS, metavar="X", help="rate of the estimate; default: %(default)g")
+    add("--against", metavar="LABEL", help="row that the others are tested against; default: the table's last row")
+    add(
+        "--resamples",
+        type=int,
+        default=RESAMPLES,
+        metavar="N",
+        help="of intervals and tests, or 0; default: %(default)s",
+    )
+    add("--by-activity", action="store_true", help="draw whole activities for intervals and tests instead of clips")
     add("--out", type=Path, metavar="FOLDER", help="of the tables and logs; default: RUNS_DIR/tables")
     add("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ... for every row, as for run_net.py")
     return parser.parse_args(argv)
@@ -45,14 +67,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     with exit_with_message():
-        places = slots(args.jobs, args.gpus_per_run)
+        if args.detach and args.slurm is None:
+            raise UserError("--detach needs --slurm: without it the runs are this command's own")
+        places = (
+            here(args.jobs, args.gpus_per_run, args.submitit_local)
+            if args.slurm is None
+            else on_slurm(args.slurm, args.jobs, args.gpus_per_run, args.detach)
+        )
         plan = build_plan(args.tables, args.on, args.scale, args.seeds, args.rows, places.gpus_per_run, args.opts)
+        comparison = Comparison(args.against, args.resamples, args.by_activity)
+        check_comparison(comparison, plan.tables)
         if args.dry_run:
             print(listing(plan, args.tflops), end="")
             return 0
         out = args.out or plan.runs_dir / "tables"
-        failures = run_missing(plan, [sys.executable, str(RUN_NET)], places.environments, out / "logs")
-        print(write_tables(plan, failures, out, args.scale), end="")
+        command = [sys.executable, str(RUN_NET)]
+        failures = run_missing(plan, command, places.environments, out / "logs", places.runner)
+        print(write_tables(plan, failures, out, args.scale, comparison), end="")
         return 1 if failures or plan.has_problems else 0
 
 

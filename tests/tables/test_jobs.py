@@ -83,7 +83,7 @@ def test_a_row_that_cannot_be_planned_is_said_and_the_others_are_planned(tmp_pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"on": ["UCF"]}, "--on names the data set 'UCF'; allowed: MuscleMap136"),
+        ({"on": ["UCF"]}, "no configs of the data set 'UCF' in .*; there are: FreeExercise, .*; for data of your own"),
         ({"rows": ["MCTX"]}, "--rows names 'MCTX', but no row's label begins so; there are: Sum, Concatenation"),
         ({"seeds": [1, 1]}, "--seeds 1 1 names a seed twice"),
         ({"opts": ["OUTPUT_DIR", "x"]}, "--opts OUTPUT_DIR cannot be the same for all runs of a table"),
@@ -93,6 +93,26 @@ def test_a_row_that_cannot_be_planned_is_said_and_the_others_are_planned(tmp_pat
 def test_wrong_options(words, message):
     with pytest.raises(UserError, match=message):
         planned(5, **words)
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGS / "sweeps").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_shipped_sweep_is_planned_and_its_rows_are_different_runs(file, tmp_path):
+    made = build_plan([file], None, "full", [0], None, 0, ["RUNS_DIR", str(tmp_path)])
+    assert not made.has_problems
+    assert len({row.key for row in made.tables[0].rows}) == len(made.tables[0].rows) > 1
+
+
+def test_a_table_is_made_on_a_folder_of_leaves_of_ones_own(tmp_path, monkeypatch):
+    leaves = tmp_path / "configs" / "Mine"
+    leaves.mkdir(parents=True)
+    (leaves / "mcts_rgb_s.yaml").write_text("MODEL: {MODEL_NAME: TransM3E}\nTRAIN: {DATASET: Mine}\n")
+    (tmp_path / "elsewhere").mkdir()
+    table = tmp_path / "elsewhere" / "t.yaml"
+    table.write_text("title: T\nconfig: mcts_rgb_s\ngrid: {TRANSM3E.NUM_MCTS: [8, 16]}\n")
+    monkeypatch.chdir(tmp_path)
+    made = build_plan([table], ["Mine"], "full", [0], None, 0, [])
+    assert [job.run.cfg.TRANSM3E.NUM_MCTS for job in made.jobs.values()] == [8, 16]
+    assert {job.run.cfg.TRAIN.DATASET for job in made.jobs.values()} == {"Mine"}
 
 
 def test_the_estimate_follows_from_multiply_adds_clips_and_epochs(noise_data, tiny_cfg, tmp_path):

@@ -22,6 +22,7 @@ TABLE_2 = {
 }
 HEAD = "title: T\nsource: S\nrows:\n"
 ROW = "  - {label: a, config: b%s}\n"
+GRID = "title: T\nconfig: b\ngrid: %s"
 
 
 def test_there_are_tables_2_to_14():
@@ -64,10 +65,26 @@ def test_every_leaf_name_is_used_and_small_names_differ():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- a", "holds title, source, rows, this file holds list"),
+        ("- a", "holds title, source, datasets, config, opts, grid, rows, this file holds list"),
         ("title: [", "not a YAML file"),
         (HEAD + "  x", "rows is 'x'; it must be a list of rows"),
-        ("title: T\nsource: S\nrow: []", "unknown key 'row'; allowed: title, source, rows"),
+        ("title: T\nsource: S\nrow: []", "unknown key 'row'; allowed: title, source, datasets, config"),
+        (GRID % "3", "grid is 3; it must be a mapping of KEY: "),
+        (GRID % "{A: 1}", "grid: A is 1; it must be a list of different values"),
+        (GRID % "{A: [1, 1]}", r"A is \[1, 1\]; it must be a list of different values"),
+        (GRID % "{INIT.OPTS: {A: []}}", r"grid: INIT.OPTS: A is \[\]; it must be"),
+        (GRID % "{RNG_SEED: [1, 2]}", "RNG_SEED is set by make_table itself; remove it"),
+        (GRID % "{A: [1]}\nopts: {A: 2}", "A 1: A is set by the row and by the grid"),
+        (
+            GRID % "{A: [1]}\nrows: [{label: a, paper: {MuscleSynth: [1, 1, 1, 1, 1, 1]}}]\nsource: S",
+            "remove paper or grid",
+        ),
+        (
+            "title: T\ndatasets: MuscleSynth\nrows: [{label: a, config: b}]",
+            "datasets is 'MuscleSynth'; it must be a list",
+        ),
+        ("title: T\nrows: [{label: a, config: b, paper: {MuscleSynth: [1, 1, 1, 1, 1, 1]}}]", "source is None"),
+        ("title: T\nrows: [{label: a}]", r"row 1 \(a\): config is None"),
         (HEAD + "  - 3", "row 1 is 3; it must be a mapping with label, config, opts, paper"),
         (HEAD + ROW % ", size: 3", "row 1: unknown key 'size'"),
         (HEAD + "  - {label: 1, config: b}", r"row 1: label is 1; it must be a text \(quote numbers\)"),
@@ -87,3 +104,25 @@ def test_what_is_wrong_is_said_in_one_line(text, message, tmp_path):
         read_table(file)
     assert str(file) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_grid_is_every_row_once_per_combination(tmp_path):
+    file = tmp_path / "t.yaml"
+    file.write_text(
+        "title: T\ndatasets: [Mine]\nconfig: b\nopts: {D: 4, INIT.OPTS: {X: 1}}\n"
+        "grid: {A.B: [1e-3, 2], INIT.OPTS: {C: [x, y]}}\n"
+    )
+    table = read_table(file)
+    assert (table.datasets, table.source) == (("Mine",), "")
+    assert [row.label for row in table.rows] == [
+        f"A.B {number}, INIT.OPTS C {letter}" for number in ("1e-3", "2") for letter in "xy"
+    ]
+    assert table.rows[1].opts == {"D": 4, "A.B": "1e-3", "INIT.OPTS": {"X": 1, "C": "y"}}
+    # Beside rows: each of them, which keep their configs and options.
+    file.write_text(file.read_text() + "rows: [{label: one, opts: {D: 5}}, {label: two, config: c}]\n")
+    rows = read_table(file).rows
+    assert [(row.label.split(",")[0], row.config, row.opts["D"]) for row in rows[::4]] == [
+        ("one", "b", 5),
+        ("two", "c", 4),
+    ]
+    assert len(rows) == 8

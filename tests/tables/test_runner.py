@@ -12,73 +12,19 @@ import time
 
 import pytest
 
+from tests.tables.stand_in import command, order
 from transm3e.errors import ExitRequest
 from transm3e.report.run_folder import LOCK
 from transm3e.tables import runner as runner_module
-from transm3e.tables.command import build_plan, run_missing, write_tables
-from transm3e.tables.runner import DONE, FAILED, Runner
+from transm3e.tables.command import run_missing, write_tables
+from transm3e.tables.progress import DONE, FAILED
+from transm3e.tables.runner import Runner
 from transm3e.tables.view import describe, last_stats, summary
-
-# In run_net.py's place: plans as it does, fails where asked, else leaves a checkpoint and results; says who ran when.
-STAND_IN = """
-import json, sys, time
-from pathlib import Path
-from transm3e.config.plan import plan
-words = sys.argv[sys.argv.index("--opts") + 1:]
-run = plan([sys.argv[sys.argv.index("--cfg") + 1]], words)[-1]
-log = Path(sys.argv[1])
-log.open("a").write(f"begin {run.name} {run.cfg.RNG_SEED}\\n")
-if run.cfg.DATA.MODALITY == "flow":
-    sys.exit("error: no column flow")
-time.sleep(float(sys.argv[2]))
-run.final_checkpoint.parent.mkdir(parents=True, exist_ok=True)
-run.final_checkpoint.write_text("")
-splits = {name: {"mAP": 0.1 * (i + 1) + 0.01 * run.cfg.RNG_SEED} for i, name in enumerate(run.cfg.TEST.SPLITS)}
-results = {"run": {"eval_id": run.eval_id}, "splits": splits, "mean_val": 0.15, "mean_test": 0.35}
-(run.folder / "results.json").write_text(json.dumps(results))
-log.open("a").write(f"end {run.name} {run.cfg.RNG_SEED}\\n")
-"""
-TABLE = """
-title: Trial & error
-source: nowhere
-rows:
-  - {label: student, config: student, paper: {MuscleSynth: [10, 20, 15, 30, 40.2, 35]}}
-  - {label: other, config: student, opts: {DISTILL.PAIR_CASE: 1}}
-  - {label: flow, config: student, opts: {DISTILL.MODALITY: flow, INIT.TEACHER_FROM: flow}}
-"""
-FIRST = "NUM_GPUS: 0\nDATA: {MODALITY: %s, PATH_TO_DATA_DIR: '%s'}\n"
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
     monkeypatch.setattr(runner_module, "POLL_S", 0.02)
-
-
-@pytest.fixture
-def make(tmp_path):
-    """Returns a function (seeds) -> plan of TABLE."""
-    leaves, tables = tmp_path / "configs" / "MuscleSynth", tmp_path / "configs" / "tables"
-    leaves.mkdir(parents=True)
-    tables.mkdir()
-    (tmp_path / "clips.csv").write_text("path,split,activity,muscles\n")
-    for name in ("rgb", "rgb_diff", "flow"):
-        (leaves / f"{name}.yaml").write_text(FIRST % (name, tmp_path))
-    student = "TASK: distill\nAUG: {NUM_SAMPLE: 2}\nTRANSM3E: {RECEIVERS: True}\n"
-    (leaves / "student.yaml").write_text(
-        FIRST % ("rgb", tmp_path) + student + "INIT: {STUDENT_FROM: rgb.yaml, TEACHER_FROM: rgb_diff.yaml}\n"
-    )
-    (tables / "trial.yaml").write_text(TABLE)
-    (tmp_path / "stand_in.py").write_text(STAND_IN)
-    opts = ["RUNS_DIR", str(tmp_path / "runs")]
-    return lambda seeds=(0,): build_plan([tables / "trial.yaml"], ["MuscleSynth"], "full", seeds, None, 0, opts)
-
-
-def command(tmp_path, seconds=0.0):
-    return [sys.executable, str(tmp_path / "stand_in.py"), str(tmp_path / "order.txt"), str(seconds)]
-
-
-def order(tmp_path):
-    return [line.split()[:2] for line in (tmp_path / "order.txt").read_text().splitlines()]
 
 
 def test_a_table_is_run_in_order_and_a_failed_row_stops_only_itself(make, tmp_path):

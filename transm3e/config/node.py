@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def all_keys(cfg: CfgNode) -> dict[str, Any]:
 def _with_bases(file: Path, below: tuple[Path, ...]) -> Iterator[tuple[Path, dict]]:
     if file.resolve() in below:
         raise UserError(f"{file}: {BASE_KEY} runs in a circle; remove it from one of the files")
-    settings = _read(file)
+    settings = dict(_read(file))
     bases = settings.pop(BASE_KEY, [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
@@ -161,10 +162,12 @@ def _read(file: Path) -> dict:
         raise UserError(f"{file}: not a UTF-8 text file; save it as UTF-8") from error
 
 
+# The leaves of a table share their bases, so most texts are read many times.
+@lru_cache(maxsize=1024)
 def _parse(text: str, where: str) -> dict:
+    """The settings of YAML text; callers leave them as they are."""
     try:
-        settings = yaml.safe_load(text)
-        twice = next(_contradictions(yaml.compose(text, yaml.SafeLoader), ""), None)
+        twice, settings = _content(yaml.SafeLoader(text))
     except YAML_ERRORS as error:
         raise UserError(f"{where}: not a YAML file of plain values ({' '.join(str(error).split())})") from error
     if not isinstance(settings, dict):
@@ -172,6 +175,16 @@ def _parse(text: str, where: str) -> dict:
     if twice:
         raise UserError(f"{where}: {twice} stands there twice with different values; remove one of them")
     return settings
+
+
+def _content(loader: yaml.SafeLoader) -> tuple[str | None, Any]:
+    """A key that stands there twice with different values, and the values."""
+    try:
+        node = loader.get_single_node()
+        # Before the values are made, which joins merged mappings (<<) into the nodes.
+        return next(_contradictions(node, ""), None), None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
 
 
 def _contradictions(node: yaml.Node | None, prefix: str) -> Iterator[str]:

@@ -3,67 +3,29 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from transm3e.config.node import opt_settings
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
-from transm3e.tables.datasets import DATASETS
+from transm3e.tables.comparison import Comparison
 from transm3e.tables.figures import table_figures
 from transm3e.tables.formats import comma_separated, latex, markdown
-from transm3e.tables.jobs import Plan
+from transm3e.tables.jobs import Plan, PlannedTable
 from transm3e.tables.listing import problems
+from transm3e.tables.picture import table_picture
+from transm3e.tables.places import RunnerType
+from transm3e.tables.progress import FAILED
 from transm3e.tables.read import NOT_OF_ROWS, Row, Table, read_table
-from transm3e.tables.runner import FAILED, Runner
+from transm3e.tables.runner import Runner
+from transm3e.tables.uncertainty import table_uncertainty
+from transm3e.tables.uncertainty_formats import uncertainty_cells, uncertainty_latex, uncertainty_markdown
 from transm3e.tables.view import View
 
-GPUS = "CUDA_VISIBLE_DEVICES"
 SET_BY_ARGUMENTS = {"RNG_SEED": "--seeds", "NUM_GPUS": "--gpus-per-run"}
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where runs go.
-
-    Attributes:
-        gpus_per_run: 0 = the CPU.
-        environments: environment variables of each run of those at once.
-    """
-
-    gpus_per_run: int
-    environments: tuple[Mapping[str, str], ...]
-
-
-def slots(jobs: int | None, gpus_per_run: int | None) -> Places:
-    """Runs at once, and the GPUs of each.
-
-    Args:
-        jobs: None = as many as the GPUs serve, 1 on the CPU.
-        gpus_per_run: None = 1, or 0 where there is no GPU.
-
-    Raises:
-        UserError: more are asked for than there are.
-    """
-    visible = os.environ.get(GPUS, "")
-    names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
-    each = min(1, len(names)) if gpus_per_run is None else gpus_per_run
-    most = len(names) // each if each > 0 else max(1, jobs or 1)
-    count = most if jobs is None else jobs
-    if each < 0 or count < 1 or count > most:
-        raise UserError(
-            f"--jobs {jobs} --gpus-per-run {gpus_per_run} does not fit {len(names)} GPU(s); --jobs must be at least 1 "
-            "and jobs times GPUs per run at most the GPUs there are; --gpus-per-run 0 is the CPU"
-        )
-    if each == 0:
-        return Places(0, ({},) * count)
-    return Places(each, tuple({GPUS: ",".join(names[i * each : (i + 1) * each])} for i in range(count)))
 
 
 def build_plan(
@@ -78,13 +40,13 @@ def build_plan(
     """The plan of a command line.
 
     Args:
-        on: data sets; None = those that a table's paper figures are on.
+        on: data sets, folders of configs/; None = those that a table names, or its paper's figures are on.
         labels: only rows whose labels begin with one of these.
 
     Raises:
         UserError: a table file is wrong, or an option names what does not exist.
     """
-    _check(on, seeds, opts)
+    _check(seeds, opts)
     tables = [read_table(file) for file in files]
     _check_labels(tables, labels)
     plan = Plan()
@@ -97,20 +59,26 @@ def build_plan(
 
 
 def run_missing(
-    plan: Plan, command: Sequence[str], environments: Sequence[Mapping[str, str]], logs: Path
+    plan: Plan,
+    command: Sequence[str],
+    environments: Sequence[Mapping[str, str]],
+    logs: Path,
+    runner: RunnerType = Runner,
 ) -> dict[Path, str]:
     """Run what is missing; returns key -> why it failed, with the log's path, of the runs that did.
 
+    Args:
+        command, environments, logs, runner: see Runner and Places.
+
     Raises:
-        ExitRequest: see Runner.run.
-        UserError: a results.json is damaged.
+        ExitRequest, UserError: see the runner; UserError, too, if a results.json is damaged.
     """
     missing = plan.missing()
     for problem in [line for table in plan.tables for line in problems(table)]:
         print(problem, file=sys.stderr)
     if not missing:
         return {}
-    ended = Runner(missing, command, environments, logs, View()).run()
+    ended = runner(missing, command, environments, logs, View()).run()
     return {
         progress.job.key: f"failed, {progress.reason}; log: {progress.log}"
         for progress in ended
@@ -118,24 +86,40 @@ def run_missing(
     }
 
 
-def write_tables(plan: Plan, failures: Mapping[Path, str], out: Path, scale: str) -> str:
-    """Write every table as .md, .csv and .tex below `out`; returns them as Markdown, with where they lie.
+def write_tables(
+    plan: Plan, failures: Mapping[Path, str], out: Path, scale: str, comparison: Comparison | None = None
+) -> str:
+    """Write every table as .md, .csv, .tex and .png below `out`; returns them as Markdown, with where they lie.
+
+    Args:
+        comparison: how intervals and tests are made; None = as by default.
 
     Raises:
         UserError: a results.json is damaged, or a file cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    text = ""
-    for planned in plan.tables:
-        rows = table_figures(planned, plan, failures)
-        title = f"{planned.table.title} ({planned.table.name}, {planned.dataset}, {scale})"
-        file = out / f"{planned.table.name}-{planned.dataset}-{scale}"
-        shown = markdown(rows, title, planned.table.source)
-        atomic_write_text(file.with_name(file.name + ".md"), shown)
-        atomic_write_text(file.with_name(file.name + ".csv"), comma_separated(rows))
-        atomic_write_text(file.with_name(file.name + ".tex"), latex(rows, title, planned.table.source))
-        text += f"{shown}\nin {file}.md, .csv, .tex\n\n"
-    return text
+    chosen = comparison or Comparison()
+    return "".join(_write_table(planned, plan, failures, out, scale, chosen) for planned in plan.tables)
+
+
+def _write_table(
+    planned: PlannedTable, plan: Plan, failures: Mapping[Path, str], out: Path, scale: str, comparison: Comparison
+) -> str:
+    rows = table_figures(planned, plan, failures)
+    found = table_uncertainty(planned, plan, comparison) if comparison.resamples else None
+    title = f"{planned.table.title} ({planned.table.name}, {planned.dataset}, {scale})"
+    shown = markdown(rows, title, planned.table.source)
+    in_latex = latex(rows, title, planned.table.source)
+    beside = None
+    if found:
+        shown, in_latex = f"{shown}\n{uncertainty_markdown(found)}", f"{in_latex}\n{uncertainty_latex(found)}"
+        beside = uncertainty_cells(found)
+    file = out / f"{planned.table.name}-{planned.dataset}-{scale}"
+    atomic_write_text(file.with_name(file.name + ".md"), shown)
+    atomic_write_text(file.with_name(file.name + ".csv"), comma_separated(rows, beside))
+    atomic_write_text(file.with_name(file.name + ".tex"), in_latex)
+    drawn = table_picture(rows, found, file.with_name(file.name + ".png"), title)
+    return f"{shown}\nin {file}.md, .csv, .tex{', .png' if drawn else ''}\n\n"
 
 
 class _Once(logging.Filter):
@@ -162,10 +146,7 @@ def _warnings_once() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _check(on: Sequence[str] | None, seeds: Sequence[int], opts: Sequence[str]) -> None:
-    for name in on or ():
-        if name not in DATASETS:
-            raise UserError(f"--on names the data set {name!r}; allowed: {', '.join(DATASETS)}")
+def _check(seeds: Sequence[int], opts: Sequence[str]) -> None:
     if len(set(seeds)) < len(seeds):
         raise UserError(f"--seeds {' '.join(map(str, seeds))} names a seed twice; name each once")
     for _, key, _ in opt_settings(opts):

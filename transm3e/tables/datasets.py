@@ -1,8 +1,15 @@
-"""The data sets that a table can be made on, and what a leaf of configs/MuscleMap136/ is called there."""
+"""The data sets that a table can be made on, and what a leaf of configs/MuscleMap136/ is called there.
+
+A data set of the user's own is a folder of leaves in configs/, named as those of configs/MuscleMap136/.
+"""
 
 from __future__ import annotations
 
-# Data set -> whether its leaves are at full size; those of the others are at the size of the demo.
+from pathlib import Path
+
+from transm3e.errors import UserError
+
+# Those shipped -> whether their leaves are at full size; those of the others are at the size of the demo.
 DATASETS = {
     "MuscleMap136": True,
     "MuscleUCF90": True,
@@ -37,6 +44,28 @@ DEMO_LEAF = {
 }
 
 
+def is_full_size(dataset: str) -> bool:
+    """Whether its leaves are at full size and named so; a user's are."""
+    return DATASETS.get(dataset, True)
+
+
 def leaf_name(config: str, dataset: str) -> str:
     """What the leaf `config` of configs/MuscleMap136/ is called in configs/<dataset>/."""
-    return config if DATASETS[dataset] else DEMO_LEAF.get(config, config)
+    return config if is_full_size(dataset) else DEMO_LEAF.get(config, config)
+
+
+def configs_folder(table: Path, dataset: str) -> Path:
+    """The folder that holds the leaves of a data set in <dataset>/: the one around the table's, else ./configs.
+
+    Raises:
+        UserError: there is none.
+    """
+    folders = (table.parent.parent, Path("configs"))
+    found = next((folder for folder in folders if any((folder / dataset).glob("*.yaml"))), None)
+    if found is None:
+        known = {leaf.parent.name for folder in folders for leaf in folder.glob("[A-Z]*/*.yaml")}
+        raise UserError(
+            f"no configs of the data set {dataset!r} in {' or '.join(map(str, folders))}; there are: "
+            f"{', '.join(sorted(known)) or 'none'}; for data of your own write leaves as in configs/{MAIN}/"
+        )
+    return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from transm3e.config.plan import Run
 from transm3e.report.results import MEANS, mean_of, read_results
@@ -81,8 +82,7 @@ def table_figures(table: PlannedTable, plan: Plan, failures: Mapping[Path, str])
     Raises:
         UserError: a results.json is damaged.
     """
-    groups = [list(group) for _, group in groupby(table.rows, key=lambda planned: planned.row.label)]
-    rows = [_row(group, table.dataset, plan, failures) for group in groups]
+    rows = [_row(seeds, table.dataset, plan, failures) for seeds in row_groups(table).values()]
     ranks = [_ranks([row.figures[i].shown for row in rows]) for i in range(len(COLUMNS))]
     return [
         RowFigures(
@@ -92,6 +92,11 @@ def table_figures(table: PlannedTable, plan: Plan, failures: Mapping[Path, str])
         )
         for number, row in enumerate(rows)
     ]
+
+
+def row_groups(table: PlannedTable) -> dict[str, list[PlannedRow]]:
+    """Label -> its row, once per seed; in the table's order."""
+    return {label: list(seeds) for label, seeds in groupby(table.rows, key=lambda planned: planned.row.label)}
 
 
 def _row(seeds: Sequence[PlannedRow], dataset: str, plan: Plan, failures: Mapping[Path, str]) -> RowFigures:
@@ -111,12 +116,21 @@ def _row(seeds: Sequence[PlannedRow], dataset: str, plan: Plan, failures: Mappin
 
 def _scores(run: Run) -> dict[str, float | None] | None:
     """Column -> mAP in percent of a run; None where it is not evaluated."""
-    file = run.folder / RESULTS
-    if not file.is_file() or not is_evaluated(run):
+    splits = evaluated_splits(run)
+    if splits is None:
         return None
-    splits = read_results(file)["splits"]
     scores = {c: mean_of(splits, c, "mAP") if c in MEANS else splits.get(c, {}).get("mAP") for c in COLUMNS}
     return {column: None if score is None else 100 * score for column, score in scores.items()}
+
+
+def evaluated_splits(run: Run) -> dict[str, Any] | None:
+    """Split -> its part of the run's results.json; None where it is not evaluated.
+
+    Raises:
+        UserError: results.json is damaged.
+    """
+    file = run.folder / RESULTS
+    return read_results(file)["splits"] if file.is_file() and is_evaluated(run) else None
 
 
 def _ranks(shown: Sequence[str]) -> list[int]:

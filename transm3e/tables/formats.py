@@ -26,33 +26,49 @@ NOTE = (
 
 def markdown(rows: Sequence[RowFigures], title: str, source: str) -> str:
     """A GitHub table: best bold, second best in italics."""
-    lines = [["", *COLUMNS, "runs"], ["---", *["---:"] * len(COLUMNS), "---"]]
-    lines += [[row.label, *map(_markdown_cell, row.figures), row.state] for row in rows]
-    body = "".join("| " + " | ".join(_in_markdown(cell) for cell in line) + " |\n" for line in lines)
+    lines = [["", *COLUMNS, "runs"], *([row.label, *map(_markdown_cell, row.figures), row.state] for row in rows)]
+    body = markdown_table(lines)
     return f"## {title}\n\n{body}\n{NOTE}; best **bold**, second best *italic*. Paper: {source}.\n"
 
 
-def comma_separated(rows: Sequence[RowFigures]) -> str:
-    """A row per row; of each column the mean, the standard deviation, the paper's figure, and the difference."""
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """A GitHub table: the first line is the head, the columns of figures stand to the right."""
+    rule = ["---", *["---:"] * len(COLUMNS), *["---"] * (len(lines[0]) - len(COLUMNS) - 1)]
+    return "".join(
+        "| " + " | ".join(_in_markdown(cell) for cell in line) + " |\n" for line in [lines[0], rule, *lines[1:]]
+    )
+
+
+def comma_separated(rows: Sequence[RowFigures], beside: Sequence[Sequence[str]] | None = None) -> str:
+    """A row per row; of each column the mean, the standard deviation, the paper's figure, and the difference.
+
+    Args:
+        beside: further cells, of the head and of each row.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     parts = ("", "_std", "_paper", "_difference", "_rank")
-    writer.writerow(["row", *(column + part for column in COLUMNS for part in parts), "runs"])
-    for row in rows:
-        writer.writerow([row.label, *(cell for figure in row.figures for cell in _csv_cells(figure)), row.state])
+    lines = [["row", *(column + part for column in COLUMNS for part in parts), "runs"]]
+    lines += [[row.label, *(cell for figure in row.figures for cell in _csv_cells(figure)), row.state] for row in rows]
+    writer.writerows([*line, *more] for line, more in zip(lines, beside or [()] * len(lines), strict=True))
     return text.getvalue()
 
 
 def latex(rows: Sequence[RowFigures], title: str, source: str) -> str:
     """A tabular for booktabs: best bold, second best underlined."""
-    head = " & ".join(["", *(_in_latex(column) for column in COLUMNS)])
-    body = "\n".join(" & ".join([_in_latex(row.label), *map(_latex_cell, row.figures)]) + r" \\" for row in rows)
     comment = (
         f"% {title}. {NOTE}; best bold, second best underlined. Paper: {source}.\n% Needs \\usepackage{{booktabs}}."
     )
+    return f"{comment}\n{tabular([(row.label, [_latex_cell(figure) for figure in row.figures]) for row in rows])}"
+
+
+def tabular(rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Label and cells in LaTeX, one per column of COLUMNS, of each row -> a tabular for booktabs."""
+    head = " & ".join(["", *(_in_latex(column) for column in COLUMNS)])
+    body = "\n".join(" & ".join([_in_latex(label), *cells]) + r" \\" for label, cells in rows)
     rule = "l" + "r" * len(COLUMNS)
     top = f"\\begin{{tabular}}{{{rule}}}\n\\toprule\n{head} \\\\\n\\midrule"
-    return f"{comment}\n{top}\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+    return f"{top}\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
 
 
 def _markdown_cell(figure: Figure) -> str:

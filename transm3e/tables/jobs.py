@@ -16,7 +16,9 @@ from transm3e.config.plan import HANDED_DOWN, STARTS, Run, plan
 from transm3e.errors import UserError
 from transm3e.files import clip_table_file
 from transm3e.report.run_folder import is_evaluated, is_trained
-from transm3e.tables.read import START_OPTS, Row, Table
+from transm3e.tables.datasets import configs_folder
+from transm3e.tables.grid import START_OPTS
+from transm3e.tables.read import Row, Table
 from transm3e.tables.scale import row_words
 
 
@@ -139,8 +141,11 @@ class Plan:
 
         Args:
             opts: KEY VALUE words for every row, after the row's own.
+
+        Raises:
+            UserError: there are no configs of the data set.
         """
-        configs = table.file.parent.parent
+        configs = configs_folder(table.file, dataset)
         planned = tuple(self._row(configs, row, dataset, seed, scale, opts) for row in rows for seed in seeds)
         self.tables.append(PlannedTable(table, dataset, planned))
 

@@ -1,18 +1,22 @@
-"""A table file: rows with a label, a config, options, and the paper's figures where it has them.
+"""A table file: rows with a label, a config, options, and the paper's figures where it has them; or a grid of options.
 
 title: Ablation of the fusion          # of the printed table
-source: MuscleMap (...), table 5       # where the paper's figures stand
-rows:
+source: MuscleMap (...), table 5       # where the paper's figures stand; only where there are such
+datasets: [MuscleSynth]                # default: those with figures of the paper, else MuscleMap136
+config: transm3e_s                     # of rows that name none; a leaf of configs/<data set>/
+opts: {TRANSM3E.NUM_MCTS: 20}          # of all rows; a row's own come over them
+grid: {MCTF.NUM_HEADS: [1, 3]}         # every row once per combination (transm3e.tables.grid)
+rows:                                  # without them one row, of the grid
   - label: Sum
-    config: transm3e_s                 # a leaf of configs/<data set>/, named as in configs/MuscleMap136/
+    config: transm3e_s                 # named as in configs/MuscleMap136/
     opts: {TRANSM3E.FUSION: sum, INIT.OPTS: {KEY: VALUE}}   # INIT.OPTS: of the runs it starts from
     paper: {MuscleMap136: [98.8, 60.4, 79.6, 99.1, 61.9, 80.5]}   # mAP in percent, in the order of COLUMNS
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +26,10 @@ from transm3e.config.node import YAML_ERRORS
 from transm3e.errors import UserError
 from transm3e.report.table import COLUMNS
 from transm3e.tables.datasets import DATASETS, MAIN
+from transm3e.tables.grid import START_OPTS, grid_points, joined
 
-TABLE_KEYS, ROW_KEYS = ("title", "source", "rows"), ("label", "config", "opts", "paper")
-START_OPTS = "INIT.OPTS"
+TABLE_KEYS = ("title", "source", "datasets", "config", "opts", "grid", "rows")
+ROW_KEYS = ("label", "config", "opts", "paper")
 # What runs write and where, who computes and by which seed: make_table's own business, not a row's.
 NOT_OF_ROWS = ("OUTPUT_DIR", "RUNS_DIR", "RNG_SEED", "NUM_GPUS", "TRAIN.ENABLE", "TEST.ENABLE")
 
@@ -52,13 +57,15 @@ class Table:
 
     Attributes:
         file: where it was read.
-        title, source: for people.
-        rows: in order.
+        title, source: for people; source is "" without figures of the paper.
+        named: data sets that the file names.
+        rows: in order, those of a grid written out.
     """
 
     file: Path
     title: str
     source: str
+    named: tuple[str, ...]
     rows: tuple[Row, ...]
 
     @property
@@ -67,8 +74,8 @@ class Table:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Those that the paper has figures on; MAIN where it has none."""
-        return tuple(name for name in DATASETS if any(name in row.paper for row in self.rows)) or (MAIN,)
+        """Those named in the file, else those that the paper has figures on, else MAIN."""
+        return self.named or tuple(name for name in DATASETS if any(name in row.paper for row in self.rows)) or (MAIN,)
 
 
 def read_table(path: str | Path) -> Table:
@@ -80,15 +87,41 @@ def read_table(path: str | Path) -> Table:
     file = Path(path)
     content = _load(file)
     _check_keys(content, TABLE_KEYS, str(file))
-    rows = content.get("rows")
-    if not isinstance(rows, list) or not rows:
-        raise UserError(f"{file}: rows is {rows!r}; it must be a list of rows with {', '.join(ROW_KEYS)}")
-    read = tuple(_row(row, f"{file}, row {number}") for number, row in enumerate(rows, start=1))
-    labels = [row.label for row in read]
+    rows = list(_rows(content, file))
+    labels = [row.label for row in rows]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice:
         raise UserError(f"{file}: two rows are labelled {twice!r}; give each its own label")
-    return Table(file, _text(content, "title", str(file)), _text(content, "source", str(file)), read)
+    needs_source = any(row.paper for row in rows) or "source" in content
+    source = _text(content, "source", str(file)) if needs_source else ""
+    return Table(file, _text(content, "title", str(file)), source, _named(content, str(file)), tuple(rows))
+
+
+def _rows(content: Mapping[str, Any], file: Path) -> Iterator[Row]:
+    given = content.get("rows")
+    if given is None and "grid" in content:
+        given = [{"label": "grid"}]
+    if not isinstance(given, list) or not given:
+        raise UserError(f"{file}: rows is {given!r}; it must be a list of rows with {', '.join(ROW_KEYS)}")
+    general = _opts(content.get("opts"), f"{file}: opts")
+    rows = [_row(row, content, general, f"{file}, row {number}") for number, row in enumerate(given, start=1)]
+    if "grid" not in content:
+        yield from rows
+        return
+    points = grid_points(content["grid"], f"{file}: grid")
+    for row, (label, opts) in ((row, point) for row in rows for point in points):
+        where = f"{file}: {label}"
+        if row.paper:
+            raise UserError(f"{file}, {row.label}: the paper has no figures of a grid; remove paper or grid")
+        name = label if "rows" not in content else f"{row.label}, {label}"
+        yield replace(row, label=name, opts=joined(row.opts, _opts(opts, where), where))
+
+
+def _named(content: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    names = content.get("datasets", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{where}: datasets is {names!r}; it must be a list of names, such as [{MAIN}]")
+    return tuple(dict.fromkeys(names))
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -103,17 +136,20 @@ def _load(file: Path) -> dict[str, Any]:
     return content
 
 
-def _row(row: Any, where: str) -> Row:
+def _row(row: Any, content: Mapping[str, Any], general: Mapping[str, Any], where: str) -> Row:
     if not isinstance(row, dict):
         raise UserError(f"{where} is {row!r}; it must be a mapping with {', '.join(ROW_KEYS)}")
     _check_keys(row, ROW_KEYS, where)
     label = _text(row, "label", where)
     where = f"{where} ({label})"
     opts = _opts(row.get("opts"), f"{where}: opts")
+    starts = {**general.get(START_OPTS, {}), **opts.get(START_OPTS, {})}
+    opts = {**general, **opts, **({START_OPTS: starts} if starts else {})}
     paper = row.get("paper") or {}
     if not isinstance(paper, dict):
         raise UserError(f"{where}: paper is {paper!r}; it must be a mapping of data sets to figures")
-    return Row(label, _text(row, "config", where), opts, {name: _figures(name, paper[name], where) for name in paper})
+    config = _text(row if "config" in row else content, "config", where)
+    return Row(label, config, opts, {name: _figures(name, paper[name], where) for name in paper})
 
 
 def _figures(dataset: str, given: Any, where: str) -> tuple[float, ...]:

@@ -18,8 +18,9 @@ from transm3e.config import load_cfg
 from transm3e.config.node import all_keys, names_key
 from transm3e.config.plan import STARTS
 from transm3e.errors import UserError
-from transm3e.tables.datasets import DATASETS, DEMO, leaf_name
-from transm3e.tables.read import START_OPTS, Row
+from transm3e.tables.datasets import DEMO, is_full_size, leaf_name
+from transm3e.tables.grid import START_OPTS
+from transm3e.tables.read import Row
 
 SCALES = ("full", "small", "tiny")
 # What "small" takes from the demo's leaf; a name ending in "." stands for its group.
@@ -101,7 +102,7 @@ def _scaled(configs: Path, config: str, dataset: str, scale: str) -> tuple[dict[
     """Settings that bring a leaf to a scale, and those for what it starts from."""
     if scale == "full":
         return {}, {}
-    settings, of_starts = _shrunk(configs, config, dataset) if DATASETS[dataset] else ({}, {})
+    settings, of_starts = _shrunk(configs, config, dataset) if is_full_size(dataset) else ({}, {})
     if scale == "tiny":
         settings, of_starts = {**settings, **TINY, **TINY_DATA.get(dataset, {})}, {**of_starts, **TINY}
     return settings, of_starts

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transm3e.progress import on_terminal
-from transm3e.tables.runner import DONE, ELSEWHERE, FAILED, RUNNING, WAITING, Progress
+from transm3e.tables.progress import DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, WAITING, Progress
 
 LINE_EVERY_S = 60.0
 REDRAW_EVERY_S = 2.0
@@ -58,7 +58,7 @@ class View:
 def summary(progress: Sequence[Progress]) -> str:
     """How many runs are in which state."""
     counts = Counter(p.state for p in progress)
-    states = (DONE, RUNNING, ELSEWHERE, WAITING, FAILED)
+    states = (DONE, RUNNING, ELSEWHERE, QUEUED, WAITING, FAILED)
     return f"{len(progress)} runs: " + ", ".join(f"{counts[state]} {state}" for state in states if counts[state])
 
 
@@ -67,7 +67,7 @@ def describe(progress: Progress) -> str:
     if progress.state == FAILED:
         return f"{progress.job.name}: failed, {progress.reason}; log: {progress.log}"
     if progress.state not in (RUNNING, ELSEWHERE):
-        return f"{progress.job.name}: {progress.state}"
+        return f"{progress.job.name}: {progress.state}" + (f" ({progress.reason})" if progress.reason else "")
     stats = last_stats(progress.job.run.folder / "stdout.log")
     facts = [f"{key} {stats[key]}" for key in SHOWN if key in stats]
     return f"{progress.job.name}: {progress.state} {' '.join(facts)}".rstrip()

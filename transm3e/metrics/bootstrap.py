@@ -1,0 +1,99 @@
+"""Bootstrap over clips: how far a split's mAP would move with other clips of the same kind.
+
+Legend: N clips, R resamples, C muscles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from transm3e.metrics.average_precision import _checked
+from transm3e.metrics.weighted import average_precisions, columns, mean_over_muscles, seen_and_hits, sort_muscles
+
+LEVEL = 0.95
+
+
+def draw_counts(clips: int, resamples: int, key: Sequence[int], groups: ArrayLike | None = None) -> np.ndarray:
+    """How often each clip is in each resample, drawn with replacement; the same key gives the same draws.
+
+    Rows of a table that share the draws of a split are compared clip by clip. See Efron and Tibshirani, An Introduction
+    to the Bootstrap, 1993, chapter 6; for groups Field and Welsh, Bootstrapping clustered data, 2007.
+
+    Args:
+        clips: N.
+        resamples: R.
+        key: of the generator, non-negative numbers.
+        groups: (N,) names; whole groups are drawn, as many as there are: for clips that resemble each other within a
+            group. None = each clip by itself.
+
+    Returns:
+        (R, N) unsigned integers.
+    """
+    generator = np.random.default_rng(list(key))
+    members = np.arange(clips) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
+    number = int(members.max(initial=-1)) + 1
+    # Clip by clip in memory, as the resamples of one clip are used together.
+    drawn = np.empty((number, resamples), np.min_scalar_type(number))
+    for resample in range(resamples):
+        drawn[:, resample] = np.bincount(generator.integers(number, size=number), minlength=number)
+    return drawn[members].T
+
+
+def bootstrap_map(scores: ArrayLike | torch.Tensor, labels: ArrayLike | torch.Tensor, counts: np.ndarray) -> np.ndarray:
+    """mean_average_precision of each resample.
+
+    Equal to that of the repeated clips: clips of equal score share a threshold, and the mean is over the muscles that a
+    clip of the resample carries.
+
+    Args:
+        scores: (N, C) real numbers.
+        labels: (N, C) of 0 and 1.
+        counts: (R, N) non-negative integers, how often each clip is in each resample.
+
+    Returns:
+        (R,) float64 in [0, 1]; NaN for a resample in which no clip carries any muscle.
+
+    Raises:
+        ValueError, UserError: as average_precision; counts are not (R, N) non-negative integers.
+    """
+    scores_NC, labels_NC = _checked(scores, labels)
+    if counts.ndim != 2 or counts.shape[1] != len(scores_NC) or counts.dtype.kind not in "iu" or (counts < 0).any():
+        raise ValueError(
+            f"counts are {counts.dtype} {counts.shape}; allowed: non-negative integers (resamples, {len(scores_NC)} clips)"
+        )
+    muscles = sort_muscles(scores_NC, labels_NC)
+    if not muscles:
+        return np.full(len(counts), np.nan)
+    parts = [
+        mean_over_muscles(np.stack([average_precisions(*seen_and_hits(muscle, piece, kind)) for muscle in muscles]))
+        for piece, kind in columns(counts)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def centred(samples: np.ndarray, observed: float) -> np.ndarray:
+    """(R,) resampled figures, moved so that their mean is the observed figure.
+
+    A resample repeats clips, which raises average precision: unmoved, percentiles lie too high (on 120 clips by about
+    the standard error of the figure). NaN ones stay. What an interval of them then covers is the figure that as many
+    other clips of the same kind give, not the one that a split without end would.
+    """
+    known = samples[~np.isnan(samples)]
+    return samples - known.mean() + observed if len(known) else samples
+
+
+def percentile_interval(samples: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """The middle `level` of (R,) resampled figures (Efron and Tibshirani 1993, chapter 13); NaN ones do not count.
+
+    Raises:
+        ValueError: no figure is left.
+    """
+    known = samples[~np.isnan(samples)]
+    if not len(known):
+        raise ValueError("no resample has a figure; an interval needs clips that carry a muscle")
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,121 @@
+"""What SLURM says of jobs, and which job was submitted for which run."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from transm3e.errors import UserError
+from transm3e.files import atomic_write_text
+
+ANSWER_S = 60  # an overloaded controller answers late, or not at all
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job that SLURM has not finished with.
+
+    Attributes:
+        state: as squeue prints it, such as PENDING, RUNNING or COMPLETING.
+        reason: why it waits, such as Priority or Dependency.
+    """
+
+    state: str
+    reason: str
+
+
+def queued_jobs() -> dict[str, QueuedJob]:
+    """This user's jobs by number, tasks of arrays by "ARRAY_TASK".
+
+    Raises:
+        UserError: squeue does not answer, so that nothing is known.
+    """
+    format_ = "--format=%i|%T|%r"
+    lines = _output(["squeue", "--noheader", "--array", f"--user={getpass.getuser()}", format_]).split("\n")
+    fields = [line.strip().split("|", 2) for line in lines if line.count("|") >= 2]
+    return {number: QueuedJob(state, reason) for number, state, reason in fields}
+
+
+def end_state(number: str) -> str:
+    """How SLURM's accounting says that a job ended, such as "timeout" or "out_of_memory"; "" where it has none."""
+    command = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={number}"]
+    try:
+        return (_output(command).split() or [""])[0].lower()
+    except UserError:  # clusters without accounting
+        return ""
+
+
+def _output(command: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=True)
+    except subprocess.CalledProcessError as error:
+        problem = (error.stderr.strip().split("\n") or [""])[-1] or f"status {error.returncode}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = str(error)
+    else:
+        return done.stdout
+    raise UserError(f"{command[0]} fails ({problem}); try again once SLURM answers")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job that was submitted for a run.
+
+    Attributes:
+        number: of the job.
+        log: where it prints to.
+    """
+
+    number: str
+    log: Path
+
+
+class Submissions:
+    """Jobs that were submitted for the runs of a folder, in a file that every call reads and writes.
+
+    Args:
+        file: JSON, run's folder -> {"job": number, "log": path}.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Meanwhile other calls on this machine that want to submit wait, so that no run is submitted twice."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.with_suffix(".lock").open("a") as lock:
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+            yield
+
+    def read(self) -> dict[Path, Submission]:
+        """Submissions by run.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if not self.file.is_file():
+            return {}
+        try:
+            entries = json.loads(self.file.read_text(encoding="utf-8"))
+            return {Path(run): Submission(str(e["job"]), Path(e["log"])) for run, e in entries.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{self.file} is damaged ({error}), so jobs in the queue cannot be told; wait for them or end them "
+                "(squeue --me, scancel), then delete the file"
+            ) from error
+
+    def write(self, submissions: Mapping[Path, Submission]) -> None:
+        """Replace them all.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        entries = {str(run): {"job": s.number, "log": str(s.log)} for run, s in submissions.items()}
+        atomic_write_text(self.file, json.dumps(entries, indent=2) + "\n")

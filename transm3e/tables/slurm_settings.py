@@ -1,0 +1,148 @@
+"""What `--slurm NAME=VALUE ...` may say, and what submitit is told of it.
+
+Names are sbatch's long options without dashes before them, and submitit's own (its SlurmExecutor's parameters).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transm3e.errors import UserError
+
+# What a job asks for where nothing is said: a day, which is a common limit of partitions; runs go on after it.
+DEFAULT_TIME = "24:00:00"
+# Requeues after time limits; a run of weeks in jobs of hours needs many, one that never gets anywhere ends some day.
+MAX_NUM_TIMEOUT = 100
+JOB_NAME = "transm3e"
+SIGNAL_DELAY_S = 90
+
+# Parameters of submitit, most of them sbatch's.
+OF_SUBMITIT = (
+    *("account", "comment", "constraint", "cpus_per_gpu", "cpus_per_task", "exclude", "exclusive", "gres", "job_name"),
+    *("mail_type", "mail_user", "mem", "mem_per_cpu", "mem_per_gpu", "nodelist", "partition", "qos", "setup"),
+    *("signal_delay_s", "srun_args", "teardown", "time", "wckey"),
+)
+# Options of sbatch that submitit has no parameters for.
+OF_SBATCH = (
+    *("begin", "container", "core_spec", "cpu_freq", "deadline", "delay_boot", "distribution", "export", "gpu_bind"),
+    *("gpu_freq", "hint", "hold", "licenses", "mcs_label", "mem_bind", "mincpus", "network", "nice", "oversubscribe"),
+    *("power", "prefer", "priority", "profile", "propagate", "requeue", "reservation", "sockets_per_node"),
+    *("spread_job", "switches", "thread_spec", "threads_per_core", "tmp"),
+)
+OF_OURS = ("mem_gb", "max_num_timeout")
+KNOWN = (*OF_SUBMITIT, *OF_SBATCH, *OF_OURS)
+# Options that may stand without a value.
+FLAGS = ("exclusive", "hold", "nice", "oversubscribe", "propagate", "requeue", "spread_job")
+NUMBERS = ("cpus_per_gpu", "cpus_per_task", "max_num_timeout", "signal_delay_s")
+# What other options or the tool itself say.
+SAID_ELSEWHERE = {
+    "array": "the tool makes the arrays",
+    "array_parallelism": "use --jobs",
+    "dependency": "the tool makes runs wait for those that they start from",
+    "error": "the tool names the logs",
+    "gpus": "use --gpus-per-run",
+    "gpus_per_node": "use --gpus-per-run (and gres=gpu:TYPE:N for a type)",
+    "gpus_per_task": "use --gpus-per-run",
+    "nodes": "a run takes one node",
+    "ntasks": "a run is one task",
+    "ntasks_per_node": "a run is one task",
+    "output": "the tool names the logs",
+    "signal": "use signal_delay_s=SECONDS",
+    "tasks_per_node": "a run is one task",
+    "timeout_min": "use time=MINUTES",
+}
+TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<parts>\d+(?::\d+){0,2})")
+
+
+@dataclass(frozen=True)
+class SlurmSettings:
+    """What each job asks for.
+
+    Attributes:
+        parameters: of submitit's SlurmExecutor.update_parameters.
+        max_num_timeout: of its constructor.
+    """
+
+    parameters: dict[str, Any]
+    max_num_timeout: int
+
+    @property
+    def signal_delay_s(self) -> int:
+        """Seconds between the signal and the end."""
+        return int(self.parameters["signal_delay_s"])
+
+
+def slurm_settings(words: Sequence[str], gpus: int) -> SlurmSettings:
+    """Settings of a command line, with what it leaves open.
+
+    Args:
+        words: NAME=VALUE, or NAME alone for an option without value.
+        gpus: per job.
+
+    Raises:
+        UserError: a word is no setting, or its value is none of those allowed.
+    """
+    given = dict(_setting(word) for word in words)
+    numbers = {name: _number(name, given[name]) for name in NUMBERS if name in given}
+    given = {"job_name": JOB_NAME, "time": DEFAULT_TIME, "signal_delay_s": SIGNAL_DELAY_S, **given, **numbers}
+    timeouts = given.pop("max_num_timeout", MAX_NUM_TIMEOUT)
+    given["time"] = minutes(given["time"])
+    if "mem_gb" in given:
+        given["mem"] = f"{_number('mem_gb', given.pop('mem_gb'))}GB"
+    if gpus and "gres" not in given:
+        given["gpus_per_node"] = gpus
+    # submitit wants lists of these: lines of the batch script, and words for srun.
+    given |= {name: [given[name]] for name in ("setup", "teardown") if name in given}
+    given |= {"srun_args": shlex.split(given["srun_args"])} if "srun_args" in given else {}
+    # Clusters with JobRequeue=0 requeue only jobs that allow it.
+    more = {"requeue": True} | {name: given.pop(name) for name in OF_SBATCH if name in given}
+    # submitit's output and srun's into one file, which is then the run's log.
+    return SlurmSettings({**given, "stderr_to_stdout": True, "additional_parameters": more}, timeouts)
+
+
+def minutes(time: str) -> int:
+    """Minutes, rounded up, of a time as sbatch takes it: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S.
+
+    Raises:
+        UserError: it is none, or 0.
+    """
+    match = TIME.fullmatch(time)
+    parts = [int(part) for part in match["parts"].split(":")] if match else []
+    if match and match["days"] is not None:
+        days, (hours, mins, seconds) = int(match["days"]), (*parts, 0, 0, 0)[:3]
+    else:
+        days, (hours, mins, seconds) = 0, (parts if len(parts) == 3 else [0, *parts, 0][:3]) if parts else (0, 0, 0)
+    total = math.ceil(((days * 24 + hours) * 60 + mins) + seconds / 60)
+    if total < 1:
+        raise UserError(f"--slurm time={time} is no time limit; write minutes, H:MM:SS or DAYS-HH:MM:SS, as for sbatch")
+    return total
+
+
+def _setting(word: str) -> tuple[str, Any]:
+    name, has_value, value = word.partition("=")
+    name = name.lstrip("-").replace("-", "_")
+    if name in SAID_ELSEWHERE:
+        raise UserError(f"--slurm {word}: {name} is not set here; {SAID_ELSEWHERE[name]}")
+    if name not in KNOWN:
+        near = difflib.get_close_matches(name, (*KNOWN, *SAID_ELSEWHERE), n=3, cutoff=0.5)
+        raise UserError(
+            f"--slurm {word}: no option of sbatch or submitit is called {name!r}"
+            f"{'; nearest: ' + ', '.join(near) if near else ''}; write NAME=VALUE, such as partition=gpu time=24:00:00"
+        )
+    if not value and (has_value or name not in FLAGS):
+        raise UserError(f"--slurm {word} has no value; write {name}=VALUE")
+    if "\n" in value:
+        raise UserError(f"--slurm {name}: a value is one line")
+    return name, value or True
+
+
+def _number(name: str, value: Any) -> int:
+    if not re.fullmatch(r"[1-9]\d*", str(value)):
+        raise UserError(f"--slurm {name}={value} must be a whole number from 1 on")
+    return int(value)
