@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test install check lint types clean
+.PHONY: demo test test-tables install check lint types clean
 
 # Train and evaluate TransM3E end to end on the embedded benchmark, then show the table.
 demo: $(INSTALLED)
@@ -15,6 +15,14 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
+# Every row of every table trains a step or more and is scored.
+test-tables: $(INSTALLED)
+	rm -rf runs/test-tables
+	$(BIN)/python datasets/prepare_musclesynth.py --size tiny
+	$(BIN)/python datasets/extract_flow.py data/MuscleSynth/tiny --update-table
+	$(BIN)/python tools/make_table.py configs/tables/*.yaml --on MuscleSynth --scale tiny --jobs $(TEST_PROCESSES) \
+		--opts RUNS_DIR runs/test-tables
 
 install: $(INSTALLED)
 

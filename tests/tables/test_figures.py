@@ -40,3 +40,11 @@ def test_the_three_formats_show_the_same():
     head, line = comma_separated(rows).splitlines()
     assert line.startswith("a_b | c%,51.00,1.41,51.50,-0.5,1,,,40.00,,,")
     assert len(head.split(",")) == len(line.split(","))
+
+
+def test_a_table_without_figures_of_the_paper_does_not_speak_of_it():
+    rows = [RowFigures("a", tuple(Figure((50.0,), None) for _ in COLUMNS), "1 of 1 runs")]
+    for text in (markdown(rows, "T", ""), latex(rows, "T", "")):
+        assert "aper" not in text
+        assert "mean ± standard deviation" in text
+    assert "Paper: S." in markdown(rows, "T", "S")

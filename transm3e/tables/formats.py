@@ -18,17 +18,17 @@ LATEX_ESCAPES = str.maketrans(
         **{char: f"\\{char}" for char in "&%$#_{}"},
     }
 )
-NOTE = (
-    "mAP in percent, mean ± standard deviation over seeds; in brackets the paper's figure and the difference to it (a "
-    "figure without a difference is the paper's on MuscleMap136)"
+NOTE = "mAP in percent, mean ± standard deviation over seeds"
+OF_PAPER = (
+    "in brackets the paper's figure and the difference to it (a figure without a difference is the paper's on "
+    "MuscleMap136)"
 )
 
 
 def markdown(rows: Sequence[RowFigures], title: str, source: str) -> str:
-    """A GitHub table: best bold, second best in italics."""
+    """A GitHub table: best bold, second best in italics; `source` is "" where there are no figures of the paper."""
     lines = [["", *COLUMNS, "runs"], *([row.label, *map(_markdown_cell, row.figures), row.state] for row in rows)]
-    body = markdown_table(lines)
-    return f"## {title}\n\n{body}\n{NOTE}; best **bold**, second best *italic*. Paper: {source}.\n"
+    return f"## {title}\n\n{markdown_table(lines)}\n{_note(source)}; best **bold**, second best *italic*.{_paper(source)}\n"
 
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:
@@ -56,9 +56,8 @@ def comma_separated(rows: Sequence[RowFigures], beside: Sequence[Sequence[str]] 
 
 def latex(rows: Sequence[RowFigures], title: str, source: str) -> str:
     """A tabular for booktabs: best bold, second best underlined."""
-    comment = (
-        f"% {title}. {NOTE}; best bold, second best underlined. Paper: {source}.\n% Needs \\usepackage{{booktabs}}."
-    )
+    note = f"{_note(source)}; best bold, second best underlined.{_paper(source)}"
+    comment = f"% {title}. {note}\n% Needs \\usepackage{{booktabs}}."
     return f"{comment}\n{tabular([(row.label, [_latex_cell(figure) for figure in row.figures]) for row in rows])}"
 
 
@@ -69,6 +68,14 @@ def tabular(rows: Sequence[tuple[str, Sequence[str]]]) -> str:
     rule = "l" + "r" * len(COLUMNS)
     top = f"\\begin{{tabular}}{{{rule}}}\n\\toprule\n{head} \\\\\n\\midrule"
     return f"{top}\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+
+
+def _note(source: str) -> str:
+    return f"{NOTE}; {OF_PAPER}" if source else NOTE
+
+
+def _paper(source: str) -> str:
+    return f" Paper: {source}." if source else ""
 
 
 def _markdown_cell(figure: Figure) -> str:

@@ -1,0 +1,55 @@
+"""Where runs go: GPUs of this machine shared out, or as many jobs as a cluster lets run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from transm3e.errors import UserError
+from transm3e.tables.places import GPUS, here
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Returns a function (number, names) that lets this machine have GPUs."""
+
+    def pretend(number, visible=None):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+        monkeypatch.delenv(GPUS, raising=False)
+        if visible is not None:
+            monkeypatch.setenv(GPUS, visible)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("number", "visible", "jobs", "each", "expected"),
+    [
+        (4, None, None, None, ["0", "1", "2", "3"]),
+        (4, None, None, 2, ["0,1", "2,3"]),
+        (4, None, 1, 3, ["0,1,2"]),
+        (5, None, None, 2, ["0,1", "2,3"]),
+        # The names are the caller's, as a queue gives them.
+        (2, "5,GPU-8a", None, None, ["5", "GPU-8a"]),
+    ],
+)
+def test_gpus_are_shared_out(gpus, number, visible, jobs, each, expected):
+    gpus(number, visible)
+    places = here(jobs, each)
+    assert [environment[GPUS] for environment in places.environments] == expected
+    assert places.gpus_per_run == len(expected[0].split(","))
+
+
+def test_the_cpu_takes_one_run_or_as_many_as_are_asked_for(gpus):
+    gpus(0)
+    assert here(None, None).environments == ({},)
+    assert here(3, None).environments == ({},) * 3
+    gpus(2)
+    assert here(2, 0).environments == ({},) * 2
+
+
+@pytest.mark.parametrize(("jobs", "each"), [(3, 1), (2, 2), (None, 3), (0, 1), (1, -1)])
+def test_more_than_there_is_is_refused(gpus, jobs, each):
+    gpus(2)
+    with pytest.raises(UserError, match=r"does not fit 2 GPU\(s\); --jobs must be at least 1"):
+        here(jobs, each)

@@ -1,0 +1,202 @@
+"""Intervals and tests of a table's rows, from the predictions of runs that are made up here."""
+
+from __future__ import annotations
+
+import csv
+import json
+from statistics import fmean
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transm3e.data.annotations import EVAL_SPLITS, MUSCLES, SPLITS, Clip, write_clip_table
+from transm3e.errors import UserError
+from transm3e.metrics import mean_average_precision
+from transm3e.metrics.bootstrap import bootstrap_map, centred, draw_counts, percentile_interval
+from transm3e.metrics.permutation import draw_swaps, holm, p_value, swapped_differences
+from transm3e.report.scores import write_predictions
+from transm3e.report.table import COLUMNS
+from transm3e.tables.command import write_tables
+from transm3e.tables.comparison import Comparison, check_comparison
+from transm3e.tables.figures import table_figures
+from transm3e.tables.picture import table_picture
+from transm3e.tables.resample import BOOTSTRAP, PERMUTATION
+from transm3e.tables.uncertainty import table_uncertainty
+
+SEEDS, CLIPS, ACTIVITIES = (0, 1), 40, 5
+QUICK = Comparison(resamples=200)
+SIGNAL = {"student": 1.2, "other": 0.3}
+
+
+def name_of(split, number):
+    # Not in the order of the clip table's rows.
+    return f"{split}_{(7 * number) % CLIPS:03d}.mp4"
+
+
+def labels_of(split):
+    return (np.random.default_rng(SPLITS.index(split)).random((CLIPS, len(MUSCLES))) < 0.2).astype(np.uint8)
+
+
+def scores_of(row, seed, split):
+    noise = np.random.default_rng([SPLITS.index(split), seed, len(row)]).normal(size=(CLIPS, len(MUSCLES)))
+    return (SIGNAL[row] * labels_of(split) + noise).astype(np.float32)
+
+
+@pytest.fixture
+def plan(make, tmp_path):
+    """A plan of two seeds; rows "student" and "other" are run, "flow" is not."""
+    clips = [
+        Clip(name_of(split, n), split, f"activity {n % ACTIVITIES}", tuple(labels_of(split)[n].nonzero()[0]))
+        for split in EVAL_SPLITS
+        for n in range(CLIPS)
+    ]
+    write_clip_table(tmp_path / "clips.csv", clips)
+    plan = make(SEEDS)
+    for planned in plan.tables[0].rows:
+        if planned.row.label in SIGNAL:
+            pretend(plan.jobs[planned.key].run, planned.row.label, planned.seed)
+    return plan
+
+
+def pretend(run, row, seed):
+    """Leave behind what an evaluated run does."""
+    run.final_checkpoint.parent.mkdir(parents=True)
+    run.final_checkpoint.write_text("")
+    (run.folder / "predictions").mkdir()
+    splits = {}
+    for split in EVAL_SPLITS:
+        scores, labels = scores_of(row, seed, split), labels_of(split)
+        names = [name_of(split, n) for n in range(CLIPS)]
+        write_predictions(run.folder / "predictions" / f"{split}.npz", scores, labels, names, split, MUSCLES)
+        splits[split] = {"mAP": mean_average_precision(scores, labels)}
+    (run.folder / "results.json").write_text(json.dumps({"run": {"eval_id": run.eval_id}, "splits": splits}))
+
+
+def sorted_by_name(split):
+    return np.argsort([name_of(split, n) for n in range(CLIPS)])
+
+
+def by_hand(row, split, groups=None):
+    """(R,) bootstrapped figures of a row, mean over the seeds, in percent."""
+    order = sorted_by_name(split)
+    counts = draw_counts(CLIPS, QUICK.resamples, (BOOTSTRAP, SPLITS.index(split)), groups)
+    labels = labels_of(split)[order]
+    samples = []
+    for seed in SEEDS:
+        scores = scores_of(row, seed, split)[order]
+        samples.append(100 * centred(bootstrap_map(scores, labels, counts), mean_average_precision(scores, labels)))
+    return np.mean(samples, axis=0)
+
+
+def permuted_by_hand(split):
+    order = sorted_by_name(split)
+    swaps = draw_swaps(CLIPS, QUICK.resamples, (PERMUTATION, SPLITS.index(split)))
+    pairs = [[scores_of(row, seed, split)[order] for row in ("student", "other")] for seed in SEEDS]
+    return 100 * np.mean([swapped_differences(*pair, labels_of(split)[order], swaps) for pair in pairs], axis=0)
+
+
+def figure(row, splits):
+    return 100 * fmean(
+        mean_average_precision(scores_of(row, seed, split), labels_of(split)) for seed in SEEDS for split in splits
+    )
+
+
+@pytest.mark.parametrize(("column", "splits"), [("new_test", ["new_test"]), ("mean_val", ["known_val", "new_val"])])
+def test_a_column_holds_the_interval_of_its_splits_and_the_paired_test(plan, column, splits):
+    found = table_uncertainty(plan.tables[0], plan, Comparison("other", QUICK.resamples))
+    place = COLUMNS.index(column)
+    student, other, flow = found.rows
+    ours, theirs = (np.mean([by_hand(row, split) for split in splits], axis=0) for row in ("student", "other"))
+    assert student.intervals[place] == pytest.approx(percentile_interval(ours))
+    assert other.intervals[place] == pytest.approx(percentile_interval(theirs))
+    difference = student.differences[place]
+    assert difference.value == pytest.approx(figure("student", splits) - figure("other", splits))
+    assert (difference.low, difference.high) == pytest.approx(percentile_interval(ours - theirs))
+    permuted = np.mean([permuted_by_hand(split) for split in splits], axis=0)
+    assert difference.p == p_value(difference.value, permuted)
+    # One row has a difference in this column, so there is nothing to correct for.
+    assert difference.adjusted == holm([difference.p])[0] < 0.05
+    assert other.differences == (None,) * len(COLUMNS)
+    assert flow.intervals == flow.differences == (None,) * len(COLUMNS)
+
+
+def test_whole_activities_are_drawn_where_asked_for(plan):
+    found = table_uncertainty(plan.tables[0], plan, Comparison(None, QUICK.resamples, by_activity=True))
+    groups = np.array([f"activity {n % ACTIVITIES}" for n in range(CLIPS)])[sorted_by_name("known_val")]
+    expected = percentile_interval(by_hand("student", "known_val", groups))
+    assert found.rows[0].intervals[0] == pytest.approx(expected)
+    assert expected != pytest.approx(percentile_interval(by_hand("student", "known_val")))
+
+
+def test_what_cannot_be_computed_is_said_and_costs_nothing_else(plan):
+    student = [plan.jobs[row.key].run for row in plan.tables[0].rows if row.row.label == "student"]
+    (student[0].folder / "predictions" / "known_val.npz").unlink()
+    file = student[1].folder / "predictions" / "new_val.npz"
+    names = [f"another_{n}" for n in range(CLIPS)]
+    write_predictions(file, scores_of("student", 1, "new_val"), labels_of("new_val"), names, "new_val", MUSCLES)
+    found = table_uncertainty(plan.tables[0], plan, Comparison("other", QUICK.resamples))
+    intervals, differences = found.rows[0].intervals, found.rows[0].differences
+    assert [i is None for i in intervals] == [column in ("known_val", "mean_val") for column in COLUMNS]
+    assert [d is None for d in differences] == [column in ("known_val", "new_val", "mean_val") for column in COLUMNS]
+    assert any(str(student[0].folder / "predictions" / "known_val.npz") in note for note in found.notes)
+    assert all(note.startswith("student: ") and "(and 1 more)" in note for note in found.notes)
+
+
+def test_predictions_of_another_evaluation_are_refused(plan):
+    run = plan.jobs[plan.tables[0].rows[0].key].run
+    names = [name_of("new_test", n) for n in range(CLIPS)]
+    file = run.folder / "predictions" / "new_test.npz"
+    write_predictions(file, scores_of("other", 0, "new_test"), labels_of("new_test"), names, "new_test", MUSCLES)
+    found = table_uncertainty(plan.tables[0], plan, QUICK)
+    assert found.rows[0].intervals[COLUMNS.index("new_test")] is None
+    assert "new_test.npz is not what results.json was made from" in found.notes[0]
+
+
+def test_a_row_that_is_not_run_is_nothing_to_compare_with(plan):
+    found = table_uncertainty(plan.tables[0], plan, QUICK)
+    assert found.against == "flow"
+    assert "flow is not run, so there is nothing to compare with" in found.notes
+    assert all(row.differences == (None,) * len(COLUMNS) for row in found.rows)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "message"),
+    [
+        (Comparison(resamples=99), "--resamples 99 is too few for an interval; allowed: 100 or more, or 0"),
+        (Comparison("teacher"), "--against 'teacher', but no row's label begins so; there are: student, other, flow"),
+        (Comparison(""), r"--against '' fits several rows \(student, other, flow\)"),
+    ],
+)
+def test_a_comparison_that_cannot_be_made_is_refused_before_anything_is_run(make, comparison, message):
+    with pytest.raises(UserError, match=message):
+        check_comparison(comparison, make().tables)
+
+
+def test_files_and_picture_hold_figures_intervals_and_tests(plan, tmp_path):
+    shown = write_tables(plan, {}, tmp_path / "out", "full", Comparison("other", QUICK.resamples))
+    file = tmp_path / "out" / "trial-MuscleSynth-full"
+    assert shown.startswith((tmp_path / "out" / "trial-MuscleSynth-full.md").read_text())
+    assert "### Differences to other" in shown
+    difference = table_uncertainty(plan.tables[0], plan, Comparison("other", QUICK.resamples)).rows[0].differences[0]
+    assert f"**{difference.value:+.1f}** [{difference.low:+.1f}, {difference.high:+.1f}] p 0." in shown
+    lines = list(csv.DictReader(file.with_suffix(".csv").open(encoding="utf-8")))
+    assert [line["against"] for line in lines] == ["other", "", ""]
+    assert float(lines[0]["known_val_diff"]) == pytest.approx(difference.value, abs=0.005)
+    assert lines[2]["known_val_low"] == ""
+    latex = file.with_suffix(".tex").read_text()
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
+    assert rf"\textbf{{{difference.value:+.1f}}}" in latex
+    with Image.open(file.with_suffix(".png")) as picture:
+        assert np.asarray(picture.convert("L")).std() > 10
+    # Without resamples there are figures only.
+    plain = write_tables(plan, {}, tmp_path / "plain", "full", Comparison(resamples=0))
+    assert "###" not in plain
+    assert "_low" not in (tmp_path / "plain" / "trial-MuscleSynth-full.csv").read_text()
+
+
+def test_a_table_without_figures_has_no_picture(make, tmp_path):
+    plan = make()
+    rows = table_figures(plan.tables[0], plan, {})
+    assert not table_picture(rows, None, tmp_path / "x.png", "T")
+    assert not (tmp_path / "x.png").exists()
