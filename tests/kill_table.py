@@ -1,10 +1,11 @@
 """Kill tools/make_table.py at random moments, start it again each time, and compare its runs with undisturbed ones.
 
     python datasets/prepare_musclesynth.py --size small
-    python -m tests.kill_table configs/tables/table03.yaml [--scale full] [--kills 2] [--whole RUNS_DIR]
+    python -m tests.kill_table configs/tables/table03.yaml [--seeds 0] [--kills 2] [--whole RUNS_DIR]
 
 Every other kill also reaches the runs that are in work. Makes the table without interruption as well, unless --whole
-names the RUNS_DIR where that was done; ends with status 0 if all weights and figures are the same, else 1.
+names the RUNS_DIR where that was done (maybe with more seeds); ends with status 0 if all weights and figures are the
+same, else 1.
 """
 
 from __future__ import annotations
@@ -44,32 +45,33 @@ def kill(process: subprocess.Popen[bytes], with_runs: bool) -> int:
     return len(children)
 
 
-def finished(runs: Path) -> list[Path]:
+def finished(runs: Path, seeds: Sequence[int]) -> list[Path]:
     """Folders of the runs that have been evaluated."""
-    return sorted(file.parent for file in runs.glob("*/results.json"))
+    files = sorted(runs.glob("*/results.json"))
+    return [file.parent for file in files if json.loads(file.read_text())["run"]["seed"] in seeds]
 
 
-def disturb(words: Sequence[str], runs: Path, kills: int, of: int, rng: random.Random) -> None:
+def disturb(words: Sequence[str], runs: Path, seeds: Sequence[int], kills: int, of: int, rng: random.Random) -> None:
     """Start the table and kill it, `kills` times, spread over its `of` runs; then let it end."""
     for number in range(1, kills + 1):
         process = start(words, runs)
-        while process.poll() is None and len(finished(runs)) < of * number // (kills + 1):
+        while process.poll() is None and len(finished(runs, seeds)) < of * number // (kills + 1):
             time.sleep(0.1)
         time.sleep(rng.uniform(0, 20))
         with_runs = number % 2 == 1
         if process.poll() is None:
             in_work = kill(process, with_runs)
-            done, also = len(finished(runs)), ", which were killed too" if with_runs else ", which go on"
+            done, also = len(finished(runs, seeds)), ", which were killed too" if with_runs else ", which go on"
             print(f"kill {number}: {done} of {of} runs done, {in_work} in work{also}", flush=True)
     if start(words, runs).wait():
         sys.exit("make_table.py failed in the end")
 
 
-def differences(whole: Path, killed: Path) -> list[str]:
+def differences(whole: Path, killed: Path, seeds: Sequence[int]) -> list[str]:
     """What of the runs differs: figures, weights, or that one is missing."""
-    names = {folder.name for folder in finished(whole)} ^ {folder.name for folder in finished(killed)}
+    names = {folder.name for folder in finished(whole, seeds)} ^ {folder.name for folder in finished(killed, seeds)}
     found = [f"{name}: not made both times" for name in sorted(names)]
-    for folder in finished(killed):
+    for folder in finished(killed, seeds):
         if folder.name not in names:
             ours, theirs = (json.loads((runs / folder.name / "results.json").read_text()) for runs in (killed, whole))
             found += [f"{folder.name}: figures"] * (ours["splits"] != theirs["splits"])
@@ -85,17 +87,20 @@ def main() -> int:
     parser.add_argument("--scale", default="full")
     parser.add_argument("--jobs", default="1")
     parser.add_argument("--kills", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--whole", type=Path, help="RUNS_DIR of the same table, undisturbed, and of nothing else")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the runs")
+    parser.add_argument("--moments", type=int, default=0, help="seed of the moments")
+    parser.add_argument("--whole", type=Path, help="RUNS_DIR of the same table, undisturbed, and of no other table")
     args = parser.parse_args()
     words = [args.table, "--on", args.on, "--scale", args.scale, "--jobs", args.jobs]
+    words += ["--seeds", *map(str, args.seeds)]
     with tempfile.TemporaryDirectory() as place:
         whole, killed = args.whole or Path(place) / "whole", Path(place) / "killed"
         if args.whole is None and start(words, whole).wait():
             sys.exit("make_table.py failed undisturbed")
-        disturb(words, killed, args.kills, len(finished(whole)), random.Random(args.seed))
-        found = differences(whole, killed)
-        print(*found, f"{len(found)} differences in {len(finished(killed))} runs after {args.kills} kills", sep="\n")
+        made = len(finished(whole, args.seeds))
+        disturb(words, killed, args.seeds, args.kills, made, random.Random(args.moments))
+        found = differences(whole, killed, args.seeds)
+        print(*found, f"{len(found)} differences in {made} runs after {args.kills} kills", sep="\n")
     return 1 if found else 0
 
 

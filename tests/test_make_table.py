@@ -44,6 +44,9 @@ def test_rows_of_two_tables_are_trained_by_one_command(few_clips, tmp_path):
         assert [line["row"] for line in lines] == labels
         assert all(0 < float(line[column]) < 100 for line in lines for column in COLUMNS)
         assert all(line["runs"] == "1 of 1 runs" for line in lines)
+    written = (tmp_path / "out" / "table06-MuscleSynth-tiny.md").read_text(encoding="utf-8")
+    (tmp_path / "out" / "table06-MuscleSynth-tiny.md").unlink()
+    assert written in make_table("--show", *words).stdout
     again = make_table("--dry-run", *words)
     assert f"{len(rows)} rows: " in again.stdout
     assert "0 to run" in again.stdout

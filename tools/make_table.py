@@ -30,7 +30,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("tables", nargs="+", type=Path, metavar="TABLE", help="files such as configs/tables/table04.yaml")
-    add("--dry-run", action="store_true", help="list rows, runs, shared runs and estimated GPU hours, and stop")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--dry-run", action="store_true", help="list rows, runs, shared runs and estimated GPU hours, and stop"
+    )
+    instead.add_argument("--show", action="store_true", help="write the tables of what there is, and run nothing")
     add(
         "--on",
         nargs="+",
@@ -82,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         out = args.out or plan.runs_dir / "tables"
         command = [sys.executable, str(RUN_NET)]
-        failures = run_missing(plan, command, places.environments, out / "logs", places.runner)
+        failures = {} if args.show else run_missing(plan, command, places.environments, out / "logs", places.runner)
         print(write_tables(plan, failures, out, args.scale, comparison), end="")
         return 1 if failures or plan.has_problems else 0
 
