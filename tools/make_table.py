@@ -15,7 +15,7 @@ from transm3e.cli import exit_with_message
 from transm3e.errors import UserError
 from transm3e.tables.command import build_plan, run_missing, write_tables
 from transm3e.tables.comparison import RESAMPLES, Comparison, check_comparison
-from transm3e.tables.cost import TFLOPS
+from transm3e.tables.cost import TFLOPS, positive_rate
 from transm3e.tables.datasets import DATASETS
 from transm3e.tables.listing import listing
 from transm3e.tables.places import here, on_slurm
@@ -53,7 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     submit.add_argument("--submitit-local", action="store_true", help="runs here that outlive this command")
     add("--detach", action="store_true", help="with --slurm: submit, and do not wait; the same command watches later")
-    add("--tflops", type=float, default=TFLOPS, metavar="X", help="rate of the estimate; default: %(default)g")
+    add("--tflops", type=positive_rate, default=TFLOPS, metavar="X", help="rate of the estimate; default: %(default)g")
     add("--against", metavar="LABEL", help="row that the others are tested against; default: the table's last row")
     add(
         "--resamples",
@@ -62,7 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="of intervals and tests, or 0; default: %(default)s",
     )
-    add("--by-activity", action="store_true", help="draw whole activities for intervals and tests instead of clips")
+    add("--by-clip", action="store_true", help="draw single clips for intervals and tests instead of whole activities")
     add("--out", type=Path, metavar="FOLDER", help="of the tables and logs; default: RUNS_DIR/tables")
     add("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ... for every row, as for run_net.py")
     return parser.parse_args(argv)
@@ -79,11 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             else on_slurm(args.slurm, args.jobs, args.gpus_per_run, args.detach)
         )
         plan = build_plan(args.tables, args.on, args.scale, args.seeds, args.rows, places.gpus_per_run, args.opts)
-        comparison = Comparison(args.against, args.resamples, args.by_activity)
+        comparison = Comparison(args.against, args.resamples, args.by_clip)
         check_comparison(comparison, plan.tables)
         if args.dry_run:
             print(listing(plan, args.tflops), end="")
-            return 0
+            return 1 if plan.has_problems else 0
         out = args.out or plan.runs_dir / "tables"
         command = [sys.executable, str(RUN_NET)]
         failures = {} if args.show else run_missing(plan, command, places.environments, out / "logs", places.runner)

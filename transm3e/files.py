@@ -51,6 +51,18 @@ def atomic_write_text(path: str | Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def make_folder(folder: str | Path) -> None:
+    """Make a folder and those above it; one that is there stays as it is.
+
+    Raises:
+        UserError: it cannot be made (a file by that name, read-only, disk full).
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror or error}; choose another one") from error
+
+
 def _sync_folder(folder: Path) -> None:
     # The rename itself is durable only once the folder is synced (POSIX; Windows cannot open folders).
     if os.name == "posix":

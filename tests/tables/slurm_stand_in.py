@@ -82,8 +82,11 @@ def srun(*words):
     output = words[words.index("--output") + 1]
     for sign, value in (("%A", array), ("%a", index), ("%j", os.environ["SLURM_JOB_ID"]), ("%t", "0")):
         output = output.replace(sign, value)
+    command = words[words.index("--output") + 2 :]
+    while command[0].startswith("--"):
+        command = command[1:]
     with open(output, "a") as log:
-        status = subprocess.call(words[words.index("--output") + 2 :], stdout=log, stderr=log)
+        status = subprocess.call(command, stdout=log, stderr=log)
         if status:
             print(f"srun: error: node1: task 0: Exited with exit code {status}", file=log)
     sys.exit(status)
@@ -92,7 +95,8 @@ def srun(*words):
 def squeue(*words):
     for task in tasks():
         if state(task) not in OVER:
-            print(f"{task}|{state(task)}|Priority")
+            comment = json.loads((place / f"{task.partition('_')[0]}.json").read_text()).get("comment", "(null)")
+            print(f"{task}|{state(task)}|Priority|{comment}")
 
 
 def sacct(*words):

@@ -85,7 +85,7 @@ def test_a_row_that_cannot_be_planned_is_said_and_the_others_are_planned(tmp_pat
     [
         ({"on": ["UCF"]}, "no configs of the data set 'UCF' in .*; there are: FreeExercise, .*; for data of your own"),
         ({"rows": ["MCTX"]}, "--rows names 'MCTX', but no row's label begins so; there are: Sum, Concatenation"),
-        ({"seeds": [1, 1]}, "--seeds 1 1 names a seed twice"),
+        ({"seeds": [1, 1]}, "--seeds 1 1 must be different whole numbers from 0"),
         ({"opts": ["OUTPUT_DIR", "x"]}, "--opts OUTPUT_DIR cannot be the same for all runs of a table"),
         ({"opts": ["RNG_SEED", "3"]}, "use --seeds"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
@@ -25,7 +26,7 @@ from transm3e.tables.resample import BOOTSTRAP, PERMUTATION
 from transm3e.tables.uncertainty import table_uncertainty
 
 SEEDS, CLIPS, ACTIVITIES = (0, 1), 40, 5
-QUICK = Comparison(resamples=200)
+QUICK = Comparison(resamples=200, by_clip=True)
 SIGNAL = {"student": 1.2, "other": 0.3}
 
 
@@ -96,15 +97,15 @@ def permuted_by_hand(split):
     return 100 * np.mean([swapped_differences(*pair, labels_of(split)[order], swaps) for pair in pairs], axis=0)
 
 
-def figure(row, splits):
+def figure(row, splits, seeds=SEEDS):
     return 100 * fmean(
-        mean_average_precision(scores_of(row, seed, split), labels_of(split)) for seed in SEEDS for split in splits
+        mean_average_precision(scores_of(row, seed, split), labels_of(split)) for seed in seeds for split in splits
     )
 
 
 @pytest.mark.parametrize(("column", "splits"), [("new_test", ["new_test"]), ("mean_val", ["known_val", "new_val"])])
 def test_a_column_holds_the_interval_of_its_splits_and_the_paired_test(plan, column, splits):
-    found = table_uncertainty(plan.tables[0], plan, Comparison("other", QUICK.resamples))
+    found = table_uncertainty(plan.tables[0], plan, Comparison("other", QUICK.resamples, by_clip=True))
     place = COLUMNS.index(column)
     student, other, flow = found.rows
     ours, theirs = (np.mean([by_hand(row, split) for split in splits], axis=0) for row in ("student", "other"))
@@ -117,16 +118,28 @@ def test_a_column_holds_the_interval_of_its_splits_and_the_paired_test(plan, col
     assert difference.p == p_value(difference.value, permuted)
     # One row has a difference in this column, so there is nothing to correct for.
     assert difference.adjusted == holm([difference.p])[0] < 0.05
+    of_seeds = [figure("student", splits, [seed]) - figure("other", splits, [seed]) for seed in SEEDS]
+    assert difference.spread == pytest.approx(np.std(of_seeds, ddof=1))
+    assert difference.agree
     assert other.differences == (None,) * len(COLUMNS)
     assert flow.intervals == flow.differences == (None,) * len(COLUMNS)
 
 
-def test_whole_activities_are_drawn_where_asked_for(plan):
-    found = table_uncertainty(plan.tables[0], plan, Comparison(None, QUICK.resamples, by_activity=True))
+def test_whole_activities_are_drawn(plan):
+    found = table_uncertainty(plan.tables[0], plan, Comparison(None, QUICK.resamples))
     groups = np.array([f"activity {n % ACTIVITIES}" for n in range(CLIPS)])[sorted_by_name("known_val")]
     expected = percentile_interval(by_hand("student", "known_val", groups))
     assert found.rows[0].intervals[0] == pytest.approx(expected)
     assert expected != pytest.approx(percentile_interval(by_hand("student", "known_val")))
+    assert "too few activities for a p below 0.05: known_val has 5, new_val has 5" in found.notes[-1]
+
+
+def test_more_rows_than_permutations_can_tell_apart_is_said(plan):
+    rows = plan.tables[0].rows
+    many = [replace(rows[0], row=replace(rows[0].row, label=f"row {number}")) for number in range(7)]
+    table = replace(plan.tables[0], rows=tuple(many))
+    assert "6 rows are compared by 100 permutations" in table_uncertainty(table, plan, Comparison(None, 100)).notes[0]
+    assert "6 rows" not in "".join(table_uncertainty(table, plan, Comparison(None, 120)).notes)
 
 
 def test_what_cannot_be_computed_is_said_and_costs_nothing_else(plan):
@@ -135,7 +148,7 @@ def test_what_cannot_be_computed_is_said_and_costs_nothing_else(plan):
     file = student[1].folder / "predictions" / "new_val.npz"
     names = [f"another_{n}" for n in range(CLIPS)]
     write_predictions(file, scores_of("student", 1, "new_val"), labels_of("new_val"), names, "new_val", MUSCLES)
-    found = table_uncertainty(plan.tables[0], plan, Comparison("other", QUICK.resamples))
+    found = table_uncertainty(plan.tables[0], plan, Comparison("other", QUICK.resamples, by_clip=True))
     intervals, differences = found.rows[0].intervals, found.rows[0].differences
     assert [i is None for i in intervals] == [column in ("known_val", "mean_val") for column in COLUMNS]
     assert [d is None for d in differences] == [column in ("known_val", "new_val", "mean_val") for column in COLUMNS]
@@ -174,12 +187,19 @@ def test_a_comparison_that_cannot_be_made_is_refused_before_anything_is_run(make
 
 
 def test_files_and_picture_hold_figures_intervals_and_tests(plan, tmp_path):
-    shown = write_tables(plan, {}, tmp_path / "out", "full", Comparison("other", QUICK.resamples))
+    shown = write_tables(plan, {}, tmp_path / "out", "full", Comparison("other", QUICK.resamples, by_clip=True))
     file = tmp_path / "out" / "trial-MuscleSynth-full"
     assert shown.startswith((tmp_path / "out" / "trial-MuscleSynth-full.md").read_text())
     assert "### Differences to other" in shown
-    difference = table_uncertainty(plan.tables[0], plan, Comparison("other", QUICK.resamples)).rows[0].differences[0]
-    assert f"**{difference.value:+.1f}** [{difference.low:+.1f}, {difference.high:+.1f}] p 0." in shown
+    difference = (
+        table_uncertainty(plan.tables[0], plan, Comparison("other", QUICK.resamples, by_clip=True))
+        .rows[0]
+        .differences[0]
+    )
+    assert (
+        f"**{difference.value:+.1f}** ± {difference.spread:.1f} [{difference.low:+.1f}, {difference.high:+.1f}] p 0."
+        in shown
+    )
     lines = list(csv.DictReader(file.with_suffix(".csv").open(encoding="utf-8")))
     assert [line["against"] for line in lines] == ["other", "", ""]
     assert float(lines[0]["known_val_diff"]) == pytest.approx(difference.value, abs=0.005)

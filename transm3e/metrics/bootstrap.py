@@ -79,8 +79,8 @@ def centred(samples: np.ndarray, observed: float) -> np.ndarray:
     """(R,) resampled figures, moved so that their mean is the observed figure.
 
     A resample repeats clips, which raises average precision: unmoved, percentiles lie too high (on 120 clips by about
-    the standard error of the figure). NaN ones stay. What an interval of them then covers is the figure that as many
-    other clips of the same kind give, not the one that a split without end would.
+    the standard error of the figure). NaN ones stay. What an interval of them then covers is the figure that is to be
+    expected on as many other clips of the same kind, not the one that a split without end would give.
     """
     known = samples[~np.isnan(samples)]
     return samples - known.mean() + observed if len(known) else samples

@@ -6,20 +6,24 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from transm3e.config.check import WITHOUT_WEIGHTS
 from transm3e.config.plan import Run
 from transm3e.data.annotations import table_digest
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text
+from transm3e.files import atomic_write_text, make_folder
 from transm3e.report.results import read_results
 
 OWNER = "run.json"
 LOCK = ".lock"
+LOCK_TRIES, LOCK_WAIT_S = 20, 0.05
+GPUS = "CUDA_VISIBLE_DEVICES"
 RESULTS = "results.json"
 
 
@@ -47,6 +51,19 @@ def check_owner(run: Run, owner: dict[str, str]) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who works in a run's folder.
+
+    Attributes:
+        process: "process N on HOST"; "" in the moment before it says so.
+        devices: its CUDA_VISIBLE_DEVICES; "" = all.
+    """
+
+    process: str
+    devices: str
+
+
 @contextmanager
 def claim(run: Run, owner: dict[str, str]) -> Iterator[None]:
     """Make the run's folder with config.yaml and the owner's mark, and hold it against other processes meanwhile.
@@ -55,22 +72,50 @@ def claim(run: Run, owner: dict[str, str]) -> Iterator[None]:
         UserError: as check_owner, or another process is working in the folder.
     """
     check_owner(run, owner)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with (run.folder / LOCK).open("a+", encoding="utf-8") as lock:
-        try:
-            # The system frees it when this process ends, however that happens; loading processes do not inherit it.
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
+    make_folder(run.folder)
+    try:
+        lock = (run.folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {run.folder}: {error.strerror}; choose another OUTPUT_DIR") from error
+    with lock:
+        # The system frees it when this process ends, however that happens; loading processes do not inherit it.
+        if not _locked(lock):
             lock.seek(0)
             raise UserError(
-                f"{run.folder} is being worked in by {lock.read().strip() or 'another process'}; wait for it, or choose another OUTPUT_DIR"
-            ) from None
+                f"{run.folder} is being worked in by {(lock.readline().strip()) or 'another process'}; wait for it, or "
+                "choose another OUTPUT_DIR"
+            )
         lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n{os.environ.get(GPUS, '')}\n")
         lock.flush()
         atomic_write_text(run.folder / "config.yaml", run.cfg.dump())
         atomic_write_text(run.folder / OWNER, json.dumps(owner, indent=2) + "\n")
         yield
+
+
+def _locked(lock: IO[str]) -> bool:
+    """Whether the lock could be taken; `holder` of another process may have it for a moment."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except (BlockingIOError, PermissionError):
+            time.sleep(LOCK_WAIT_S)
+    return False
+
+
+def holder(run: Run) -> Holder | None:
+    """Who works in the run's folder, as far as this machine sees; None where nobody does."""
+    try:
+        with (run.folder / LOCK).open(encoding="utf-8") as lock:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                process, devices, *_ = [*lock.read().split("\n"), "", ""]
+                return Holder(process, devices)
+    except OSError:  # no run yet, or a folder of somebody else's: claim says which
+        pass
+    return None
 
 
 def is_trained(run: Run) -> bool:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from transm3e.config.node import opt_settings
+from transm3e.config.check_values import MAX_SEED
+from transm3e.config.defaults import get_cfg
+from transm3e.config.node import merge_opts, opt_settings
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text
+from transm3e.files import atomic_write_text, make_folder
 from transm3e.tables.comparison import Comparison
 from transm3e.tables.figures import table_figures
-from transm3e.tables.formats import comma_separated, latex, markdown
+from transm3e.tables.formats import Caption, comma_separated, latex, markdown
 from transm3e.tables.jobs import Plan, PlannedTable
 from transm3e.tables.listing import problems
 from transm3e.tables.picture import table_picture
@@ -44,17 +47,20 @@ def build_plan(
         labels: only rows whose labels begin with one of these.
 
     Raises:
-        UserError: a table file is wrong, or an option names what does not exist.
+        UserError: a table file is wrong, an option names what does not exist, or no row can be planned.
     """
     _check(seeds, opts)
-    tables = [read_table(file) for file in files]
+    tables = [read_table(file) for file in dict.fromkeys(files)]
+    _check_names(tables)
     _check_labels(tables, labels)
-    plan = Plan()
+    plan = Plan(_made_with(seeds, labels, opts))
     with _warnings_once():
         for table in tables:
-            rows = [row for row in table.rows if _is_chosen(row, labels)]
-            for dataset in (on or table.datasets) if rows else ():
+            rows = _chosen(table.rows, labels)
+            for dataset in dict.fromkeys(on or table.datasets) if rows else ():
                 plan.add(table, dataset, rows, seeds, scale, ["NUM_GPUS", gpus_per_run, *opts])
+    if not plan.jobs:
+        raise UserError(f"no row can be run: {plan.problems[0]}")
     return plan
 
 
@@ -97,7 +103,7 @@ def write_tables(
     Raises:
         UserError: a results.json is damaged, or a file cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     chosen = comparison or Comparison()
     return "".join(_write_table(planned, plan, failures, out, scale, chosen) for planned in plan.tables)
 
@@ -108,8 +114,8 @@ def _write_table(
     rows = table_figures(planned, plan, failures)
     found = table_uncertainty(planned, plan, comparison) if comparison.resamples else None
     title = f"{planned.table.title} ({planned.table.name}, {planned.dataset}, {scale})"
-    shown = markdown(rows, title, planned.table.source)
-    in_latex = latex(rows, title, planned.table.source)
+    caption = Caption(title, planned.table.source, plan.made_with)
+    shown, in_latex = markdown(rows, caption), latex(rows, caption)
     beside = None
     if found:
         shown, in_latex = f"{shown}\n{uncertainty_markdown(found)}", f"{in_latex}\n{uncertainty_latex(found)}"
@@ -147,20 +153,43 @@ def _warnings_once() -> Iterator[None]:
 
 
 def _check(seeds: Sequence[int], opts: Sequence[str]) -> None:
-    if len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds {' '.join(map(str, seeds))} names a seed twice; name each once")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > MAX_SEED:
+        raise UserError(f"--seeds {' '.join(map(str, seeds))} must be different whole numbers from 0 to 2**63 - 1")
+    merge_opts(get_cfg(), opts, "--opts")
     for _, key, _ in opt_settings(opts):
         if key in NOT_OF_ROWS and key != "RUNS_DIR":
             remedy = f"use {SET_BY_ARGUMENTS[key]}" if key in SET_BY_ARGUMENTS else "leave it out"
             raise UserError(f"--opts {key} cannot be the same for all runs of a table; {remedy}")
 
 
+def _check_names(tables: Sequence[Table]) -> None:
+    names = [table.name for table in tables]
+    twice = next((table for table in tables if names.count(table.name) > 1), None)
+    if twice:
+        raise UserError(f"two tables are called {twice.name}, and so would be their files; rename {twice.file}")
+
+
+def _made_with(seeds: Sequence[int], labels: Sequence[str] | None, opts: Sequence[str]) -> str:
+    parts = [f"seed{'s' * (len(seeds) > 1)} {' '.join(map(str, seeds))}"]
+    parts += [f"--rows {shlex.join(labels)}"] if labels else []
+    parts += [f"--opts {shlex.join(map(str, opts))}"] if opts else []
+    return "; ".join(parts)
+
+
 def _check_labels(tables: Sequence[Table], labels: Sequence[str] | None) -> None:
     for label in labels or ():
-        if not any(_is_chosen(row, [label]) for table in tables for row in table.rows):
+        if not any(_chosen(table.rows, [label]) for table in tables):
             known = ", ".join(dict.fromkeys(row.label for table in tables for row in table.rows))
             raise UserError(f"--rows names {label!r}, but no row's label begins so; there are: {known}")
 
 
-def _is_chosen(row: Row, labels: Sequence[str] | None) -> bool:
-    return labels is None or any(row.label.startswith(label) for label in labels)
+def _chosen(rows: Sequence[Row], labels: Sequence[str] | None) -> list[Row]:
+    """Rows labelled so, or else those whose labels begin so; all of them for None."""
+    if labels is None:
+        return list(rows)
+    known = {row.label for row in rows}
+    return [
+        row
+        for row in rows
+        if any(row.label == label if label in known else row.label.startswith(label) for label in labels)
+    ]

@@ -19,12 +19,12 @@ class Comparison:
     Attributes:
         against: label of the row that the others are compared with, or its beginning; None = each table's last row.
         resamples: of the bootstrap, and permutations of the test; 0 = neither.
-        by_activity: draw whole activities instead of clips.
+        by_clip: draw single clips instead of whole activities.
     """
 
     against: str | None = None
     resamples: int = RESAMPLES
-    by_activity: bool = False
+    by_clip: bool = False
 
     def row(self, labels: Sequence[str]) -> str | None:
         """The label that is `against`, or else the only one that begins so; None where none does.

@@ -7,6 +7,7 @@ runs also wait for data, and small models do not fill a GPU.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cache
 
@@ -37,6 +38,18 @@ OF_MODEL = (
     *("RESNET.", "SKELETON.", "SLOWFAST.", "STGCN.", "TRANSM3E.", "TWO_BRANCH.", "VIDEOSWIN."),
 )
 _KNOWN_MACS: dict[str, int] = {}
+
+
+def positive_rate(text: str) -> float:
+    """A rate from a command line.
+
+    Raises:
+        ValueError: it is no finite number above 0.
+    """
+    rate = float(text)
+    if not 0 < rate < math.inf:
+        raise ValueError(f"{text} is no rate")
+    return rate
 
 
 def gpu_hours(run: Run, tflops: float = TFLOPS) -> float | None:

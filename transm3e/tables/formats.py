@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from transm3e.report.table import COLUMNS
 from transm3e.tables.figures import BEST, SECOND, Figure, RowFigures
@@ -25,10 +26,30 @@ OF_PAPER = (
 )
 
 
-def markdown(rows: Sequence[RowFigures], title: str, source: str) -> str:
-    """A GitHub table: best bold, second best in italics; `source` is "" where there are no figures of the paper."""
+@dataclass(frozen=True)
+class Caption:
+    """What is said of a table.
+
+    Attributes:
+        title: its name.
+        source: of the paper's figures; "" = there are none.
+        made_with: seeds, and what else was asked for.
+    """
+
+    title: str
+    source: str
+    made_with: str
+
+    def note(self, best: str, second: str) -> str:
+        """What the figures are, how best and second best are marked, and where the paper's stand."""
+        paper, source = (f"; {OF_PAPER}", f" Paper: {self.source}.") if self.source else ("", "")
+        return f"{NOTE} ({self.made_with}){paper}; best {best}, second best {second}.{source}"
+
+
+def markdown(rows: Sequence[RowFigures], caption: Caption) -> str:
+    """A GitHub table: best bold, second best in italics."""
     lines = [["", *COLUMNS, "runs"], *([row.label, *map(_markdown_cell, row.figures), row.state] for row in rows)]
-    return f"## {title}\n\n{markdown_table(lines)}\n{_note(source)}; best **bold**, second best *italic*.{_paper(source)}\n"
+    return f"## {caption.title}\n\n{markdown_table(lines)}\n{caption.note('**bold**', '*italic*')}\n"
 
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:
@@ -54,10 +75,9 @@ def comma_separated(rows: Sequence[RowFigures], beside: Sequence[Sequence[str]] 
     return text.getvalue()
 
 
-def latex(rows: Sequence[RowFigures], title: str, source: str) -> str:
+def latex(rows: Sequence[RowFigures], caption: Caption) -> str:
     """A tabular for booktabs: best bold, second best underlined."""
-    note = f"{_note(source)}; best bold, second best underlined.{_paper(source)}"
-    comment = f"% {title}. {note}\n% Needs \\usepackage{{booktabs}}."
+    comment = f"% {caption.title}. {caption.note('bold', 'underlined')}\n% Needs \\usepackage{{booktabs}}."
     return f"{comment}\n{tabular([(row.label, [_latex_cell(figure) for figure in row.figures]) for row in rows])}"
 
 
@@ -68,14 +88,6 @@ def tabular(rows: Sequence[tuple[str, Sequence[str]]]) -> str:
     rule = "l" + "r" * len(COLUMNS)
     top = f"\\begin{{tabular}}{{{rule}}}\n\\toprule\n{head} \\\\\n\\midrule"
     return f"{top}\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
-
-
-def _note(source: str) -> str:
-    return f"{NOTE}; {OF_PAPER}" if source else NOTE
-
-
-def _paper(source: str) -> str:
-    return f" Paper: {source}." if source else ""
 
 
 def _markdown_cell(figure: Figure) -> str:

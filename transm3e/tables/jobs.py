@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -101,12 +101,16 @@ class PlannedTable:
 class Plan:
     """All tables of a command line.
 
+    Args:
+        made_with: what was asked for beside the tables, for whoever reads them.
+
     Attributes:
         tables: in order.
         jobs: run_key -> job, what others start from before them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, made_with: str = "") -> None:
+        self.made_with = made_with
         self.tables: list[PlannedTable] = []
         self.jobs: dict[Path, Job] = {}
 
@@ -118,7 +122,12 @@ class Plan:
     @property
     def has_problems(self) -> bool:
         """Whether a row cannot be planned."""
-        return any(row.problem for table in self.tables for row in table.rows)
+        return bool(self.problems)
+
+    @property
+    def problems(self) -> list[str]:
+        """Why rows cannot be planned."""
+        return [row.problem for table in self.tables for row in table.rows if row.problem]
 
     def missing(self) -> list[Job]:
         """The jobs that are left to do: rows without figures, and what is missing to train them; in order.
@@ -167,8 +176,15 @@ class Plan:
                 starts = [self._job(*start, is_row=False) for start in _start_words(config, words, run)]
                 assert tuple(starts) == needs, "a run asked for by itself is the run that others start from"
             self.jobs[key] = Job(run, config, tuple(words), needs, is_row)
-        elif is_row and not known.is_row:
-            self.jobs[key] = replace(known, is_row=True)
+        elif is_row:
+            if known.is_row and known.run.eval_id != run.eval_id:
+                raise UserError(
+                    f"it is trained as another row is ({known.name}) and only scored otherwise (TEST, LOOKUP or "
+                    "DATA.ENSEMBLE_METHOD), but a run has one results.json; make one of the two with --rows and another "
+                    "RUNS_DIR"
+                )
+            # The row's words, as those with which others start from it say nothing of how it is scored.
+            self.jobs[key] = Job(run, config, tuple(words), known.needs, is_row=True)
         return key
 
 

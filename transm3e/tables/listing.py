@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from transm3e.files import clip_table_file
 from transm3e.tables.cost import gpu_hours
 from transm3e.tables.jobs import Job, Plan, PlannedRow, PlannedTable
 
@@ -43,7 +44,13 @@ def problems(table: PlannedTable) -> list[str]:
 def _table(table: PlannedTable, plan: Plan, tflops: float) -> str:
     lines = [HEAD, *(_line(row, plan, tflops) for row in table.rows)]
     title = f"{table.table.name} on {table.dataset}: {table.table.title}\n"
-    return title + aligned(lines) + "".join(f"{problem}\n" for problem in problems(table))
+    missing = {plan.jobs[row.key].run.cfg.DATA.PATH_TO_DATA_DIR for row in table.rows if row.key}
+    notes = [f"no data: there is no {file}; see datasets/README.md" for file in _not_there(missing)]
+    return title + aligned(lines) + "".join(f"{line}\n" for line in [*notes, *problems(table)])
+
+
+def _not_there(folders: Iterable[str]) -> list[Path]:
+    return [file for folder in sorted(folders) if not (file := clip_table_file(folder)).is_file()]
 
 
 def _line(row: PlannedRow, plan: Plan, tflops: float) -> tuple[str, ...]:
@@ -65,6 +72,7 @@ def _shared(plan: Plan) -> str:
 
 def _sum(plan: Plan, tflops: float) -> str:
     rows = [row for table in plan.tables for row in table.rows]
+    seeds = len({row.seed for row in rows})
     keys = [row.key for row in rows if row.key]
     alone = sum(_runs_of(key, plan) for key in keys)
     firsts = sum(not job.is_row for job in plan.jobs.values())
@@ -72,7 +80,7 @@ def _sum(plan: Plan, tflops: float) -> str:
     missing = plan.missing()
     cannot = f", {len(rows) - len(keys)} cannot be run" if len(rows) > len(keys) else ""
     return (
-        f"{len(rows)} rows{cannot}: {len(plan.jobs)} runs, not {alone}, as runs are shared: "
+        f"{len(rows)} rows{' (each seed counted)' if seeds > 1 else ''}{cannot}: {len(plan.jobs)} runs, not {alone}, as runs are shared: "
         f"{len(plan.jobs) - firsts} of rows, {firsts} that others start from; {done} done, {len(missing)} to run\n"
         f"to run: about {_hours(missing, tflops)} GPU hours at {tflops:g} TFLOP/s (an estimate from multiply-adds, "
         "clips and epochs; waiting for data is not in it, nor are runs on a data set of unknown size, marked "

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 
 from transm3e.errors import UserError
+from transm3e.report.run_folder import GPUS
 from transm3e.tables.jobs import Job
 from transm3e.tables.progress import Progress
 from transm3e.tables.runner import Runner, Watch
@@ -19,7 +20,6 @@ from transm3e.tables.slurm_runner import SlurmRunner
 from transm3e.tables.slurm_settings import slurm_settings
 from transm3e.tables.submit import LocalRunner, load_submitit
 
-GPUS = "CUDA_VISIBLE_DEVICES"
 # Tasks of an array at once where --jobs says nothing, which is submitit's own default; SLURM has limits of its own.
 MOST_AT_ONCE = 256
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from transm3e.errors import UserError
-from transm3e.report.run_folder import LOCK
+from transm3e.files import make_folder
 from transm3e.tables.jobs import Job
 
 WAITING, QUEUED, RUNNING, ELSEWHERE = "waiting", "queued", "running", "running elsewhere"
@@ -68,21 +67,8 @@ class Progress:
 
 def start_all(jobs: Iterable[Job], logs: Path) -> dict[Path, Progress]:
     """Progress of each job at its beginning, by key; makes the folder of logs."""
-    logs.mkdir(parents=True, exist_ok=True)
+    make_folder(logs)
     return {job.key: Progress(job, logs / f"{job.name}.log") for job in jobs}
-
-
-def is_held(job: Job) -> bool:
-    """Whether a process works in the run's folder (transm3e.report.run_folder.claim), as far as this machine sees."""
-    file = job.run.folder / LOCK
-    if not file.is_file():
-        return False
-    with file.open("r+b") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return True
-    return False
 
 
 def last_words(log: Path) -> str:

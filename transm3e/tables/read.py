@@ -31,7 +31,10 @@ from transm3e.tables.grid import START_OPTS, grid_points, joined
 TABLE_KEYS = ("title", "source", "datasets", "config", "opts", "grid", "rows")
 ROW_KEYS = ("label", "config", "opts", "paper")
 # What runs write and where, who computes and by which seed: make_table's own business, not a row's.
-NOT_OF_ROWS = ("OUTPUT_DIR", "RUNS_DIR", "RNG_SEED", "NUM_GPUS", "TRAIN.ENABLE", "TEST.ENABLE")
+NOT_OF_ROWS = (
+    *("OUTPUT_DIR", "RUNS_DIR", "RNG_SEED", "NUM_GPUS"),
+    *("TRAIN.ENABLE", "TRAIN.AUTO_RESUME", "TEST.ENABLE", "DEMO.ENABLE"),
+)
 
 
 @dataclass(frozen=True)

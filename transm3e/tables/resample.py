@@ -29,11 +29,11 @@ class Draws:
 
     Args:
         resamples: how many.
-        by_activity: draw whole activities.
+        by_clip: draw single clips instead of whole activities.
     """
 
-    def __init__(self, resamples: int, by_activity: bool) -> None:
-        self.resamples, self.by_activity = resamples, by_activity
+    def __init__(self, resamples: int, by_clip: bool) -> None:
+        self.resamples, self.by_clip = resamples, by_clip
         self._drawn: dict[Hashable, np.ndarray] = {}
 
     def bootstrap(self, scores: ClipScores) -> np.ndarray:
@@ -65,7 +65,7 @@ class Draws:
         return self._drawn[kind]
 
     def _groups(self, scores: ClipScores) -> tuple[str, ...] | None:
-        groups = tuple(scores.activities.tolist()) if self.by_activity and scores.activities is not None else None
+        groups = None if scores.activities is None else tuple(scores.activities.tolist())
         unit, number = ("clip", len(scores.clips)) if groups is None else ("activity", len(set(groups)))
         if number < FEWEST:
             raise UserError(f"{scores.file}: {scores.split} has one {unit} only, so nothing can be drawn from it")

@@ -8,6 +8,7 @@ is waited for.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,9 @@ from pathlib import Path
 
 from transm3e.engine.signals import stop_request
 from transm3e.errors import ExitRequest
+from transm3e.report.run_folder import GPUS, Holder, holder
 from transm3e.tables.jobs import Job
-from transm3e.tables.progress import DONE, ELSEWHERE, RUNNING, WAITING, Progress, is_held, last_words, start_all
+from transm3e.tables.progress import DONE, ELSEWHERE, RUNNING, WAITING, Progress, last_words, start_all
 
 POLL_S = 0.5
 
@@ -69,26 +71,44 @@ class Runner:
         for key, poll in list(self._polls.items()):
             if (status := poll()) is not None:
                 self._end(key, status)
-        for key, progress in self.progress.items():
-            if progress.state == ELSEWHERE and not is_held(progress.job):
-                progress.state = WAITING
-                del self._taken[key]
+        # First whose slots are taken, then who gets those that are free.
+        for progress in self.progress.values():
+            if progress.state in (WAITING, ELSEWHERE):
+                self._look_elsewhere(progress, holder(progress.job.run))
+        for progress in self.progress.values():
             if progress.state == WAITING:
                 self._try_to_begin(progress)
 
+    def _look_elsewhere(self, progress: Progress, at_work: Holder | None) -> None:
+        if at_work is None:
+            progress.state = WAITING
+            self._taken.pop(progress.job.key, None)
+        elif progress.state == WAITING:
+            progress.state = ELSEWHERE
+            slot = self._slot_of(at_work)
+            if slot is not None:
+                self._taken[progress.job.key] = slot
+
+    def _slot_of(self, at_work: Holder) -> int | None:
+        """The slot that another process of this machine works in: that of its GPUs, else any."""
+        if not at_work.process.endswith(f" on {socket.gethostname()}"):
+            return None
+        free = self._free()
+        same = [slot for slot in free if self.slots[slot].get(GPUS, "") == at_work.devices]
+        return next(iter(same or free), None)
+
+    def _free(self) -> list[int]:
+        return [slot for slot in range(len(self.slots)) if slot not in self._taken.values()]
+
     def _try_to_begin(self, progress: Progress) -> None:
         progress.look_at_needs(self.progress)
-        free = [slot for slot in range(len(self.slots)) if slot not in self._taken.values()]
+        free = self._free()
         if progress.is_over or not free or any(need.state != DONE for need in progress.needs(self.progress)):
             return
-        if is_held(progress.job):
-            progress.state = ELSEWHERE
-        elif progress.look():
-            return
-        else:
+        if not progress.look():
             progress.state = RUNNING
             self._polls[progress.job.key] = self._start(progress, self.slots[free[0]])
-        self._taken[progress.job.key] = free[0]
+            self._taken[progress.job.key] = free[0]
 
     def _start(self, progress: Progress, variables: Mapping[str, str]) -> Poll:
         with progress.log.open("ab") as log:
@@ -108,7 +128,7 @@ class Runner:
         del self._polls[key], self._taken[key]
         progress = self.progress[key]
         progress.state = WAITING
-        if not progress.look() and not is_held(progress.job):
+        if not progress.look() and holder(progress.job.run) is None:
             progress.fail(self._reason(progress, status))
 
     def _reason(self, progress: Progress, status: int) -> str:

@@ -93,6 +93,10 @@ def row_words(configs: Path, row: Row, dataset: str, scale: str) -> tuple[Path, 
     for_starts = opts.pop(START_OPTS, {})
     for key in INIT_KEYS:
         if opts.get(key):
+            if not isinstance(opts[key], str):
+                raise UserError(
+                    f"{row.label}: {key} is {opts[key]!r}; it must be the name of a config, such as mcts_rgb_s"
+                )
             opts[key] = leaf_file(configs, opts[key], dataset).name
     settings, of_starts = _scaled(configs, row.config, dataset, scale)
     return leaf, [*_words({**settings, **opts}), START_OPTS, _words({**of_starts, **for_starts})]

@@ -8,11 +8,11 @@ import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text
+from transm3e.files import atomic_write_text, make_folder
 
 ANSWER_S = 60  # an overloaded controller answers late, or not at all
 
@@ -24,10 +24,12 @@ class QueuedJob:
     Attributes:
         state: as squeue prints it, such as PENDING, RUNNING or COMPLETING.
         reason: why it waits, such as Priority or Dependency.
+        comment: what it was submitted with.
     """
 
     state: str
     reason: str
+    comment: str
 
 
 def queued_jobs() -> dict[str, QueuedJob]:
@@ -36,10 +38,10 @@ def queued_jobs() -> dict[str, QueuedJob]:
     Raises:
         UserError: squeue does not answer, so that nothing is known.
     """
-    format_ = "--format=%i|%T|%r"
+    format_ = "--format=%i|%T|%r|%k"
     lines = _output(["squeue", "--noheader", "--array", f"--user={getpass.getuser()}", format_]).split("\n")
-    fields = [line.strip().split("|", 2) for line in lines if line.count("|") >= 2]
-    return {number: QueuedJob(state, reason) for number, state, reason in fields}
+    fields = [line.strip().split("|", 3) for line in lines if line.count("|") >= 3]
+    return {number: QueuedJob(*rest) for number, *rest in fields}
 
 
 def end_state(number: str) -> str:
@@ -65,22 +67,30 @@ def _output(command: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Submission:
-    """A job that was submitted for a run.
+    """A job that was, or was about to be, submitted for a run.
 
     Attributes:
-        number: of the job.
-        log: where it prints to.
+        mark: in the comment of its array, and of no other.
+        task: its place in the array.
+        logs: the folder that it prints to.
     """
 
-    number: str
-    log: Path
+    mark: str
+    task: int
+    logs: Path
+
+    def find(self, queue: Mapping[str, QueuedJob]) -> str | None:
+        """Its number, if SLURM has it."""
+        mine = [number for number, job in queue.items() if self.mark in job.comment.split()]
+        # An array of one is a job without tasks.
+        return next((number for number in mine if int(number.partition("_")[2] or 0) == self.task), None)
 
 
 class Submissions:
     """Jobs that were submitted for the runs of a folder, in a file that every call reads and writes.
 
     Args:
-        file: JSON, run's folder -> {"job": number, "log": path}.
+        file: JSON, run's folder -> its Submission.
     """
 
     def __init__(self, file: Path) -> None:
@@ -88,9 +98,17 @@ class Submissions:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Meanwhile other calls on this machine that want to submit wait, so that no run is submitted twice."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.with_suffix(".lock").open("a") as lock:
+        """Meanwhile other calls on this machine that want to submit wait, so that no run is submitted twice.
+
+        Raises:
+            UserError: its folder cannot be written to.
+        """
+        make_folder(self.file.parent)
+        try:
+            lock = self.file.with_suffix(".lock").open("a")
+        except OSError as error:
+            raise UserError(f"cannot write beside {self.file}: {error.strerror}; choose another RUNS_DIR") from error
+        with lock:
             fcntl.lockf(lock, fcntl.LOCK_EX)
             yield
 
@@ -104,7 +122,7 @@ class Submissions:
             return {}
         try:
             entries = json.loads(self.file.read_text(encoding="utf-8"))
-            return {Path(run): Submission(str(e["job"]), Path(e["log"])) for run, e in entries.items()}
+            return {Path(run): Submission(e["mark"], int(e["task"]), Path(e["logs"])) for run, e in entries.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{self.file} is damaged ({error}), so jobs in the queue cannot be told; wait for them or end them "
@@ -117,5 +135,5 @@ class Submissions:
         Raises:
             UserError: the file cannot be written.
         """
-        entries = {str(run): {"job": s.number, "log": str(s.log)} for run, s in submissions.items()}
+        entries = {str(run): {**asdict(s), "logs": str(s.logs)} for run, s in submissions.items()}
         atomic_write_text(self.file, json.dumps(entries, indent=2) + "\n")

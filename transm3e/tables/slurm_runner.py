@@ -11,16 +11,19 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from transm3e.engine.signals import StopRequest, stop_request
 from transm3e.errors import ExitRequest, UserError
+from transm3e.report.run_folder import holder
 from transm3e.tables.jobs import Job
-from transm3e.tables.progress import DONE, ELSEWHERE, QUEUED, RUNNING, WAITING, Progress, is_held, last_words, start_all
+from transm3e.tables.progress import DONE, ELSEWHERE, QUEUED, RUNNING, WAITING, Progress, last_words, start_all
 from transm3e.tables.runner import POLL_S, Watch
 from transm3e.tables.slurm_queue import QueuedJob, Submission, Submissions, end_state, queued_jobs
 from transm3e.tables.slurm_settings import SlurmSettings
-from transm3e.tables.submit import cluster_job, slurm_executor, submit
+from transm3e.tables.submit import cluster_job, log_file, slurm_executor, submit
 
+MARK = "transm3e-"  # of an array, in its comment
 SUBMISSIONS = "submissions.json"  # in RUNS_DIR, since the runs there are anyone's who makes a table of them
 ASK_EVERY_S = 15.0
 # NFS shows files late: a job that is no longer queued has not failed before its results had time to appear.
@@ -71,6 +74,8 @@ class SlurmRunner:
             UserError: submitit is missing, or SLURM refuses the jobs or does not answer.
         """
         with stop_request() as stop:
+            # Before their folders are looked at, since those of jobs at work are held.
+            self._recognise()
             while not stop.signal_number:
                 self._submit()
                 self.watch(list(self.progress.values()))
@@ -112,7 +117,7 @@ class SlurmRunner:
         for progress in self.progress.values():
             if progress.state == WAITING:
                 progress.look_at_needs(self.progress)
-            if progress.state == WAITING and is_held(progress.job):
+            if progress.state == WAITING and holder(progress.job.run):
                 progress.state = ELSEWHERE
         if self._ready():
             with self.submissions.held():
@@ -130,29 +135,36 @@ class SlurmRunner:
         queue = queued_jobs()
         for key, submission in self.submissions.read().items():
             progress = self.progress.get(key)
-            if progress and progress.state == WAITING and submission.number in queue:
-                self._numbers[key], progress.log = submission.number, submission.log
-                _show(progress, queue[submission.number])
+            number = submission.find(queue)
+            if progress and progress.state == WAITING and number:
+                self._numbers[key], progress.log = number, log_file(submission.logs, number)
+                _show(progress, queue[number])
 
     def _submit_array(self, level: Sequence[Progress]) -> None:
         needs = [need for p in level for need in p.needs(self.progress) if not need.is_over]
-        executor = self._executor(sorted({self._numbers[need.job.key] for need in needs}))
+        mark = f"{MARK}{uuid4().hex}"
+        executor = self._executor(sorted({self._numbers[need.job.key] for need in needs}), mark)
         save_s = self.settings.signal_delay_s * SAVE_SHARE
-        submitted = submit(executor, [cluster_job(p, self.command, {}, PATIENCE_S, save_s) for p in level])
-        known = self.submissions.read()
-        for progress, job in zip(level, submitted, strict=True):
-            key = progress.job.key
-            progress.state, progress.log, self._numbers[key] = QUEUED, job.paths.stdout, job.job_id
-            known[key] = Submission(job.job_id, job.paths.stdout)
-        self.submissions.write(known)
+        jobs = [cluster_job(p, self.command, {}, PATIENCE_S, save_s) for p in level]
+        # Written before they are submitted: whoever is killed in between leaves no job that nobody knows.
+        marked = {progress.job.key: Submission(mark, task, self.logs) for task, progress in enumerate(level)}
+        self.submissions.write({**self.submissions.read(), **marked})
+        for progress, job in zip(level, submit(executor, jobs), strict=True):
+            progress.state, progress.log = QUEUED, job.paths.stdout
+            self._numbers[progress.job.key] = job.job_id
 
-    def _executor(self, dependencies: Sequence[str]) -> Any:
+    def _executor(self, dependencies: Sequence[str], mark: str) -> Any:
         executor = slurm_executor(self.logs, self.settings.max_num_timeout)
         # afterany, not afterok: one run that fails must not hold back all that stand in the same array for good.
         waits = {"dependency": "afterany:" + ":".join(dependencies)} if dependencies else {}
         given = self.settings.parameters
         cpus = {} if "cpus_per_gpu" in given else {"cpus_per_task": max(_cpus(p.job) for p in self.progress.values())}
-        executor.update_parameters(**{**cpus, **given, **waits, "array_parallelism": len(self.slots)})
+        asked = {**cpus, **given, **waits, "array_parallelism": len(self.slots)}
+        asked["comment"] = f"{given.get('comment', '')} {mark}".strip()
+        if "cpus_per_task" in asked:
+            # From SLURM 22.05 to 23.02 srun does not take it over from sbatch.
+            asked["srun_args"] = [f"--cpus-per-task={asked['cpus_per_task']}", *given.get("srun_args", ())]
+        executor.update_parameters(**asked)
         return executor
 
     def _farewell(self, what: str) -> str:

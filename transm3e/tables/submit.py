@@ -85,6 +85,11 @@ def submit(executor: Any, jobs: Sequence[ClusterJob]) -> list[Any]:
         ) from error
 
 
+def log_file(logs: Path, number: str) -> Path:
+    """Where the job of a number prints to."""
+    return load_submitit().core.utils.JobPaths(logs, number, 0).stdout
+
+
 class LocalRunner(Runner):
     """Runs jobs by submitit's local executor: as Runner does, but they outlive this process.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from statistics import fmean
+from statistics import fmean, stdev
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from transm3e.tables.figures import evaluated_splits, row_groups
 from transm3e.tables.jobs import Plan, PlannedRow, PlannedTable
 from transm3e.tables.resample import Draws, each
 
+ALPHA = 0.05
 # Seed and split -> (R,) figures.
 Samples = Mapping[tuple[int, str], np.ndarray]
 
@@ -36,12 +37,16 @@ class Difference:
 
     Attributes:
         value: mean over the seeds that both have.
+        spread: standard deviation of the seeds' differences (n - 1); None for one seed.
+        agree: whether it has the same sign with every seed.
         low, high: 95% interval.
         p: two-sided, of the paired permutation test.
         adjusted: p by Holm over the rows of the table in this column.
     """
 
     value: float
+    spread: float | None
+    agree: bool
     low: float
     high: float
     p: float
@@ -70,7 +75,7 @@ class Uncertainty:
     Attributes:
         against: label of the row that the others are compared with; "" in a table of one row.
         rows: all of them, in the table's order.
-        notes: what was left out, and why.
+        notes: what was left out or cannot be found, and why.
         comparison: how clips were drawn.
     """
 
@@ -121,13 +126,13 @@ def table_uncertainty(table: PlannedTable, plan: Plan, comparison: Comparison) -
     """
     rows = {label: _row(label, seeds, plan) for label, seeds in row_groups(table).items()}
     chosen = comparison.row(list(rows)) or list(rows)[-1]
-    draws = Draws(comparison.resamples, comparison.by_activity)
+    draws = Draws(comparison.resamples, comparison.by_clip)
     _bootstrap(list(rows.values()), draws)
     _permute([row for row in rows.values() if row.label != chosen], rows[chosen], draws)
     return Uncertainty(
         against=chosen if len(rows) > 1 else "",
         rows=_with_holm([_of_row(row, rows[chosen]) for row in rows.values()]),
-        notes=tuple(_notes(rows, chosen)),
+        notes=(*_notes(rows, chosen), *_limits(rows, comparison)),
         comparison=comparison,
     )
 
@@ -146,7 +151,7 @@ def _bootstrap(rows: Sequence[_Row], draws: Draws) -> None:
     """Read scores and resample them."""
 
     def job(row: _Row, seed: int, split: str) -> tuple[ClipScores, np.ndarray]:
-        scores = read_clip_scores(row.runs[seed], split, row.figures[seed][split], draws.by_activity)
+        scores = read_clip_scores(row.runs[seed], split, row.figures[seed][split], with_activities=not draws.by_clip)
         return scores, draws.bootstrap(scores)
 
     jobs = {
@@ -193,9 +198,17 @@ def _difference(row: _Row, reference: _Row, column: str) -> Difference | None:
     )
     if ours is None or theirs is None or permuted is None:
         return None
-    value = row.mean(seeds, column) - reference.mean(seeds, column)
-    p = p_value(value, permuted)
-    return Difference(value, *percentile_interval(ours - theirs), p, p)
+    of_seeds = [row.mean([seed], column) - reference.mean([seed], column) for seed in seeds]
+    value, p = fmean(of_seeds), p_value(fmean(of_seeds), permuted)
+    return Difference(
+        value=value,
+        spread=stdev(of_seeds) if len(of_seeds) > 1 else None,
+        agree=all(one * value > 0 for one in of_seeds),
+        low=percentile_interval(ours - theirs)[0],
+        high=percentile_interval(ours - theirs)[1],
+        p=p,
+        adjusted=p,
+    )
 
 
 def _in_column(samples: Samples, seeds: Sequence[int], column: str) -> np.ndarray | None:
@@ -214,6 +227,28 @@ def _with_holm(rows: Sequence[RowUncertainty]) -> tuple[RowUncertainty, ...]:
         adjusted = iter(holm([difference.p for difference in differences if difference]))
         columns.append([d and replace(d, adjusted=next(adjusted)) for d in differences])
     return tuple(replace(row, differences=of_row) for row, of_row in zip(rows, zip(*columns, strict=True), strict=True))
+
+
+def _limits(rows: Mapping[str, _Row], comparison: Comparison) -> list[str]:
+    """Where no test could find anything."""
+    limits = []
+    tested = len(rows) - 1
+    if tested and tested / (comparison.resamples + 1) >= ALPHA:
+        limits.append(
+            f"{tested} rows are compared by {comparison.resamples} permutations, so no p corrected for all of them falls "
+            f"below {ALPHA}; raise --resamples"
+        )
+    groups = {
+        split: len(set(scores.activities.tolist()))
+        for row in rows.values()
+        for (_, split), scores in row.scores.items()
+        if scores.activities is not None
+    }
+    # Swapped or not, with both signs: 2 of 2^G ways are as far out as what was observed.
+    few = [f"{split} has {number}" for split, number in groups.items() if 2 / 2**number > ALPHA]
+    if tested and few:
+        limits.append(f"too few activities for a p below {ALPHA}: {', '.join(few)}")
+    return limits
 
 
 def _notes(rows: Mapping[str, _Row], chosen: str) -> list[str]:
