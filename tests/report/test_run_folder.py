@@ -1,6 +1,7 @@
 """A run's folder: whose it is, and what is done in it already."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,14 @@ from transm3e.errors import UserError
 from transm3e.report.results import summarise, write_results
 from transm3e.report.run_folder import (
     LOCK,
+    LOCK_TRIES,
+    LOCK_WAIT_S,
     OWNER,
     RESULTS,
     check_owner,
     claim,
     evaluation_checkpoint,
+    holder,
     is_evaluated,
     is_trained,
     owner_of,
@@ -156,3 +160,50 @@ def test_a_folder_that_another_process_works_in_is_refused_until_that_ends(make)
     other.kill()
     other.wait()
     claimed(run)
+
+
+CLAIM = """
+import sys, time
+from transm3e.config.plan import plan
+from transm3e.report.run_folder import claim, owner_of
+[run] = plan(["a.yaml"], [])
+with claim(run, owner_of(run)):
+    print("there", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_who_works_in_a_folder_is_known_and_looking_takes_it_from_nobody(make, monkeypatch):
+    run = make()
+    assert holder(run) is None
+    claimed(run)
+    assert holder(run) is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    with subprocess.Popen([sys.executable, "-c", CLAIM], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"there\n"
+        found = holder(run)
+        assert found.process == f"process {process.pid} on {socket.gethostname()}"
+        assert found.devices == "2,3"
+        with pytest.raises(UserError, match=rf"is being worked in by process {process.pid} on \S+; wait for it"):
+            claimed(run)
+        process.kill()
+    assert holder(run) is None
+
+
+def test_a_look_at_the_moment_of_a_claim_does_not_refuse_it(make):
+    run = make()
+    run.folder.mkdir(parents=True)
+    (run.folder / LOCK).touch()
+    look = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.lockf(f, fcntl.LOCK_SH); print(flush=True); "
+    look += f"time.sleep({LOCK_TRIES * LOCK_WAIT_S / 4})"
+    with subprocess.Popen([sys.executable, "-Sc", look, run.folder / LOCK], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        claimed(run)
+    assert (run.folder / "config.yaml").is_file()
+
+
+def test_a_folder_that_cannot_be_made_is_a_users_error(make):
+    Path("file").touch()
+    run = make("OUTPUT_DIR", "file/run")
+    with pytest.raises(UserError, match=r"cannot make the folder file/run: Not a directory; choose another one"):
+        claimed(run)

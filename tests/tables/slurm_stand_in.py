@@ -14,7 +14,7 @@ from pathlib import Path
 
 COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "srun")
 PROGRAM = r"""
-import json, os, re, subprocess, sys, time
+import json, os, re, shlex, subprocess, sys, time
 from pathlib import Path
 
 name, words, place = Path(sys.argv[0]).name, sys.argv[1:], Path(os.environ["SLURM_STAND_IN"])
@@ -36,7 +36,8 @@ def tasks():
 def sbatch(script):
     if (place / "refuse").exists():
         sys.exit("sbatch: error: Batch job submission failed: Invalid account or account/partition combination")
-    flags = dict(re.findall(r"^#SBATCH --([\w-]+)(?:=(.*))?$", Path(script).read_text(), re.MULTILINE))
+    found = re.findall(r"^#SBATCH --([\w-]+)(?:=(.*))?$", Path(script).read_text(), re.MULTILINE)
+    flags = {name: " ".join(shlex.split(value)) for name, value in found}
     number = 1000 + len(list(place.glob("*.json")))
     (place / f"{number}.json").write_text(json.dumps(flags))
     count, at_once = re.fullmatch(r"0-(\d+)%(\d+)", flags.get("array", "0-0%1")).groups()

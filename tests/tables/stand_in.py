@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-# In run_net.py's place: plans as it does, fails where asked, saves on SIGTERM and goes on from there, else leaves a
+# In run_net.py's place: plans and locks as it does, fails where asked, saves on SIGTERM and goes on from there, else leaves a
 # checkpoint and results; says who ran when.
 STAND_IN = """
-import json, os, signal, sys, time
+import fcntl, json, os, signal, sys, time
 from pathlib import Path
 from transm3e.config.plan import plan
 words = sys.argv[sys.argv.index("--opts") + 1:]
@@ -19,6 +19,9 @@ def save(*_):
     saved.write_text("")
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
+run.folder.mkdir(parents=True, exist_ok=True)
+lock = (run.folder / ".lock").open("a+")
+fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 begin = "resume" if saved.is_file() else "begin"
 log.open("a").write(f"{begin} {run.name} {os.getppid()} {os.getpid()}\\n")
 if run.cfg.DATA.MODALITY == "flow":

@@ -86,6 +86,11 @@ def test_a_row_that_cannot_be_planned_is_said_and_the_others_are_planned(tmp_pat
         ({"on": ["UCF"]}, "no configs of the data set 'UCF' in .*; there are: FreeExercise, .*; for data of your own"),
         ({"rows": ["MCTX"]}, "--rows names 'MCTX', but no row's label begins so; there are: Sum, Concatenation"),
         ({"seeds": [1, 1]}, "--seeds 1 1 must be different whole numbers from 0"),
+        ({"seeds": [-1]}, "--seeds -1 must be different whole numbers"),
+        ({"opts": ["FOO", "1"]}, "--opts: unknown key FOO"),
+        ({"opts": ["SOLVER.MAX_EPOCH", "many"]}, "--opts: SOLVER.MAX_EPOCH"),
+        ({"opts": ["SOLVER.MAX_EPOCH", "-1"]}, "no row can be run: .*SOLVER.MAX_EPOCH"),
+        ({"opts": ["TRAIN.AUTO_RESUME", "False"]}, "--opts TRAIN.AUTO_RESUME cannot be the same"),
         ({"opts": ["OUTPUT_DIR", "x"]}, "--opts OUTPUT_DIR cannot be the same for all runs of a table"),
         ({"opts": ["RNG_SEED", "3"]}, "use --seeds"),
     ],
@@ -93,6 +98,56 @@ def test_a_row_that_cannot_be_planned_is_said_and_the_others_are_planned(tmp_pat
 def test_wrong_options(words, message):
     with pytest.raises(UserError, match=message):
         planned(5, **words)
+
+
+def table_of(tmp_path, text):
+    (tmp_path / "tables").mkdir(exist_ok=True)
+    file = tmp_path / "tables" / "own.yaml"
+    file.write_text("title: T\ndatasets: [MuscleSynth]\n" + text)
+    return file
+
+
+def test_rows_that_are_one_training_scored_in_two_ways_do_not_share_figures(tmp_path, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)
+    file = table_of(tmp_path, "config: har_lookup\ngrid: {LOOKUP.MUSCLES: [predicted, expected]}\n")
+    made = build_plan([file], None, "full", [0], None, 0, ["RUNS_DIR", str(tmp_path)])
+    first, second = made.tables[0].rows
+    assert made.jobs[first.key].run.cfg.LOOKUP.MUSCLES == "predicted"
+    assert second.key is None
+    assert "only scored otherwise" in second.problem
+    assert "RUNS_DIR" in second.problem
+
+
+def test_a_run_that_others_start_from_is_scored_as_its_row_asks(tmp_path):
+    files = [CONFIGS / "tables" / f"table{number:02d}.yaml" for number in (2, 3)]
+    words = ["RUNS_DIR", str(tmp_path), "TEST.NUM_ENSEMBLE_VIEWS", 1]
+    made = build_plan(files, ["MuscleSynth"], "full", [0], ["TransM3E-Small", "+ MCTs"], 0, words)
+    # As the start of TransM3E it was planned first, with words that say nothing of views.
+    [row] = [row for table in made.tables for row in table.rows if row.row.label == "+ MCTs"]
+    job = made.jobs[row.key]
+    assert job.run.cfg.TEST.NUM_ENSEMBLE_VIEWS == 1
+    alone = plan([str(job.config)], job.words)[-1]
+    assert (alone.id, alone.eval_id) == (job.run.id, job.run.eval_id)
+
+
+def test_a_label_in_full_means_that_row_alone():
+    assert [row.row.label for row in planned(3, rows=["+ MCTs"]).tables[0].rows] == ["+ MCTs"]
+    assert len(planned(3, rows=["+ MCTs +"]).tables[0].rows) == 2
+
+
+def test_tables_of_one_name_are_refused_and_one_named_twice_is_one(tmp_path):
+    own = table_of(tmp_path, "rows: [{label: a, config: random}]\n")
+    other = tmp_path / "own.yaml"
+    other.write_text(own.read_text())
+    with pytest.raises(UserError, match="two tables are called own"):
+        build_plan([own, other], None, "full", [0], None, 0, [])
+    assert len(planned(3, on=["MuscleSynth", "MuscleSynth"]).tables) == 1
+
+
+def test_a_start_that_is_no_name_is_said(tmp_path):
+    file = table_of(tmp_path, "rows: [{label: a, config: transm3e_s, opts: {INIT.TEACHER_FROM: [1]}}]\n")
+    with pytest.raises(UserError, match=r"a: INIT.TEACHER_FROM is \[1\]; it must be the name of a config"):
+        build_plan([file], None, "full", [0], None, 0, [])
 
 
 @pytest.mark.parametrize("file", sorted((CONFIGS / "sweeps").glob("*.yaml")), ids=lambda file: file.stem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,10 +15,11 @@ import pytest
 
 from tests.tables.stand_in import command, order
 from transm3e.errors import ExitRequest
-from transm3e.report.run_folder import LOCK
+from transm3e.report.run_folder import GPUS, LOCK, Holder
 from transm3e.tables import runner as runner_module
 from transm3e.tables.command import run_missing, write_tables
-from transm3e.tables.progress import DONE, FAILED
+from transm3e.tables.jobs import run_key
+from transm3e.tables.progress import DONE, ELSEWHERE, FAILED, RUNNING
 from transm3e.tables.runner import Runner
 from transm3e.tables.view import describe, last_stats, summary
 
@@ -98,6 +100,20 @@ def test_a_folder_that_another_process_holds_is_waited_for(make, tmp_path):
     assert progress.state == DONE
     with lock.open("a+") as free:
         fcntl.lockf(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_run_that_goes_on_keeps_its_gpu(make, tmp_path, monkeypatch):
+    """After kill -9 of the tool its runs go on; what the next call starts beside them takes the other GPUs."""
+    jobs = make().missing()[:3]
+    here = f"process 1 on {socket.gethostname()}"
+    held = {jobs[0].key: Holder(here, "1"), jobs[2].key: Holder("process 1 on elsewhere", "0")}
+    monkeypatch.setattr(runner_module, "holder", lambda run: held.get(run_key(run)))
+    started = []
+    monkeypatch.setattr(Runner, "_start", lambda self, progress, given: (started.append(given), lambda: None)[1])
+    runner = Runner(jobs, [], [{GPUS: "1"}, {GPUS: "0"}], tmp_path / "logs")
+    runner._step()
+    assert [progress.state for progress in runner.progress.values()] == [ELSEWHERE, RUNNING, ELSEWHERE]
+    assert started == [{GPUS: "0"}]
 
 
 def test_the_view_says_where_a_run_is_and_why_one_failed(make, tmp_path):

@@ -114,6 +114,30 @@ def test_a_table_is_submitted_in_levels_recognised_and_watched_to_its_end(call, 
     assert fourth["dependency"] == "afterany:1002"
 
 
+def test_jobs_at_work_are_ones_own_and_a_kill_while_submitting_submits_nothing_twice(
+    call, slurm, tmp_path, monkeypatch
+):
+    def killed(*_):
+        real(*_)
+        raise KeyboardInterrupt
+
+    real = slurm_runner.submit
+    monkeypatch.setattr(slurm_runner, "submit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        call(on_slurm(["comment=mine"], None, 0, True), seconds=60)
+    monkeypatch.setattr(slurm_runner, "submit", real)
+    assert re.fullmatch(r"mine transm3e-\w+", submitted(slurm)[1000]["comment"])
+    for name in ("rgb", "rgb_diff"):
+        job_of(tmp_path, name)
+    wait_for(lambda: (slurm / "1000_2.state").read_text() == "FAILED")
+    # Now the folders of the other two are held, by jobs that are this user's; the failed one is tried again.
+    with pytest.raises(ExitRequest, match=r"submitted: 6 runs are in SLURM's hands.*scancel 1000 1001 1002 ends them$"):
+        call(on_slurm([], None, 0, True))
+    _, again, students = submitted(slurm).values()
+    assert "array" not in again
+    assert (students["array"], students["dependency"]) == ("0-2%3", "afterany:1000_0:1000_1:1001")
+
+
 def wait_for(condition):
     """Until it holds; the runs' own time limits end what never does."""
     end = time.monotonic() + 50
@@ -185,6 +209,11 @@ def test_a_run_that_does_not_save_in_time_is_ended_and_requeued():
 
 
 def test_what_slurm_or_the_installation_refuses_is_said_in_one_line(call, slurm, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "submissions.json").write_text('{"x": {"job": "7"}}')
+    with pytest.raises(UserError, match=r"submissions.json is damaged .*squeue --me, scancel"):
+        call(on_slurm([], None, None, False))
+    (tmp_path / "runs" / "submissions.json").unlink()
     (slurm / "refuse").touch()
     with pytest.raises(UserError, match=r"sbatch refuses 3 runs .*Invalid account"):
         call(on_slurm([], None, None, False))
