@@ -82,13 +82,15 @@ def test_a_table_is_submitted_in_levels_recognised_and_watched_to_its_end(call, 
     (slurm / "hold").touch()
     detached, watched = (on_slurm(SETTINGS, 2, 4, detach) for detach in (True, False))
     for _ in range(2):  # what is queued is not submitted again
-        with pytest.raises(ExitRequest, match=r"submitted: 6 runs are in SLURM's hands.*scancel 1000 1001") as end:
+        with pytest.raises(ExitRequest, match=r"submitted: 6 runs are in SLURM's hands.*scancel 1000 1001 1002") as end:
             call(detached)
         assert end.value.exit_status == 0
-    first, second = submitted(slurm).values()
-    assert (first["array"], second["array"]) == ("0-2%2", "0-2%2")
+    first, students, of_flow = submitted(slurm).values()
+    assert (first["array"], students["array"]) == ("0-2%2", "0-1%2")
+    assert "array" not in of_flow
     assert "dependency" not in first
-    assert second["dependency"] == "afterany:1000_0:1000_1:1000_2"
+    assert students["dependency"] == "afterany:1000_0:1000_1"
+    assert of_flow["dependency"] == "afterany:1000_0:1000_2"
     asked = {"partition": "gpu", "account": "lab", "time": "1440", "mem": "64GB", "gpus-per-node": "4"}
     assert {key: first[key] for key in asked} == asked
     assert {key: first[key] for key in ("requeue", "exclusive", "reservation", "cpus-per-task", "signal")} == {
@@ -97,7 +99,7 @@ def test_a_table_is_submitted_in_levels_recognised_and_watched_to_its_end(call, 
     }
     (slurm / "hold").unlink()
     failures = call(watched)
-    assert len(submitted(slurm)) == 2
+    assert len(submitted(slurm)) == 3
     assert "6 runs: 4 done, 2 failed" in capsys.readouterr().err
     flow, student = failures.values()
     assert re.fullmatch(r"failed, error: no column flow; log: \S+/1000_2_0_log.out", flow)
@@ -109,9 +111,9 @@ def test_a_table_is_submitted_in_levels_recognised_and_watched_to_its_end(call, 
     (slurm / "hold").touch()
     with pytest.raises(ExitRequest, match="2 runs"):
         call(detached)
-    third, fourth = list(submitted(slurm).values())[2:]
-    assert "array" not in {**third, **fourth}
-    assert fourth["dependency"] == "afterany:1002"
+    again, of_flow = list(submitted(slurm).values())[3:]
+    assert "array" not in {**again, **of_flow}
+    assert of_flow["dependency"] == "afterany:1003"
 
 
 def test_jobs_at_work_are_ones_own_and_a_kill_while_submitting_submits_nothing_twice(
@@ -131,11 +133,12 @@ def test_jobs_at_work_are_ones_own_and_a_kill_while_submitting_submits_nothing_t
         job_of(tmp_path, name)
     wait_for(lambda: (slurm / "1000_2.state").read_text() == "FAILED")
     # Now the folders of the other two are held, by jobs that are this user's; the failed one is tried again.
-    with pytest.raises(ExitRequest, match=r"submitted: 6 runs are in SLURM's hands.*scancel 1000 1001 1002 ends them$"):
+    with pytest.raises(ExitRequest, match=r"submitted: 6 runs are in SLURM's hands.*scancel 1000 1001 1002 1003 "):
         call(on_slurm([], None, 0, True))
-    _, again, students = submitted(slurm).values()
-    assert "array" not in again
-    assert (students["array"], students["dependency"]) == ("0-2%3", "afterany:1000_0:1000_1:1001")
+    _, students, again, of_flow = submitted(slurm).values()
+    assert "array" not in {**again, **of_flow}
+    assert (students["array"], students["dependency"]) == ("0-1%2", "afterany:1000_0:1000_1")
+    assert of_flow["dependency"] == "afterany:1000_0:1002"
 
 
 def wait_for(condition):

@@ -1,4 +1,4 @@
-"""Run what tables miss as jobs of SLURM: an array for each level of runs that start from each other.
+"""Run what tables miss as jobs of SLURM: an array for the runs that start from the same others.
 
 Nothing needs a living process here: SLURM starts an array when what it starts from has ended, each task looks for that
 itself, and submissions.json tells the next call what is queued already.
@@ -122,8 +122,10 @@ class SlurmRunner:
         if self._ready():
             with self.submissions.held():
                 self._recognise()
-                while level := self._ready():
-                    self._submit_array(level)
+                while ready := self._ready():
+                    # Those that wait for the same runs, together: none waits for what it does not start from.
+                    waits = self._waits_for(ready[0])
+                    self._submit_array([p for p in ready if self._waits_for(p) == waits], waits)
 
     def _ready(self) -> list[Progress]:
         """Those that can be submitted: what they start from is done or has a job."""
@@ -140,10 +142,13 @@ class SlurmRunner:
                 self._numbers[key], progress.log = number, log_file(submission.logs, number)
                 _show(progress, queue[number])
 
-    def _submit_array(self, level: Sequence[Progress]) -> None:
-        needs = [need for p in level for need in p.needs(self.progress) if not need.is_over]
+    def _waits_for(self, progress: Progress) -> list[str]:
+        """Numbers of the jobs that it starts from."""
+        return sorted({self._numbers[need.job.key] for need in progress.needs(self.progress) if not need.is_over})
+
+    def _submit_array(self, level: Sequence[Progress], waits: Sequence[str]) -> None:
         mark = f"{MARK}{uuid4().hex}"
-        executor = self._executor(sorted({self._numbers[need.job.key] for need in needs}), mark)
+        executor = self._executor(waits, mark)
         save_s = self.settings.signal_delay_s * SAVE_SHARE
         jobs = [cluster_job(p, self.command, {}, PATIENCE_S, save_s) for p in level]
         # Written before they are submitted: whoever is killed in between leaves no job that nobody knows.
