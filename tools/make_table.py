@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out = args.out or plan.runs_dir / "tables"
         command = [sys.executable, str(RUN_NET)]
         failures = {} if args.show else run_missing(plan, command, places.environments, out / "logs", places.runner)
-        print(write_tables(plan, failures, out, args.scale, comparison), end="")
+        print(write_tables(plan, failures, out, comparison), end="")
         return 1 if failures or plan.has_problems else 0
 
 

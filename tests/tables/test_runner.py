@@ -42,7 +42,7 @@ def test_a_table_is_run_in_order_and_a_failed_row_stops_only_itself(make, tmp_pa
     )
     assert len(failures) == 2
     assert any("status 1: error: no column flow; log: " in reason for reason in failures.values())
-    text = write_tables(plan, failures, tmp_path / "out", "full")
+    text = write_tables(plan, failures, tmp_path / "out")
     assert "| flow | - | - | - | - | - | - | not run; failed, it starts from flow-" in text
     assert "**10.0** (10.0, +0.0)" in text
     assert "**40.0** (40.2, -0.2)" in text

@@ -187,7 +187,7 @@ def test_a_comparison_that_cannot_be_made_is_refused_before_anything_is_run(make
 
 
 def test_files_and_picture_hold_figures_intervals_and_tests(plan, tmp_path):
-    shown = write_tables(plan, {}, tmp_path / "out", "full", Comparison("other", QUICK.resamples, by_clip=True))
+    shown = write_tables(plan, {}, tmp_path / "out", Comparison("other", QUICK.resamples, by_clip=True))
     file = tmp_path / "out" / "trial-MuscleSynth-full"
     assert shown.startswith((tmp_path / "out" / "trial-MuscleSynth-full.md").read_text())
     assert "### Differences to other" in shown
@@ -210,7 +210,7 @@ def test_files_and_picture_hold_figures_intervals_and_tests(plan, tmp_path):
     with Image.open(file.with_suffix(".png")) as picture:
         assert np.asarray(picture.convert("L")).std() > 10
     # Without resamples there are figures only.
-    plain = write_tables(plan, {}, tmp_path / "plain", "full", Comparison(resamples=0))
+    plain = write_tables(plan, {}, tmp_path / "plain", Comparison(resamples=0))
     assert "###" not in plain
     assert "_low" not in (tmp_path / "plain" / "trial-MuscleSynth-full.csv").read_text()
 

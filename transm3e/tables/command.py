@@ -92,9 +92,7 @@ def run_missing(
     }
 
 
-def write_tables(
-    plan: Plan, failures: Mapping[Path, str], out: Path, scale: str, comparison: Comparison | None = None
-) -> str:
+def write_tables(plan: Plan, failures: Mapping[Path, str], out: Path, comparison: Comparison | None = None) -> str:
     """Write every table as .md, .csv, .tex and .png below `out`; returns them as Markdown, with where they lie.
 
     Args:
@@ -105,22 +103,22 @@ def write_tables(
     """
     make_folder(out)
     chosen = comparison or Comparison()
-    return "".join(_write_table(planned, plan, failures, out, scale, chosen) for planned in plan.tables)
+    return "".join(_write_table(planned, plan, failures, out, chosen) for planned in plan.tables)
 
 
 def _write_table(
-    planned: PlannedTable, plan: Plan, failures: Mapping[Path, str], out: Path, scale: str, comparison: Comparison
+    planned: PlannedTable, plan: Plan, failures: Mapping[Path, str], out: Path, comparison: Comparison
 ) -> str:
     rows = table_figures(planned, plan, failures)
     found = table_uncertainty(planned, plan, comparison) if comparison.resamples else None
-    title = f"{planned.table.title} ({planned.table.name}, {planned.dataset}, {scale})"
+    title = f"{planned.table.title} ({planned.table.name}, {planned.dataset}, {planned.scale})"
     caption = Caption(title, planned.table.source, plan.made_with)
     shown, in_latex = markdown(rows, caption), latex(rows, caption)
     beside = None
     if found:
         shown, in_latex = f"{shown}\n{uncertainty_markdown(found)}", f"{in_latex}\n{uncertainty_latex(found)}"
         beside = uncertainty_cells(found)
-    file = out / f"{planned.table.name}-{planned.dataset}-{scale}"
+    file = out / f"{planned.table.name}-{planned.dataset}-{planned.scale}"
     atomic_write_text(file.with_name(file.name + ".md"), shown)
     atomic_write_text(file.with_name(file.name + ".csv"), comma_separated(rows, beside))
     atomic_write_text(file.with_name(file.name + ".tex"), in_latex)

@@ -16,6 +16,7 @@ from transm3e.report.run_folder import RESULTS, is_evaluated
 from transm3e.report.table import COLUMNS
 from transm3e.tables.datasets import MAIN
 from transm3e.tables.jobs import Plan, PlannedRow, PlannedTable
+from transm3e.tables.scale import FULL
 
 BEST, SECOND = 1, 2
 
@@ -27,7 +28,7 @@ class Figure:
     Attributes:
         values: one per seed that was run.
         paper: the paper's, on this data set; or on MuscleMap136 where it has none on this one.
-        comparable: whether it is on this data set.
+        comparable: whether it is on this data set, and the row at full scale.
         rank: BEST, SECOND or 0, by what is shown; equal ones share a rank.
     """
 
@@ -82,7 +83,7 @@ def table_figures(table: PlannedTable, plan: Plan, failures: Mapping[Path, str])
     Raises:
         UserError: a results.json is damaged.
     """
-    rows = [_row(seeds, table.dataset, plan, failures) for seeds in row_groups(table).values()]
+    rows = [_row(seeds, table, plan, failures) for seeds in row_groups(table).values()]
     ranks = [_ranks([row.figures[i].shown for row in rows]) for i in range(len(COLUMNS))]
     return [
         RowFigures(
@@ -99,17 +100,18 @@ def row_groups(table: PlannedTable) -> dict[str, list[PlannedRow]]:
     return {label: list(seeds) for label, seeds in groupby(table.rows, key=lambda planned: planned.row.label)}
 
 
-def _row(seeds: Sequence[PlannedRow], dataset: str, plan: Plan, failures: Mapping[Path, str]) -> RowFigures:
+def _row(seeds: Sequence[PlannedRow], table: PlannedTable, plan: Plan, failures: Mapping[Path, str]) -> RowFigures:
     row = seeds[0].row
     reasons = {failures.get(seed.key, "") if seed.key else "cannot be run: " + seed.problem for seed in seeds}
     reasons.discard("")
     scores = [scores for seed in seeds if seed.key and (scores := _scores(plan.jobs[seed.key].run))]
-    paper = row.paper.get(dataset) or row.paper.get(MAIN) or (None,) * len(COLUMNS)
+    paper = row.paper.get(table.dataset) or row.paper.get(MAIN) or (None,) * len(COLUMNS)
     values = [tuple(value for s in scores if (value := s[column]) is not None) for column in COLUMNS]
     run = f"{len(scores)} of {len(seeds)} runs" if scores else "not run"
+    comparable = table.dataset in row.paper and table.scale == FULL
     return RowFigures(
         row.label,
-        tuple(Figure(value, figure, dataset in row.paper) for value, figure in zip(values, paper, strict=True)),
+        tuple(Figure(value, figure, comparable) for value, figure in zip(values, paper, strict=True)),
         "; ".join([run, *sorted(reasons)]),
     )
 

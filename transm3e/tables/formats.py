@@ -21,8 +21,8 @@ LATEX_ESCAPES = str.maketrans(
 )
 NOTE = "mAP in percent, mean ± standard deviation over seeds"
 OF_PAPER = (
-    "in brackets the paper's figure and the difference to it (a figure without a difference is the paper's on "
-    "MuscleMap136)"
+    "in brackets the paper's figure and the difference to it (a figure without a difference is the paper's at full "
+    "size on MuscleMap136)"
 )
 
 

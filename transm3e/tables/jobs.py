@@ -91,10 +91,11 @@ class PlannedRow:
 
 @dataclass(frozen=True)
 class PlannedTable:
-    """The rows of a table on one data set, seeds of a row next to each other."""
+    """The rows of a table on one data set at one scale, seeds of a row next to each other."""
 
     table: Table
     dataset: str
+    scale: str
     rows: tuple[PlannedRow, ...]
 
 
@@ -156,7 +157,7 @@ class Plan:
         """
         configs = configs_folder(table.file, dataset)
         planned = tuple(self._row(configs, row, dataset, seed, scale, opts) for row in rows for seed in seeds)
-        self.tables.append(PlannedTable(table, dataset, planned))
+        self.tables.append(PlannedTable(table, dataset, scale, planned))
 
     def _row(self, configs: Path, row: Row, dataset: str, seed: int, scale: str, opts: Sequence[Any]) -> PlannedRow:
         try:

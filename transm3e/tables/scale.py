@@ -22,7 +22,8 @@ from transm3e.tables.datasets import DEMO, is_full_size, leaf_name
 from transm3e.tables.grid import START_OPTS
 from transm3e.tables.read import Row
 
-SCALES = ("full", "small", "tiny")
+FULL = "full"
+SCALES = (FULL, "small", "tiny")
 # What "small" takes from the demo's leaf; a name ending in "." stands for its group.
 SIZES = (
     "AUG.",
@@ -104,7 +105,7 @@ def row_words(configs: Path, row: Row, dataset: str, scale: str) -> tuple[Path, 
 
 def _scaled(configs: Path, config: str, dataset: str, scale: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings that bring a leaf to a scale, and those for what it starts from."""
-    if scale == "full":
+    if scale == FULL:
         return {}, {}
     settings, of_starts = _shrunk(configs, config, dataset) if is_full_size(dataset) else ({}, {})
     if scale == "tiny":
