@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from fvcore.common.config import CfgNode
 
+from tests.clips import write_noise_clips
 from transm3e.config import get_cfg
 from transm3e.data.annotations import Clip, read_clip_table, write_clip_table
-from transm3e.data.encode import write_video
 from transm3e.data.musclesynth.generate import generate
 
 REPO = Path(__file__).resolve().parents[1]
@@ -108,10 +107,5 @@ def student_cfg(tiny_cfg: CfgNode) -> CfgNode:
 def noise_data(tmp_path) -> Path:
     """Sixteen training clips and two of each evaluation split, 8 frames of 48x32."""
     root = tmp_path / "data"
-    root.mkdir()
-    rng, clips = np.random.default_rng(0), []
-    for i, split in enumerate(["train"] * 16 + ["known_val", "new_val", "known_test", "new_test"] * 2):
-        write_video(root / f"{i}.mp4", rng.integers(0, 256, (8, 32, 48, 3), dtype=np.uint8), fps=8)
-        clips.append(Clip(f"{i}.mp4", split, f"activity {i % 3}", (i % 3, 3 + i % 2)))
-    write_clip_table(root / "clips.csv", clips)
+    write_noise_clips(root)
     return root

@@ -14,6 +14,7 @@ import torch
 from transm3e.cli import exit_with_message, parse_args
 from transm3e.config.plan import Run, plan
 from transm3e.data import build_folder_loader, build_loader
+from transm3e.data.loader import ClipLoader
 from transm3e.doctor import check_devices
 from transm3e.engine.distributed import is_main, launch, rank, world_size
 from transm3e.engine.evaluate import Evaluator, predict
@@ -51,12 +52,14 @@ def execute(run: Run, owner: dict[str, str], device: torch.device) -> None:
     """One run on this process: what is trained or evaluated already is not done again."""
     with log_to(run.folder, is_main()), claim(run, owner) if is_main() else nullcontext():
         logger.info("%s -> %s on %s", run.name, run.folder, device)
+        # What is missing there must not come out after hours of training.
+        videos = build_folder_loader(run.cfg, run.cfg.DEMO.INPUT_VIDEO) if run.cfg.DEMO.ENABLE else None
         if not is_trained(run):
             train(run, owner, device)
         if not is_evaluated(run):
             evaluate(run, owner, device)
-        if run.cfg.DEMO.ENABLE:
-            score_videos(run, device)
+        if videos:
+            score_videos(run, videos, device)
 
 
 def train(run: Run, owner: dict[str, str], device: torch.device) -> None:
@@ -86,11 +89,10 @@ def evaluate(run: Run, owner: dict[str, str], device: torch.device) -> None:
     report.refuse_missing(run, predictions)
 
 
-def score_videos(run: Run, device: torch.device) -> None:
+def score_videos(run: Run, videos: ClipLoader, device: torch.device) -> None:
     """Muscle scores of any video files, as CSV."""
     task = build_trained_task(run.cfg, evaluation_checkpoint(run), device)
-    loader = build_folder_loader(run.cfg, run.cfg.DEMO.INPUT_VIDEO)
-    predictions = predict(task, loader.epoch(0), device, "videos", len(loader), run.cfg.DATA.ENSEMBLE_METHOD)
+    predictions = predict(task, videos.epoch(0), device, "videos", len(videos), run.cfg.DATA.ENSEMBLE_METHOD)
     if is_main():
         report.write_video_scores(run, predictions)
 

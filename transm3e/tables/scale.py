@@ -18,7 +18,7 @@ from transm3e.config import load_cfg
 from transm3e.config.node import all_keys, names_key
 from transm3e.config.plan import STARTS
 from transm3e.errors import UserError
-from transm3e.tables.datasets import DEMO, is_full_size, leaf_name
+from transm3e.tables.datasets import DEMO, MAIN, is_full_size, leaf_name
 from transm3e.tables.grid import START_OPTS
 from transm3e.tables.read import Row
 
@@ -77,9 +77,8 @@ def leaf_file(configs: Path, config: str, dataset: str) -> Path:
     """
     file = configs / dataset / f"{leaf_name(config, dataset)}.yaml"
     if not file.is_file():
-        raise UserError(
-            f"no config {file}; name a leaf of {configs / 'MuscleMap136'} that {configs / dataset} has, too"
-        )
+        which = "" if dataset == MAIN else f" that {configs / dataset} has, too"
+        raise UserError(f"no config {file}; name a leaf of {configs / MAIN}{which}")
     return file
 
 
