@@ -9,12 +9,12 @@ from transm3e.tables.uncertainty import ALPHA, Difference, RowUncertainty, Uncer
 HEAD = ("", *COLUMNS)
 CSV_PARTS = ("_low", "_high", "_diff", "_diff_std", "_diff_low", "_diff_high", "_p", "_p_holm")
 COVERS = (
-    "They hold what is to be expected on as many other {units} of the same kind: {units} are drawn with replacement "
-    "{resamples} times, the same ones for every row, and the draws centred on the figure. They say nothing of other "
+    "Intervals hold what is to be expected on as many other {units} of the same kind: {units} are drawn with replacement "
+    "{resamples} times, the same ones for every row, and the draws centred on the figure. They and p say nothing of other "
     "training seeds (the standard deviations do) or of wrong labels"
 )
 # Clips of an activity share their labels, and models their errors.
-BY_CLIP = ". Clips of one activity are alike, so with single clips they are too narrow and p too small"
+BY_CLIP = ". Clips of one activity are alike, so intervals from single clips are too narrow, and p too small"
 
 
 def uncertainty_markdown(uncertainty: Uncertainty) -> str:
@@ -25,7 +25,7 @@ def uncertainty_markdown(uncertainty: Uncertainty) -> str:
         differences = [[row.label, *map(_markdown_difference, row.differences)] for row in _compared(uncertainty)]
         text += f"\n### Differences to {uncertainty.against}\n\n{markdown_table([HEAD, *differences])}"
         text += f"\n{_test(uncertainty)}; **bold**: {_bold()}.\n"
-    text += f"\nIntervals and tests are about the clips. {_covers(uncertainty)}.\n"
+    text += f"\n{_covers(uncertainty)}.\n"
     return text + "".join(["\nNotes:\n\n", *(f"- {note}\n" for note in uncertainty.notes)] if uncertainty.notes else "")
 
 
