@@ -40,6 +40,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             partial.unlink()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; one that is there is fine.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {folder}: {error.strerror or error}; choose another folder") from error
+
+
 def clip_table_file(path: str | Path) -> Path:
     """The CSV file behind a clip table's path, which may be the folder that holds it; it need not exist."""
     return Path(path) if Path(path).suffix == ".csv" else Path(path) / CLIP_TABLE

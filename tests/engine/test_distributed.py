@@ -10,18 +10,18 @@ from torch import nn
 
 from transm3e.config import get_cfg
 from transm3e.config.node import merge_opts
-from transm3e.engine import distributed
+from transm3e.engine import launch as launching
 from transm3e.engine.distributed import (
-    any_process,
     barrier,
     gather,
+    highest,
     is_main,
-    launch,
     rank,
     select_device,
     world_size,
-    wrap,
 )
+from transm3e.engine.launch import launch
+from transm3e.engine.parallel import wrap
 from transm3e.errors import ExitRequest, UserError
 
 CPU = torch.device("cpu")
@@ -30,22 +30,24 @@ JOBS = """
 import torch
 from torch import nn
 import transm3e.engine.distributed as d
+import transm3e.engine.launch
+from transm3e.engine.parallel import wrap
 from transm3e.errors import UserError
 
 torch.set_num_threads(1)
-d.select_device = lambda *_args: torch.device("cpu")
+transm3e.engine.launch.select_device = lambda *_args, **_more: torch.device("cpu")
 
 
 def talk(folder, device):
     torch.manual_seed(d.rank())
     raw = nn.Linear(2, 1)
-    model = d.wrap(raw, device)
+    model = wrap(raw, device)
     start = d.gather(raw.weight.tolist())
     model(torch.full((1, 2), d.rank() + 1.0)).sum().backward()
     told = {
         "place": (d.rank(), d.world_size(), d.is_main()),
         "gathered": d.gather({"rank": d.rank()}),
-        "any": [d.any_process(flag, device) for flag in (False, d.rank() == 1, True)],
+        "any": d.highest([0, d.rank(), -d.rank()], device),
         "same_start": start[0] == start[1],
         "gradient": raw.weight.grad.tolist(),
         "names": list(raw.state_dict()),
@@ -66,7 +68,7 @@ def refuse(culprit, device):
 def jobs(tmp_path, monkeypatch):
     (tmp_path / "two_process_jobs.py").write_text(JOBS)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(distributed, "select_device", select_device)
+    monkeypatch.setattr(launching, "select_device", select_device)
     threads = torch.get_num_threads()
     yield importlib.import_module("two_process_jobs")
     torch.set_num_threads(threads)
@@ -85,7 +87,7 @@ def test_two_processes_talk_and_share_gradients(jobs, tmp_path):
     assert [one["place"] for one in told] == [(0, 2, True), (1, 2, False)]
     for one in told:
         assert one["gathered"] == [{"rank": 0}, {"rank": 1}]
-        assert one["any"] == [False, True, True]
+        assert one["any"] == [0, 1, 0]
         assert one["same_start"]
         # The mean of the inputs, 1 and 2.
         assert one["gradient"] == [[1.5, 1.5]]
@@ -106,8 +108,7 @@ def test_a_users_error_in_one_process_ends_all_with_status_2(jobs, capfd, culpri
 def test_one_process_alone(tmp_path):
     assert (rank(), world_size(), is_main()) == (0, 1, True)
     assert gather("x") == ["x"]
-    assert any_process(True, CPU) is True
-    assert any_process(False, CPU) is False
+    assert highest([True, 0, -3], CPU) == [1, 0, -3]
     barrier()
     model = nn.Linear(1, 1)
     assert wrap(model, CPU) is model
