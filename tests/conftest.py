@@ -106,8 +106,12 @@ def student_cfg(tiny_cfg: CfgNode) -> CfgNode:
 
 @pytest.fixture
 def noise_data(tmp_path) -> Path:
+    """As make_noise_data."""
+    return make_noise_data(tmp_path / "data")
+
+
+def make_noise_data(root: Path) -> Path:
     """Sixteen training clips and two of each evaluation split, 8 frames of 48x32."""
-    root = tmp_path / "data"
     root.mkdir()
     rng, clips = np.random.default_rng(0), []
     for i, split in enumerate(["train"] * 16 + ["known_val", "new_val", "known_test", "new_test"] * 2):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.distributed.rendezvous import rendezvous
 from transm3e.cli import FAILED, INTERRUPTED, USER_MISTAKE
 from transm3e.engine.place import Place
 from transm3e.engine.watch import Watch
-from transm3e.errors import ExitRequest, UserError
+from transm3e.errors import ExitRequest, UserError, first_line, is_out_of_memory
 
 # The watch judges by DIST_TIMEOUT who is lost; torch's own limit only ends what it overlooks.
 BACKSTOP = 10
@@ -82,9 +83,22 @@ def highest(numbers: Sequence[int], device: torch.device) -> list[int]:
 
 @contextmanager
 def meeting(what: str) -> Iterator[None]:
-    """All processes meet within; one that does not come is named after DIST_TIMEOUT."""
-    with _Here.watch.waiting(f"{what}, {_Here.watch.where}") if _Here.watch else nullcontext():
+    """All processes meet within; one that does not come is named after DIST_TIMEOUT.
+
+    Raises:
+        ExitRequest: the exchange has failed because another process is gone or has ended.
+    """
+    watch = _Here.watch
+    if watch is None:
         yield
+        return
+    try:
+        with watch.waiting(f"{what}, {watch.where}"):
+            yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error) and (end := watch.explain(error)):
+            raise end from error
+        raise
 
 
 def note(where: str) -> None:
@@ -139,10 +153,13 @@ def joined(place: Place, device: torch.device, backend: str, timeout_s: float) -
         ) from error
     # Several runs of one command meet at one store, one after the other.
     _Here.meetings += 1
-    own = dist.PrefixStore(f"transm3e/{_Here.meetings}", store)
+    # So do those that torchrun starts again, who must not find what the dead have left there.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    prefix = f"transm3e/{attempt}/{place.world_size}/{_Here.meetings}"
+    own = dist.PrefixStore(prefix, store)
     _Here.place = place
     watch = _Here.watch = Watch(
-        dist.PrefixStore(f"transm3e/{_Here.meetings}/watch", _connection(store, limit)),
+        dist.PrefixStore(f"{prefix}/watch", _connection(store, limit)),
         place.rank,
         place.world_size,
         holds_store=place.rank == 0,
@@ -156,18 +173,16 @@ def joined(place: Place, device: torch.device, backend: str, timeout_s: float) -
         yield
         watch.leave()
     except BaseException as error:
-        end = _end_of(error, watch)
+        end = _end_of(error)
         watch.leave_with(str(end), end.exit_status)
-        if end.exit_status == FAILED:
-            raise  # an error of the program: with its traceback
-        raise end from error
+        raise
     finally:
         _Here.place, _Here.watch = Place(), None
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _end_of(error: BaseException, watch: Watch) -> ExitRequest:
+def _end_of(error: BaseException) -> ExitRequest:
     """How this process ends, and in which words the others hear of it."""
     if isinstance(error, ExitRequest):
         return error
@@ -175,9 +190,7 @@ def _end_of(error: BaseException, watch: Watch) -> ExitRequest:
         return ExitRequest(f"error: {error}", USER_MISTAKE)
     if isinstance(error, KeyboardInterrupt):
         return ExitRequest("interrupted", INTERRUPTED)
-    # A process that is gone shows first as an error of whatever was exchanged with it.
-    found = watch.explain(error) if isinstance(error, RuntimeError) and watch.meets else None
-    return found or ExitRequest(f"{type(error).__name__}: {first_line(error)}", FAILED)
+    return ExitRequest(f"{type(error).__name__}: {first_line(error)}", FAILED)
 
 
 def _connection(store: Any, limit: timedelta) -> Any:
@@ -187,8 +200,3 @@ def _connection(store: Any, limit: timedelta) -> Any:
     if not isinstance(store, dist.TCPStore):
         return store
     return dist.TCPStore(store.host, store.port, is_master=False, wait_for_workers=False, timeout=limit)
-
-
-def first_line(error: BaseException) -> str:
-    """An error's message, the first line of it."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,12 +11,10 @@ from typing import Any
 import torch
 
 from transm3e.data.types import Batch
-from transm3e.engine.distributed import first_line, gather, rank
-from transm3e.errors import UserError
+from transm3e.engine.distributed import gather, rank
+from transm3e.errors import UserError, first_line, is_out_of_memory
 from transm3e.files import atomic_path
 
-# Of torch's allocator on the CPU, and of GPUs before torch.OutOfMemoryError.
-MEMORY_WORDS = ("not enough memory", "out of memory", "can't allocate memory", "std::bad_alloc")
 PATHS_SHOWN = 8
 
 
@@ -82,9 +80,3 @@ def memory_advice(settings: Mapping[str, Any]) -> Iterator[None]:
             raise
         helpful = ", ".join(f"{key} (now {value})" for key, value in settings.items())
         raise UserError(f"out of memory: {first_line(error)}; what would help: {helpful}") from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is the GPU's or the CPU's memory having run out."""
-    words = str(error).lower()
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(word in words for word in MEMORY_WORDS)

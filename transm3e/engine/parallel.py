@@ -13,22 +13,17 @@ from torch.nn.parallel import DistributedDataParallel
 from transm3e.engine.distributed import meeting
 
 
-def wrap(model: nn.Module, device: torch.device, static_graph: bool = False) -> nn.Module:
-    """The model in DDP if there are several processes.
-
-    Args:
-        static_graph: every step uses the same parameters in the same order and sums its gradients at once, which lets
-            DDP plan ahead; parameters that no loss reaches are found once.
-    """
+def wrap(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model in DDP if there are several processes."""
     if not dist.is_initialized():
         return model
     with meeting("the comparison of models"):
         return DistributedDataParallel(
             model,
             device_ids=[device.index] if device.type == "cuda" else None,
-            # Gradients lie in the buckets that are exchanged: one copy of them less.
+            # Gradients lie in the buckets that are exchanged: one copy of them less. No static_graph: DDP would look for
+            # tensors in what the model returns, finds none in a ModelOutput, and then never sums the gradients.
             gradient_as_bucket_view=True,
-            static_graph=static_graph,
         )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from transm3e.engine.checkpoint import CheckpointStore
-from transm3e.engine.distributed import barrier, first_line, gather, is_main, rank
-from transm3e.errors import UserError
+from transm3e.engine.distributed import barrier, gather, is_main, rank
+from transm3e.errors import UserError, first_line
 from transm3e.models.weights import load_weights, read_checkpoint
 from transm3e.tasks import Classify
 

@@ -106,7 +106,7 @@ class Trainer:
         device, task = parts["device"], parts["task"]
         if cfg.BN.NORM_TYPE == "sync_batchnorm":
             task.model = synchronise_norms(task.model)
-        task.replica = wrap(task.model, device, static_graph=cfg.TRAIN.ACCUM_STEPS == 1)
+        task.replica = wrap(task.model, device)
         if cfg.TRAIN.COMPILE:
             # DDP's own bookkeeping is no part of a graph; without it nothing may break the graph unnoticed.
             task.compile(fullgraph=task.replica is task.model)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transm3e.cli import LOST_PROCESS
-from transm3e.errors import ExitRequest
+from transm3e.errors import ExitRequest, first_line
 
 logger = logging.getLogger(__name__)
 RUNNING, DONE, LEFT, ENDED = "running", "done", "left", "ended"
@@ -30,6 +30,7 @@ SILENT_S = 60.0
 # Seconds that this process has to end by itself after another one has said that it ends the run.
 GRACE_S = 5.0
 BEAT_S = 1.0
+GOES_ON = "the same command goes on from the last checkpoint"
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Watch:
         self.state, self.message, self.status = RUNNING, "", 0
         self.where, self._work, self._arrived, self._beats = "its start", 0, 0, 0
         self._waits: tuple[str, float] | None = None
-        self._contact = time.monotonic()
+        self._contact, self._cut = time.monotonic(), ""
         self._judges = True
         self._closed = threading.Event()
         self._exchange()
@@ -96,11 +97,6 @@ class Watch:
         for thread in self._threads:
             thread.start()
 
-    @property
-    def meets(self) -> bool:
-        """Whether an error now may come of an exchange with the others."""
-        return self._waits is not None
-
     def note(self, where: str) -> None:
         """This process gets on: it is at `where` now."""
         self.where, self._work = where, self._work + 1
@@ -110,9 +106,10 @@ class Watch:
         """All processes meet in `what`; time in here is time of waiting for the others."""
         self._arrived += 1
         self._waits = (what, time.monotonic())
-        yield
-        # Not after an error: it came of this meeting.
-        self._waits = None
+        try:
+            yield
+        finally:
+            self._waits = None
 
     def explain(self, error: BaseException) -> ExitRequest | None:
         """Why a collective operation failed: the process that is gone or has ended; None if all are well."""
@@ -121,7 +118,7 @@ class Watch:
         while time.monotonic() < end:
             found = self._verdict(min(self.silent_s, 5 * self.pause_s), grace_s=0)
             if found:
-                return ExitRequest(f"{found[0]} ({str(error).splitlines()[0] if str(error) else error!r})", found[1])
+                return ExitRequest(f"{found[0]} ({first_line(error)}); {GOES_ON}", found[1])
             time.sleep(self.pause_s / 2)
         return None
 
@@ -154,7 +151,7 @@ class Watch:
     def _await_beat(self) -> None:
         """Until the others can know the present state, if they can be reached at all."""
         target, end = self._beats + 2, time.monotonic() + 10 * self.pause_s
-        while self._beats < target and time.monotonic() < end and not self._closed.is_set():
+        while self._beats < target and time.monotonic() < end and not self._cut:
             time.sleep(self.pause_s / 10)
 
     # -------------------------------------------------------------- the thread that beats
@@ -165,8 +162,9 @@ class Watch:
             try:
                 self._exchange()
             except Exception as error:
-                # Whatever it was: without contact the other thread ends this process when its time is up.
-                logger.debug("no contact: %s", error)
+                # Whatever it was, this connection is done for.
+                self._cut = f" ({first_line(error)})"
+                return
 
     def _exchange(self) -> None:
         self.store.set(f"beat/{self.rank}", json.dumps(self._own()))
@@ -213,9 +211,9 @@ class Watch:
         for other, peer in self.peers.items():
             if peer.ended and now - peer.ended >= grace_s:
                 return f"{self._name(other)} ended the run: {peer.beat['message']}", peer.beat["status"]
-        if now - self._contact > silent_s:
+        if self._cut or now - self._contact > silent_s:
             return (
-                f"no contact for {now - self._contact:.0f} s with the store that the processes met at, held by "
+                f"no contact for {now - self._contact:.0f} s{self._cut} with the store that all met at, held by "
                 f"{self._name(0)} or its torchrun: it, its host or the network is gone",
                 LOST_PROCESS,
             )
@@ -249,9 +247,7 @@ class Watch:
 
     def _end(self, message: str, status: int) -> None:
         self._judges = False
-        logger.error(
-            "%s; the same command goes on from the last checkpoint\nwhere this process is:\n%s", message, stacks()
-        )
+        logger.error("%s; %s\nwhere this process is:\n%s", message, GOES_ON, stacks())
         self.message, self.status, self.state = message, status, ENDED
         self._await_beat()
         if self.holds_store:

@@ -9,13 +9,13 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from transm3e.config.check import WITHOUT_WEIGHTS
 from transm3e.config.plan import Run
 from transm3e.data.annotations import table_digest
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text
+from transm3e.files import atomic_write_text, make_folder
 from transm3e.report.results import read_results
 
 OWNER = "run.json"
@@ -55,8 +55,8 @@ def claim(run: Run, owner: dict[str, str]) -> Iterator[None]:
         UserError: as check_owner, or another process is working in the folder.
     """
     check_owner(run, owner)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with (run.folder / LOCK).open("a+", encoding="utf-8") as lock:
+    make_folder(run.folder)
+    with _open_lock(run.folder / LOCK) as lock:
         try:
             # The system frees it when this process ends, however that happens; loading processes do not inherit it.
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,6 +71,13 @@ def claim(run: Run, owner: dict[str, str]) -> Iterator[None]:
         atomic_write_text(run.folder / "config.yaml", run.cfg.dump())
         atomic_write_text(run.folder / OWNER, json.dumps(owner, indent=2) + "\n")
         yield
+
+
+def _open_lock(file: Path) -> IO[str]:
+    try:
+        return file.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {file.parent}: {error.strerror}; choose another OUTPUT_DIR") from error
 
 
 def is_trained(run: Run) -> bool:
