@@ -9,7 +9,7 @@ import pytest
 import torch
 from fvcore.common.config import CfgNode
 
-from tests.clips import write_noise_clips
+from tests.clips import make_noise_data
 from transm3e.config import get_cfg
 from transm3e.data.annotations import Clip, read_clip_table, write_clip_table
 from transm3e.data.musclesynth.generate import generate
@@ -105,7 +105,5 @@ def student_cfg(tiny_cfg: CfgNode) -> CfgNode:
 
 @pytest.fixture
 def noise_data(tmp_path) -> Path:
-    """Sixteen training clips and two of each evaluation split, 8 frames of 48x32."""
-    root = tmp_path / "data"
-    write_noise_clips(root)
-    return root
+    """As make_noise_data."""
+    return make_noise_data(tmp_path / "data")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from transm3e.errors import UserError
-from transm3e.files import atomic_path, atomic_write_text
+from transm3e.files import atomic_path, atomic_write_text, make_folder
 
 
 def names(folder):
@@ -118,3 +118,11 @@ def test_the_folder_is_synced_after_the_rename(tmp_path, monkeypatch):
         pytest.skip("this system has no /proc to look up a handle in")
     atomic_write_text(tmp_path / "a.txt", "x")
     assert [Path(name).name for name in synced] == [f".a.{os.getpid()}.txt", tmp_path.name]
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_what_names_it(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot make the folder .*file/out: Not a directory; choose another --out"):
+        make_folder(tmp_path / "file" / "out", "--out")

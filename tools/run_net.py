@@ -16,9 +16,11 @@ from transm3e.config.plan import Run, plan
 from transm3e.data import build_folder_loader, build_loader
 from transm3e.data.loader import ClipLoader
 from transm3e.doctor import check_devices
-from transm3e.engine.distributed import is_main, launch, rank, world_size
+from transm3e.engine.distributed import is_main, local_size, rank, world_size
 from transm3e.engine.evaluate import Evaluator, predict
+from transm3e.engine.launch import launch, leads
 from transm3e.engine.logging import log_to
+from transm3e.engine.signals import stop_request
 from transm3e.engine.train import Trainer
 from transm3e.report import run as report
 from transm3e.report.run_folder import check_owner, claim, evaluation_checkpoint, is_evaluated, is_trained, owner_of
@@ -44,13 +46,14 @@ def main() -> int:
                 print(done, file=sys.stderr)
             else:
                 launch(execute, run.cfg, args.init_method, run, owner)
-        print(report.final_table(runs), end="")
+        if leads(runs[0].cfg, args.init_method):
+            print(report.final_table(runs), end="")
     return 0
 
 
 def execute(run: Run, owner: dict[str, str], device: torch.device) -> None:
     """One run on this process: what is trained or evaluated already is not done again."""
-    with log_to(run.folder, is_main()), claim(run, owner) if is_main() else nullcontext():
+    with log_to(run.folder, is_main()), stop_request(), claim(run, owner) if is_main() else nullcontext():
         logger.info("%s -> %s on %s", run.name, run.folder, device)
         # What is missing there must not come out after hours of training.
         videos = build_folder_loader(run.cfg, run.cfg.DEMO.INPUT_VIDEO) if run.cfg.DEMO.ENABLE else None
@@ -73,7 +76,7 @@ def train(run: Run, owner: dict[str, str], device: torch.device) -> None:
     Trainer.from_cfg(
         cfg,
         task=task,
-        loader=build_loader(cfg, "train", rank=rank(), world_size=world_size()),
+        loader=build_loader(cfg, "train", rank=rank(), world_size=world_size(), local_size=local_size()),
         validate=lambda: report.split_scores(validator(task)),
         device=device,
         origin={"cfg": cfg.dump(), "run": owner},

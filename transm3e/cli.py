@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from transm3e.errors import ExitRequest, UserError
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
-USER_MISTAKE = 2
-INTERRUPTED = 130
+# Exit statuses: an error of the program; a user's mistake; "the same command goes on", asked for by a scheduler's signal
+# (EX_TEMPFAIL); another process of the run is lost or stuck; Ctrl-C.
+FAILED, USER_MISTAKE, REQUEUE, LOST_PROCESS, INTERRUPTED = 1, 2, 75, 76, 130
 
 
 def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespace:

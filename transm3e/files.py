@@ -40,6 +40,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             partial.unlink()
 
 
+def make_folder(folder: str | Path, setting: str = "one") -> None:
+    """Make a folder and those above it; one that is there is fine.
+
+    Args:
+        setting: what names it, for the message.
+
+    Raises:
+        UserError: it cannot be made (a file by that name, read-only, disk full).
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder {folder}: {error.strerror or error}; choose another {setting}"
+        ) from error
+
+
 def clip_table_file(path: str | Path) -> Path:
     """The CSV file behind a clip table's path, which may be the folder that holds it; it need not exist."""
     return Path(path) if Path(path).suffix == ".csv" else Path(path) / CLIP_TABLE
@@ -49,18 +66,6 @@ def atomic_write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text; see atomic_path for what is raised."""
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")
-
-
-def make_folder(folder: str | Path) -> None:
-    """Make a folder and those above it; one that is there stays as it is.
-
-    Raises:
-        UserError: it cannot be made (a file by that name, read-only, disk full).
-    """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror or error}; choose another one") from error
 
 
 def _sync_folder(folder: Path) -> None:

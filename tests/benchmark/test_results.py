@@ -11,8 +11,7 @@ from transm3e.benchmark.flops import Work
 from transm3e.benchmark.markdown import to_markdown
 from transm3e.benchmark.memory import Peak
 from transm3e.benchmark.picture import draw
-from transm3e.benchmark.results import Figures, Measurement, Parameters, Results, make_folder, write_json
-from transm3e.errors import UserError
+from transm3e.benchmark.results import Figures, Measurement, Parameters, Results, write_json
 
 MIB = 2**20
 
@@ -109,9 +108,3 @@ def test_picture(results, tmp_path):
     draw(results, tmp_path / "model.png")
     assert (tmp_path / "model.png").read_bytes().startswith(b"\x89PNG")
     assert [file.name for file in tmp_path.iterdir()] == ["model.png"]
-
-
-def test_a_folder_that_cannot_be(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot make the folder .*file/out.*--out"):
-        make_folder(tmp_path / "file" / "out")

@@ -21,7 +21,7 @@ from transm3e.config.check_values import (
     WHOLE,
     get,
 )
-from transm3e.config.node import set_key
+from transm3e.config.node import merge_opts, set_key
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.backends import BACKENDS
 from transm3e.data.erasing import ERASE_MODES
@@ -359,3 +359,14 @@ def test_heads_that_pass_are_those_with_which_the_backbone_is_built(embed_dim, h
         backbone = MViTBackbone.from_cfg(checked(settings))
     assert backbone.dim_out == dim
     assert [block.attn.num_heads for block in backbone.blocks] == [heads, heads_1]
+
+
+def test_synchronised_batch_norms_need_gpus():
+    cfg = get_cfg()
+    merge_opts(cfg, ["BN.NORM_TYPE", "sync_batchnorm", "NUM_GPUS", 0])
+    with pytest.raises(
+        UserError, match=r"BN\.NORM_TYPE sync_batchnorm needs GPUs, but NUM_GPUS is 0; set NORM_TYPE batchnorm"
+    ):
+        check_cfg(cfg)
+    merge_opts(cfg, ["NUM_GPUS", 2])
+    check_cfg(cfg)

@@ -19,6 +19,7 @@ AUG: {NUM_SAMPLE: 2}
 # A second legal value for the keys whose default plus one or negation is none.
 OTHER = {
     "TASK": ["TASK", "distill", "INIT.TEACHER_FROM", "t.pyth", "TRANSM3E.RECEIVERS", True, "AUG.NUM_SAMPLE", 2],
+    "BN.NORM_TYPE": ["BN.NORM_TYPE", "sync_batchnorm"],
     "NUM_SHARDS": ["NUM_SHARDS", 2],
     "TRAIN.ACCUM_STEPS": ["TRAIN.ACCUM_STEPS", 2],
     "TRAIN.AMP_DTYPE": ["TRAIN.AMP_DTYPE", "fp16"],
@@ -76,10 +77,11 @@ OTHER = {
 }
 KEYS = sorted(all_keys(get_cfg()))
 # Written out here and not taken from the module: a key that is wrongly left out of the id must fail a test.
-MACHINE = ("CPU_THREADS", "NUM_GPUS", "SHARD_ID", "DIST_BACKEND", "DATA_LOADER.", "DATA.DECODE_TIMEOUT")
+PROCESSES = ("DIST_BACKEND", "DIST_TIMEOUT", "DETERMINISTIC")
+MACHINE = ("CPU_THREADS", "NUM_GPUS", "SHARD_ID", *PROCESSES, "DATA_LOADER.", "DATA.DECODE_TIMEOUT")
 PLACES = ("OUTPUT_DIR", "RUNS_DIR", "DATA.PATH_PREFIX", "DATA.PATH_TO_DATA_DIR")
 LOGS = ("LOG_PERIOD", "LOG_MODEL_INFO", "TENSORBOARD.")
-WHEN = ("AUTO_RESUME", "DATASET", "ENABLE", "CHECKPOINT_PERIOD", "CHECKPOINT_STEPS", "KEEP_CHECKPOINTS")
+WHEN = ("AUTO_RESUME", "DATASET", "ENABLE", "CHECKPOINT_PERIOD", "CHECKPOINT_STEPS", "KEEP_CHECKPOINTS", "MOST_SKIPPED")
 MEMORY = ("MODEL.ACT_CHECKPOINT",)
 LATER = ("TEST.", "DATA.ENSEMBLE_METHOD", "LOOKUP.", "DEMO.", "INIT.OPTS", *(f"TRAIN.{name}" for name in WHEN))
 BY_CONTENT = ("INIT.STUDENT_FROM", "INIT.TEACHER_FROM", "TRAIN.CHECKPOINT_FILE_PATH")
@@ -123,6 +125,14 @@ def run_id(path, *opts):
 def test_the_id_does_not_depend_on(key, configs):
     several = ["NUM_SHARDS", 2] if key == "SHARD_ID" else []
     assert run_id("plain.yaml", *changed(key), *several) == run_id("plain.yaml", *several)
+
+
+def test_the_id_depends_on_the_global_batch_not_on_the_machines(configs):
+    one, two = ["TRAIN.BATCH_SIZE", 8], ["TRAIN.BATCH_SIZE", 4, "NUM_SHARDS", 2]
+    assert run_id("plain.yaml", *one) == run_id("plain.yaml", *two)
+    # Here the machines change the learning rate.
+    scaled = ["SOLVER.BASE_LR_SCALE_NUM_SHARDS", True]
+    assert run_id("plain.yaml", *one, *scaled) != run_id("plain.yaml", *two, *scaled)
 
 
 @pytest.mark.parametrize("key", MATTERS)

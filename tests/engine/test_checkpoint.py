@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 
 import pytest
 import torch
@@ -120,3 +121,52 @@ def test_a_damaged_newest_checkpoint_is_an_error_not_an_older_one(store):
     newest.write_bytes(newest.read_bytes()[:100])
     with pytest.raises(UserError, match=r"checkpoint_epoch_00002\.pyth"):
         read_checkpoint(store.newest())
+
+
+def test_a_disk_that_takes_no_more_leaves_what_is_there(store):
+    store.save(STATE, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*checkpoint_epoch_00002\.pyth: ") as caught:
+            store.save({**STATE, "model_state": {"w": torch.zeros(1_000_000)}}, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert names(store) == ["checkpoint_epoch_00001.pyth"]
+    assert read_checkpoint(store.newest())["epoch"] == 2
+
+
+def test_a_folder_that_cannot_be_made_is_a_users_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot make .*file/checkpoints: "):
+        CheckpointStore(tmp_path / "file", 1).save(STATE, 1)
+
+
+def test_the_newest_that_can_be_read_and_damaged_ones_aside(store):
+    for epoch in (1, 2, 3):
+        store.save(STATE, epoch)
+    for epoch in (2, 3):
+        (store.folder / f"checkpoint_epoch_0000{epoch}.pyth").write_bytes(b"half")
+    file, state = store.newest_whole(read_checkpoint)
+    assert (file.name, state["epoch"]) == ("checkpoint_epoch_00001.pyth", 2)
+    assert names(store) == ["checkpoint_epoch_00001.pyth", *(f"checkpoint_epoch_0000{e}.pyth.damaged" for e in (2, 3))]
+    assert CheckpointStore(store.folder / "none", 1).newest_whole(read_checkpoint) == (None, None)
+
+
+def test_a_disk_that_cannot_be_read_sets_nothing_aside(store):
+    store.save(STATE, 1)
+
+    def fail(_file):
+        raise UserError("not a readable checkpoint") from OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        store.newest_whole(fail)
+    assert names(store) == ["checkpoint_epoch_00001.pyth"]
+
+
+def test_a_step_of_another_size_supersedes_higher_steps_of_its_epoch(store):
+    store.save(STATE, 2)
+    store.save(STATE, 3, step=20)
+    store.save(STATE, 3, step=11)
+    assert names(store) == ["checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003_step_0000011.pyth"]

@@ -1,5 +1,7 @@
 """Scores of a split: views averaged, each clip once, failed clips in none, whatever the batches."""
 
+import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +14,8 @@ from transm3e.data.annotations import MUSCLES
 from transm3e.data.types import Batch, FailedClip
 from transm3e.engine import evaluate
 from transm3e.engine.evaluate import Evaluator, join_views, predict
+from transm3e.engine.signals import stop_request
+from transm3e.errors import ExitRequest
 
 CPU = torch.device("cpu")
 
@@ -131,3 +135,20 @@ def test_clips_that_cannot_be_read_are_named_once(caplog):
     evaluator(FakeTask)
     named = [record.getMessage() for record in caplog.records if "9.mp4" in record.getMessage()]
     assert named == ["known_val: left out of the scores: 9.mp4: gone"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGUSR1, 75), (signal.SIGTERM, 128 + signal.SIGTERM)])
+def test_a_signal_stops_between_two_batches(number, status):
+    seen = []
+
+    def batches():
+        for row in range(4):
+            if row == 2:
+                os.kill(os.getpid(), number)
+            seen.append(row)
+            yield batch([row], [[0.5]])
+
+    with stop_request(), pytest.raises(ExitRequest, match="stopped while scoring known_val") as caught:
+        predict(FakeTask, batches(), CPU, "known_val", 4, "sum")
+    assert caught.value.exit_status == status
+    assert seen == [0, 1, 2]

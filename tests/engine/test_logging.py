@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import resource
 
 import pytest
 import torch
@@ -85,3 +86,19 @@ def test_memory_is_in_gib():
     stats = memory_stats(torch.device("cpu"))
     assert list(stats) == ["RAM"]
     assert 0.01 < float(stats["RAM"].removesuffix("G")) < 1000
+
+
+def test_a_full_disk_costs_lines_of_the_log_not_the_run(tmp_path, capsys):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with log_to(tmp_path):
+        logging.getLogger("transm3e.x").info("before")
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "stdout.log").stat().st_size, hard))
+        try:
+            for _ in range(3):
+                logging.getLogger("transm3e.x").info("after")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    said = capsys.readouterr().err
+    assert said.count("misses lines from here on") == 1
+    assert "Traceback" not in said
+    assert "before" in (tmp_path / "stdout.log").read_text()

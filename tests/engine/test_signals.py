@@ -8,14 +8,14 @@ import threading
 
 import pytest
 
-from transm3e.engine.signals import SIGNALS, left_to, stop_request
+from transm3e.engine.signals import IF_NOT_IGNORED, SIGNALS, left_to, stop_request
 
 
 def send(number):
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", [*SIGNALS, *IF_NOT_IGNORED])
 def test_a_signal_is_remembered(number):
     with stop_request() as request:
         assert request.signal_number == 0
@@ -71,3 +71,21 @@ def test_another_thread_runs_without_catching():
     thread.join()
     assert seen == [0]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_that_the_parent_has_had_ignored_stays_ignored():
+    before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    try:
+        with stop_request() as request:
+            send(signal.SIGUSR2)
+            assert request.signal_number == 0
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_request_within_another_one_is_the_same():
+    with stop_request() as outer:
+        with stop_request() as inner:
+            send(signal.SIGHUP)
+        assert inner is outer
+        assert outer.exit_status == 128 + signal.SIGHUP

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from tests.clips import write_noise_clips
+from tests.clips import make_noise_data
 from tests.run_net import REPO
 from transm3e.cli import USER_MISTAKE
 
@@ -278,7 +278,7 @@ def main() -> int:
     for bad in BAD_INPUTS:
         with tempfile.TemporaryDirectory() as place:
             here = Path(place)
-            write_noise_clips(here / "data")
+            make_noise_data(here / "data")
             bad.prepare(here)
             status, err = call(bad, here)
         said = one_line(err)

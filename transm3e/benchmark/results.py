@@ -12,7 +12,6 @@ from transm3e.benchmark.flops import FLOPS_PER_MAC, TRAINING_FORWARDS, Work
 from transm3e.benchmark.memory import Peak
 from transm3e.benchmark.step import TRAIN
 from transm3e.benchmark.timing import times_faster
-from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
 
 
@@ -138,15 +137,3 @@ class Results:
 def write_json(results: Results, path: Path) -> None:
     """Raises: UserError: the file cannot be written."""
     atomic_write_text(path, json.dumps(results.as_dict(), indent=1) + "\n")
-
-
-def make_folder(folder: Path) -> None:
-    """Before anything is measured, so that hours of work do not end in a wrong path.
-
-    Raises:
-        UserError: the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}; choose another with --out") from error

@@ -138,6 +138,8 @@ def _check_batches(cfg: CfgNode) -> None:
             f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} (per machine) must divide by NUM_GPUS {cfg.NUM_GPUS} "
             f"x TRAIN.ACCUM_STEPS {cfg.TRAIN.ACCUM_STEPS}; change one of them"
         )
+    if cfg.BN.NORM_TYPE == "sync_batchnorm" and cfg.NUM_GPUS == 0 and cfg.TRAIN.ENABLE:
+        raise UserError("BN.NORM_TYPE sync_batchnorm needs GPUs, but NUM_GPUS is 0; set NORM_TYPE batchnorm")
     if cfg.TEST.BATCH_SIZE % gpus:
         raise UserError(
             f"TEST.BATCH_SIZE {cfg.TEST.BATCH_SIZE} (per machine) must divide by NUM_GPUS {cfg.NUM_GPUS}; change one of them"

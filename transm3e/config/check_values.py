@@ -12,6 +12,7 @@ SOURCES = ("auto", "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "tim
 CHOICES = {
     **DATA_CHOICES,
     "TASK": ("classify", "distill", "har_lookup"),
+    "BN.NORM_TYPE": ("batchnorm", "sync_batchnorm"),
     "TRAIN.AMP_DTYPE": ("auto", "bf16", "fp16"),
     "TRAIN.CHECKPOINT_SOURCE": (*SOURCES, "authors_teacher"),
     "TEST.CHECKPOINT_SOURCE": SOURCES,
@@ -40,6 +41,7 @@ AT_LEAST_ONE = (
     "NUM_SHARDS",
     "TRAIN.BATCH_SIZE",
     "TRAIN.ACCUM_STEPS",
+    "TRAIN.MOST_SKIPPED",
     "TEST.BATCH_SIZE",
     "TEST.NUM_ENSEMBLE_VIEWS",
     "DATA.NUM_FRAMES",
@@ -98,7 +100,14 @@ NOT_NEGATIVE = (
     "SOLVER.CLIP_GRAD_L2NORM",
     "MODEL.FC_INIT_STD",
 )
-POSITIVE = ("DATA.DECODE_TIMEOUT", "DISTILL.TEMPERATURE", "MCTF.MLP_RATIO", "MVIT.MLP_RATIO", "VIDEOSWIN.MLP_RATIO")
+POSITIVE = (
+    "DIST_TIMEOUT",
+    "DATA.DECODE_TIMEOUT",
+    "DISTILL.TEMPERATURE",
+    "MCTF.MLP_RATIO",
+    "MVIT.MLP_RATIO",
+    "VIDEOSWIN.MLP_RATIO",
+)
 SHARES = (
     "AUG.RE_PROB",
     "MIXUP.PROB",

@@ -26,8 +26,12 @@ _C.NUM_SHARDS = 1
 _C.SHARD_ID = 0
 # Backend of torch.distributed on GPUs; CPUs always use gloo.
 _C.DIST_BACKEND = "nccl"
+# Seconds that processes wait for one that does not arrive or get on; then it is named and all end.
+_C.DIST_TIMEOUT = 600.0
 # Seed of all random numbers: weights, data order, augmentation, dropout.
 _C.RNG_SEED = 0
+# On GPUs, only operations that give the same bits every time: slower, and an error where there is none. CPUs always do.
+_C.DETERMINISTIC = False
 # Folder of this run; "" = RUNS_DIR/<config name>-<hash of the settings that matter>.
 _C.OUTPUT_DIR = ""
 # Where runs without an OUTPUT_DIR go, among them those that a config starts from.
@@ -77,6 +81,8 @@ _C.TRAIN.CHECKPOINT_ALLOW = []
 # Automatic mixed precision, and its type: "auto" (bf16 where the device computes it, else fp16), "bf16", "fp16".
 _C.TRAIN.MIXED_PRECISION = False
 _C.TRAIN.AMP_DTYPE = "auto"
+# Steps in a row that fp16's scaler may skip because the gradient is not finite: from its first scale, 2^16, 2^-9 by then.
+_C.TRAIN.MOST_SKIPPED = 25
 # torch.compile of the training step: faster after minutes of compiling; results differ by rounding.
 _C.TRAIN.COMPILE = False
 
@@ -226,6 +232,10 @@ _C.MODEL.FC_INIT_STD = 0.01
 # Compute the blocks' activations again in the backward pass instead of keeping them: less memory, about a third more
 # time, the same result.
 _C.MODEL.ACT_CHECKPOINT = False
+
+_C.BN = CfgNode()
+# Batch norms see the clips of their own GPU, "batchnorm", or of all GPUs, "sync_batchnorm" (slower).
+_C.BN.NORM_TYPE = "batchnorm"
 
 # The MViTv2 backbone; sizes of MViTv2-S.
 _C.MVIT = CfgNode()

@@ -33,7 +33,9 @@ NO_INFLUENCE = (
     "DATA.PATH_TO_DATA_DIR",
     "DATA_LOADER.",
     "DEMO.",
+    "DETERMINISTIC",
     "DIST_BACKEND",
+    "DIST_TIMEOUT",
     "INIT.",
     "LOG_MODEL_INFO",
     "LOG_PERIOD",
@@ -53,6 +55,7 @@ NO_INFLUENCE = (
     "TRAIN.DATASET",
     "TRAIN.ENABLE",
     "TRAIN.KEEP_CHECKPOINTS",
+    "TRAIN.MOST_SKIPPED",
 )
 # Settings of TEST that cannot change a result.
 NO_INFLUENCE_ON_RESULTS = ("TEST.BATCH_SIZE", "TEST.DATASET", "TEST.ENABLE")
@@ -65,7 +68,9 @@ HANDED_DOWN = (
     "DATA.PATH_TO_DATA_DIR",
     "DATA_LOADER.NUM_WORKERS",
     "DATA_LOADER.PIN_MEMORY",
+    "DETERMINISTIC",
     "DIST_BACKEND",
+    "DIST_TIMEOUT",
     "MODEL.ACT_CHECKPOINT",
     "NUM_GPUS",
     "NUM_SHARDS",
@@ -210,6 +215,9 @@ def _run_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
     settings = {key: value for key, value in all_keys(cfg).items() if not names_key(NO_INFLUENCE, key)}
     for key in STARTS:
         settings[f"INIT.{key}"] = starts[key].id if key in starts else _file_id(cfg.INIT[key])
+    if not cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS:
+        # What matters is the global batch, not on how many machines it is computed.
+        settings |= {"TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS, "NUM_SHARDS": 1}
     settings["start"] = _file_id(cfg.TRAIN.CHECKPOINT_FILE_PATH)
     table = clip_table_file(cfg.DATA.PATH_TO_DATA_DIR)
     # The manifest too: videos drawn anew by a changed generator under the same table are other data.

@@ -7,7 +7,12 @@ from __future__ import annotations
 IGNORED = (
     "AVA.",
     "BENCHMARK.",
-    "BN.",
+    "BN.GLOBAL_SYNC",
+    "BN.NUM_BATCHES_PRECISE",
+    "BN.NUM_SPLITS",
+    "BN.NUM_SYNC_DEVICES",
+    "BN.USE_PRECISE_STATS",
+    "BN.WEIGHT_DECAY",
     "CONTRASTIVE.",
     "DETECTION.",
     "MASK.",

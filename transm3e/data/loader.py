@@ -220,18 +220,28 @@ class ClipLoader:
 
 
 def build_loader(
-    cfg: CfgNode, split: str, *, rank: int = 0, world_size: int = 1, single_view: bool = False
+    cfg: CfgNode, split: str, *, rank: int = 0, world_size: int = 1, local_size: int = 0, single_view: bool = False
 ) -> ClipLoader:
-    """Loader of one split. The batch size keys are per machine: one process gets its NUM_GPUS-th part.
+    """Loader of one split. The batch size keys are per machine, shared by its processes.
 
     Args:
+        rank, world_size: which share of all clips.
+        local_size: processes of this machine; 0 = one per GPU (NUM_GPUS), or one.
         single_view: in evaluation, one view per clip whatever TEST.* says.
 
     Raises:
-        UserError: as build_dataset and ClipLoader.
+        UserError: as build_dataset and ClipLoader, or TRAIN.BATCH_SIZE cannot be shared evenly.
     """
-    per_machine = cfg.TRAIN.BATCH_SIZE // cfg.TRAIN.ACCUM_STEPS if split == "train" else cfg.TEST.BATCH_SIZE
-    return _loader_from_cfg(cfg, build_dataset(cfg, split, single_view), per_machine, rank, world_size)
+    here = local_size or max(1, cfg.NUM_GPUS)
+    dataset = build_dataset(cfg, split, single_view)
+    if split != "train":
+        return _loader_from_cfg(cfg, dataset, max(1, cfg.TEST.BATCH_SIZE // here), rank, world_size)
+    if cfg.TRAIN.BATCH_SIZE % (here * cfg.TRAIN.ACCUM_STEPS):
+        raise UserError(
+            f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} (per machine) must divide by the {here} processes of this machine x "
+            f"TRAIN.ACCUM_STEPS {cfg.TRAIN.ACCUM_STEPS}; change one of them"
+        )
+    return _loader_from_cfg(cfg, dataset, cfg.TRAIN.BATCH_SIZE // cfg.TRAIN.ACCUM_STEPS // here, rank, world_size)
 
 
 def build_folder_loader(cfg: CfgNode, folder: str | Path) -> ClipLoader:
@@ -240,13 +250,14 @@ def build_folder_loader(cfg: CfgNode, folder: str | Path) -> ClipLoader:
     Raises:
         UserError: as folder_table.
     """
-    return _loader_from_cfg(cfg, build_folder_dataset(cfg, folder), cfg.TEST.BATCH_SIZE, 0, 1)
+    batch_size = max(1, cfg.TEST.BATCH_SIZE // max(1, cfg.NUM_GPUS))
+    return _loader_from_cfg(cfg, build_folder_dataset(cfg, folder), batch_size, 0, 1)
 
 
-def _loader_from_cfg(cfg: CfgNode, dataset: ClipDataset, per_machine: int, rank: int, world_size: int) -> ClipLoader:
+def _loader_from_cfg(cfg: CfgNode, dataset: ClipDataset, batch_size: int, rank: int, world_size: int) -> ClipLoader:
     return ClipLoader(
         dataset,
-        max(1, per_machine // max(1, cfg.NUM_GPUS)),
+        batch_size,
         rank=rank,
         world_size=world_size,
         num_workers=cfg.DATA_LOADER.NUM_WORKERS,

@@ -23,7 +23,7 @@ from transm3e.data.flow.files import read_flow_mark
 from transm3e.data.jobs import FAILED, Job, Result, run_jobs, stands
 from transm3e.data.resize_stream import FrameStream, Scaler, frame_stream
 from transm3e.errors import UserError
-from transm3e.files import CLIP_TABLE, atomic_path, atomic_write_text
+from transm3e.files import CLIP_TABLE, atomic_path, atomic_write_text, make_folder
 
 MADE_BY = "transm3e resize"
 HIGHEST_CRF = 51
@@ -176,10 +176,7 @@ def _scaled(stream: FrameStream, scaler: Scaler) -> Iterator[av.VideoFrame]:
 
 
 def _resize_all(root: Path, out: Path, names: dict[str, str], settings: ResizeSettings, workers: int) -> list[Result]:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {out}: {error.strerror}; choose another --out") from error
+    make_folder(out, "--out")
     jobs = [Job(path, root / path, out / name) for path, name in names.items()]
     return run_jobs(partial(resize_video, settings=settings), jobs, workers, "resizing")
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from transm3e.files import atomic_path
+from transm3e.errors import UserError
+from transm3e.files import atomic_path, make_folder
 
+logger = logging.getLogger(__name__)
 # After epoch 10; within epoch 10 after 250 steps.
 NAME = re.compile(r"checkpoint_epoch_(\d{5})(?:_step_(\d{7}))?\.pyth")
 BEST = "checkpoint_best.pyth"
+# Ends the name of one that cannot be read.
+DAMAGED = ".damaged"
 
 
 class CheckpointStore:
@@ -38,7 +44,7 @@ class CheckpointStore:
         Raises:
             UserError: it cannot be written; older checkpoints are untouched.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         name = f"checkpoint_epoch_{epoch:05d}" + ("" if step is None else f"_step_{step:07d}") + ".pyth"
         with atomic_path(self.folder / name) as partial:
             _save(state, partial)
@@ -58,13 +64,33 @@ class CheckpointStore:
         found = self._by_position()
         return found[-1] if found else None
 
+    def newest_whole(self, read: Callable[[Path], dict[str, Any]]) -> tuple[Path | None, dict[str, Any] | None]:
+        """The checkpoint furthest in training that `read` can read, and what it holds; damaged ones are set aside.
+
+        Raises:
+            UserError: the disk, not the file, is what cannot be read.
+        """
+        while newest := self.newest():
+            try:
+                return newest, read(newest)
+            except UserError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise
+                newest.replace(newest.with_name(newest.name + DAMAGED))
+                logger.warning("%s; it is now called %s%s, and the one before is taken", error, newest.name, DAMAGED)
+        return None, None
+
     def _by_position(self) -> list[Path]:
         files = [file for file in self.folder.glob("*.pyth") if NAME.fullmatch(file.name)]
         return sorted(files, key=_position)
 
     def _prune(self, newest: Path) -> None:
-        older = [file for file in self._by_position() if _position(file) < _position(newest)]
+        saved = self._by_position()
+        older = [file for file in saved if _position(file) < _position(newest)]
         whole = [file for file in older if "_step_" not in file.name]
+        # Of this epoch also those of a higher step: training with another batch size went on from it.
+        same = [file for file in saved if file != newest and _position(file)[0] == _position(newest)[0]]
+        older += [file for file in same if "_step_" in file.name and file not in older]
         # A checkpoint within an epoch serves only until the next one.
         spared = set(whole if self.keep == 0 else whole[-self.keep :])
         # And halves that a killed process left.

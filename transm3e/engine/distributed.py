@@ -1,32 +1,52 @@
-"""Several processes on torch.distributed: starting them, and what they tell each other."""
+"""What several processes tell each other, on torch.distributed."""
 
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from fvcore.common.config import CfgNode
-from torch import nn
+from torch.distributed.rendezvous import rendezvous
 
-from transm3e.cli import USER_MISTAKE, exit_with_message
-from transm3e.engine.signals import left_to
-from transm3e.errors import ExitRequest, UserError
+from transm3e.cli import FAILED, INTERRUPTED, USER_MISTAKE
+from transm3e.engine.place import Place
+from transm3e.engine.watch import Watch
+from transm3e.errors import ExitRequest, UserError, first_line, is_out_of_memory
+
+# The watch judges by DIST_TIMEOUT who is lost; torch's own limit only ends what it overlooks.
+BACKSTOP = 10
+
+
+class _Here:
+    """This process's place among all, its watch, and how many runs it has met the others for."""
+
+    place = Place()
+    watch: Watch | None = None
+    meetings = 0
 
 
 def rank() -> int:
     """Number of this process among all."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return _Here.place.rank
 
 
 def world_size() -> int:
     """Number of processes."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return _Here.place.world_size
+
+
+def local_size() -> int:
+    """Number of processes on this machine."""
+    return _Here.place.local_size
+
+
+def machines() -> int:
+    """Number of machines; each runs as many processes."""
+    return _Here.place.machines
 
 
 def is_main() -> bool:
@@ -37,7 +57,8 @@ def is_main() -> bool:
 def barrier() -> None:
     """Wait for all processes."""
     if dist.is_initialized():
-        dist.barrier()
+        # On the CPU and on GPUs alike, without a device of its own.
+        gather(None)
 
 
 def gather(item: Any) -> list[Any]:
@@ -45,28 +66,52 @@ def gather(item: Any) -> list[Any]:
     if not dist.is_initialized():
         return [item]
     items: list[Any] = [None] * world_size()
-    dist.all_gather_object(items, item)
+    with meeting("an exchange of results"):
+        dist.all_gather_object(items, item)
     return items
 
 
-def any_process(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set on any process."""
+def highest(numbers: Sequence[int], device: torch.device) -> list[int]:
+    """Each number's maximum over all processes, from one exchange."""
     if not dist.is_initialized():
-        return flag
-    tensor = torch.tensor(int(flag), device=device)
-    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-    return bool(tensor.item())
+        return list(numbers)
+    tensor = torch.tensor(numbers, device=device)
+    with meeting("an exchange of flags"):
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return tensor.tolist()
 
 
-def wrap(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model in DDP if there are several processes."""
-    if not dist.is_initialized():
-        return model
-    return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+@contextmanager
+def meeting(what: str) -> Iterator[None]:
+    """All processes meet within; one that does not come is named after DIST_TIMEOUT.
+
+    Raises:
+        ExitRequest: the exchange has failed because another process is gone or has ended.
+    """
+    watch = _Here.watch
+    if watch is None:
+        yield
+        return
+    try:
+        with watch.waiting(f"{what}, {watch.where}"):
+            yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error) and (end := watch.explain(error)):
+            raise end from error
+        raise
 
 
-def select_device(num_gpus: int, local_rank: int = 0) -> torch.device:
+def note(where: str) -> None:
+    """Tell the other processes that this one gets on: it is at `where` now."""
+    if _Here.watch:
+        _Here.watch.note(where)
+
+
+def select_device(num_gpus: int, local_rank: int = 0, own: bool = False) -> torch.device:
     """The device of this process.
+
+    Args:
+        own: the launcher may have given each process a GPU of its own, the only one it sees.
 
     Raises:
         UserError: more GPUs are asked for than there are.
@@ -74,7 +119,9 @@ def select_device(num_gpus: int, local_rank: int = 0) -> torch.device:
     if num_gpus == 0:
         return torch.device("cpu")
     found = torch.cuda.device_count()
-    if found < num_gpus:
+    if own and found == 1:
+        local_rank = 0
+    elif found < num_gpus:
         raise UserError(
             f"NUM_GPUS is {num_gpus}, but torch sees {found}; set NUM_GPUS {found}"
             f"{' (0 computes on the CPU)' if found == 0 else ''}, or run python -m transm3e.doctor to find out why"
@@ -83,94 +130,73 @@ def select_device(num_gpus: int, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def launch(function: Callable[..., None], cfg: CfgNode, init_method: str, *args: Any) -> None:
-    """Call function(*args, device) on every process of this machine: one per GPU, or as torchrun started them.
+@contextmanager
+def joined(place: Place, device: torch.device, backend: str, timeout_s: float) -> Iterator[None]:
+    """Meet the other processes, watch each other meanwhile, and part together.
 
     Args:
-        function: importable by name, since processes are spawned.
-        cfg: NUM_GPUS, NUM_SHARDS, SHARD_ID and DIST_BACKEND are read.
-        init_method: address for several machines, "tcp://host:port"; "" picks a free local port.
+        backend: of torch.distributed.
+        timeout_s: how long processes are waited for that do not arrive or get on.
 
     Raises:
-        UserError: several machines without an address, or more GPUs asked for than there are.
-        ExitRequest: a process ended by intent and has said why; its status is that process's.
+        UserError: not all have met in time.
+        ExitRequest: another process is gone, stuck, or has ended the run; its message names it.
     """
-    processes = max(1, cfg.NUM_GPUS)
-    if "LOCAL_RANK" in os.environ:
-        _check_torchrun(processes * cfg.NUM_SHARDS)
-        _run_process(int(os.environ["LOCAL_RANK"]), function, cfg, "env://", args)
-    elif processes * cfg.NUM_SHARDS == 1:
-        _limit_threads(cfg.CPU_THREADS)
-        function(*args, select_device(cfg.NUM_GPUS))
-    else:
-        select_device(cfg.NUM_GPUS)
-        if cfg.NUM_SHARDS > 1 and not init_method:
-            raise UserError(
-                "NUM_SHARDS > 1 needs --init_method tcp://HOST:PORT of machine 0, the same on every machine"
-            )
-        method = init_method or f"tcp://127.0.0.1:{_free_port()}"
-        ends = mp.get_context("spawn").SimpleQueue()
-        try:
-            started = mp.spawn(_spawned, (ends, function, cfg, method, args), nprocs=processes, join=False)
-            with left_to(started.pids):
-                while not started.join():
-                    pass
-        except (mp.ProcessExitedException, mp.ProcessRaisedException) as error:
-            # The first that ended by intent; the others may fail sooner, for want of it.
-            if not ends.empty():
-                process, status = ends.get()
-            elif isinstance(error, mp.ProcessExitedException):
-                process, status = error.error_index, error.exit_code
-            else:
-                raise
-            raise ExitRequest(f"process {process} ended the run, see above", status) from None
-
-
-def _spawned(local_rank: int, ends: Any, function: Callable[..., None], *args: Any) -> None:
-    with exit_with_message():
-        _run_process(local_rank, partial(_announce_end, ends, local_rank, function), *args)
-
-
-def _announce_end(ends: Any, local_rank: int, function: Callable[..., None], *args: Any) -> None:
-    """Call the function; tell of an end by intent before this process leaves the group."""
+    limit = timedelta(seconds=timeout_s)
     try:
-        function(*args)
-    except (UserError, ExitRequest) as end:
-        ends.put((local_rank, end.exit_status if isinstance(end, ExitRequest) else USER_MISTAKE))
-        raise
-
-
-def _run_process(local_rank: int, function: Callable[..., None], cfg: CfgNode, method: str, args: tuple) -> None:
-    _limit_threads(cfg.CPU_THREADS)
-    device = select_device(cfg.NUM_GPUS, local_rank)
-    processes = max(1, cfg.NUM_GPUS)
-    place = (
-        {}
-        if method == "env://"
-        else {"rank": cfg.SHARD_ID * processes + local_rank, "world_size": processes * cfg.NUM_SHARDS}
-    )
-    dist.init_process_group("gloo" if device.type == "cpu" else cfg.DIST_BACKEND, init_method=method, **place)
-    try:
-        function(*args, device)
-    finally:
-        dist.destroy_process_group()
-
-
-def _check_torchrun(expected: int) -> None:
-    started = int(os.environ["WORLD_SIZE"])
-    if started != expected:
+        store, *_ = next(rendezvous(place.meeting, place.rank, place.world_size, timeout=limit))
+    except (dist.DistError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"torchrun started {started} processes, but NUM_GPUS x NUM_SHARDS is {expected}; set NUM_GPUS to its "
-            "--nproc_per_node and NUM_SHARDS to its --nnodes, which is what TRAIN.BATCH_SIZE (per machine) is divided by"
+            f"rank {place.rank} of {place.world_size} has not met the others at {place.meeting}: {first_line(error)}; start "
+            "all of them, and look whether the address can be reached from here and its port is free (DIST_TIMEOUT "
+            f"{timeout_s:g} s)"
+        ) from error
+    # Several runs of one command meet at one store, one after the other.
+    _Here.meetings += 1
+    # So do those that torchrun starts again, who must not find what the dead have left there.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    prefix = f"transm3e/{attempt}/{place.world_size}/{_Here.meetings}"
+    own = dist.PrefixStore(prefix, store)
+    _Here.place = place
+    watch = _Here.watch = Watch(
+        dist.PrefixStore(f"{prefix}/watch", _connection(store, limit)),
+        place.rank,
+        place.world_size,
+        holds_store=place.rank == 0,
+        stall_s=timeout_s,
+    )
+    try:
+        dist.init_process_group(
+            backend, store=own, rank=place.rank, world_size=place.world_size, timeout=BACKSTOP * limit
         )
+        watch.start()
+        yield
+        watch.leave()
+    except BaseException as error:
+        end = _end_of(error)
+        watch.leave_with(str(end), end.exit_status)
+        raise
+    finally:
+        _Here.place, _Here.watch = Place(), None
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
-def _limit_threads(number: int) -> None:
-    if number:
-        torch.set_num_threads(number)
+def _end_of(error: BaseException) -> ExitRequest:
+    """How this process ends, and in which words the others hear of it."""
+    if isinstance(error, ExitRequest):
+        return error
+    if isinstance(error, UserError):
+        return ExitRequest(f"error: {error}", USER_MISTAKE)
+    if isinstance(error, KeyboardInterrupt):
+        return ExitRequest("interrupted", INTERRUPTED)
+    return ExitRequest(f"{type(error).__name__}: {first_line(error)}", FAILED)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def _connection(store: Any, limit: timedelta) -> Any:
+    """A store's second connection, where it is one of TCP: the watch must not wait behind torch's own use of it."""
+    while isinstance(store, dist.PrefixStore):
+        store = store.underlying_store
+    if not isinstance(store, dist.TCPStore):
+        return store
+    return dist.TCPStore(store.host, store.port, is_master=False, wait_for_workers=False, timeout=limit)

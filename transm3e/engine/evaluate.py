@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -15,7 +15,9 @@ from transm3e.config.targets import MUSCLE_TARGET
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.loader import ClipLoader, build_loader
 from transm3e.data.types import Batch, FailedClip
-from transm3e.engine.distributed import gather, is_main, rank, world_size
+from transm3e.engine.distributed import gather, highest, is_main, local_size, note, rank, world_size
+from transm3e.engine.signals import stop_request
+from transm3e.errors import ExitRequest
 from transm3e.progress import track
 from transm3e.tasks import Classify
 
@@ -65,7 +67,7 @@ class Evaluator:
         cls, cfg: CfgNode, splits: Sequence[str], device: torch.device, single_view: bool = False
     ) -> Evaluator:
         """Loaders of this process's share; `single_view`: one view per clip, as a quick look while training."""
-        share = {"rank": rank(), "world_size": world_size()}
+        share = {"rank": rank(), "world_size": world_size(), "local_size": local_size()}
         return cls(
             {s: build_loader(cfg, s, **share, single_view=single_view) for s in splits},
             device,
@@ -101,9 +103,12 @@ def predict(
         batches: this process's share of the split.
         title, num_batches: for the progress bar.
         ensemble: how views are put together, a name of ENSEMBLES.
+
+    Raises:
+        ExitRequest: a process was told to stop; all do, between two batches.
     """
     rows, paths, scores, labels, failed = [], [], [], [], []
-    for batch in track(batches, title, num_batches, "batches") if is_main() else batches:
+    for batch in _together(track(batches, title, num_batches, "batches") if is_main() else batches, title, device):
         failed += batch.failed
         if len(batch):
             on_device = batch.to(device)
@@ -117,6 +122,23 @@ def predict(
     if len(whole.rows):
         whole.scores = task.conclude(torch.from_numpy(whole.scores)).numpy()
     return replace(whole, target=task.target, columns=task.columns)
+
+
+def _together(batches: Iterable[Batch], title: str, device: torch.device) -> Iterator[Batch]:
+    """A process's batches; all go on until the last has none, so that all can stop at once."""
+    share, number, more = iter(batches), 0, 1
+    with stop_request() as request:
+        while more:
+            batch = next(share, None)
+            request.signal_number, more = highest([request.signal_number, batch is not None], device)
+            if request.signal_number:
+                raise ExitRequest(
+                    f"stopped while scoring {title}; the same command goes on from there", request.exit_status
+                )
+            if batch is not None:
+                number += 1
+                note(f"batch {number} of {title}")
+                yield batch
 
 
 def join_views(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,25 @@ class _Console(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
+
+
+class _File(logging.FileHandler):
+    """stdout.log; where it cannot be written, a full disk, training goes on without it, and says so once."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.told:
+            self.told = True
+            tqdm.write(f"warning: {self.baseFilename} misses lines from here on: {error.strerror}", file=sys.stderr)
+
+    def close(self) -> None:
+        # What could not be written is tried again here.
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
@@ -62,7 +81,7 @@ def log_to(folder: Path, main: bool = True) -> Iterator[None]:
 def _log_file(folder: Path) -> logging.Handler:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return logging.FileHandler(folder / "stdout.log", encoding="utf-8")
+        return _File(folder / "stdout.log", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another OUTPUT_DIR or RUNS_DIR") from error
 
@@ -103,7 +122,10 @@ class Recorder:
 
     def close(self) -> None:
         if self.writer:
-            self.writer.close()
+            try:
+                self.writer.close()
+            except OSError as error:
+                logger.warning("the last TensorBoard scalars are not written: %s", error)
 
 
 def memory_stats(device: torch.device) -> dict[str, str]:

@@ -32,9 +32,10 @@ class Schedule:
     after_warmup: bool
 
     @classmethod
-    def from_cfg(cls, cfg: CfgNode) -> Schedule:
+    def from_cfg(cls, cfg: CfgNode, machines: int = 0) -> Schedule:
+        """As configured for so many machines; 0 = NUM_SHARDS."""
         solver = cfg.SOLVER
-        factor = cfg.NUM_SHARDS if solver.BASE_LR_SCALE_NUM_SHARDS else 1
+        factor = (machines or cfg.NUM_SHARDS) if solver.BASE_LR_SCALE_NUM_SHARDS else 1
         return cls(
             policy=solver.LR_POLICY,
             base=solver.BASE_LR * factor,

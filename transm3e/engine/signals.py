@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop after the current step."""
+"""Ctrl-C, SIGTERM and a scheduler's signals as a request to stop after the current step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from transm3e.cli import REQUEUE
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# What schedulers send before a job's time is up or it has to make room: it is to be started again.
+REQUEUE_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
+# Left alone where the parent has had them ignored, as nohup does, and a job that listens to them itself.
+IF_NOT_IGNORED = (*REQUEUE_SIGNALS, signal.SIGHUP)
 
 
 class StopRequest:
@@ -25,25 +31,38 @@ class StopRequest:
             raise KeyboardInterrupt
         self.signal_number = self.signal_number or signal_number
 
+    @property
+    def exit_status(self) -> int:
+        """REQUEUE after a scheduler's signal, else as shells report a signal."""
+        return REQUEUE if self.signal_number in REQUEUE_SIGNALS else 128 + self.signal_number
+
+
+_active: list[StopRequest] = []
+
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM meanwhile (only the main thread can)."""
+    """Catch these signals meanwhile (only the main thread can); within another one, it is the same request."""
+    if _active:
+        yield _active[-1]
+        return
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request) for number in SIGNALS}
+    before = {number: signal.signal(number, request) for number in _caught()}
+    _active.append(request)
     try:
         yield request
     finally:
+        _active.remove(request)
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def left_to(processes: Callable[[], Iterable[int]]) -> Iterator[None]:
-    """Meanwhile SIGTERM is passed on to these process numbers, and Ctrl-C, which reaches them anyway, is theirs."""
+    """Meanwhile signals are passed on to these process numbers, and Ctrl-C, which reaches them anyway, is theirs."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -53,9 +72,14 @@ def left_to(processes: Callable[[], Iterable[int]]) -> Iterator[None]:
             with suppress(ProcessLookupError):
                 os.kill(process, signal_number)
 
-    before = signal.signal(signal.SIGTERM, pass_on), signal.signal(signal.SIGINT, lambda *_: None)
+    handlers = dict.fromkeys(_caught(), pass_on) | {signal.SIGINT: lambda *_: None}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before[0])
-        signal.signal(signal.SIGINT, before[1])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _caught() -> list[signal.Signals]:
+    return [*SIGNALS, *(number for number in IF_NOT_IGNORED if signal.getsignal(number) is not signal.SIG_IGN)]

@@ -73,11 +73,7 @@ def claim(run: Run, owner: dict[str, str]) -> Iterator[None]:
     """
     check_owner(run, owner)
     make_folder(run.folder)
-    try:
-        lock = (run.folder / LOCK).open("a+", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write to {run.folder}: {error.strerror}; choose another OUTPUT_DIR") from error
-    with lock:
+    with _open_lock(run.folder / LOCK) as lock:
         # The system frees it when this process ends, however that happens; loading processes do not inherit it.
         if not _locked(lock):
             lock.seek(0)
@@ -91,6 +87,13 @@ def claim(run: Run, owner: dict[str, str]) -> Iterator[None]:
         atomic_write_text(run.folder / "config.yaml", run.cfg.dump())
         atomic_write_text(run.folder / OWNER, json.dumps(owner, indent=2) + "\n")
         yield
+
+
+def _open_lock(file: Path) -> IO[str]:
+    try:
+        return file.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {file.parent}: {error.strerror}; choose another OUTPUT_DIR") from error
 
 
 def _locked(lock: IO[str]) -> bool:

@@ -13,12 +13,12 @@ import av
 from av import VideoFrame
 
 from transm3e.benchmark.loader.content import moving_pictures
-from transm3e.benchmark.results import make_folder
 from transm3e.data.build import folder_table
 from transm3e.data.decode import DecodeError, count_frames
 from transm3e.data.encode import write_frames
 from transm3e.data.resize import ResizeSettings, resize_video
 from transm3e.errors import UserError
+from transm3e.files import make_folder
 from transm3e.progress import track
 
 SECONDS, FPS = 10, 30
@@ -75,7 +75,7 @@ def made_files(folder: Path, width: int, height: int, count: int, seconds: int =
         UserError: a file cannot be written.
     """
     name = f"{width}x{height}"
-    make_folder(folder / name)
+    make_folder(folder / name, "--out")
     paths = [folder / name / f"{number:03d}.mp4" for number in range(count)]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     for number in track(missing, f"making {name}", len(missing), "file"):
@@ -103,7 +103,7 @@ def resized_files(original: FileSet, folder: Path) -> FileSet:
     """
     name = f"{original.name} resized"
     target = folder / name.replace(" ", "_")
-    make_folder(target)
+    make_folder(target, "--out")
     # Files of several folders may bear one name.
     paths = [target / f"{number:03d}_{film.path.stem}.mp4" for number, film in enumerate(original.films)]
     pairs = zip(original.films, paths, strict=True)

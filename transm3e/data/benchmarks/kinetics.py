@@ -14,7 +14,7 @@ from transm3e.data.benchmarks.kinetics_lists import SPLIT_OF, Entry, read_classe
 from transm3e.data.benchmarks.prepared import listing
 from transm3e.data.benchmarks.publish import SKIPPED, place_videos
 from transm3e.errors import UserError
-from transm3e.files import CLIP_TABLE, atomic_path
+from transm3e.files import CLIP_TABLE, atomic_path, make_folder
 
 Row = tuple[str, str, str]
 COLUMNS: Row = ("path", "split", "activity")
@@ -61,7 +61,7 @@ def prepare_kinetics(
     source = read_lists(lists, videos, separator, strip, names) if lists else read_folders(videos, names)
     kept, notes = _each_once(source.entries)
     missing = _missing([entry.path for entry, _ in kept], videos, allow_missing)
-    _make_folder(out)
+    make_folder(out, "--out")
     prefix, place = place_videos(videos, out)
     rows = [
         (str(PurePosixPath(prefix) / entry.path), SPLIT_OF[name], source.classes[entry.label])
@@ -110,13 +110,6 @@ def _missing(paths: Sequence[str], videos: Path, allowed: bool) -> set[str]:
             "--allow-missing leaves them out"
         )
     return set(missing)
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {out}: {error.strerror}; choose another --out") from error
 
 
 def _write(

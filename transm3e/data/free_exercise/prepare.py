@@ -15,7 +15,7 @@ from transm3e.data.free_exercise.families import group_families, read_families, 
 from transm3e.data.free_exercise.source import MUSCLE_KEYS, Exercise, read_exercises, read_muscle_map
 from transm3e.data.free_exercise.splits import draw_splits
 from transm3e.errors import UserError
-from transm3e.files import CLIP_TABLE, atomic_path
+from transm3e.files import CLIP_TABLE, atomic_path, make_folder
 
 
 def prepare(
@@ -59,7 +59,8 @@ def prepare(
     families = families or next(source.glob("families.csv"), None)
     proposals = read_families(families, exercises) if families else {}
     rules = read_family_rules(family_rules)
-    folder = _make_folder(out / f"clips_{frames}x{size}")
+    folder = out / f"clips_{frames}x{size}"
+    make_folder(folder, "--out")
     usable, skipped = _make_clips(exercises, folder, frames, size, workers)
     if not usable:
         why = ", ".join(sorted({reason for _, reason in skipped})[:3])
@@ -73,14 +74,6 @@ def prepare(
         csv.writer(lines).writerows([("id", "reason"), *skipped])
     write_clip_table(out / CLIP_TABLE, clips)
     return clips, skipped
-
-
-def _make_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
-    return folder
 
 
 def _make_clips(

@@ -13,7 +13,7 @@ from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.pyskl import load_arrays, write_npz
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.errors import UserError
-from transm3e.files import atomic_path
+from transm3e.files import atomic_path, make_folder
 from transm3e.progress import track
 
 NOBODY = "nobody was found in any frame (its file says so)"
@@ -72,25 +72,13 @@ def write_report(file: Path, without: Sequence[tuple[str, str]]) -> None:
         csv.writer(lines).writerows([("path", "reason"), *without])
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, unless they are there.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
-
-
 def _make(clip: str, target: Path, maker: Maker) -> bool:
     """Make the file unless it stands; whether it shows anybody."""
     standing = _standing(target, maker, clip)
     if standing is not None:
         return bool(standing["keypoint_score"].any())
     skeleton, size = maker.make(clip)
-    make_folder(target.parent)
+    make_folder(target.parent, "--out")
     write_npz(target, skeleton, size, maker.origin)
     return bool(skeleton.points.any())
 

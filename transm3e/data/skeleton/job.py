@@ -11,10 +11,10 @@ from pathlib import Path
 from transm3e.data.annotations import read_clip_table, table_file
 from transm3e.data.clip_names import table_with_column, target_names
 from transm3e.data.skeleton.convert import DetectorFiles
-from transm3e.data.skeleton.extract import NOBODY, Maker, extract, make_folder, write_report
+from transm3e.data.skeleton.extract import NOBODY, Maker, extract, write_report
 from transm3e.data.skeleton.keypointrcnn import KeypointRCNN
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text
+from transm3e.files import atomic_write_text, make_folder
 
 DETECTORS = ("keypointrcnn",)
 REPORT = "without_skeleton.csv"
@@ -65,7 +65,7 @@ def run(
     else:
         raise UserError(f"--detector {detector} needs --weights FILE.pth, a state dict of torchvision's network")
     targets = {clip: out / name for clip, name in target_names(clips, ".npz").items()}
-    make_folder(out)
+    make_folder(out, "--out")
     without = extract(targets, maker)
     write_report(out / REPORT, without)
     failed = {clip for clip, reason in without if reason != NOBODY}

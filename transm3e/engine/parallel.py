@@ -1,0 +1,39 @@
+"""A model whose gradients several processes share: in DDP, with its norms synchronised if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from transm3e.engine.distributed import meeting
+
+
+def wrap(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model in DDP if there are several processes."""
+    if not dist.is_initialized():
+        return model
+    with meeting("the comparison of models"):
+        return DistributedDataParallel(
+            model,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            # Gradients lie in the buckets that are exchanged: one copy of them less. No static_graph: DDP would look for
+            # tensors in what the model returns, finds none in a ModelOutput, and then never sums the gradients.
+            gradient_as_bucket_view=True,
+        )
+
+
+def synchronise_norms(model: nn.Module) -> nn.Module:
+    """Batch norms that see the clips of all processes, under the same names; GPUs only."""
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model) if dist.is_initialized() else model
+
+
+@contextmanager
+def summing(replica: nn.Module, last: bool) -> Iterator[None]:
+    """Forward and backward pass of one batch of a step; gradients are exchanged after the last one only."""
+    with replica.no_sync() if isinstance(replica, DistributedDataParallel) and not last else nullcontext():
+        yield

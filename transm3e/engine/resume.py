@@ -1,0 +1,190 @@
+"""What a training needs to go on: written into checkpoints, and read back from the newest one that is whole."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transm3e.engine.checkpoint import CheckpointStore
+from transm3e.engine.distributed import barrier, gather, is_main, rank
+from transm3e.errors import UserError, first_line
+from transm3e.models.weights import load_weights, read_checkpoint
+from transm3e.tasks import Classify
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """Where training stands.
+
+    Attributes:
+        epoch: epochs completed.
+        step: optimiser steps done in the current epoch.
+        loss_sum: of those steps on this process, for the epoch's mean.
+        best: highest mean validation score so far.
+        best_epoch: the epoch that reached it, from 1; 0 = none.
+        history: what each epoch came to.
+        failed: training clips that could not be decoded -> why.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    best: float = -1.0
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def shared(self, step_size: int) -> dict[str, Any]:
+        """What is saved, of all processes; each calls this.
+
+        Args:
+            step_size: videos of one step, all processes together.
+        """
+        shares = gather((self.loss_sum, self.failed))
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            # The position that other numbers of processes understand.
+            "samples": self.step * step_size,
+            "loss_sums": [loss_sum for loss_sum, _ in shares],
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "history": self.history,
+            "failed": merged([failed for _, failed in shares]),
+        }
+
+    @classmethod
+    def from_shared(cls, saved: Mapping[str, Any], step_size: int) -> Progress:
+        """This process's progress, also where steps had another size then.
+
+        Raises:
+            KeyError, TypeError: of another version.
+        """
+        plain = {key: saved[key] for key in ("epoch", "best", "best_epoch", "history", "failed")}
+        # Before positions were saved in samples there was one sum, and steps of one size.
+        samples = saved.get("samples", saved["step"] * step_size)
+        sums = saved["loss_sums"] if "loss_sums" in saved else [saved["loss_sum"]]
+        step = samples // step_size
+        if step == saved["step"] and len(sums) == len(gather(None)):
+            return cls(step=step, loss_sum=sums[rank()], **plain)
+        if samples % step_size:
+            logger.warning(
+                "steps had %d videos and have %d now: %d videos of this epoch are seen again",
+                samples // saved["step"],
+                step_size,
+                samples % step_size,
+            )
+        mean = sum(sums) / len(sums) / max(1, saved["step"])
+        return cls(step=step, loss_sum=mean * step, **plain)
+
+
+def merged(shares: list[dict[str, str]]) -> dict[str, str]:
+    """Failed clips of all processes, in an order that does not tell of interruptions."""
+    return dict(sorted({path: reason for failed in shares for path, reason in failed.items()}.items()))
+
+
+class Resume:
+    """Saves and loads the state of a training.
+
+    Args:
+        store: where checkpoints go.
+        task, optimizer, scaler: what is saved besides the progress.
+        origin: saved in every checkpoint: what it takes to rebuild the model and to tell this run from another.
+            The task's activities are saved beside it.
+        step_size: videos of one optimiser step, all processes together.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        task: Classify,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        origin: dict[str, Any],
+        step_size: int,
+    ) -> None:
+        self.store, self.task, self.optimizer, self.scaler = store, task, optimizer, scaler
+        self.origin, self.step_size = origin, step_size
+
+    def save(self, progress: Progress, step: int | None = None, best: bool = False) -> None:
+        """Write a checkpoint; all processes call this, the main one writes.
+
+        Args:
+            step: optimiser steps done in the current epoch; None: the epoch is complete.
+            best: also keep it under the name of the best.
+
+        Raises:
+            UserError: it cannot be written; older ones are untouched.
+        """
+        epoch = progress.epoch + (step is not None)
+        shared = progress.shared(self.step_size)
+        if is_main():
+            state = {
+                "model_state": self.task.model.state_dict(),
+                "optimizer_state": self.optimizer.state_dict(),
+                "scaler_state": self.scaler.state_dict(),
+                # As PySlowFast: the number, from 0, of the last epoch begun.
+                "epoch": epoch - 1,
+                "progress": shared,
+                "activities": self._activities(),
+                **self.origin,
+            }
+            path = self.store.save(state, epoch, step)
+            if best:
+                self.store.mark_best(path)
+        barrier()
+
+    def load(self) -> Progress:
+        """Go on from the newest checkpoint that is whole; damaged ones are set aside. All processes call this.
+
+        Raises:
+            UserError: it belongs to another run, model, version or clip table.
+        """
+        newest, state = self._newest()
+        if newest is None or state is None:
+            return Progress()
+        if "progress" not in state:
+            raise UserError(
+                f"{newest} was not written by this training loop; move it away, or set TRAIN.AUTO_RESUME False"
+            )
+        if state.get("activities") != self._activities():
+            raise UserError(
+                f"{newest} was trained on other activities, or on these in another order, than the clip table has now; "
+                "choose another OUTPUT_DIR, or put the table back"
+            )
+        load_weights(self.task.model, state["model_state"], name=str(newest), source="transm3e")
+        try:
+            self.optimizer.load_state_dict(state["optimizer_state"])
+            if bool(state["scaler_state"]) == self.scaler.is_enabled():
+                self.scaler.load_state_dict(state["scaler_state"])
+            else:
+                logger.warning("%s was trained with another AMP type: from here on the numbers differ from its", newest)
+            progress = Progress.from_shared(state["progress"], self.step_size)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{newest} was written by another version of this program, or with another optimiser ({first_line(error)}); "
+                "go on with that version, or choose another OUTPUT_DIR"
+            ) from error
+        # A kill may have come between the best epoch's checkpoint and its mark.
+        if is_main() and progress.best_epoch == progress.epoch > 0 == progress.step:
+            self.store.mark_best(newest)
+        logger.info("going on from %s", newest)
+        return progress
+
+    def _newest(self) -> tuple[Path | None, dict[str, Any] | None]:
+        """The newest checkpoint that can be read, the same on every process, and what it holds."""
+        newest, state = self.store.newest_whole(read_checkpoint) if is_main() else (None, None)
+        newest = gather(newest)[0]
+        if newest and state is None:
+            state = read_checkpoint(newest)
+        return newest, state
+
+    def _activities(self) -> dict[str, Any] | None:
+        return self.task.activities.as_plain() if self.task.activities else None
