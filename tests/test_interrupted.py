@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kill_trial import differing, kill_during_training, short_run, wait_for_step
-from tests.run_net import run_net, start
+from tests.faults.kills import differing, kill_during_training, short_run, start, wait_for_step
+from tests.run_net import run_net
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def uninterrupted(musclesynth, tmp_path_factory) -> Path:
 
 
 def test_killed_at_random_moments_and_restarted_ends_with_the_same_weights(musclesynth, uninterrupted, tmp_path):
-    """A short form of tests/kill_trial.py."""
+    """A short form of tests/faults/kills.py."""
     out, rng = tmp_path / "run", random.Random(1)
     for _ in range(3):
         kill_during_training(short_run(musclesynth, out, epochs=3), out, rng, spread=0.2)
@@ -33,7 +33,7 @@ def test_killed_at_random_moments_and_restarted_ends_with_the_same_weights(muscl
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(musclesynth, uninterrupted, tmp_path):
     out = tmp_path / "run"
-    process = start(*short_run(musclesynth, out, epochs=3))
+    [process] = start(short_run(musclesynth, out, epochs=3), out)
     wait_for_step(process, out)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 128 + signal.SIGINT

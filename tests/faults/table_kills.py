@@ -1,7 +1,7 @@
 """Kill tools/make_table.py at random moments, start it again each time, and compare its runs with undisturbed ones.
 
     python datasets/prepare_musclesynth.py --size small
-    python -m tests.kill_table configs/tables/table03.yaml [--seeds 0] [--kills 2] [--whole RUNS_DIR]
+    python -m tests.faults.table_kills configs/tables/table03.yaml [--seeds 0] [--kills 2] [--whole RUNS_DIR]
 
 Every other kill also reaches the runs that are in work. Makes the table without interruption as well, unless --whole
 names the RUNS_DIR where that was done (maybe with more seeds); ends with status 0 if all weights and figures are the
@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.kill_trial import differing
+from tests.faults.kills import differing
 from tests.run_net import REPO, quiet_env
 
 
