@@ -1,4 +1,21 @@
-"""Ends of a program that are not bugs."""
+"""Ends of a program that are not bugs, and values as messages show them."""
+
+import reprlib
+
+SHOWN = 80
+# Beyond it Python refuses to write a whole number out.
+MAX_BITS = 1024
+
+
+def one_line(text: str) -> str:
+    """Text with line ends and control characters written as escapes: a file's words must not steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shown(value: object, length: int = SHOWN) -> str:
+    """repr() of a value out of a file, however large or nested it is, cut to `length` characters."""
+    text = one_line(_SHORT.repr(value))
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 class UserError(ValueError):
@@ -7,6 +24,9 @@ class UserError(ValueError):
     The message is one line that says what is wrong, where, what is allowed and what to do;
     the command line prints it without a traceback and ends with exit status 2.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ExitRequest(Exception):
@@ -19,3 +39,15 @@ class ExitRequest(Exception):
     def __init__(self, message: str, exit_status: int) -> None:
         super().__init__(message)
         self.exit_status = exit_status
+
+
+class _Short(reprlib.Repr):
+    def repr_int(self, value: int, level: int) -> str:
+        bits = value.bit_length()
+        return repr(value) if bits <= MAX_BITS else f"a number of {bits} bits"
+
+
+_SHORT = _Short()
+_SHORT.maxlevel = 4
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxfrozenset = _SHORT.maxdict = 12
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 400

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text
+from transm3e.files import atomic_write_text, read_text
+from transm3e.foreign.json_text import parse_json
 
 ANSWER_S = 60  # an overloaded controller answers late, or not at all
 
@@ -103,7 +104,7 @@ class Submissions:
         if not self.file.is_file():
             return {}
         try:
-            entries = json.loads(self.file.read_text(encoding="utf-8"))
+            entries = parse_json(read_text(self.file))
             return {Path(run): Submission(str(e["job"]), Path(e["log"])) for run, e in entries.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(

@@ -8,7 +8,6 @@ Frames without people may have no entry.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.sequence import Skeleton, clean_joints, layout_of
+from transm3e.foreign.json_text import parse_json
 
 LAYOUTS_ALLOWED = "allowed: AlphaPose's default list, or its cmu, open or PoseFlow layout, of one video"
 OPENPOSE_ENDING = "_keypoints.json"
@@ -60,8 +60,8 @@ def read_openpose_folder(folder: Path, path: str) -> Skeleton:
 
 def _parse(text: str | bytes, path: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise DecodeError(path, f"not JSON, or cut off: {error}") from error
 
 
