@@ -3,12 +3,18 @@
 import reprlib
 
 SHOWN = 80
+LONGEST = 4000
 # Beyond it Python refuses to write a whole number out.
 MAX_BITS = 1024
 
 
 def one_line(text: str) -> str:
-    """Text with line ends and control characters written as escapes: a file's words must not steer a terminal."""
+    """Text with line ends and control characters written as escapes: a file's words must not steer a terminal.
+
+    Of a text that a file's words make longer than LONGEST the middle is left out, as the remedy stands at the end.
+    """
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

@@ -69,7 +69,8 @@ def read_bytes(path: str | Path, limit: int = MAX_TEXT) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise OSError(errno.EFBIG, f"{size} bytes, at most {limit} are read", str(path))
-        return file.read(limit)
+        # Not read(limit), which would take so much memory first.
+        return file.read(size)
 
 
 def read_text(path: str | Path, limit: int = MAX_TEXT, encoding: str = "utf-8") -> str:

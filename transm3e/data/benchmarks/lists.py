@@ -82,7 +82,8 @@ def _read_split(split: str, files: Sequence[Path], folder: Path) -> list[Listed]
     labels: list[tuple[Path, Any]] = []
     for file in files:
         content = read_pickle(file)
-        if not isinstance(content, list | tuple | np.ndarray) or not len(content):
+        content = content.tolist() if isinstance(content, np.ndarray) else content
+        if not isinstance(content, list | tuple) or not content:
             raise UserError(f"{file}: a list with an entry per clip is needed, it holds {type(content).__name__}")
         (paths if isinstance(content[0], str) else labels).append((file, content))
     if len(paths) != 1 or len(labels) != 1:

@@ -70,7 +70,7 @@ def from_annotation(annotation: Any, path: str) -> Skeleton:
     if xy.ndim != 4 or xy.shape[-1] != 2 or score.shape != xy.shape[:3] or not xy.shape[1]:
         raise DecodeError(path, f"keypoint {xy.shape} and keypoint_score {score.shape}; {NEEDED}")
     frames = _number(annotation.get("total_frames", xy.shape[1]))
-    if frames != xy.shape[1]:
+    if not isinstance(frames, int | float | np.number) or frames != xy.shape[1]:
         raise DecodeError(
             path, f"total_frames is {shown(frames, 40)} but the arrays hold {xy.shape[1]}; make the file anew"
         )
