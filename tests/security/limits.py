@@ -7,12 +7,14 @@ import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 # Examples per reader and kind of damage: a few in `make test`, always the same ones; TRANSM3E_FUZZ=1000 is the long form.
 EXAMPLES = int(os.environ.get("TRANSM3E_FUZZ", "0")) or 12
 LONG = bool(os.environ.get("TRANSM3E_FUZZ"))
 SECONDS = 20.0
 MEMORY = 3 << 30
+LITTLE = 1 << 29  # bytes that no refusal needs
 # A character may be written as an escape of ten.
 LONGEST_MESSAGE = 10_000
 
@@ -40,3 +42,9 @@ def bounded(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def write(file: Path, content: bytes | str) -> Path:
+    """The file, with this content."""
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return file

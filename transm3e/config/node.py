@@ -153,7 +153,7 @@ def _with_bases(file: Path, below: tuple[Path, ...]) -> Iterator[tuple[Path, dic
     settings = dict(_read(file))
     bases = settings.pop(BASE_KEY, [])
     bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+    if not isinstance(bases, list) or not all(isinstance(base, str) and base.isprintable() for base in bases):
         raise UserError(f"{file}: {BASE_KEY} is {shown(bases)}; it must be a file name or a list of them")
     for base in bases:
         yield from _with_bases(file.parent / base, (*below, file.resolve()))
@@ -213,6 +213,8 @@ def _coerce(given: Any, default: Any, what: str) -> Any:
         return float(value)
     if isinstance(default, str) and value is None:
         return ""
+    if isinstance(value, str) and not value.isprintable():  # most texts are names of files, which cannot hold them
+        raise UserError(f"{what} is {shown(value)}; it must be text without line ends and control characters")
     if isinstance(default, str) and isinstance(value, (int, float)) and not isinstance(value, bool):
         # As it was given: a folder 2024_01 is no number.
         return str(given)
