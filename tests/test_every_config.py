@@ -19,7 +19,7 @@ from transm3e.tasks import build_task
 from transm3e.tasks.build import check_teacher
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-LEAVES = sorted(path for path in CONFIGS.rglob("*.yaml") if not {"_base_", "tables"} & {*path.parts})
+LEAVES = sorted(path for path in CONFIGS.rglob("*.yaml") if not {"_base_", "tables", "sweeps"} & {*path.parts})
 # Benchmark -> its name in headers, and its columns of table 2.
 PAPERS = {
     "MuscleMap136": ("MuscleMap136", "table02_musclemap136"),

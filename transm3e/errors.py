@@ -1,4 +1,28 @@
-"""Ends of a program that are not bugs."""
+"""Ends of a program that are not bugs, and values as messages show them."""
+
+import reprlib
+
+SHOWN = 80
+LONGEST = 4000
+# Beyond it Python refuses to write a whole number out.
+MAX_BITS = 1024
+
+
+def one_line(text: str) -> str:
+    """Text with line ends and control characters written as escapes: a file's words must not steer a terminal.
+
+    Of a text that a file's words make longer than LONGEST the middle is left out, as the remedy stands at the end.
+    """
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shown(value: object, length: int = SHOWN) -> str:
+    """repr() of a value out of a file, however large or nested it is, cut to `length` characters."""
+    text = one_line(_SHORT.repr(value))
+    return text if len(text) <= length else text[: length - 3] + "..."
+
 
 # In the messages of torch's allocators on GPUs and CPUs.
 MEMORY_WORDS = (
@@ -16,6 +40,9 @@ class UserError(ValueError):
     The message is one line that says what is wrong, where, what is allowed and what to do;
     the command line prints it without a traceback and ends with exit status 2.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ExitRequest(Exception):
@@ -39,3 +66,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error is the memory of a GPU or of the machine having run out."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or any(word in words for word in MEMORY_WORDS)
+
+
+class _Short(reprlib.Repr):
+    def repr_int(self, value: int, level: int) -> str:
+        bits = value.bit_length()
+        return repr(value) if bits <= MAX_BITS else f"a number of {bits} bits"
+
+
+_SHORT = _Short()
+_SHORT.maxlevel = 4
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxfrozenset = _SHORT.maxdict = 12
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 400

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from transm3e.errors import UserError
 
 CLIP_TABLE = "clips.csv"
+# Of a text that is read as a whole: lists of a million names are a tenth of it.
+MAX_TEXT = 1 << 28
 
 
 @contextmanager
@@ -62,6 +67,39 @@ def clip_table_file(path: str | Path) -> Path:
     return Path(path) if Path(path).suffix == ".csv" else Path(path) / CLIP_TABLE
 
 
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file for reading; a pipe or device among a stranger's files would never end.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file; `strerror` says why.
+    """
+    return open(path, "rb", opener=_open_regular)
+
+
+def read_bytes(path: str | Path, limit: int = MAX_TEXT) -> bytes:
+    """All of a regular file of at most `limit` bytes.
+
+    Raises:
+        OSError: as open_regular, or it is larger.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"{size} bytes, at most {limit} are read", str(path))
+        # Not read(limit), which would take so much memory first.
+        return file.read(size)
+
+
+def read_text(path: str | Path, limit: int = MAX_TEXT, encoding: str = "utf-8") -> str:
+    """The text of a regular file of at most `limit` bytes, lines ending in a line feed.
+
+    Raises:
+        OSError: as read_bytes.
+        UnicodeDecodeError: it is in another encoding.
+    """
+    return read_bytes(path, limit).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+
+
 def atomic_write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text; see atomic_path for what is raised."""
     with atomic_path(path) as partial:
@@ -76,3 +114,14 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    # Without waiting for a pipe's other end (POSIX).
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return handle
+    os.close(handle)
+    code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+    raise OSError(code, os.strerror(code) if stat.S_ISDIR(mode) else "not a regular file", path)

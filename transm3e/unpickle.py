@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from transm3e.errors import UserError
+from transm3e.files import open_regular
+from transm3e.foreign.pickle_scan import scan_pickle
 
 # bool, signed and unsigned integers, floats, complex numbers; text and bytes of fixed length.
 ARRAY_KINDS = "biufcUS"
@@ -30,17 +32,19 @@ def read_pickle(path: str | Path) -> Any:
     Pickles of Python 2 (strings as latin-1) and of NumPy 1 and 2 are read. Arrays are of a subclass of np.ndarray.
 
     Raises:
-        UserError: no such file, damaged, or it holds anything else (named; nothing of it is imported or run), among
+        UserError: no such file, damaged, built to bring the process down, or it holds anything else (named; nothing of it is imported or run), among
             it arrays of objects.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
+            scan_pickle(file)
+            file.seek(0)
             return _DataUnpickler(file, encoding="latin1").load()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; check the path") from error
     except _Refused as error:
         raise UserError(
-            f"{path}: refused, it holds {error}; allowed are {ALLOWED}; write the data anew with these only"
+            f"{path}: refused, it holds {error!s:.120}; allowed are {ALLOWED}; write the data anew with these only"
         ) from error
     except (*BROKEN, RecursionError, MemoryError) as error:
         raise UserError(f"{path}: not a pickle, or a damaged one ({_one_line(error)}); copy it anew") from error

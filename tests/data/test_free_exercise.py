@@ -106,7 +106,7 @@ def test_what_cannot_be_used_is_named(tmp_path):
     assert [clip.path for clip in clips] == ["clips_6x32/Fine.mp4"]
     assert reasons["No_End"] == "photo 1.jpg missing"
     assert reasons["Cut"] == "photo 0.jpg is cut off"
-    assert reasons["Text"] == "photo 1.jpg is not a picture"
+    assert reasons["Text"].startswith("photo 1.jpg is not a picture; allowed: .jpg")
     assert reasons["Empty"] == "photo 0.jpg is not a picture"
     assert reasons["Idle"] == "no muscles named"
     assert "90x10" in reasons["Long"]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
+from transm3e.config.check_values import MAX_SIZE
 from transm3e.errors import UserError
 
 # Models on the MViT backbone, whose sizes have to fit.
@@ -111,8 +112,12 @@ def _check_heads(cfg: CfgNode) -> int:
     dim, heads = cfg.MVIT.EMBED_DIM, cfg.MVIT.NUM_HEADS
     dim_mul, head_mul = dict(cfg.MVIT.DIM_MUL), dict(cfg.MVIT.HEAD_MUL)
     for block in range(cfg.MVIT.DEPTH):
+        # Floats that grow beyond all whole numbers cannot be rounded.
+        dims, many = dim * dim_mul.get(block, 1.0), heads * head_mul.get(block, 1.0)
+        if max(dims, many) > MAX_SIZE:
+            raise UserError(f"MVIT block {block} is wider than {MAX_SIZE}; change MVIT.DIM_MUL or MVIT.HEAD_MUL")
         # Rounded as the backbone does.
-        dim, heads = round(dim * dim_mul.get(block, 1.0)), round(heads * head_mul.get(block, 1.0))
+        dim, heads = round(dims), round(many)
         if dim < 1 or heads < 1 or dim % heads:
             raise UserError(
                 f"MVIT block {block} has {heads} heads and width {dim}, but the heads must divide the width; "

@@ -73,6 +73,8 @@ AT_LEAST_ONE = (
     "SOLVER.MAX_EPOCH",
     "LOG_PERIOD",
 )
+# Of the numbers above: what counts clips, pixels or channels, and blocks, which are looked at one by one.
+MAX_SIZE, MAX_DEPTH = 2**31 - 1, 1000
 NOT_NEGATIVE = (
     "CPU_THREADS",
     "NUM_GPUS",
@@ -184,8 +186,11 @@ def _check_values(cfg: CfgNode) -> None:
         if get(cfg, key) not in allowed:
             raise UserError(f"{key} is {get(cfg, key)!r}; allowed: {', '.join(map(str, allowed))}")
     for key in AT_LEAST_ONE:
+        most = MAX_DEPTH if key.endswith("DEPTH") else MAX_SIZE
         if get(cfg, key) < 1:
             raise UserError(f"{key} is {get(cfg, key)}; it must be at least 1")
+        if get(cfg, key) > most:
+            raise UserError(f"{key} is {get(cfg, key)}; it must be at most {most}")
     for key in NOT_NEGATIVE:
         if get(cfg, key) < 0:
             raise UserError(f"{key} is {get(cfg, key)}; it must not be negative")

@@ -12,6 +12,7 @@ from transm3e.config.check import check_cfg
 from transm3e.config.defaults import get_cfg
 from transm3e.config.node import file_settings, merge, opt_settings, text_settings
 from transm3e.config.protocol import PROTOCOLS, apply_protocol
+from transm3e.errors import UserError, shown
 
 
 def load_cfg(path: str | Path, opts: Sequence[Any] = (), protocol: str = PROTOCOLS[0]) -> CfgNode:
@@ -36,12 +37,14 @@ def load_cfg(path: str | Path, opts: Sequence[Any] = (), protocol: str = PROTOCO
     return cfg
 
 
-def cfg_from_text(text: str, where: str) -> CfgNode:
+def cfg_from_text(text: object, where: str) -> CfgNode:
     """The frozen config whose YAML text a checkpoint carries; `where` names it in messages.
 
     Raises:
         UserError: the text is not a config of this version.
     """
+    if not isinstance(text, str):
+        raise UserError(f"{where} is {shown(text)}; it must be the YAML text of a config, use another checkpoint")
     cfg = get_cfg()
     settings = text_settings(text, where)
     apply_protocol(cfg, settings)

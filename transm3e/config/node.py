@@ -9,21 +9,25 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
 from fvcore.common.config import CfgNode
 
 from transm3e.config.pyslowfast import BUILT_HERE, IGNORED
-from transm3e.errors import UserError
+from transm3e.errors import MAX_BITS, SHOWN, UserError, shown
+from transm3e.files import read_text
+from transm3e.foreign.yaml_text import MAX_TEXT, parse_yaml
 
 logger = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
 # Where it stands, the dotted key, and the value as it was given.
 Setting = tuple[str, str, Any]
-# Besides its own errors PyYAML lets these through for ill-formed values ("2024-13-45", "!!bool x") and endless nesting.
-YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+# Files that one config may be made of: bases of bases can double with every file.
+MAX_FILES = 200
+# Characters of a text that may stand for a Python literal.
+MAX_LITERAL = 10_000
 
 
 def merge_opts(cfg: CfgNode, opts: Sequence[Any], where: str = "command line") -> None:
@@ -39,9 +43,11 @@ def file_settings(path: str | Path) -> list[Setting]:
     """The settings of a YAML file, after those of its `_BASE_` files (one name or a list, relative to the file).
 
     Raises:
-        UserError: a file is missing or not YAML, or `_BASE_` runs in a circle.
+        UserError: a file is missing or not YAML, `_BASE_` runs in a circle, or leads to more than MAX_FILES files.
     """
-    files = _with_bases(Path(path), ())
+    files = list(islice(_with_bases(Path(path), ()), MAX_FILES + 1))
+    if len(files) > MAX_FILES:
+        raise UserError(f"{path}: {BASE_KEY} leads to more than {MAX_FILES} files; name each base once")
     return [(str(file), key, value) for file, keys in files for key, value in _flatten(keys, "")]
 
 
@@ -97,8 +103,9 @@ def _check_built(key: str, given: Any, where: str) -> None:
     value = _decode(given)
     # A key without a value is not set.
     if key in BUILT_HERE and value is not None and not _is_built(value, BUILT_HERE[key]):
+        what = value[:SHOWN] if isinstance(value, str) else shown(value)
         raise UserError(
-            f"{where}: {key} is {value}, but only {BUILT_HERE[key]} is built here; set that or remove the key"
+            f"{where}: {key} is {what}, but only {BUILT_HERE[key]} is built here; set that or remove the key"
         )
 
 
@@ -146,8 +153,8 @@ def _with_bases(file: Path, below: tuple[Path, ...]) -> Iterator[tuple[Path, dic
     settings = dict(_read(file))
     bases = settings.pop(BASE_KEY, [])
     bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise UserError(f"{file}: {BASE_KEY} is {bases!r}; it must be a file name or a list of them")
+    if not isinstance(bases, list) or not all(isinstance(base, str) and base.isprintable() for base in bases):
+        raise UserError(f"{file}: {BASE_KEY} is {shown(bases)}; it must be a file name or a list of them")
     for base in bases:
         yield from _with_bases(file.parent / base, (*below, file.resolve()))
     yield file, settings
@@ -155,7 +162,7 @@ def _with_bases(file: Path, below: tuple[Path, ...]) -> Iterator[tuple[Path, dic
 
 def _read(file: Path) -> dict:
     try:
-        return _parse(file.read_text(encoding="utf-8"), str(file))
+        return _parse(read_text(file, 4 * MAX_TEXT), str(file))
     except OSError as error:
         raise UserError(f"cannot read the config {file}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
@@ -166,35 +173,10 @@ def _read(file: Path) -> dict:
 @lru_cache(maxsize=1024)
 def _parse(text: str, where: str) -> dict:
     """The settings of YAML text; callers leave them as they are."""
-    try:
-        twice, settings = _content(yaml.SafeLoader(text))
-    except YAML_ERRORS as error:
-        raise UserError(f"{where}: not a YAML file of plain values ({' '.join(str(error).split())})") from error
+    settings = parse_yaml(text, where)
     if not isinstance(settings, dict):
         raise UserError(f"{where}: a config holds KEY: value lines, this one holds {type(settings).__name__}")
-    if twice:
-        raise UserError(f"{where}: {twice} stands there twice with different values; remove one of them")
     return settings
-
-
-def _content(loader: yaml.SafeLoader) -> tuple[str | None, Any]:
-    """A key that stands there twice with different values, and the values."""
-    try:
-        node = loader.get_single_node()
-        # Before the values are made, which joins merged mappings (<<) into the nodes.
-        return next(_contradictions(node, ""), None), None if node is None else loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
-def _contradictions(node: yaml.Node | None, prefix: str) -> Iterator[str]:
-    """Keys given twice with different values; YAML would drop the first, be it a whole group."""
-    seen: dict[str, str] = {}
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        name, text = f"{prefix}{key.value}", yaml.serialize(value)
-        if seen.setdefault(name, text) != text:
-            yield name
-        yield from _contradictions(value, f"{name}.")
 
 
 def _flatten(settings: dict, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -207,10 +189,12 @@ def _flatten(settings: dict, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _decode(value: Any) -> Any:
     # As yacs: text that reads as a Python literal is that literal ("1e-6", "(3, 7, 7)").
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > MAX_LITERAL:
         return value
     try:
-        return ast.literal_eval(value)
+        literal = ast.literal_eval(value)
+        # Python would not write it out in a message.
+        return value if isinstance(literal, int) and literal.bit_length() > MAX_BITS else literal
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return {"true": True, "false": False}.get(value.lower(), value)
 
@@ -221,7 +205,7 @@ def _coerce(given: Any, default: Any, what: str) -> Any:
         value = _words(value)
     if not isinstance(default, str) and not _is_finite(value):
         raise UserError(
-            f"{what} is {value}; it must be {'finite numbers' if isinstance(default, list) else 'a finite number'}"
+            f"{what} is {shown(value)}; it must be {'finite numbers' if isinstance(default, list) else 'a finite number'}"
         )
     if isinstance(default, list) and isinstance(value, (list, tuple)):
         return [list(item) if isinstance(item, tuple) else item for item in value]
@@ -229,12 +213,14 @@ def _coerce(given: Any, default: Any, what: str) -> Any:
         return float(value)
     if isinstance(default, str) and value is None:
         return ""
+    if isinstance(value, str) and not value.isprintable():  # most texts are names of files, which cannot hold them
+        raise UserError(f"{what} is {shown(value)}; it must be text without line ends and control characters")
     if isinstance(default, str) and isinstance(value, (int, float)) and not isinstance(value, bool):
         # As it was given: a folder 2024_01 is no number.
         return str(given)
     if type(value) is not type(default):
         raise UserError(
-            f"{what} is {value!r} ({type(value).__name__}), but must be {type(default).__name__}, as the default {default!r}"
+            f"{what} is {shown(value)} ({type(value).__name__}), but must be {type(default).__name__}, as the default {default!r}"
         )
     return value
 
@@ -242,18 +228,18 @@ def _coerce(given: Any, default: Any, what: str) -> Any:
 def _words(text: str) -> Any:
     """[known_val, new_val] without quotes, as YAML reads it; else the text as it is."""
     try:
-        value = yaml.safe_load(text)
-    except YAML_ERRORS:
+        value = parse_yaml(text, "a list")
+    except UserError:
         return text
     return value if isinstance(value, list) else text
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether a float can hold a number, or all those of a list or of a list of lists."""
-    rows = value if isinstance(value, (list, tuple)) else [value]
-    numbers = [number for row in rows for number in (row if isinstance(row, (list, tuple)) else [row])]
+    """Whether a float can hold a number, or all those of lists in lists."""
+    if isinstance(value, (list, tuple)):
+        return all(_is_finite(part) for part in value)
     # By comparison, which a whole number beyond all floats survives.
-    return all(not isinstance(number, (int, float)) or abs(number) <= sys.float_info.max for number in numbers)
+    return not isinstance(value, (int, float)) or abs(value) <= sys.float_info.max
 
 
 def _nearest(cfg: CfgNode, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from fvcore.common.config import CfgNode
 from transm3e.config.targets import ACTIVITY_TARGET, ORDER_FILE, trained_target
 from transm3e.data.annotations import MUSCLES, ClipTable, read_clip_table, table_file
 from transm3e.errors import UserError
+from transm3e.files import read_text
 
 SHOWN = 3
 
@@ -54,15 +56,20 @@ class Activities:
         muscles = plain.get("muscles")
         if muscles is None:
             return cls(tuple(names))
-        try:
-            table = np.array(muscles, np.uint8)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise UserError(f"{where}: the muscles of its activities are no numbers ({error})") from error
-        if table.shape != (len(names), len(MUSCLES)) or table.max() > 1:
+        if not isinstance(muscles, list) or len(muscles) != len(names) or not all(map(_is_label, muscles)):
             raise UserError(
-                f"{where}: the muscles of its activities are no table of {len(names)} x {len(MUSCLES)} 0 and 1"
+                f"{where}: the muscles of its activities are no table of {len(names)} x {len(MUSCLES)} 0 and 1; use a "
+                "checkpoint that this version wrote"
             )
-        return cls(tuple(names), table)
+        return cls(tuple(names), np.array(muscles, np.uint8))
+
+
+def _is_label(row: Any) -> bool:
+    return (
+        isinstance(row, list)
+        and len(row) == len(MUSCLES)
+        and all(type(v) in (int, bool, float) and v in (0, 1) for v in row)
+    )
 
 
 def build_activities(cfg: CfgNode) -> Activities | None:
@@ -124,11 +131,12 @@ def find_activities(table: ClipTable, file: Path) -> Activities:
 
 def _read_order(order: Path, trained: list[str]) -> list[str]:
     try:
-        lines = [line.strip() for line in order.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_text(order, encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {order}: {error}; it holds one activity per line, UTF-8") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read {order}: {reason}; it holds one activity per line, UTF-8") from error
     names = [line for line in lines if line]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise UserError(f"{order}: {', '.join(twice[:SHOWN])} stands there twice; delete one of the lines")
     lacking = [name for name in trained if name not in set(names)]

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from transm3e.errors import UserError
+from transm3e.errors import UserError, shown
 from transm3e.files import atomic_path, clip_table_file
 
 # The paper's 20 muscle regions in its order (section D.1); an index into this tuple is a label.
@@ -46,6 +47,8 @@ MUSCLES = (
     "feet_ankles",
     "wrists",
 )
+# "03" is understood, too.
+NUMBERS = {f"{i:0{width}}" for i in range(len(MUSCLES)) for width in (1, 2, 3)}
 SPLITS = ("train", "known_val", "new_val", "known_test", "new_test")
 EVAL_SPLITS = SPLITS[1:]
 # The authors' lists say seen / unseen, Kinetics' val and test hold activities of train; accepted on input only.
@@ -62,6 +65,8 @@ MUSCLE_COLUMN = "muscles"
 # Files of a clip in other modalities than RGB.
 OPTIONAL_COLUMNS = ("skeleton", "flow")
 NO_MUSCLE = "none"
+# Characters of a cell: the longest path of a system. Columns are arrays, whose every cell takes as much as the longest.
+MAX_CELL = 4096
 
 
 @dataclass(frozen=True)
@@ -149,8 +154,8 @@ def read_clip_table(path: str | Path) -> ClipTable:
     """Read and check a clip table; `path` is the CSV file or the folder that holds clips.csv.
 
     Raises:
-        UserError: the table is missing, empty, not UTF-8 CSV, lacks a column, or has a row with an
-            unknown split or muscle, a label outside 0..19, a path that leaves the data root, or a
+        UserError: the table is missing, empty, not UTF-8 CSV, lacks a column, or has a row with a cell beyond
+            MAX_CELL, an unknown split or muscle, a label outside 0..19, a path that leaves the data root, or a
             path that stands in an earlier row; the message names file and line.
     """
     file = table_file(path)
@@ -176,6 +181,8 @@ def read_clip_table(path: str | Path) -> ClipTable:
                 clips.append(clip)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: not a UTF-8 CSV file ({error}); save it as CSV, UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}; check the file") from error
     if not clips:
         raise UserError(
             f"{file}: the clip table has a header but no clips; run the datasets/prepare_*.py that makes it"
@@ -237,13 +244,13 @@ def parse_muscles(text: str, where: str) -> tuple[int, ...]:
         name = word.lower().replace(" ", "_")
         if name in MUSCLES:
             indices.add(MUSCLES.index(name))
-        elif word.isascii() and word.isdigit() and int(word) < len(MUSCLES):
+        elif word in NUMBERS:
             indices.add(int(word))
         elif word.lstrip("-").isdigit():
-            raise UserError(f"{where}: muscle label {word} is outside 0..{len(MUSCLES) - 1}")
+            raise UserError(f"{where}: muscle label {word[:20]} is outside 0..{len(MUSCLES) - 1}")
         else:
             raise UserError(
-                f"{where}: unknown muscle {word!r}; allowed: {', '.join(MUSCLES)}, their numbers 0..19, "
+                f"{where}: unknown muscle {shown(word)}; allowed: {', '.join(MUSCLES)}, their numbers 0..19, "
                 f'joined by ";", or "{NO_MUSCLE}"'
             )
     return tuple(sorted(indices))
@@ -254,14 +261,20 @@ def _clip_from_row(row: dict[str, str | None], where: str, labelled: bool) -> Cl
     cells = {name: (row.get(name) or "").strip() for name in columns}
     split = SPLIT_ALIASES.get(cells["split"], cells["split"])
     if split not in SPLITS:
-        raise UserError(f"{where}: unknown split {cells['split']!r}; allowed: {', '.join(SPLITS)}")
+        raise UserError(f"{where}: unknown split {shown(cells['split'])}; allowed: {', '.join(SPLITS)}")
     if not cells["path"]:
         raise UserError(f"{where}: empty path; every row names its video file")
+    for name, cell in cells.items():
+        if len(cell) > MAX_CELL or any(unicodedata.category(sign) == "Cc" for sign in cell):
+            raise UserError(
+                f"{where}: {name} {shown(cell)} has control characters, or more than {MAX_CELL} characters; mend the row"
+            )
     for name in ("path", *OPTIONAL_COLUMNS):
         parts = PurePosixPath(cells[name])
         if parts.is_absolute() or ".." in parts.parts:
             raise UserError(
-                f"{where}: {name} {cells[name]!r} leaves the data root; write it relative to the table's folder"
+                f"{where}: {name} {shown(cells[name])} leaves the data root; write it relative to the table's folder, or "
+                "to DATA.PATH_PREFIX (a link in that folder may lead anywhere)"
             )
     muscles = parse_muscles(cells[MUSCLE_COLUMN], where) if labelled else ()
     return Clip(cells["path"], split, cells["activity"], muscles, cells["skeleton"], cells["flow"])

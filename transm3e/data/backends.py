@@ -120,6 +120,8 @@ class OpenCVVideo(FrameSource):
 
     def __init__(self, path: str) -> None:
         self.path = path
+        with closing(Video(path)):  # what is damaged or leads elsewhere is refused
+            pass
         self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
         self.num_frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) if self._capture.isOpened() else 0
         if self.num_frames < 1:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transm3e.errors import UserError
+from transm3e.files import read_text
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def read_rows(path: str | Path, columns: Sequence[str] = ()) -> list[Row]:
     """
     file = Path(path)
     try:
-        lines = enumerate(file.read_text(encoding="utf-8-sig").splitlines(keepends=True), start=1)
+        lines = enumerate(read_text(file, encoding="utf-8-sig").splitlines(keepends=True), start=1)
         kept = [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
         reader = csv.DictReader((line for _, line in kept), strict=True)
         missing = [name for name in columns if name not in (reader.fieldnames or ())]

@@ -19,6 +19,9 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from transm3e.data.container import open_container
+from transm3e.errors import one_line
+
 VIDEO_SUFFIXES = (
     *(".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
@@ -48,7 +51,7 @@ class DecodeError(ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return one_line(f"{self.path}: {self.reason}")
 
 
 def quarter_turns(frame: av.VideoFrame, path: str) -> int:
@@ -230,9 +233,7 @@ class Video(FrameSource):
             raise DecodeError(self.path, "no such file")
         if os.path.getsize(self.path) == 0:
             raise DecodeError(self.path, "the file is empty")
-        # An absolute path is never read as a protocol, and a playlist in disguise cannot reach the network.
-        where, options = os.path.abspath(self.path), {"protocol_whitelist": "file"}
-        container = av.open(where, options=options, metadata_errors="ignore")  # its title may be in any encoding
+        container = open_container(self.path)
         stream = first_video_stream(container)
         if stream is None:
             container.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import platform
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -13,7 +11,9 @@ from typing import Any
 import av
 import numpy as np
 
+from transm3e.data.container import open_container
 from transm3e.files import atomic_path
+from transm3e.foreign.json_text import parse_json
 
 X86_64 = ("x86_64", "AMD64")
 COLOUR_TAGS = ("color_range", "colorspace", "color_primaries", "color_trc")
@@ -72,9 +72,7 @@ def write_frames(
 def read_comment(path: str | Path) -> str:
     """The comment in a video file's metadata, "" where there is none or the file is no video."""
     try:
-        with av.open(
-            os.path.abspath(path), options={"protocol_whitelist": "file"}, metadata_errors="ignore"
-        ) as container:
+        with open_container(path) as container:
             return container.metadata.get("comment", "")
     except (av.FFmpegError, OSError, UnicodeDecodeError):
         return ""
@@ -83,8 +81,8 @@ def read_comment(path: str | Path) -> str:
 def parse_mark(text: str) -> dict[str, Any]:
     """What a program wrote of itself and its settings as JSON, into a comment for one; {} where it is nothing such."""
     try:
-        mark = json.loads(text)
-    except (ValueError, RecursionError):
+        mark = parse_json(text)
+    except ValueError:
         return {}
     return mark if isinstance(mark, dict) else {}
 

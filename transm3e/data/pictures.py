@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from transm3e.data.container import MAX_PIXELS
 from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource
+from transm3e.data.picture_head import picture_size
+from transm3e.files import read_bytes
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -73,12 +77,12 @@ def numbered_files(folder: Path, prefix: str = "") -> list[Path]:
             raise DecodeError(str(file), f"has the number of {by_number[int(found[-1])].name}; delete one")
         by_number[int(found[-1])] = file
     first, last = min(by_number), max(by_number)
-    missing = [number for number in range(first, last + 1) if number not in by_number]
+    missing = last + 1 - first - len(by_number)
     if missing:
-        shown = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
-        raise DecodeError(
-            str(folder), f"lacks {len(missing)} of the frames {first} to {last}: {shown}; extract it again"
-        )
+        # Numbers may be far apart, as times are: only the first gaps are looked for.
+        gaps = islice((number for number in range(first, last + 1) if number not in by_number), 3)
+        shown = ", ".join(map(str, gaps)) + (", ..." if missing > 3 else "")
+        raise DecodeError(str(folder), f"lacks {missing} of the frames {first} to {last}: {shown}; extract it again")
     return [by_number[number] for number in sorted(by_number)]
 
 
@@ -86,16 +90,22 @@ def read_picture(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """A picture as uint8, (H, W, 3) RGB or with cv2.IMREAD_GRAYSCALE (H, W), turned as its EXIF data say.
 
     Raises:
-        DecodeError: it cannot be read, or is cut off.
+        DecodeError: it cannot be read, is cut off, of another kind than PICTURE_SUFFIXES, or larger than MAX_PIXELS.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
+        size = picture_size(data)
+        if data and size is None:
+            raise DecodeError(str(path), f"is not a picture; allowed: {', '.join(PICTURE_SUFFIXES)}")
+        if size and size[0] * size[1] > MAX_PIXELS:
+            raise DecodeError(str(path), f"has {size[1]}x{size[0]} pixels; at most {MAX_PIXELS} are read")
         # OpenCV fills the rest of a cut JPEG with grey and says nothing.
         if data.startswith(JPEG_BEGIN) and JPEG_END not in data[-TRAILER:]:
             raise DecodeError(str(path), "is cut off")
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except (OSError, cv2.error) as error:
-        raise DecodeError(str(path), f"cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DecodeError(str(path), f"cannot be read: {reason}") from error
     if picture is None:
         raise DecodeError(str(path), "is not a picture")
     return picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

@@ -29,6 +29,8 @@ from transm3e.joints import LAYOUTS
 STORED = ("rgb", "flow", "skeleton")
 # A video may last so many times as long as its frames' usual distance makes it.
 LONGEST_PAUSES = 20
+# Frames that are shown of one video: six days at 30 frames per second.
+MAX_SHOWN = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class ClipReader:
             return np.arange(count)
         seconds = video.seconds
         length, step = seconds[-1] - seconds[0], float(np.median(np.diff(seconds))) if count > 1 else 0.0
-        if length > LONGEST_PAUSES * count * step:
+        if length > LONGEST_PAUSES * count * step or length * self.decoding.target_fps > MAX_SHOWN:
             raise DecodeError(
                 video.path,
                 f"its time stamps jump: {count} frames, mostly {step:.3g} s apart, last {length:.3g} s; re-encode it, or "

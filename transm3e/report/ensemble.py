@@ -20,7 +20,8 @@ import numpy as np
 from transm3e.config.targets import MUSCLE_TARGET
 from transm3e.data.annotations import SPLITS
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text
+from transm3e.files import atomic_write_text, read_text
+from transm3e.foreign.json_text import parse_json
 from transm3e.report.activity_picture import activity_bars
 from transm3e.report.activity_result import activity_result
 from transm3e.report.pictures import muscle_bars
@@ -303,7 +304,7 @@ def _facts(members: Sequence[Member], shares: Sequence[float], name: str) -> dic
 
 def _is_marked(folder: Path) -> bool:
     try:
-        return json.loads((folder / OWNER).read_text(encoding="utf-8"))["model"] == MODEL
+        return parse_json(read_text(folder / OWNER))["model"] == MODEL
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return False
 

@@ -5,7 +5,6 @@ Figures are drawn without pyplot, so neither the backend nor the style of a call
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
 from transm3e.files import atomic_path
+from transm3e.foreign.json_text import parse_json
 from transm3e.report.results import MEANS
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def read_epochs(path: str | Path) -> list[dict[str, Any]]:
 def _epoch_stats(text: str, where: str) -> dict[str, Any]:
     """The object with its epoch as a number; {} for lines about anything but a whole epoch."""
     try:
-        stats = json.loads(text)
+        stats = parse_json(text)
         if stats["_type"] not in ("train_epoch", "val_epoch"):
             return {}
         return {**stats, "epoch": int(str(stats["epoch"]).partition("/")[0])}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from numpy.typing import ArrayLike
 
 from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
 from transm3e.data.annotations import MUSCLES, SPLITS
-from transm3e.errors import UserError
-from transm3e.files import atomic_write_text
+from transm3e.errors import UserError, shown
+from transm3e.files import atomic_write_text, read_text
+from transm3e.foreign.json_text import parse_json
 from transm3e.metrics import average_precision, mean_average_precision
 from transm3e.metrics.average_precision import to_float64
 
@@ -111,11 +112,11 @@ def read_results(path: str | Path) -> dict[str, Any]:
     file = Path(path)
     remedy = "run tools/run_net.py with TEST.ENABLE True to make it"
     try:
-        results = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        results = parse_json(read_text(file), constants=False)
     except OSError as error:
         raise UserError(f"cannot read results {file}: {error.strerror or error}; {remedy}") from error
     except ValueError as error:
-        raise UserError(f"{file} is damaged: {error}; delete it and {remedy}") from error
+        raise UserError(f"{file} is damaged: {error!s:.200}; delete it and {remedy}") from error
     problem = _format_problem(results)
     if problem:
         raise UserError(f"{file} is not a results file of transm3e: {problem}; delete it and {remedy}")
@@ -128,20 +129,16 @@ def _why_no_score(num_clips: int, num_failed: int) -> str:
     return f"all {num_failed} clips failed" if num_failed else "the split has no clips"
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _format_problem(results: object) -> str | None:
     if not isinstance(results, dict) or not isinstance(results.get("splits"), dict):
         return "no object 'splits' at the top"
     run = results.get("run")
-    if not isinstance(run, dict) or run.get("target", MUSCLE_TARGET) not in METRICS:
+    if not isinstance(run, dict) or run.get("target", MUSCLE_TARGET) not in list(METRICS):
         return "no object 'run' at the top, or its target is neither " + " nor ".join(METRICS)
     metric = metric_of(results)
     for name, split in results["splits"].items():
         if name not in SPLITS:
-            return f"unknown split {name!r}, allowed: {', '.join(SPLITS)}"
+            return f"unknown split {shown(name)}, allowed: {', '.join(SPLITS)}"
         if not isinstance(split, dict) or not _is_score(split.get(metric, "missing")):
             return f"splits.{name}.{metric} is not null or a number in 0..1"
     wrong = [mean for mean in MEANS if not _is_score(results.get(mean))]

@@ -17,7 +17,8 @@ from transm3e.config.check import WITHOUT_WEIGHTS
 from transm3e.config.plan import Run
 from transm3e.data.annotations import table_digest
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text, make_folder
+from transm3e.files import atomic_write_text, make_folder, read_text
+from transm3e.foreign.json_text import parse_json
 from transm3e.report.results import read_results
 
 OWNER = "run.json"
@@ -157,7 +158,10 @@ def _read_owner(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        owner = json.loads(file.read_text(encoding="utf-8"))
+        owner = parse_json(read_text(file))
         return {key: str(owner[key]) for key in ("name", "id", "table")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is damaged ({error}); delete the folder or choose another OUTPUT_DIR") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{file} is damaged ({reason!s:.200}); delete the folder or choose another OUTPUT_DIR"
+        ) from error

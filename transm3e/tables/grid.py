@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import product
+from math import prod
 from typing import Any
 
-from transm3e.errors import UserError
+from transm3e.errors import UserError, shown
 
 START_OPTS = "INIT.OPTS"
+# Rows of one grid: more than anybody trains.
+MAX_POINTS = 10_000
 # Dotted key -> value; under START_OPTS a mapping of its own.
 Opts = Mapping[str, Any]
 
@@ -22,9 +25,12 @@ def grid_points(grid: Any, where: str) -> list[tuple[str, dict[str, Any]]]:
     """Label and options of every combination, the last key's values next to each other.
 
     Raises:
-        UserError: `grid` is no mapping of keys to lists of different values.
+        UserError: `grid` is no mapping of keys to lists of different values, or has more than MAX_POINTS combinations.
     """
     axes = list(_axes(grid, where))
+    count = prod(len(values) for _, values in axes)
+    if count > MAX_POINTS:
+        raise UserError(f"{where} has {shown(count)} combinations; allowed: {MAX_POINTS}; remove values or keys")
     points = list(product(*(values for _, values in axes)))
     return [(_label(axes, point), _options(axes, point)) for point in points]
 
@@ -45,12 +51,12 @@ def joined(opts: Opts, over: Opts, where: str) -> dict[str, Any]:
 def _axes(grid: Any, where: str) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
     """Key, or START_OPTS and key, and its values."""
     if not isinstance(grid, dict) or not grid or not all(isinstance(key, str) for key in grid):
-        raise UserError(f"{where} is {grid!r}; it must be a mapping of KEY: [VALUE, VALUE, ...]")
+        raise UserError(f"{where} is {shown(grid)}; it must be a mapping of KEY: [VALUE, VALUE, ...]")
     for key, values in grid.items():
         if key == START_OPTS and isinstance(values, dict):
             yield from (((START_OPTS, *name), inner) for name, inner in _axes(values, f"{where}: {START_OPTS}"))
         elif not isinstance(values, list) or not values or _repeated(values):
-            raise UserError(f"{where}: {key} is {values!r}; it must be a list of different values")
+            raise UserError(f"{where}: {key} is {shown(values)}; it must be a list of different values")
         else:
             yield (key,), values
 

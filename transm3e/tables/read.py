@@ -20,10 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from transm3e.config.node import YAML_ERRORS
-from transm3e.errors import UserError
+from transm3e.errors import UserError, shown
+from transm3e.files import read_text
+from transm3e.foreign.yaml_text import MAX_TEXT, parse_yaml
 from transm3e.report.table import COLUMNS
 from transm3e.tables.datasets import DATASETS, MAIN
 from transm3e.tables.grid import START_OPTS, grid_points, joined
@@ -105,7 +104,7 @@ def _rows(content: Mapping[str, Any], file: Path) -> Iterator[Row]:
     if given is None and "grid" in content:
         given = [{"label": "grid"}]
     if not isinstance(given, list) or not given:
-        raise UserError(f"{file}: rows is {given!r}; it must be a list of rows with {', '.join(ROW_KEYS)}")
+        raise UserError(f"{file}: rows is {shown(given)}; it must be a list of rows with {', '.join(ROW_KEYS)}")
     general = _opts(content.get("opts"), f"{file}: opts")
     rows = [_row(row, content, general, f"{file}, row {number}") for number, row in enumerate(given, start=1)]
     if "grid" not in content:
@@ -123,17 +122,17 @@ def _rows(content: Mapping[str, Any], file: Path) -> Iterator[Row]:
 def _named(content: Mapping[str, Any], where: str) -> tuple[str, ...]:
     names = content.get("datasets", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{where}: datasets is {names!r}; it must be a list of names, such as [{MAIN}]")
+        raise UserError(f"{where}: datasets is {shown(names)}; it must be a list of names, such as [{MAIN}]")
     return tuple(dict.fromkeys(names))
 
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = parse_yaml(read_text(file, 4 * MAX_TEXT), str(file))
     except OSError as error:
         raise UserError(f"cannot read the table {file}: {error.strerror}; check the path") from error
-    except YAML_ERRORS as error:  # UnicodeDecodeError is a ValueError
-        raise UserError(f"{file}: not a YAML file of plain values ({' '.join(str(error).split())})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not a YAML file of plain values ({error}); save it as UTF-8") from error
     if not isinstance(content, dict):
         raise UserError(f"{file}: a table holds {', '.join(TABLE_KEYS)}, this file holds {type(content).__name__}")
     return content
@@ -141,7 +140,7 @@ def _load(file: Path) -> dict[str, Any]:
 
 def _row(row: Any, content: Mapping[str, Any], general: Mapping[str, Any], where: str) -> Row:
     if not isinstance(row, dict):
-        raise UserError(f"{where} is {row!r}; it must be a mapping with {', '.join(ROW_KEYS)}")
+        raise UserError(f"{where} is {shown(row)}; it must be a mapping with {', '.join(ROW_KEYS)}")
     _check_keys(row, ROW_KEYS, where)
     label = _text(row, "label", where)
     where = f"{where} ({label})"
@@ -150,7 +149,7 @@ def _row(row: Any, content: Mapping[str, Any], general: Mapping[str, Any], where
     opts = {**general, **opts, **({START_OPTS: starts} if starts else {})}
     paper = row.get("paper") or {}
     if not isinstance(paper, dict):
-        raise UserError(f"{where}: paper is {paper!r}; it must be a mapping of data sets to figures")
+        raise UserError(f"{where}: paper is {shown(paper)}; it must be a mapping of data sets to figures")
     config = _text(row if "config" in row else content, "config", where)
     return Row(label, config, opts, {name: _figures(name, paper[name], where) for name in paper})
 
@@ -162,7 +161,7 @@ def _figures(dataset: str, given: Any, where: str) -> tuple[float, ...]:
     fit = [value for value in numbers if type(value) in (int, float) and 0 <= value <= 100]
     if len(fit) != len(COLUMNS) or len(numbers) != len(COLUMNS):
         raise UserError(
-            f"{where}: the paper's figures on {dataset} are {given!r}; they must be {len(COLUMNS)} numbers in percent: "
+            f"{where}: the paper's figures on {dataset} are {shown(given)}; they must be {len(COLUMNS)} numbers in percent: "
             + ", ".join(COLUMNS)
         )
     return tuple(float(value) for value in fit)
@@ -172,7 +171,7 @@ def _opts(given: Any, where: str) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
-        raise UserError(f"{where} is {given!r}; it must be a mapping of KEY: VALUE")
+        raise UserError(f"{where} is {shown(given)}; it must be a mapping of KEY: VALUE")
     for key in given:
         if key in NOT_OF_ROWS:
             raise UserError(f"{where}: {key} is set by make_table itself; remove it")
@@ -184,11 +183,11 @@ def _opts(given: Any, where: str) -> dict[str, Any]:
 def _check_keys(content: Mapping[Any, Any], allowed: tuple[str, ...], where: str) -> None:
     unknown = next((key for key in content if key not in allowed), None)
     if unknown is not None:
-        raise UserError(f"{where}: unknown key {unknown!r}; allowed: {', '.join(allowed)}")
+        raise UserError(f"{where}: unknown key {shown(unknown)}; allowed: {', '.join(allowed)}")
 
 
 def _text(content: Mapping[str, Any], key: str, where: str) -> str:
     value = content.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where}: {key} is {value!r}; it must be a text (quote numbers)")
+        raise UserError(f"{where}: {key} is {shown(value)}; it must be a text (quote numbers)")
     return value

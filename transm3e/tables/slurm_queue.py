@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text, make_folder
+from transm3e.files import atomic_write_text, make_folder, read_text
+from transm3e.foreign.json_text import parse_json
 
 ANSWER_S = 60  # an overloaded controller answers late, or not at all
 
@@ -121,8 +122,10 @@ class Submissions:
         if not self.file.is_file():
             return {}
         try:
-            entries = json.loads(self.file.read_text(encoding="utf-8"))
-            return {Path(run): Submission(e["mark"], int(e["task"]), Path(e["logs"])) for run, e in entries.items()}
+            entries = parse_json(read_text(self.file))
+            return {
+                Path(run): Submission(str(e["mark"]), int(e["task"]), Path(e["logs"])) for run, e in entries.items()
+            }
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{self.file} is damaged ({error}), so jobs in the queue cannot be told; wait for them or end them "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -10,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from transm3e.foreign.json_text import parse_json
 from transm3e.progress import on_terminal
 from transm3e.tables.progress import DONE, ELSEWHERE, FAILED, QUEUED, RUNNING, WAITING, Progress
 
@@ -82,7 +82,7 @@ def last_stats(log: Path) -> dict[str, object]:
         lines = file.read().decode("utf-8", errors="replace").split("\n")[:-1]
     found = next((line.partition(MARK)[2] for line in reversed(lines) if MARK in line), "")
     try:
-        stats = json.loads(found) if found else {}
+        stats = parse_json(found) if found else {}
     except ValueError:  # the line's beginning lies before the tail
         return {}
     return stats if isinstance(stats, dict) else {}

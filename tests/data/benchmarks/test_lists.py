@@ -112,7 +112,7 @@ def test_a_hostile_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch):
     ("file", "content", "says"),
     [
         ("train_label_list.pkl", [[1], [2]], "3 paths, but train_label_list.pkl has 2 labels"),
-        ("train_label_list.pkl", [[1], [2], [20]], r"train_label_list.pkl: entry 2: label '\[20\]'"),
+        ("train_label_list.pkl", [[1], [2], [20]], r"train_label_list.pkl: entry 2: label \[20\] is neither"),
         ("train_label_list.pkl", [[1], [0.5], [3]], "entry 1: label"),
         ("train_label_list.pkl", [[1], float("nan"), [3]], "entry 1: label"),
         ("train_label_list.pkl", {}, "a list with an entry per clip"),

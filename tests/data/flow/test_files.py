@@ -159,10 +159,10 @@ def test_files_that_are_no_flow_are_named(tmp_path):
     cut.write_bytes(cut.read_bytes()[:-30])
     for name, message in {
         "rgb.mp4": "not one of flow",
-        "text.npz": "is not an archive",
-        "pickle.npz": "is not an archive",
-        "other.npz": "cannot be read",
-        "array.npz": "holds one array",
+        "text.npz": "not an npz",
+        "pickle.npz": "element type object",
+        "other.npz": "no array 'mark'",
+        "array.npz": "not an npz",
         "cut.npz": "cannot be read",
         "none.npz": "no such file",
         "none.mp4": "no such file",

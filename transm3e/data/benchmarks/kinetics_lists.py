@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +11,9 @@ from typing import Any
 from transm3e.data.annotations import SPLIT_ALIASES
 from transm3e.data.benchmarks.tables import resolve_names
 from transm3e.data.benchmarks.tree import find_videos
-from transm3e.errors import UserError
+from transm3e.errors import UserError, shown
+from transm3e.files import read_text
+from transm3e.foreign.json_text import parse_json
 
 # Name of a list or folder -> our split. Kinetics has no new activities: what it validates and tests on is known.
 SPLIT_OF = {"train": "train", "val": SPLIT_ALIASES["val"], "test": SPLIT_ALIASES["test"]}
@@ -123,18 +125,18 @@ def read_classes(path: Path) -> list[str]:
         UserError: the file cannot be read, holds something else, or two classes share a name or a number.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        content: Any = json.loads(text) if path.suffix.lower() == ".json" else None
-    except (OSError, ValueError, RecursionError) as error:
+        text = read_text(path, encoding="utf-8-sig")
+        content: Any = parse_json(text) if path.suffix.lower() == ".json" else None
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read ({reason}); give a JSON object or a text file, UTF-8") from error
     names = [line for line in text.splitlines() if line.strip()] if content is None else _by_number(content, path)
     plain = [name.strip().strip('"').strip() for name in names]
     if not plain or not all(plain):
         raise UserError(f"{path}: {'a class has an empty name' if plain else 'no class'}; name one class a line")
-    twice = next((name for name in plain if plain.count(name) > 1), None)
+    twice = next((name for name, count in Counter(plain).items() if count > 1), None)
     if twice is not None:
-        raise UserError(f"{path}: class {twice!r} stands there twice; keep one")
+        raise UserError(f"{path}: class {shown(twice)} stands there twice; keep one")
     return plain
 
 
@@ -146,7 +148,7 @@ def _by_number(content: Any, path: Path) -> list[str]:
 
 def _read_list(file: Path, separator: str, videos: Path, strip: str) -> list[Entry]:
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(file, encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{file}: cannot be read ({reason}); a UTF-8 list is needed") from error
@@ -177,6 +179,6 @@ def _relative(listed: str, videos: Path, strip: str, where: str) -> str:
         path = path.relative_to(root)
     if path.is_absolute() or ".." in path.parts:
         raise UserError(
-            f"{where}: {listed} does not lie in --videos {videos}; --strip PREFIX leaves the beginning of listed paths away"
+            f"{where}: {listed[:200]} does not lie in --videos {videos}; --strip PREFIX leaves the beginning of listed paths away"
         )
     return path.as_posix()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from transm3e.data.annotations import MUSCLES, SPLIT_ALIASES, SPLITS
-from transm3e.errors import UserError
+from transm3e.errors import UserError, shown
 from transm3e.unpickle import read_pickle
 
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")
@@ -66,15 +66,15 @@ def muscles_of(label: Any, where: str) -> tuple[int, ...]:
     """
     values = label.tolist() if isinstance(label, np.ndarray) else label
     plain = isinstance(values, list | tuple | set) and all(
-        isinstance(v, int | float | np.number) and float(v).is_integer() for v in values
+        isinstance(v, int | float | np.integer | np.floating) and 0 <= v < len(MUSCLES) and float(v).is_integer()
+        for v in values
     )
     if plain:
         numbers = [int(value) for value in values]
         if len(numbers) == len(MUSCLES) and set(numbers) <= {0, 1}:
             return tuple(index for index, value in enumerate(numbers) if value)
-        if all(0 <= number < len(MUSCLES) for number in numbers):
-            return tuple(sorted(set(numbers)))
-    raise UserError(f"{where}: label {str(label)[:80]!r} is neither a list of muscles 0..19 nor 20 zeros and ones")
+        return tuple(sorted(set(numbers)))
+    raise UserError(f"{where}: label {shown(label)} is neither a list of muscles 0..19 nor 20 zeros and ones")
 
 
 def _read_split(split: str, files: Sequence[Path], folder: Path) -> list[Listed]:
@@ -82,7 +82,8 @@ def _read_split(split: str, files: Sequence[Path], folder: Path) -> list[Listed]
     labels: list[tuple[Path, Any]] = []
     for file in files:
         content = read_pickle(file)
-        if not isinstance(content, list | tuple | np.ndarray) or not len(content):
+        content = content.tolist() if isinstance(content, np.ndarray) else content
+        if not isinstance(content, list | tuple) or not content:
             raise UserError(f"{file}: a list with an entry per clip is needed, it holds {type(content).__name__}")
         (paths if isinstance(content[0], str) else labels).append((file, content))
     if len(paths) != 1 or len(labels) != 1:
@@ -96,6 +97,6 @@ def _read_split(split: str, files: Sequence[Path], folder: Path) -> list[Listed]
         raise UserError(f"{path_file}: {len(path_list)} paths, but {label_file.name} has {len(label_list)} labels")
     wrong = next((i for i, path in enumerate(path_list) if not isinstance(path, str) or not path.strip()), None)
     if wrong is not None:
-        raise UserError(f"{path_file}: entry {wrong} is {path_list[wrong]!r}, not a path")
+        raise UserError(f"{path_file}: entry {wrong} is {shown(path_list[wrong])}, not a path")
     rows = zip(path_list, label_list, strict=True)
     return [(str(path), muscles_of(label, f"{label_file}: entry {i}")) for i, (path, label) in enumerate(rows)]

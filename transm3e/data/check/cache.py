@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from transm3e.data.check.finding import refuse_foreign
 from transm3e.errors import UserError
+from transm3e.foreign.json_text import parse_json
 
 MARK = '{"file": "findings of the dataset check, one file a line", "format": 1}'
 
@@ -91,7 +92,9 @@ def _naming(file: Path) -> Iterator[None]:
 def _entries(text: str) -> Iterator[tuple[str, Any]]:
     for line in text.splitlines()[1:]:
         try:
-            entry = json.loads(line)
-            yield entry["key"], entry["value"]
+            entry = parse_json(line)
+            name, value = entry["key"], entry["value"]
         except (ValueError, TypeError, KeyError):
             continue
+        if isinstance(name, str):
+            yield name, value

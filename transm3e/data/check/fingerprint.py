@@ -25,6 +25,7 @@ So MAX_MOVED finds copies, if little was cut away, and does not take clips of on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import cv2
@@ -35,6 +36,7 @@ SIDE = 32
 LOW = 8  # DCT coefficients kept along each axis
 BITS = LOW * LOW - 1  # of one picture: without the mean brightness
 MOVED_BITS = SAMPLES * BITS
+HEX_DIGITS = 2 * -(-(BITS + MOVED_BITS) // 8)
 # Bits that may differ between near-duplicates: of the movement, of the mean picture, of a picture that nothing moves in.
 MAX_MOVED, MAX_SCENE, MAX_STILL = 184, 20, 3
 # Grey levels: below, only noise and compression move; below, there is nothing to see.
@@ -65,6 +67,11 @@ def fingerprint(thumbnails: Sequence[np.ndarray]) -> str:
         return ""
     movement = np.zeros(MOVED_BITS, bool) if moved.std() < STILL else np.concatenate([_hash(one) for one in moved])
     return np.packbits(np.concatenate([_hash(mean), movement])).tobytes().hex()
+
+
+def is_fingerprint(text: str) -> bool:
+    """Whether a text is what fingerprint() gives."""
+    return not text or re.fullmatch(rf"[0-9a-f]{{{HEX_DIGITS}}}", text) is not None
 
 
 def unpack(prints: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from transm3e.data.check.companions import FLOW, SKELETON, companion_fault, file
 from transm3e.data.check.duplicates import duplicate_findings
 from transm3e.data.check.finding import COMPANION, SHORT, Finding
 from transm3e.data.check.labels import activity_problems, label_notes
-from transm3e.data.check.video import DECODE_MODES, VideoFacts, inspect_video
+from transm3e.data.check.video import DECODE_MODES, VideoFacts, inspect_video, is_facts
 from transm3e.data.check.workers import Lost, run_limited
 from transm3e.errors import UserError
 from transm3e.progress import track
@@ -98,7 +98,10 @@ def _inspect(
 ) -> list[Any]:
     """What look_at() says about each task, from the cache where the file has not changed."""
     keys = [_keys(root, decode, task) for task in tasks]
-    answers = [next((value for one in some if (value := cache.get(one)) is not None), None) for some in keys]
+    answers = [
+        next((value for one in some if _fits(task[0], value := cache.get(one))), None)
+        for task, some in zip(tasks, keys, strict=True)
+    ]
     missing = [number for number, answer in enumerate(answers) if answer is None]
     results = run_limited(partial(look_at, root, decode, timeout), [tasks[n] for n in missing], workers, timeout)
     for place, answer in track(results, label, len(missing), "files"):
@@ -109,6 +112,11 @@ def _inspect(
             answers[number] = answer
             cache.put(keys[number][0], answer)
     return answers
+
+
+def _fits(kind: str, value: Any) -> bool:
+    """Whether a cache's value is what look_at() gives; of anything else the file is looked at again."""
+    return is_facts(value) if kind == VIDEO else isinstance(value, str)
 
 
 def look_at(root: Path, decode: str, timeout: float, task: Task) -> Any:

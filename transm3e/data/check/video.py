@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 
 from transm3e.data.backends import open_source
-from transm3e.data.check.fingerprint import fingerprint, sampled, thumbnail
+from transm3e.data.check.fingerprint import fingerprint, is_fingerprint, sampled, thumbnail
+from transm3e.data.container import open_container
 from transm3e.data.decode import (
     COMPLETE_SHARE,
     DEFAULT_TIMEOUT,
@@ -30,6 +32,8 @@ from transm3e.data.pictures import numbered_files
 DECODE_MODES = ("first", "all", "none")
 # Steps between frames this far from the usual one make the frame rate variable; Matroska rounds to milliseconds.
 UNEVEN = 0.25
+# No size, length or rate of a file is larger.
+MAX_NUMBER = 2**62
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,19 @@ class VideoFacts:
     size: int = 0
     content: str = ""
     fingerprint: str = ""
+
+
+def is_facts(value: Any) -> bool:
+    """Whether a JSON value holds the fields of a VideoFacts, each of its kind."""
+    kinds = {each.name: type(each.default) for each in fields(VideoFacts)}
+    if not isinstance(value, dict) or value.keys() != kinds.keys():
+        return False
+    if not all(
+        type(value[name]) is kind or (kind is float and type(value[name]) is int) for name, kind in kinds.items()
+    ):
+        return False
+    numbers = [number for number in value.values() if isinstance(number, int | float)]
+    return all(abs(number) < MAX_NUMBER for number in numbers) and is_fingerprint(value["fingerprint"])
 
 
 @dataclass
@@ -155,9 +172,7 @@ def _pictures(facts: VideoFacts, source: FrameSource, sight: Sight, decode: str)
 
 def _film(facts: VideoFacts, file: Path, sight: Sight, decode: str) -> VideoFacts:
     """A file that the loader opens, decoded here frame by frame: the loader passes over those it does not need."""
-    # The container's tags are of no interest, so a wrongly encoded one is no fault.
-    options = {"protocol_whitelist": "file"}
-    with av.open(str(file.absolute()), options=options, metadata_errors="ignore") as container:
+    with open_container(file) as container:
         stream = first_video_stream(container)
         assert stream is not None, "the loader has opened it"
         # Threaded decoding of broken files can hang PyAV.

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torchvision.models import optical_flow
 
 from transm3e.errors import UserError
+from transm3e.foreign.torch_file import load_torch
 
 DIS_PRESETS = {"fast": cv2.DISOPTICAL_FLOW_PRESET_FAST, "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM}
 RAFT_MODELS = {"raft_small": optical_flow.raft_small, "raft_large": optical_flow.raft_large}
@@ -73,7 +74,7 @@ class RaftFlow:
 def load_raft(weights: str | Path) -> torch.nn.Module:
     """RAFT with weights from a file; see RaftFlow."""
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
+        state = load_torch(weights)
     except FileNotFoundError as error:
         raise UserError(f"no weights at {weights}; give torchvision's raft_small or raft_large as --weights") from error
     except UNREADABLE as error:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import zipfile
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -19,10 +17,15 @@ from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource, Vide
 from transm3e.data.encode import parse_mark, read_comment
 from transm3e.data.flow.coding import REST
 from transm3e.data.pictures import numbered_files, read_picture
+from transm3e.foreign.npz import Archive, ArchiveError
 
 MADE_BY = "transm3e flow"
 # Frames per array of an npz archive: a clip of 16 frames touches few of them.
 CHUNK = 16
+# Of these, unpacked; 16 frames of 8K are half of it.
+MAX_CHUNK_BYTES = 1 << 31
+# Pixels: no motion is longer than the longest side.
+MAX_BOUND = 1 << 20
 # Names of the x and y pictures before their numbers: TSN, MMAction2.
 JPEG_LAYOUTS = (("flow_x_", "flow_y_"), ("x_", "y_"))
 # Frames a flow file may have more or fewer than its video, at least, and as a share.
@@ -123,18 +126,26 @@ class NpzFlow(FlowSource):
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         with self._naming():
-            archive = np.load(path, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DecodeError(self.path, "holds one array; make it with datasets/extract_flow.py")
-            self._archive = archive
-            self.mark = parse_mark(str(archive["mark"][()]))
-            self.num_frames, self.bound = int(archive["num_frames"]), _bound(self.mark)
-            if self.num_frames < 1 or self.bound is None:
-                raise DecodeError(self.path, "says neither frames nor bound; make it with datasets/extract_flow.py")
+            self._archive = Archive(path, MAX_CHUNK_BYTES)
+            try:
+                self._read_head()
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         """See FrameSource.close."""
         self._archive.close()
+
+    def _read_head(self) -> None:
+        self.mark = parse_mark(str(self._archive["mark"][()]))
+        count, self.bound = self._archive["num_frames"], _bound(self.mark)
+        if count.ndim or count.dtype.kind not in "iu" or count < 1 or self.bound is None:
+            raise DecodeError(self.path, "says neither frames nor bound; make it with datasets/extract_flow.py")
+        self.num_frames = int(count)
+        # A count of frames that are not there would be believed until the first of them is asked for.
+        if _chunk_name(self.num_frames - 1) not in self._archive:
+            raise DecodeError(self.path, f"says {self.num_frames} frames, but the last are not there; extract again")
 
     def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
         """See FrameSource.read; images are (H, W, 2)."""
@@ -147,7 +158,7 @@ class NpzFlow(FlowSource):
 
     def _chunk(self, start: int) -> np.ndarray:
         with self._naming():
-            chunk = self._archive[f"flow_{start:05d}"]
+            chunk = self._archive[_chunk_name(start)]
         count = min(CHUNK, self.num_frames - start)
         if chunk.dtype != np.uint8 or chunk.ndim != 4 or chunk.shape[::3] != (count, 2):
             raise DecodeError(
@@ -162,12 +173,9 @@ class NpzFlow(FlowSource):
             yield
         except FileNotFoundError as error:
             raise DecodeError(self.path, "no such file") from error
-        except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            raise DecodeError(self.path, f"cannot be read: {' '.join(str(error).split())}") from error
-        except (ValueError, TypeError) as error:
-            if isinstance(error, DecodeError):
-                raise
-            raise DecodeError(self.path, f"is not an archive of flow: {' '.join(str(error).split())}") from error
+        except (OSError, ArchiveError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DecodeError(self.path, f"cannot be read: {reason}; make it with datasets/extract_flow.py") from error
 
 
 class FlowFolder(FlowSource):
@@ -220,6 +228,11 @@ def _paired_files(folder: Path) -> list[tuple[Path, Path]]:
     )
 
 
+def _chunk_name(number: int) -> str:
+    """Name of the array that holds frame `number`."""
+    return f"flow_{number - number % CHUNK:05d}"
+
+
 def _bound(mark: Mapping[str, Any]) -> float | None:
     bound = mark.get("bound")
-    return float(bound) if isinstance(bound, int | float) and bound > 0 else None
+    return float(bound) if isinstance(bound, int | float) and 0 < bound <= MAX_BOUND else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from transm3e.data.annotations import parse_muscles
 from transm3e.data.decode import DecodeError
 from transm3e.data.pictures import read_picture
 from transm3e.errors import UserError
+from transm3e.files import read_text
+from transm3e.foreign.json_text import parse_json
 
 LAYOUTS = (("dist/exercises.json", "exercises"), ("exercises.json", "images"))  # a clone; a trimmed copy
 MUSCLE_KEYS = {"all": ("primaryMuscles", "secondaryMuscles"), "primary": ("primaryMuscles",)}
@@ -122,6 +123,6 @@ def read_json(file: Path) -> Any:
         UserError: the file cannot be read or is not JSON.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_json(read_text(file))
+    except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read as JSON ({error}); fetch it again") from error

@@ -23,7 +23,8 @@ from transm3e.data.encode import write_video
 from transm3e.data.musclesynth.clip import FPS, make_clip
 from transm3e.data.musclesynth.plan import PlannedClip, plan
 from transm3e.errors import UserError
-from transm3e.files import CLIP_TABLE, atomic_write_text
+from transm3e.files import CLIP_TABLE, atomic_write_text, read_text
+from transm3e.foreign.json_text import parse_json
 from transm3e.progress import track
 
 MANIFEST_NAME = "musclesynth.json"
@@ -97,7 +98,7 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
             )
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(read_text(file))
     except ValueError:  # not JSON, or not UTF-8
         content = None
     if not isinstance(content, dict):

@@ -8,7 +8,6 @@ Frames without people may have no entry.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +17,8 @@ import numpy as np
 
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.sequence import Skeleton, clean_joints, layout_of
+from transm3e.files import read_bytes
+from transm3e.foreign.json_text import parse_json
 
 LAYOUTS_ALLOWED = "allowed: AlphaPose's default list, or its cmu, open or PoseFlow layout, of one video"
 OPENPOSE_ENDING = "_keypoints.json"
@@ -54,14 +55,21 @@ def read_openpose_folder(folder: Path, path: str) -> Skeleton:
     files = sorted(folder.glob(f"*{OPENPOSE_ENDING}"))
     if not files:
         raise DecodeError(path, f"the folder holds no *{OPENPOSE_ENDING}")
-    frames = {file.name.removesuffix(OPENPOSE_ENDING): _parse(file.read_bytes(), str(file)) for file in files}
+    frames = {file.name.removesuffix(OPENPOSE_ENDING): _parse(_bytes(file), str(file)) for file in files}
     return _assemble(list(_persons(frames, path)), path)
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return read_bytes(file)
+    except OSError as error:
+        raise DecodeError(str(file), f"cannot be read: {error.strerror}") from error
 
 
 def _parse(text: str | bytes, path: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise DecodeError(path, f"not JSON, or cut off: {error}") from error
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transm3e.data.backends import open_source
 from transm3e.data.skeleton.sequence import Skeleton, clean_joints
 from transm3e.errors import UserError
+from transm3e.foreign.torch_file import load_torch
 
 # Frames decoded at a time: a chunk of 1280x720 takes 88 MB.
 CHUNK = 32
@@ -99,7 +100,7 @@ def load_network(weights: Path) -> nn.Module:
 
     what = "a state dict of torchvision's keypointrcnn_resnet50_fpn"
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
+        state = load_torch(weights)
         network = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None)
         network.load_state_dict(state)
     except OSError as error:
@@ -107,7 +108,7 @@ def load_network(weights: Path) -> nn.Module:
     except (UnpicklingError, EOFError) as error:
         raise UserError(f"--weights {weights}: holds more than tensors, or is damaged; give {what}") from error
     except (RuntimeError, TypeError, AttributeError, KeyError, ValueError) as error:
-        first = str(error).splitlines()[0]
+        first = str(error).partition("\n")[0]
         raise UserError(f"--weights {weights}: {first[:160]}; give {what}") from error
     return network.eval()
 

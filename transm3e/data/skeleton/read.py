@@ -8,8 +8,11 @@ from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.alphapose import read_alphapose, read_openpose_folder
 from transm3e.data.skeleton.pyskl import MEMBER, read_annotation, read_npz
 from transm3e.data.skeleton.sequence import Skeleton
+from transm3e.files import open_regular, read_bytes
 
 FORMATS = "allowed: AlphaPose or OpenPose JSON, a PYSKL/MMAction2 pickle, npz"
+# Bytes: a hundred times an hour of one person.
+MAX_JSON = 1 << 30
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Protocol 2 and later; older pickles are text and begin with the mark, dict, list or global opcode.
 PICKLE_STARTS = (b"\x80", b"(d", b"(l", b"c")
@@ -31,7 +34,7 @@ def read_skeleton(path: str | Path) -> Skeleton:
     if file.is_dir():
         return read_openpose_folder(file, where)
     try:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             start = opened.read(16).removeprefix(BYTE_ORDER_MARK).lstrip()
         if start.startswith(PICKLE_STARTS):
             return read_annotation(file, member, where)
@@ -40,7 +43,7 @@ def read_skeleton(path: str | Path) -> Skeleton:
         if start.startswith(b"PK"):
             return read_npz(file, where)
         if start.startswith((b"[", b"{")):
-            return read_alphapose(file.read_bytes(), where)
+            return read_alphapose(read_bytes(file, MAX_JSON), where)
     except FileNotFoundError:
         raise DecodeError(where, "no such file; make it with datasets/extract_skeleton.py") from None
     except OSError as error:

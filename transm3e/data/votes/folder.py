@@ -10,7 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text
+from transm3e.files import atomic_write_text, read_text
+from transm3e.foreign.json_text import parse_json
 
 # Holds the SHA-256 of every file that was made here.
 RECORD = ".made.json"
@@ -49,7 +50,7 @@ def own_files(folder: str | Path, names: Sequence[str]) -> Iterator[Path]:
 
 def _read_record(path: Path) -> set[str]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        record = parse_json(read_text(path)) if path.exists() else []
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); choose another folder") from error
     if not isinstance(record, list) or not all(isinstance(item, str) for item in record):

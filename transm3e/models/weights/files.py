@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transm3e.errors import UserError
+from transm3e.errors import UserError, shown
+from transm3e.foreign.torch_file import begins_as_torch, load_torch
 from transm3e.unpickle import read_pickle
 
 # Where projects keep the tensors; a file may also be nothing but tensors.
@@ -19,8 +20,7 @@ STATE_KEYS = ("model_state", "state_dict", "model")
 SAFETENSORS = ".safetensors"
 # In PySlowFast's model zoo most are Caffe2's, {"blobs": {name: array}}, and some torch's own.
 CAFFE2, BLOBS = ".pkl", "blobs"
-# How files of torch begin, those before its version 1.6 with a number after the pickle's two bytes; and gzip's.
-TORCH_ZIP, TORCH_NUMBER, GZIP = b"PK\x03\x04", b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
 PICKLED = (".pyth", ".pth", ".pt")
 
 
@@ -37,7 +37,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(f"no checkpoint at {file.absolute()}; check the path")
     try:
-        state = READERS.get(file.suffix, _read_pickled)(file)
+        state = READERS.get(file.suffix, load_torch)(file)
     except UserError:
         raise
     except pickle.UnpicklingError as error:
@@ -46,9 +46,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     except Exception as error:
         # A damaged file makes the readers raise nearly anything: IndexError, KeyError, struct.error ...
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+        why = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"{file}: not a readable checkpoint ({why}); use another one") from error
-    return _normal(state, file)
+    normal = _normal(state, file)
+    _check_sizes(normal["model_state"], file)
+    return normal
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], cfg_text: str) -> None:
@@ -97,19 +99,29 @@ def _normal(state: Any, file: Path) -> dict[str, Any]:
     return {**{k: v for k, v in state.items() if k != key}, "model_state": state[key]}
 
 
+def _check_sizes(state: dict[str, Tensor], file: Path) -> None:
+    """A tensor can repeat what is stored once; one larger than its file would take memory when it is used."""
+    size = file.stat().st_size
+    for name, tensor in state.items():
+        if tensor.is_nested or (_has_values(tensor) and tensor.numel() * tensor.element_size() > size):
+            raise UserError(
+                f"{file}: the tensor {shown(name)} is nested or larger than the file; use another checkpoint"
+            )
+
+
+def _has_values(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_meta
+
+
 def _only_tensors(state: dict[Any, Any]) -> bool:
     return all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items())
 
 
-def _read_pickled(file: Path) -> Any:
-    return torch.load(file, map_location="cpu", weights_only=True)
-
-
 def _read_pkl(file: Path) -> Any:
     with file.open("rb") as opened:
-        start = opened.read(len(TORCH_NUMBER) + 2)
-    if start.startswith(TORCH_ZIP) or start[2:] == TORCH_NUMBER:
-        return _read_pickled(file)
+        start = opened.read(16)
+    if begins_as_torch(start):
+        return load_torch(file)
     if start.startswith(GZIP):
         raise UserError(f"{file}: compressed with gzip; unpack it first")
     return _read_caffe2(file)

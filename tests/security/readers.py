@@ -1,0 +1,268 @@
+"""Every reader of files that a stranger may have made, in one table: a new reader is one more entry."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tests.security.damage import WRONG
+from tests.security.samples import (
+    ARRAYS,
+    CHECKPOINT,
+    CONFIG,
+    DEEP,
+    EXERCISES,
+    FACTS,
+    GRID,
+    PERSON,
+    PREDICTIONS,
+    PYSKL,
+    RESULTS,
+    ROWS,
+    SAFE,
+    TABLE,
+    as_cache,
+    as_csv,
+    as_json,
+    as_lines,
+    as_log,
+    as_npz,
+    as_safetensors,
+    as_torch,
+    as_yaml,
+    clip_table,
+    film,
+    flow_file,
+    picture,
+)
+from tests.security.uses import (
+    use_activities,
+    use_cache,
+    use_checkpoint,
+    use_flow,
+    use_in_folder,
+    use_owner,
+    use_results,
+    use_skeleton,
+    use_video,
+)
+from transm3e.config import load_cfg
+from transm3e.data.annotations import read_clip_table
+from transm3e.data.benchmarks import kinetics_lists
+from transm3e.data.benchmarks.lists import read_lists
+from transm3e.data.check.cache import key
+from transm3e.data.csv_tables import read_rows
+from transm3e.data.decode import DecodeError
+from transm3e.data.free_exercise.families import read_families
+from transm3e.data.free_exercise.source import read_exercises
+from transm3e.data.pictures import read_picture
+from transm3e.errors import UserError
+from transm3e.report.pictures import read_epochs
+from transm3e.report.scores import read_predictions
+from transm3e.tables.read import read_table
+from transm3e.tables.slurm_queue import Submissions
+from transm3e.unpickle import read_pickle
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader.
+
+    Attributes:
+        name: for people.
+        suffix: of its files; a name where that is fixed.
+        good: the bytes of a file that it reads.
+        read: path -> what is read, used once, so that a wrong value in it would show.
+        document: what `good` holds, as Python values; None where it is not made of such.
+        dump: document -> bytes.
+        wrong: values that stand in the document's places for a test.
+        errors: what reading may raise.
+    """
+
+    name: str
+    suffix: str
+    good: Callable[[], bytes]
+    read: Callable[[Path], Any]
+    document: Any = field(default=None, repr=False)
+    dump: Callable[[Any], bytes] = field(default=lambda document: json.dumps(document).encode())
+    wrong: tuple[Any, ...] = field(default=WRONG, repr=False)
+    errors: tuple[type[Exception], ...] = (UserError,)
+
+
+def of_document(name: str, suffix: str, document: Any, dump: Callable[[Any], bytes], read: Any, **more: Any) -> Reader:
+    """A reader whose files are made of a document."""
+    return Reader(name, suffix, lambda: dump(document), read, document, dump, **more)
+
+
+OF_VIDEOS: dict[str, Any] = {"errors": (DecodeError,)}
+
+READERS = [
+    of_document("config", ".yaml", CONFIG, as_yaml, load_cfg),
+    of_document("table", ".yaml", TABLE, as_yaml, read_table),
+    of_document("grid", ".yaml", GRID, as_yaml, read_table),
+    Reader("clip table", ".csv", clip_table, lambda path: read_clip_table(path).select("train")),
+    of_document("clip table by cell", ".csv", ROWS, as_csv, read_clip_table),
+    of_document("rows", ".csv", ROWS, as_csv, partial(read_rows, columns=("path",))),
+    of_document(
+        "AlphaPose",
+        ".json",
+        [PERSON, {**PERSON, "image_id": "1.jpg"}],
+        as_json,
+        use_skeleton,
+        wrong=(*WRONG, *DEEP),
+        **OF_VIDEOS,
+    ),
+    of_document(
+        "AlphaPose cmu", ".json", {"0.jpg": {"bodies": [{"joints": [1.0] * 54}]}}, as_json, use_skeleton, **OF_VIDEOS
+    ),
+    of_document(
+        "OpenPose",
+        "a_000_keypoints.json",
+        {"people": [{"pose_keypoints_2d": [1.0] * 75}]},
+        as_json,
+        partial(use_in_folder, use_skeleton),
+        **OF_VIDEOS,
+    ),
+    of_document("PYSKL", ".pkl", {"annotations": [PYSKL]}, pickle.dumps, use_skeleton, wrong=ARRAYS, **OF_VIDEOS),
+    of_document(
+        "PYSKL of many",
+        ".pkl",
+        [PYSKL, {**PYSKL, "frame_dir": "b"}],
+        partial(pickle.dumps, protocol=2),
+        partial(use_skeleton, member="::b"),
+        wrong=ARRAYS,
+        **OF_VIDEOS,
+    ),
+    of_document(
+        "skeleton npz",
+        ".npz",
+        {k: v for k, v in PYSKL.items() if k != "frame_dir"},
+        as_npz,
+        use_skeleton,
+        wrong=ARRAYS,
+        **OF_VIDEOS,
+    ),
+    of_document(
+        "pickle",
+        ".pkl",
+        {"a": [1, (2,), {3}, "x", b"y", 1.5], "b": np.arange(3.0)},
+        pickle.dumps,
+        read_pickle,
+        wrong=ARRAYS,
+    ),
+    of_document(
+        "pickle, protocol 0",
+        ".pkl",
+        {"a": [1, "x", b"y", 1.5], "b": np.arange(3.0)},
+        partial(pickle.dumps, protocol=0),
+        read_pickle,
+        wrong=ARRAYS,
+    ),
+    of_document(
+        "authors' lists",
+        "train_labels.pkl",
+        [[1, 2], [3]],
+        pickle.dumps,
+        partial(use_in_folder, read_lists),
+        wrong=ARRAYS,
+    ),
+    Reader("flow video", ".mp4", lambda: flow_file(".mp4"), use_flow, **OF_VIDEOS),
+    Reader("flow npz", ".npz", lambda: flow_file(".npz"), use_flow, **OF_VIDEOS),
+    of_document(
+        "flow npz by array",
+        ".npz",
+        {"mark": '{"bound": 20}', "num_frames": 2, "flow_00000": np.zeros((2, 4, 4, 2), np.uint8)},
+        as_npz,
+        use_flow,
+        wrong=(*ARRAYS, '{"bound": 1e400}', '{"bound": ' + "9" * 400 + "}", 10**18),
+        **OF_VIDEOS,
+    ),
+    of_document(
+        "checkpoint",
+        ".pyth",
+        CHECKPOINT,
+        as_torch,
+        use_checkpoint,
+        wrong=(*ARRAYS, torch.ones(1), torch.ones(1).expand(10**6, 10**6), torch.ones(2).to_sparse()),
+    ),
+    of_document("old checkpoint", ".pth", CHECKPOINT, partial(as_torch, zipped=False), use_checkpoint, wrong=ARRAYS),
+    of_document("safetensors", ".safetensors", SAFE, as_safetensors, use_checkpoint),
+    of_document(
+        "Caffe2 checkpoint",
+        ".pkl",
+        {"blobs": {"a": np.ones((2, 2), "f4"), "lr": 0.1}},
+        partial(pickle.dumps, protocol=2),
+        use_checkpoint,
+        wrong=ARRAYS,
+    ),
+    of_document("results.json", ".json", RESULTS, as_json, use_results, wrong=(*WRONG, *DEEP)),
+    of_document(
+        "run.json", "run.json", {"name": "a", "id": "b", "table": "c"}, as_json, use_owner, wrong=(*WRONG, *DEEP)
+    ),
+    of_document("predictions", ".npz", PREDICTIONS, as_npz, read_predictions, wrong=ARRAYS),
+    of_document(
+        "cache of checks",
+        ".jsonl",
+        [{"key": key("video", "a.mp4", Path("a.mp4"), "none", 0), "value": FACTS}, {"key": "k", "value": ""}],
+        as_cache,
+        use_cache,
+        wrong=(*WRONG, *DEEP),
+    ),
+    of_document(
+        "log",
+        ".log",
+        [{"_type": "train_epoch", "epoch": "1/2", "loss": 0.5}],
+        as_log,
+        read_epochs,
+        wrong=(*WRONG, *DEEP),
+    ),
+    of_document(
+        "submissions",
+        ".json",
+        {"a": {"job": 1, "log": "b"}},
+        as_json,
+        lambda path: Submissions(path).read(),
+        wrong=(*WRONG, *DEEP),
+    ),
+    of_document("activities.txt", "activities.txt", ["squat", "jump"], as_lines, use_activities),
+    of_document(
+        "Kinetics list",
+        "train.csv",
+        ["a/b.mp4 0", "c d.mp4 1"],
+        as_lines,
+        partial(use_in_folder, lambda folder: kinetics_lists.read_lists(folder, folder)),
+    ),
+    of_document(
+        "Kinetics classes", ".json", {"a": 0, '"b c"': 1}, as_json, kinetics_lists.read_classes, wrong=(*WRONG, *DEEP)
+    ),
+    of_document(
+        "families",
+        ".csv",
+        [["id", "family", "proposed_split"], ["A", "f", "known"]],
+        as_csv,
+        lambda path: read_families(path, []),
+    ),
+    of_document(
+        "exercises",
+        "exercises.json",
+        EXERCISES,
+        as_json,
+        partial(use_in_folder, lambda folder: read_exercises(folder, {"chest": (1,)}, "all")),
+        wrong=(*WRONG, *DEEP),
+    ),
+    Reader("video mp4", ".mp4", lambda: film(".mp4"), use_video, **OF_VIDEOS),
+    Reader("video mkv", ".mkv", lambda: film(".mkv"), use_video, **OF_VIDEOS),
+    Reader("video avi", ".avi", lambda: film(".avi", "XVID"), use_video, **OF_VIDEOS),
+    *(
+        Reader(f"picture {kind}", kind, partial(picture, kind), read_picture, **OF_VIDEOS)
+        for kind in (".jpg", ".png", ".bmp", ".webp")
+    ),
+]

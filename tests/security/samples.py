@@ -1,0 +1,194 @@
+"""Good files of every kind, and the documents that most of them are made of."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import struct
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import yaml
+
+from tests.security.damage import WRONG, WRONG_ARRAYS, nested
+from transm3e.data.annotations import Clip, write_clip_table
+from transm3e.data.check.cache import MARK
+from transm3e.data.encode import write_video
+from transm3e.data.flow.write import write_flow_npz, write_flow_video
+
+JOINTS = 17
+
+
+def as_json(document: Any) -> bytes:
+    return json.dumps(document).encode()
+
+
+def as_yaml(document: Any) -> bytes:
+    return yaml.safe_dump(document, allow_unicode=False).encode("utf-8", "surrogatepass")
+
+
+def as_csv(rows: Any) -> bytes:
+    text = io.StringIO(newline="")
+    for row in rows if isinstance(rows, list) else [rows]:
+        csv.writer(text).writerow(row if isinstance(row, list) else [row])
+    return text.getvalue().encode("utf-8", "surrogatepass")
+
+
+def as_lines(lines: Any) -> bytes:
+    return "".join(f"{line}\n" for line in (lines if isinstance(lines, list) else [lines])).encode("utf-8", "replace")
+
+
+def as_npz(arrays: Any) -> bytes:
+    file = io.BytesIO()
+    named = arrays if isinstance(arrays, dict) else {"one": arrays}
+    np.savez_compressed(
+        file, **{str(name) or "empty": _array(value) for name, value in named.items() if "/" not in str(name)}
+    )
+    return file.getvalue()
+
+
+def _array(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError:
+        return np.array([value, None], object)[:1]
+
+
+def as_torch(document: Any, zipped: bool = True) -> bytes:
+    file = io.BytesIO()
+    torch.save(document, file, _use_new_zipfile_serialization=zipped)
+    return file.getvalue()
+
+
+def as_safetensors(document: Any) -> bytes:
+    head = json.dumps(document).encode()
+    return struct.pack("<Q", len(head)) + head + bytes(24)
+
+
+def as_cache(document: Any) -> bytes:
+    return (MARK + "\n" + "".join(json.dumps(line) + "\n" for line in document)).encode()
+
+
+def as_log(document: Any) -> bytes:
+    return "".join(f"[01/01] json_stats: {json.dumps(line)}\n" for line in document).encode()
+
+
+@cache
+def pictures() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (6, 32, 48, 3), dtype=np.uint8)
+
+
+def written(suffix: str, write: Callable[[Path], Any]) -> bytes:
+    """What a function writes into a file."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"good{suffix}"
+        write(file)
+        return file.read_bytes()
+
+
+def film(suffix: str, codec: str = "libx264") -> bytes:
+    def write(file: Path) -> None:
+        write_video(file, pictures(), fps=8) if codec == "libx264" else _write_with_opencv(file, codec)
+
+    return written(suffix, write)
+
+
+def _write_with_opencv(file: Path, codec: str) -> None:
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*codec), 8, (48, 32))
+    for image in pictures():
+        writer.write(image)
+    writer.release()
+
+
+def picture(suffix: str) -> bytes:
+    return cv2.imencode(suffix, pictures()[0])[1].tobytes()
+
+
+def flow_file(suffix: str) -> bytes:
+    fields = [np.full((32, 32, 2), 128, np.uint8)] * 20
+    write = write_flow_npz if suffix == ".npz" else write_flow_video
+    from fractions import Fraction
+
+    mark = {"made_by": "transm3e flow", "bound": 20, "frames": 20}
+    return written(suffix, lambda file: write(file, iter(fields), Fraction(8), mark))
+
+
+def clip_table() -> bytes:
+    clips = [Clip(f"clips/{i}.mp4", "train" if i < 3 else "new_val", "squat", (i, 4), f"s/{i}.npz") for i in range(5)]
+    return written(".csv", lambda file: write_clip_table(file, clips))
+
+
+PERSON = {"image_id": "0.jpg", "keypoints": [1.5] * 3 * JOINTS, "score": 2.0, "idx": 1, "box": [0, 0, 1, 1]}
+PYSKL = {
+    "frame_dir": "a",
+    "keypoint": np.ones((2, 4, JOINTS, 2), np.float16),
+    "keypoint_score": np.ones((2, 4, JOINTS), np.float16),
+    "img_shape": (32, 48),
+    "total_frames": 4,
+    "label": 3,
+}
+STATE = {"a.weight": torch.arange(4.0).reshape(2, 2), "b": torch.ones(2)}
+CHECKPOINT = {
+    "model_state": STATE,
+    "epoch": 3,
+    "cfg": "RNG_SEED: 3\n",
+    "activities": {"names": ["a"], "muscles": [[0] * 20]},
+}
+SPLIT = {"mAP": 0.5, "num_clips": 2, "per_muscle": {"chest": 0.5}, "positives": {"chest": 1}, "failed_clips": []}
+RESULTS = {
+    "run": {"id": "a", "name": "b", "model": "MViT", "dataset": "c", "target": "muscles"},
+    "splits": {"known_val": SPLIT, "new_val": SPLIT},
+    "mean_val": 0.5,
+    "mean_test": None,
+}
+PREDICTIONS = {
+    "scores": np.zeros((2, 20), np.float32),
+    "labels": np.zeros((2, 20), np.uint8),
+    "clips": np.array(["a", "b"]),
+    "split": np.array("new_val"),
+    "columns": np.array([str(i) for i in range(20)]),
+}
+FACTS = {"fault": "", "frames": 9, "seconds": 1.0, "width": 5, "height": 4, "rate": 9.0, "variable": False}
+FACTS |= {"codec": "h264", "rotation": 0, "size": 5, "content": "ab", "fingerprint": ""}
+CONFIG = {
+    "MODEL": {"MODEL_NAME": "MViT", "NUM_CLASSES": 20},
+    "MVIT": {"DEPTH": 2, "DIM_MUL": [[1, 2.0]], "HEAD_MUL": [[1, 2.0]], "POOL_Q_STRIDE": [[0, 1, 1, 1], [1, 1, 2, 2]]},
+    "DATA": {"MEAN": [0.4, 0.4, 0.4], "MODALITY": "rgb"},
+    "TEST": {"SPLITS": ["known_val"], "ENABLE": True},
+    "SOLVER": {"BASE_LR": 1e-4, "BETAS": [0.9, 0.9]},
+    "TRAIN": {"CHECKPOINT_ALLOW": []},
+    "AUG": {"AA_TYPE": "rand-m7-n4-mstd0.5-inc1"},
+    "_BASE_": [],
+}
+TABLE = {
+    "title": "A",
+    "source": "B",
+    "datasets": ["MuscleSynth"],
+    "opts": {"TRANSM3E.NUM_MCTS": 20},
+    "rows": [
+        {"label": "a", "config": "b", "opts": {"INIT.OPTS": {"K": 1}}, "paper": {"MuscleMap136": [1, 2, 3, 4, 5, 6.5]}},
+        {"label": "c", "config": "d"},
+    ],
+}
+GRID = {"title": "A", "config": "c", "grid": {"A.B": [1, 2], "INIT.OPTS": {"C.D": [1e-4, 3]}}}
+ROWS = [
+    ["path", "split", "activity", "muscles", "skeleton"],
+    ["a.mp4", "train", "squat", "3;chest", "a.json"],
+    ["b.mp4", "val", "x", "none", ""],
+]
+EXERCISES = [{"id": "A_b", "name": "A b", "primaryMuscles": ["chest"], "secondaryMuscles": []}]
+TENSORS = {
+    "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
+    "b": {"dtype": "F32", "shape": [2], "data_offsets": [16, 24]},
+}
+SAFE = {"__metadata__": {"cfg": "RNG_SEED: 3\n"}, **TENSORS}
+DEEP = (nested(70, list), nested(200, list), nested(200, dict))
+ARRAYS = (*WRONG[:40], *WRONG_ARRAYS)

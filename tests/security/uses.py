@@ -1,0 +1,82 @@
+"""What is read is used once, so that a wrong value in it would show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from transm3e.config.load import cfg_from_text
+from transm3e.data.activities import Activities, find_activities
+from transm3e.data.annotations import Clip, table_from_clips
+from transm3e.data.check.cache import key, open_cache
+from transm3e.data.check.fingerprint import unpack
+from transm3e.data.check.video import VideoFacts, is_facts
+from transm3e.data.decode import Video
+from transm3e.data.flow import open_flow
+from transm3e.data.skeleton import read_skeleton
+from transm3e.models.weights import read_checkpoint
+from transm3e.report.results import read_results
+from transm3e.report.run_folder import check_owner
+from transm3e.report.table import results_table
+
+
+def use_skeleton(path: Path, member: str = "") -> None:
+    skeleton = read_skeleton(f"{path}{member}")
+    assert np.isfinite(skeleton.points).all()
+    assert skeleton.points.ndim == 4
+    skeleton.joints([0, skeleton.num_frames - 1])
+
+
+def use_flow(path: Path) -> None:
+    with closing(open_flow(path, timeout=10)) as flow:
+        assert flow.frames([0, flow.num_frames - 1]).dtype == np.uint8
+
+
+def use_video(path: Path) -> None:
+    with closing(Video(path, timeout=10)) as video:
+        video.seconds  # noqa: B018
+        video.frames([0, video.num_frames - 1])
+
+
+def use_checkpoint(path: Path) -> None:
+    read = read_checkpoint(path)
+    for tensor in read["model_state"].values():
+        assert tensor.is_meta or tensor.layout != torch.strided or tensor.shape.numel() < 10**6
+    if read.get("activities") is not None:
+        Activities.from_plain(read["activities"], str(path))
+    if "cfg" in read:
+        cfg_from_text(read["cfg"], str(path))
+
+
+def use_results(path: Path) -> None:
+    read = read_results(path)
+    results_table([("a", read)])
+
+
+def use_owner(path: Path) -> None:
+    run: Any = SimpleNamespace(folder=path.parent)
+    check_owner(run, {"name": "a", "id": "b", "table": "c"})
+
+
+def use_cache(path: Path) -> None:
+    with open_cache(path) as found:
+        for name in ("k", key("video", "a.mp4", Path("a.mp4"), "none", 0)):
+            value = found.get(name)
+            if is_facts(value):
+                facts = VideoFacts(**value)
+                unpack([facts.fingerprint]) if facts.fingerprint else None
+
+
+def use_activities(path: Path) -> None:
+    table = table_from_clips([Clip("a.mp4", "train", "squat", (1,))])
+    find_activities(table, path.parent / "clips.csv")
+
+
+def use_in_folder(read: Callable[[Path], Any], path: Path) -> None:
+    read(path.parent)

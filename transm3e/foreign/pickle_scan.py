@@ -1,0 +1,97 @@
+"""A pickle looked through without building anything: what would bring the process down before an error can be raised.
+
+Python's unpickler takes memory for a table as long as a place in it says (six bytes ask for 64 gigabytes, where
+bpo gh-115952 is not mended), and the hash of tuples in tuples in tuples ... ends the process on the way down.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Iterator
+from typing import IO, Any
+
+# Data have tuples of tuples of shapes at most.
+MAX_TUPLES = 100
+TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
+GETS = ("GET", "BINGET", "LONG_BINGET")
+OPERATIONS = {op.code: op for op in pickletools.opcodes}
+# Opcode -> objects it takes from below the mark or the top, whether it takes all down to the mark, objects it leaves.
+EFFECTS = {
+    op.name: (
+        sum(each not in (pickletools.markobject, pickletools.stackslice) for each in op.stack_before),
+        pickletools.markobject in op.stack_before,
+        len(op.stack_after),
+    )
+    for op in pickletools.opcodes
+}
+
+
+def scan_pickle(file: IO[bytes]) -> None:
+    """Read one pickle up to its STOP.
+
+    Raises:
+        ValueError: not a pickle, cut off, or it would harm: a place in the memo beyond the pickle's length, or tuples
+            nested deeper than MAX_TUPLES.
+    """
+    try:
+        _follow(file)
+    except (IndexError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"no pickle ({type(error).__name__})") from error
+
+
+def _follow(file: IO[bytes]) -> None:
+    # How deep each object on the stack is nested in tuples; anything else counts as 0: only tuples of tuples are hashed.
+    stack: list[int] = []
+    below: list[list[int]] = []
+    memo: dict[int, int] = {}
+    for count, (name, arg) in enumerate(_operations(file)):
+        if name == "MARK":
+            below.append(stack)
+            stack = []
+        elif name in PUTS or name == "MEMOIZE":
+            place = len(memo) if name == "MEMOIZE" else arg
+            if place > count:
+                raise ValueError(f"place {place} of the memo after {count} operations")
+            memo[place] = stack[-1]
+        elif name in GETS:
+            stack.append(memo[arg])
+        elif name == "DUP":
+            stack.append(stack[-1])
+        elif name == "POP" and not stack:  # a mark
+            stack = below.pop()
+        else:
+            stack = _apply(name, stack, below)
+
+
+def _apply(name: str, stack: list[int], below: list[list[int]]) -> list[int]:
+    taken, to_mark, left = EFFECTS[name]
+    slice_: list[int] = []
+    if to_mark:
+        # INST's and OBJ's class lies above the mark.
+        slice_, stack, taken = stack, below.pop(), 0 if name == "OBJ" else taken
+    elif name in TUPLES:
+        slice_, taken = stack[-TUPLES[name] :], TUPLES[name]
+    if taken > len(stack):
+        raise IndexError("nothing on the stack")
+    del stack[len(stack) - taken :]
+    depth = 1 + max(slice_, default=0) if name in TUPLES or name == "TUPLE" else 0
+    if depth > MAX_TUPLES:
+        raise ValueError(f"tuples nested deeper than {MAX_TUPLES}")
+    stack.extend([depth] * left)
+    return stack
+
+
+def _operations(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """Name and argument of each operation up to STOP, which is not among them."""
+    while True:
+        op = OPERATIONS.get(file.read(1).decode("latin-1"))
+        if op is None:
+            raise ValueError("no pickle, or cut off")
+        if op.name == "STOP":
+            return
+        if op.name == "STRING":  # Python 2's, which need not be ASCII
+            arg: Any = file.readline()
+        else:
+            arg = op.arg.reader(file) if op.arg is not None else None
+        yield op.name, arg
