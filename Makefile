@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-tables install check lint types clean
+.PHONY: demo test test-tables test-faults install check lint types clean
 
 # Train and evaluate TransM3E end to end on the embedded benchmark, then show the table.
 demo: $(INSTALLED)
@@ -23,6 +23,14 @@ test-tables: $(INSTALLED)
 	$(BIN)/python datasets/extract_flow.py data/MuscleSynth/tiny --update-table
 	$(BIN)/python tools/make_table.py configs/tables/*.yaml --on MuscleSynth --scale tiny --jobs $(TEST_PROCESSES) \
 		--opts RUNS_DIR runs/test-tables
+
+# Kills, bad inputs, a cut network and damaged files, longer than make test has them: tests/faults/README.md.
+test-faults: $(INSTALLED)
+	$(BIN)/python -m tests.faults.inputs
+	$(BIN)/python -m tests.faults.kills --processes 1 --kills 25
+	$(BIN)/python -m tests.faults.kills --processes 2 --kills 25
+	$(BIN)/python -m pytest tests/faults tests/tools/test_two_processes.py
+	TRANSM3E_FUZZ=250 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) tests/security
 
 install: $(INSTALLED)
 
