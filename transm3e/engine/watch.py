@@ -161,7 +161,7 @@ class Watch:
         while not self._closed.wait(self.pause_s if self.state == RUNNING else self.pause_s / 20):
             try:
                 self._exchange()
-            except Exception as error:
+            except (RuntimeError, OSError, ValueError) as error:
                 # Whatever it was, this connection is done for.
                 self._cut = f" ({first_line(error)})"
                 return
