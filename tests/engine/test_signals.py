@@ -11,6 +11,15 @@ import pytest
 from transm3e.engine.signals import IF_NOT_IGNORED, SIGNALS, left_to, stop_request
 
 
+@pytest.fixture(autouse=True)
+def _none_is_ignored():
+    """As nohup would have it."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in IF_NOT_IGNORED}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def send(number):
     os.kill(os.getpid(), number)
 

@@ -227,7 +227,7 @@ READERS = [
     of_document(
         "submissions",
         ".json",
-        {"a": {"job": 1, "log": "b"}},
+        {"a": {"mark": "transm3e-1", "task": 0, "logs": "b"}},
         as_json,
         lambda path: Submissions(path).read(),
         wrong=(*WRONG, *DEEP),
