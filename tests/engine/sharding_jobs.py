@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ from transm3e.config import get_cfg
 from transm3e.config.node import merge_opts
 from transm3e.data.types import Batch
 from transm3e.engine import distributed as d
-from transm3e.engine.sharding import shard, shard_model, whole, whole_state
+from transm3e.engine.sharding import shard, shard_model, whole
 from transm3e.engine.train import Trainer
 from transm3e.models.output import ModelOutput
 from transm3e.tasks import Classify, build_task
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
-# Each of two "GPUs" is the CPU.
+# Each of two "GPUs" is the CPU. Whoever imports this puts it back.
 transm3e.engine.launch.select_device = lambda *_args, **_more: CPU
 CLIPS, EPOCHS = 8, 2
 SIZES = (
@@ -34,9 +35,12 @@ STUDENT = ("TRANSM3E.RECEIVERS", True, "TRANSM3E.FUSION", "mctf", "MVIT.DROPPATH
 RUN = ("SOLVER.MAX_EPOCH", EPOCHS, "LOG_PERIOD", 1, "TENSORBOARD.ENABLE", False, "SOLVER.BASE_LR", 1e-3)
 # Batches are of 2 per process, so that these are one step of 2 parts per epoch; and every gradient is clipped.
 PARTS = ("TRAIN.BATCH_SIZE", 8, "TRAIN.ACCUM_STEPS", 2, "SOLVER.CLIP_GRAD_L2NORM", 0.01)
+RECOMPUTED = ("MODEL.ACT_CHECKPOINT", True, "TRAIN.MIXED_PRECISION", True)
+# What one process and two compute alike.
+ALIKE = (*STUDENT, *PARTS, "MVIT.DROPPATH_RATE", 0.0, "MCTF.DROPPATH_RATE", 0.0)
 
 
-class InterruptedError(Exception):
+class Stop(Exception):
     """The training ends here."""
 
 
@@ -56,7 +60,7 @@ class Loader:
 
     def epoch(self, number: int, start_step: int = 0) -> Iterator[Batch]:
         if number == self.stop:
-            raise InterruptedError
+            raise Stop
         own = torch.arange(CLIPS).view(-1, d.world_size(), self.batch_size)[:, d.rank()]
         for rows in own[start_step:]:
             yield self.batch(rows)
@@ -86,20 +90,20 @@ def train(folder: Path, *options: object, stop: int = -1) -> None:
     trainer = Trainer.from_cfg(cfg, task=task, loader=loader, validate=validate, device=CPU, origin={})
     try:
         trainer.run()
-    except InterruptedError:
+    except Stop:
         d.barrier()
 
 
 def trainings(folder: str, _device: torch.device) -> None:
     """In DDP, in shards, and begun in one and finished in the other."""
     root, fsdp = Path(folder), ("TRAIN.FSDP", True)
-    for name, options in {"": (*STUDENT, *PARTS), "recomputed": (*PARTS, "MODEL.ACT_CHECKPOINT", True)}.items():
+    for name, options in {"": (*STUDENT, *PARTS), "recomputed": (*PARTS, *RECOMPUTED)}.items():
         train(root / f"ddp{name}", *options)
         train(root / f"fsdp{name}", *options, *fsdp)
     for name, first, second in (("fsdp_ddp", fsdp, ()), ("ddp_fsdp", (), fsdp)):
         train(root / name, *STUDENT, *PARTS, *first, stop=1)
         train(root / name, *STUDENT, *PARTS, *second)
-    train(root / "begun_fsdp", *STUDENT, *PARTS, *fsdp, "MVIT.DROPPATH_RATE", 0.0, stop=1)
+    train(root / "fsdp_one", *ALIKE, *fsdp, stop=1)
     torch.save({"unit": one_unit(), "scaler": scaled(), "memory": memory()}, root / f"parts_{d.rank()}.pt")
 
 
@@ -125,7 +129,7 @@ def one_unit() -> dict[str, Any]:
     """Gradient of the mean over processes, after one part that is not exchanged, and what evaluation sees."""
     torch.manual_seed(d.rank())
     task = Task(Normed())
-    start = whole_state(task.model.state_dict())
+    start = copy.deepcopy(task.model.state_dict())
     seen: dict[str, Any] = {}
 
     def look() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import importlib
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -62,6 +63,8 @@ def shard_model(model: nn.Module, device: torch.device) -> nn.Module:
     fully_shard = _feature("fully_shard", "torch.distributed.fsdp", "torch.distributed._composable.fsdp")
     init_device_mesh = _feature("init_device_mesh", "torch.distributed.device_mesh")
     _open_output()
+    # It warns of blocks that return views, which must not be written over. Nothing here writes over a block's output.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     with meeting("the comparison of models"), torch.no_grad():
         # Every process keeps its part of what it has: they must have the same.

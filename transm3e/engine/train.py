@@ -171,7 +171,7 @@ class Trainer:
                 self._step(batches, request)
                 bar.set_postfix_str(f"loss {progress.loss_sum / progress.step:.4f}")
                 bar.update()
-                if request.signal_number:
+                if request.agreed:
                     self._stop(request)
                 if self.checkpoint_steps and progress.step % self.checkpoint_steps == 0:
                     self.resume.save(progress, progress.step)
@@ -202,7 +202,8 @@ class Trainer:
                 if value.dim() == 0:
                     sums[name] = sums.get(name, 0.0) + value.item() / self.accum_steps
         # One exchange tells of both.
-        request.signal_number, bad = highest([request.signal_number, not math.isfinite(sums["loss"])], self.device)
+        told, bad = highest([request.signal_number, not math.isfinite(sums["loss"])], self.device)
+        request.agree(told)
         if bad:
             self._refuse("loss", sums["loss"], seen)
         norm = self._update(seen)
