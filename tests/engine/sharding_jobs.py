@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from transm3e.config import get_cfg
 from transm3e.config.node import merge_opts
 from transm3e.data.types import Batch
 from transm3e.engine import distributed as d
+from transm3e.engine.parallel import summing
 from transm3e.engine.sharding import shard, shard_model, whole
 from transm3e.engine.train import Trainer
 from transm3e.models.output import ModelOutput
@@ -88,10 +89,13 @@ def train(folder: Path, *options: object, stop: int = -1) -> None:
         return {"known_val": torch.cat([torch.cat(share) for share in d.gather(scores)]).mean().item()}
 
     trainer = Trainer.from_cfg(cfg, task=task, loader=loader, validate=validate, device=CPU, origin={})
+    logged: list[Mapping[str, Any]] = []
+    trainer.recorder.record = lambda stats, _step: logged.append(stats)  # type: ignore[method-assign]
     try:
         trainer.run()
     except Stop:
         d.barrier()
+    torch.save([stats["grad_norm"] for stats in logged if "grad_norm" in stats], folder / f"norms_{d.rank()}.pt")
 
 
 def trainings(folder: str, _device: torch.device) -> None:
@@ -144,8 +148,9 @@ def one_unit() -> dict[str, Any]:
     draw = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, 2, 5, 3, generator=draw)
     for part in range(2):
-        task.model.set_requires_gradient_sync(part == 1)
-        task.model(inputs[part, d.rank()]).logits.square().sum().backward()
+        seen[f"exchanged before part {part}"] = [p.grad is not None for p in task.model.parameters()]
+        with summing(task.replica, last=part == 1):
+            task.model(inputs[part, d.rank()]).logits.square().sum().backward()
     gradients = {name: whole(p.grad).clone() for name, p in task.model.named_parameters()}
     validate()
     return {"start": start, "inputs": inputs, "gradients": gradients, "seen": seen, "model": type(task.model).__name__}

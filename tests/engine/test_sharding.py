@@ -72,13 +72,17 @@ def assert_close(ours, theirs, where=""):
 
 
 @pytest.mark.parametrize("name", ["", "recomputed"])
-def test_a_run_in_shards_is_the_run_in_ddp(done, name):
+def test_a_run_in_shards_is_the_run_in_ddp(jobs, done, name):
     """Loss and validation curve, weights, optimiser: with accumulated, clipped gradients, uneven evaluation, drop path."""
     ddp, fsdp = last(done / f"ddp{name}"), last(done / f"fsdp{name}")
     history = fsdp["progress"]["history"]
     assert [set(entry) for entry in history] == [{"epoch", "loss", "failed_clips", "known_val"}] * 2
     assert history[0]["loss"] != history[1]["loss"]
     assert_close(fsdp, ddp)
+    norms = [torch.load(done / f"{kind}{name}" / f"norms_{rank}.pt") for kind in ("ddp", "fsdp") for rank in (0, 1)]
+    assert len(norms[0]) == jobs.EPOCHS
+    for other in norms[1:]:
+        assert_close(other, norms[0])
 
 
 @pytest.mark.parametrize("name", ["fsdp_ddp", "ddp_fsdp"])
@@ -109,6 +113,7 @@ def test_a_model_without_blocks_is_one_unit_and_starts_from_the_first_processs_w
     assert not torch.equal(first["start"]["head.weight"], second["start"]["head.weight"])
     model = jobs.Normed()
     model.load_state_dict(first["start"])
+    assert first["seen"]["exchanged before part 1"] == [False] * 4
     # Sums over parts, means over processes.
     sum(model(first["inputs"][part, rank]).logits.square().sum() / 2 for part in (0, 1) for rank in (0, 1)).backward()
     for unit in (first, second):
