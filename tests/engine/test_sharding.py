@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import logging
+from contextlib import contextmanager
 
 import pytest
 import torch
 from torch import nn
 
+from tests.engine.test_train import FakeTask, trainer
 from transm3e.config import get_cfg
+from transm3e.engine import distributed, sharding
 from transm3e.engine import launch as launching
-from transm3e.engine import sharding
 from transm3e.engine.checkpoint import CheckpointStore
 from transm3e.engine.launch import launch
 from transm3e.errors import UserError
@@ -163,3 +165,41 @@ def test_plain_states_stay_as_they_are():
     assert sharding.shard_state(state, optimizer) is state
     assert_close(sharding.whole_state(state), state)
     assert sharding.whole_state(state)["state"][0]["exp_avg"] is state["state"][0]["exp_avg"]
+
+
+class Spy:
+    """A watch that remembers what is waited for now."""
+
+    where, now = "somewhere", ""
+
+    @contextmanager
+    def waiting(self, what):
+        before, self.now = self.now, what
+        yield
+        self.now = before
+
+    def note(self, where):
+        self.where = where
+
+
+@pytest.mark.parametrize("in_shards", [True, False])
+def test_a_process_that_does_not_come_is_missed_in_the_forward_pass_where_parameters_are_gathered(
+    in_shards, tmp_path, monkeypatch
+):
+    spy, met = Spy(), []
+
+    class Task(FakeTask):
+        def __call__(self, batch):
+            met.append(spy.now)
+            return super().__call__(batch)
+
+    task = Task()
+    if in_shards:
+        task.replica.set_requires_gradient_sync = lambda _last: None
+    monkeypatch.setattr(distributed._Here, "watch", spy)
+    trainer(tmp_path, task, max_epoch=1).run()
+    assert met[:2] == (
+        ["the gathering of parameters, epoch 1, step 1", "the gathering of parameters, epoch 1, step 2"]
+        if in_shards
+        else ["", ""]
+    )
