@@ -16,11 +16,13 @@ from transm3e.config import get_cfg
 from transm3e.config.node import merge_opts
 from transm3e.data.types import Batch
 from transm3e.engine import distributed as d
-from transm3e.engine.parallel import summing
+from transm3e.engine.parallel import summing, wrap
 from transm3e.engine.sharding import shard, shard_model, whole
 from transm3e.engine.train import Trainer
+from transm3e.models import build_model
 from transm3e.models.output import ModelOutput
 from transm3e.tasks import Classify, build_task
+from transm3e.tasks.build import build_distill
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
@@ -108,7 +110,8 @@ def trainings(folder: str, _device: torch.device) -> None:
         train(root / name, *STUDENT, *PARTS, *first, stop=1)
         train(root / name, *STUDENT, *PARTS, *second)
     train(root / "fsdp_one", *ALIKE, *fsdp, stop=1)
-    torch.save({"unit": one_unit(), "scaler": scaled(), "memory": memory()}, root / f"parts_{d.rank()}.pt")
+    parts = {"unit": one_unit(), "scaler": scaled(), "memory": memory(), "distilled": distilled()}
+    torch.save(parts, root / f"parts_{d.rank()}.pt")
 
 
 class Normed(nn.Module):
@@ -172,6 +175,28 @@ def scaled() -> list[Any]:
         scaler.update()
         optimizer.zero_grad()
         found.append((whole(model.weight).tolist(), scaler.get_scale(), norm))
+    return found
+
+
+def distilled() -> dict[str, Any]:
+    """Losses and gradients of a student in DDP and in shards, and how much of its teacher each process has."""
+    cfg, found = config(*STUDENT, "TASK", "distill", "DISTILL.PAIR_CASE", 1), {}
+    for name in ("ddp", "fsdp"):
+        torch.manual_seed(0)
+        task = build_distill(cfg, build_model(cfg), build_model(config("DATA.MODALITY", "rgb_diff")))
+        if name == "fsdp":
+            shard(task, CPU, dict)
+        else:
+            task.replica = wrap(task.model, CPU)
+        task.train()
+        torch.manual_seed(d.rank())
+        losses = task(Loader().batch(torch.arange(2) + 2 * d.rank()))
+        losses["loss"].backward()
+        found[name] = {
+            "losses": [value.item() for value in losses.values() if not value.dim()],
+            "gradients": {name: whole(p.grad).clone() for name, p in task.model.named_parameters()},
+            "teacher": [(type(p).__name__, p.grad) for p in task.teacher.parameters()],
+        }
     return found
 
 

@@ -133,6 +133,14 @@ def test_evaluation_sees_plain_weights_and_the_first_processs_batch_norms(jobs, 
     assert_close(first["seen"]["state"], dict(alone.state_dict()))
 
 
+def test_a_student_in_shards_learns_the_same_from_a_teacher_that_is_whole(parts):
+    for part in parts:
+        ddp, fsdp = part["distilled"]["ddp"], part["distilled"]["fsdp"]
+        assert len(ddp["losses"]) == 3
+        assert set(fsdp["teacher"]) == {("Parameter", None)}
+        assert_close(fsdp, ddp)
+
+
 def test_all_skip_a_step_of_which_one_process_has_an_infinite_gradient(parts):
     start, skipped, moved = parts[0]["scaler"]
     assert parts[1]["scaler"] == parts[0]["scaler"]
