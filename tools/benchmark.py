@@ -22,10 +22,10 @@ from transm3e.benchmark.markdown import to_markdown
 from transm3e.benchmark.model import measure
 from transm3e.benchmark.params import count_parts, count_rows, parts_json, parts_markdown, rows_json, rows_markdown
 from transm3e.benchmark.picture import draw
-from transm3e.benchmark.results import Results, make_folder, write_json
+from transm3e.benchmark.results import Results, write_json
 from transm3e.cli import exit_with_message
 from transm3e.errors import ExitRequest
-from transm3e.files import atomic_write_text
+from transm3e.files import atomic_write_text, make_folder
 
 MISMATCH = 1  # status: a model has another number of parameters than it should
 
@@ -41,7 +41,7 @@ def benchmark_model(args: argparse.Namespace) -> None:
     """Measure, show and keep."""
     entries, reference = build_entries(args.cfg, args.against, args.opts)
     folder = Path(args.out)
-    make_folder(folder)
+    make_folder(folder, "--out")
     results = measure(entries, reference, settings_of(args), sys.argv, keep=lambda so_far: keep(so_far, folder))
     draw(results, folder / "model.png")
     print(to_markdown(results), end="")
@@ -50,7 +50,7 @@ def benchmark_model(args: argparse.Namespace) -> None:
 def benchmark_loader(args: argparse.Namespace) -> None:
     """The same for loaders; the files that are made stay in --out, too."""
     folder = Path(args.out)
-    make_folder(folder)
+    make_folder(folder, "--out")
     settings = loader_settings_of(args)
     results = measure_loaders(settings, folder / "files", sys.argv, keep=lambda so_far: keep_loader(so_far, folder))
     loader_picture.draw(results, folder / "loader.png")
@@ -60,7 +60,7 @@ def benchmark_loader(args: argparse.Namespace) -> None:
 def show_params(args: argparse.Namespace) -> None:
     """Count, show and, with --out, keep."""
     if args.out:
-        make_folder(Path(args.out))
+        make_folder(Path(args.out), "--out")
     if args.cfg:
         parts = count_parts(args.cfg, args.opts)
         keep_params(parts_markdown(parts), parts_json(parts), args.out)

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from transm3e.benchmark.results import make_folder
 from transm3e.cli import CONFIG_SUFFIXES, exit_with_message
 from transm3e.config import load_cfg
 from transm3e.config.modalities import read_modalities
 from transm3e.data.annotations import SPLITS
 from transm3e.data.build import label_names
 from transm3e.data.modalities import MODALITIES, build_modalities
+from transm3e.files import make_folder
 from transm3e.report.batch_picture import build_picture_loader, draw_batch, one_batch
 
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = list(dict.fromkeys(args.modalities or read_modalities(cfg, args.split == SPLITS[0])))
         loader = build_picture_loader(cfg, args.split, names)
         folder = args.out or Path(cfg.RUNS_DIR) / "batch"
-        make_folder(folder)
+        make_folder(folder, "--out")
         batch = one_batch(loader, args.epoch, args.step)
         for clip in batch.failed:
             print(f"left out: {clip.path}: {clip.reason}", file=sys.stderr)

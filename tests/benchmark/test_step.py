@@ -72,6 +72,8 @@ def test_two_steps_are_the_training_loops(student_file, tmp_path):
     step()
 
     class TwoBatches:
+        batch_size = 4
+
         def __len__(self):
             return 2
 
@@ -97,6 +99,8 @@ def test_two_steps_are_the_training_loops(student_file, tmp_path):
         log_period=10,
         resume=False,
         seed=0,
+        most_skipped=25,
+        memory_settings={},
         origin={},
     ).run()
     assert equal(timed.task.model.state_dict(), trained.task.model.state_dict())
