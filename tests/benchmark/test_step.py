@@ -99,8 +99,8 @@ def test_two_steps_are_the_training_loops(student_file, tmp_path):
         log_period=10,
         resume=False,
         seed=0,
-        most_skipped=0,
-        origin={},
+        most_skipped=25,
         memory_settings={},
+        origin={},
     ).run()
     assert equal(timed.task.model.state_dict(), trained.task.model.state_dict())

@@ -370,3 +370,20 @@ def test_synchronised_batch_norms_need_gpus():
         check_cfg(cfg)
     merge_opts(cfg, ["NUM_GPUS", 2])
     check_cfg(cfg)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["TRAIN.COMPILE", True], r"TRAIN\.FSDP and TRAIN\.COMPILE do not go together; set one of them False"),
+        (["BN.NORM_TYPE", "sync_batchnorm"], r"TRAIN\.FSDP and BN\.NORM_TYPE sync_batchnorm do not go together; set"),
+    ],
+)
+def test_what_does_not_go_with_shards(options, message):
+    cfg = get_cfg()
+    merge_opts(cfg, ["TRAIN.FSDP", True, *options])
+    with pytest.raises(UserError, match=message):
+        check_cfg(cfg)
+    # Only training has shards.
+    merge_opts(cfg, ["TRAIN.ENABLE", False])
+    check_cfg(cfg)

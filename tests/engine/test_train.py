@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from transm3e.data.types import Batch, FailedClip
+from transm3e.engine import train as training
 from transm3e.engine.checkpoint import BEST, CheckpointStore
 from transm3e.engine.logging import Recorder, log_to
 from transm3e.engine.optim import Schedule
@@ -433,3 +434,17 @@ def test_a_checkpoint_of_another_version_is_refused_and_left_alone(tmp_path):
     with pytest.raises(UserError, match=r"checkpoint_epoch_00002\.pyth was written by another version .*history"):
         trainer(tmp_path).run()
     assert file.is_file()
+
+
+def test_a_signal_during_the_exchange_waits_for_the_next_so_that_all_processes_stop_together(tmp_path, monkeypatch):
+    sent = []
+
+    def exchange(numbers, _device):
+        if not sent:
+            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+        return list(numbers)
+
+    monkeypatch.setattr(training, "highest", exchange)
+    with pytest.raises(ExitRequest, match=r"stopped in epoch 1 after step 2;") as caught:
+        trainer(tmp_path).run()
+    assert caught.value.exit_status == 128 + signal.SIGTERM

@@ -37,6 +37,15 @@ def data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def one(data, tmp_path_factory) -> Path:
+    """A run of one process, of batches of 8."""
+    out = tmp_path_factory.mktemp("one") / "run"
+    status, said = finish([start(command(*words(data, out, EPOCHS, 8), *PLAIN))])
+    assert status == [0], said
+    return out
+
+
+@pytest.fixture(scope="module")
 def whole(data, tmp_path_factory) -> Path:
     """A run of two processes that nothing has happened to."""
     out = tmp_path_factory.mktemp("whole") / "run"
@@ -54,6 +63,16 @@ def assert_same_end(one: Path, two: Path) -> None:
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
     progress = [read_checkpoint(next((out / "checkpoints").glob("*08.pyth")))["progress"] for out in (one, two)]
     assert progress[0] == progress[1]
+
+
+def assert_close_end(one: Path, two: Path) -> None:
+    # Each line of the log is the mean over the first process's clips only, so the curves are compared by epochs.
+    history = [
+        read_checkpoint(next((out / "checkpoints").glob("*08.pyth")))["progress"]["history"] for out in (one, two)
+    ]
+    assert [e["loss"] for e in history[1]] == pytest.approx([e["loss"] for e in history[0]], rel=1e-4)
+    for name, tensor in final_weights(one).items():
+        torch.testing.assert_close(final_weights(two)[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_two_processes_make_one_run_and_stop_together_when_one_is_preempted(data, whole, tmp_path):
@@ -107,11 +126,9 @@ def test_a_stopped_process_is_named_and_the_log_shows_where_the_other_waits(data
     assert "transm3e/engine/" in log.split("where this process is:")[1]
 
 
-def test_one_process_and_two_agree_and_may_take_turns(data, tmp_path):
+def test_one_process_and_two_agree_and_may_take_turns(data, one, tmp_path):
     """Batch 8 in one process, or 4 in each of two: the same loss curve; a run begun by two is finished by one."""
-    one, turns = tmp_path / "one", tmp_path / "turns"
-    status, said = finish([start(command(*words(data, one, EPOCHS, 8), *PLAIN))])
-    assert status == [0], said
+    turns = tmp_path / "turns"
     processes = start_shards(*words(data, turns, EPOCHS, 4), *PLAIN)
     # Steps of an epoch are 2: the middle of the third one.
     wait_for_steps(turns, 5)
@@ -121,11 +138,19 @@ def test_one_process_and_two_agree_and_may_take_turns(data, tmp_path):
     by_two = losses(turns)
     status, said = finish([start(command(*words(data, turns, EPOCHS, 8), *PLAIN))])
     assert status == [0], said
-    # Each line is the mean over the first process's clips only, so the curves are compared by epochs.
-    history = [
-        read_checkpoint(next((out / "checkpoints").glob("*08.pyth")))["progress"]["history"] for out in (one, turns)
-    ]
     assert len(by_two) >= 5
-    assert [e["loss"] for e in history[1]] == pytest.approx([e["loss"] for e in history[0]], rel=1e-4)
-    for name, tensor in final_weights(one).items():
-        torch.testing.assert_close(final_weights(turns)[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+    assert_close_end(one, turns)
+
+
+def test_a_killed_process_is_named_where_weights_are_in_shards_and_one_goes_on_without(data, one, tmp_path):
+    sharded = (*PLAIN, "TRAIN.FSDP", True, "TRAIN.EVAL_PERIOD", 1, "TRAIN.CHECKPOINT_STEPS", 1, "DIST_TIMEOUT", 5)
+    processes = start_shards(*words(data, tmp_path, EPOCHS, 4), *sharded)
+    wait_for_steps(tmp_path, 5)
+    processes[1].kill()
+    status, said = finish(processes)
+    assert status == [76, -signal.SIGKILL], said
+    assert f"rank 1 (process {processes[1].pid} on " in said[0]
+    status, said = finish([start(command(*words(data, tmp_path, EPOCHS, 8), *PLAIN, "TRAIN.EVAL_PERIOD", 1))])
+    assert status == [0], said
+    assert "going on from" in (tmp_path / "stdout.log").read_text()
+    assert_close_end(one, tmp_path)

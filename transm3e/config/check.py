@@ -140,9 +140,20 @@ def _check_batches(cfg: CfgNode) -> None:
         )
     if cfg.BN.NORM_TYPE == "sync_batchnorm" and cfg.NUM_GPUS == 0 and cfg.TRAIN.ENABLE:
         raise UserError("BN.NORM_TYPE sync_batchnorm needs GPUs, but NUM_GPUS is 0; set NORM_TYPE batchnorm")
+    if cfg.TRAIN.FSDP and cfg.TRAIN.ENABLE:
+        _check_fsdp(cfg)
     if cfg.TEST.BATCH_SIZE % gpus:
         raise UserError(
             f"TEST.BATCH_SIZE {cfg.TEST.BATCH_SIZE} (per machine) must divide by NUM_GPUS {cfg.NUM_GPUS}; change one of them"
+        )
+
+
+def _check_fsdp(cfg: CfgNode) -> None:
+    if cfg.TRAIN.COMPILE:
+        raise UserError("TRAIN.FSDP and TRAIN.COMPILE do not go together; set one of them False")
+    if cfg.BN.NORM_TYPE == "sync_batchnorm":
+        raise UserError(
+            "TRAIN.FSDP and BN.NORM_TYPE sync_batchnorm do not go together; set FSDP False or NORM_TYPE batchnorm"
         )
 
 

@@ -85,6 +85,8 @@ _C.TRAIN.AMP_DTYPE = "auto"
 _C.TRAIN.MOST_SKIPPED = 25
 # torch.compile of the training step: faster after minutes of compiling; results differ by rounding.
 _C.TRAIN.COMPILE = False
+# Each process holds a part of the weights, gradients and optimiser state (FSDP2): less memory, the same result.
+_C.TRAIN.FSDP = False
 
 # ---------------------------------------------------------------- evaluation
 _C.TEST = CfgNode()

@@ -54,6 +54,7 @@ NO_INFLUENCE = (
     "TRAIN.CHECKPOINT_STEPS",
     "TRAIN.DATASET",
     "TRAIN.ENABLE",
+    "TRAIN.FSDP",
     "TRAIN.KEEP_CHECKPOINTS",
     "TRAIN.MOST_SKIPPED",
 )
@@ -81,6 +82,7 @@ HANDED_DOWN = (
     "TRAIN.AMP_DTYPE",
     "TRAIN.CHECKPOINT_STEPS",
     "TRAIN.COMPILE",
+    "TRAIN.FSDP",
     "TRAIN.MIXED_PRECISION",
 )
 # What a generated data set was made by (transm3e.data.musclesynth.generate, which config does not import).

@@ -130,8 +130,9 @@ def _together(batches: Iterable[Batch], title: str, device: torch.device) -> Ite
     with stop_request() as request:
         while more:
             batch = next(share, None)
-            request.signal_number, more = highest([request.signal_number, batch is not None], device)
-            if request.signal_number:
+            told, more = highest([request.signal_number, batch is not None], device)
+            request.agree(told)
+            if request.agreed:
                 raise ExitRequest(
                     f"stopped while scoring {title}; the same command goes on from there", request.exit_status
                 )

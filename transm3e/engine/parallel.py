@@ -1,9 +1,10 @@
-"""A model whose gradients several processes share: in DDP, with its norms synchronised if asked."""
+"""A model whose gradients several processes share: in DDP or in shards, with its norms synchronised if asked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from transm3e.engine.distributed import meeting
+from transm3e.engine.sharding import is_sharded
 
 
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:
@@ -35,5 +37,7 @@ def synchronise_norms(model: nn.Module) -> nn.Module:
 @contextmanager
 def summing(replica: nn.Module, last: bool) -> Iterator[None]:
     """Forward and backward pass of one batch of a step; gradients are exchanged after the last one only."""
+    if is_sharded(replica):
+        cast(Any, replica).set_requires_gradient_sync(last)
     with replica.no_sync() if isinstance(replica, DistributedDataParallel) and not last else nullcontext():
         yield

@@ -12,6 +12,7 @@ import torch
 
 from transm3e.engine.checkpoint import CheckpointStore
 from transm3e.engine.distributed import barrier, gather, is_main, rank
+from transm3e.engine.sharding import shard_state, whole_state
 from transm3e.errors import UserError, first_line
 from transm3e.models.weights import load_weights, read_checkpoint
 from transm3e.tasks import Classify
@@ -125,10 +126,12 @@ class Resume:
         """
         epoch = progress.epoch + (step is not None)
         shared = progress.shared(self.step_size)
+        model_state = whole_state(self.task.model.state_dict())
+        optimizer_state = whole_state(self.optimizer.state_dict())
         if is_main():
             state = {
-                "model_state": self.task.model.state_dict(),
-                "optimizer_state": self.optimizer.state_dict(),
+                "model_state": model_state,
+                "optimizer_state": optimizer_state,
                 "scaler_state": self.scaler.state_dict(),
                 # As PySlowFast: the number, from 0, of the last epoch begun.
                 "epoch": epoch - 1,
@@ -161,7 +164,7 @@ class Resume:
             )
         load_weights(self.task.model, state["model_state"], name=str(newest), source="transm3e")
         try:
-            self.optimizer.load_state_dict(state["optimizer_state"])
+            self.optimizer.load_state_dict(shard_state(state["optimizer_state"], self.optimizer))
             if bool(state["scaler_state"]) == self.scaler.is_enabled():
                 self.scaler.load_state_dict(state["scaler_state"])
             else:

@@ -21,15 +21,25 @@ class StopRequest:
     """Remembers the first signal; Ctrl-C twice interrupts at once.
 
     SIGINT after SIGTERM does not: torch sends it to processes whose parent ended on the same SIGTERM.
+
+    Attributes:
+        signal_number: the first signal that came here; 0 = none.
+        agreed: the one that all processes know of, at the same point of the run, so that they stop together.
     """
 
     def __init__(self) -> None:
-        self.signal_number = 0
+        self.signal_number = self.agreed = 0
 
     def __call__(self, signal_number: int, _frame: object) -> None:
         if self.signal_number == signal_number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal_number = self.signal_number or signal_number
+
+    def agree(self, signal_number: int) -> None:
+        """All processes have this from one exchange; what comes meanwhile or afterwards waits for the next."""
+        self.agreed = signal_number
+        if signal_number:
+            self.signal_number = signal_number
 
     @property
     def exit_status(self) -> int:

@@ -29,6 +29,7 @@ from transm3e.engine.parallel import summing, synchronise_norms, wrap
 from transm3e.engine.precision import Precision
 from transm3e.engine.resume import Progress, Resume, merged
 from transm3e.engine.seed import seed_step
+from transm3e.engine.sharding import gathering, shard, whole
 from transm3e.engine.signals import StopRequest, stop_request
 from transm3e.errors import ExitRequest, UserError
 from transm3e.progress import on_terminal
@@ -36,7 +37,10 @@ from transm3e.tasks import Classify
 
 logger = logging.getLogger(__name__)
 # Settings that help where memory runs out.
-MEMORY_SETTINGS = ("TRAIN.BATCH_SIZE", "TRAIN.ACCUM_STEPS", "TRAIN.MIXED_PRECISION", "MODEL.ACT_CHECKPOINT")
+MEMORY_SETTINGS = (
+    *("TRAIN.BATCH_SIZE", "TRAIN.ACCUM_STEPS", "TRAIN.MIXED_PRECISION", "MODEL.ACT_CHECKPOINT", "TRAIN.FSDP"),
+    "DATA.NUM_FRAMES",
+)
 
 
 class Trainer:
@@ -106,7 +110,10 @@ class Trainer:
         device, task = parts["device"], parts["task"]
         if cfg.BN.NORM_TYPE == "sync_batchnorm":
             task.model = synchronise_norms(task.model)
-        task.replica = wrap(task.model, device)
+        if cfg.TRAIN.FSDP:
+            parts["validate"] = shard(task, device, parts["validate"])
+        else:
+            task.replica = wrap(task.model, device)
         if cfg.TRAIN.COMPILE:
             # DDP's own bookkeeping is no part of a graph; without it nothing may break the graph unnoticed.
             task.compile(fullgraph=task.replica is task.model)
@@ -126,7 +133,7 @@ class Trainer:
             resume=cfg.TRAIN.AUTO_RESUME,
             seed=cfg.RNG_SEED,
             most_skipped=cfg.TRAIN.MOST_SKIPPED,
-            memory_settings={key: get(cfg, key) for key in (*MEMORY_SETTINGS, "DATA.NUM_FRAMES")},
+            memory_settings={key: get(cfg, key) for key in MEMORY_SETTINGS},
             **parts,
         )
 
@@ -164,7 +171,7 @@ class Trainer:
                 self._step(batches, request)
                 bar.set_postfix_str(f"loss {progress.loss_sum / progress.step:.4f}")
                 bar.update()
-                if request.signal_number:
+                if request.agreed:
                     self._stop(request)
                 if self.checkpoint_steps and progress.step % self.checkpoint_steps == 0:
                     self.resume.save(progress, progress.step)
@@ -187,7 +194,7 @@ class Trainer:
             self._note_failed(batch)
             seed_step(self.seed, progress.epoch, progress.step * self.accum_steps + part, rank())
             with summing(self.task.replica, last=part == self.accum_steps - 1):
-                with self.precision.autocast():
+                with gathering(self.task.replica), self.precision.autocast():
                     out = self.task(batch)
                 with meeting("the sum of gradients"):
                     self.precision.scaler.scale(out["loss"] / self.accum_steps).backward()
@@ -195,7 +202,8 @@ class Trainer:
                 if value.dim() == 0:
                     sums[name] = sums.get(name, 0.0) + value.item() / self.accum_steps
         # One exchange tells of both.
-        request.signal_number, bad = highest([request.signal_number, not math.isfinite(sums["loss"])], self.device)
+        told, bad = highest([request.signal_number, not math.isfinite(sums["loss"])], self.device)
+        request.agree(told)
         if bad:
             self._refuse("loss", sums["loss"], seen)
         norm = self._update(seen)
@@ -213,10 +221,11 @@ class Trainer:
 
     def _update(self, seen: list[Batch]) -> float:
         scaler = self.precision.scaler
-        scaler.unscale_(self.optimizer)
         limit = self.clip_norm or math.inf
-        # The same on every process: their gradients have been summed.
-        norm = nn.utils.clip_grad_norm_(self.task.model.parameters(), limit).item()
+        # The same on every process: their gradients have been summed, or the norm is over all shards.
+        with meeting("the norm of gradients"):
+            scaler.unscale_(self.optimizer)
+            norm = whole(nn.utils.clip_grad_norm_(self.task.model.parameters(), limit)).item()
         # With fp16 the scaler skips a step whose gradient is not finite and lowers its scale; but not for ever.
         self.skipped = self.skipped + 1 if scaler.is_enabled() and not math.isfinite(norm) else 0
         if not math.isfinite(norm) and (not scaler.is_enabled() or self.skipped >= self.most_skipped):
