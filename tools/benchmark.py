@@ -1,7 +1,8 @@
 """Measure speed, memory and work: python tools/benchmark.py model --cfg CONFIG [CONFIG ...] [--against NAME] ...
 
 Models run side by side with a reference; the data loader (python tools/benchmark.py loader [--files WxH ...] ...) with
-plain pipelines. The table goes to standard output and, with all raw figures and a picture, to the folder --out.
+plain pipelines; a training step in several processes (python tools/benchmark.py processes --cfg CONFIG) with one by itself.
+The table goes to standard output and, with all raw figures and a picture, to the folder --out.
 python tools/benchmark.py params counts the parameters of table 2's models, beside the published ones (status 1 if one of
 ours is not what it should be), or of any configs (--cfg CONFIG [CONFIG ...]).
 """
@@ -12,7 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from transm3e.benchmark.arguments import loader_settings_of, parse_args, settings_of
+from transm3e.benchmark import params
+from transm3e.benchmark.arguments import loader_settings_of, parse_args, process_settings_of, settings_of
 from transm3e.benchmark.contestant import build_entries
 from transm3e.benchmark.loader import markdown as loader_markdown
 from transm3e.benchmark.loader import picture as loader_picture
@@ -20,8 +22,8 @@ from transm3e.benchmark.loader.measure import measure_loaders
 from transm3e.benchmark.loader.results import LoaderResults
 from transm3e.benchmark.markdown import to_markdown
 from transm3e.benchmark.model import measure
-from transm3e.benchmark.params import count_parts, count_rows, parts_json, parts_markdown, rows_json, rows_markdown
 from transm3e.benchmark.picture import draw
+from transm3e.benchmark.processes import measure_processes
 from transm3e.benchmark.results import Results, write_json
 from transm3e.cli import exit_with_message
 from transm3e.errors import ExitRequest
@@ -33,7 +35,8 @@ MISMATCH = 1  # status: a model has another number of parameters than it should
 def main() -> int:
     args = parse_args(sys.argv[1:], __doc__)
     with exit_with_message():
-        {"model": benchmark_model, "loader": benchmark_loader, "params": show_params}[args.subcommand](args)
+        commands = {"model": benchmark_model, "loader": benchmark_loader, "processes": benchmark_processes}
+        commands.get(args.subcommand, show_params)(args)
     return 0
 
 
@@ -57,26 +60,24 @@ def benchmark_loader(args: argparse.Namespace) -> None:
     print(loader_markdown.to_markdown(results), end="")
 
 
+def benchmark_processes(args: argparse.Namespace) -> None:
+    """The same for a training step in several processes."""
+    [entry], _ = build_entries([args.cfg], "none", args.opts)
+    print(measure_processes(entry, process_settings_of(args), Path(args.out)), end="")
+
+
 def show_params(args: argparse.Namespace) -> None:
     """Count, show and, with --out, keep."""
     if args.out:
         make_folder(Path(args.out), "--out")
     if args.cfg:
-        parts = count_parts(args.cfg, args.opts)
-        keep_params(parts_markdown(parts), parts_json(parts), args.out)
+        parts = params.count_parts(args.cfg, args.opts)
+        print(params.keep_params(params.parts_markdown(parts), params.parts_json(parts), args.out), end="")
         return
-    rows = count_rows()
-    keep_params(rows_markdown(rows), rows_json(rows), args.out)
+    rows = params.count_rows()
+    print(params.keep_params(params.rows_markdown(rows), params.rows_json(rows), args.out), end="")
     if problems := [line for row in rows for line in row.problems]:
         raise ExitRequest("\n".join(problems), MISMATCH)
-
-
-def keep_params(markdown: str, values: str, folder: str | None) -> None:
-    """Show the table; write it and its figures, if a folder is named."""
-    print(markdown, end="")
-    if folder:
-        atomic_write_text(Path(folder) / "params.md", markdown)
-        atomic_write_text(Path(folder) / "params.json", values)
 
 
 def keep(results: Results, folder: Path) -> None:

@@ -26,7 +26,7 @@ def tool(repo, monkeypatch, capsys):
 
     def call(*words, rows=ROWS):
         monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, words)])
-        monkeypatch.setattr(module, "count_rows", lambda: count_rows(rows))
+        monkeypatch.setattr(module.params, "count_rows", lambda: count_rows(rows))
         try:
             status = module.main()
         except SystemExit as end:

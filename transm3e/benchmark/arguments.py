@@ -13,6 +13,7 @@ from transm3e.benchmark.loader.measure import LoaderSettings
 from transm3e.benchmark.loader.plain import FORMS
 from transm3e.benchmark.memory import DTYPES
 from transm3e.benchmark.model import Settings
+from transm3e.benchmark.processes import ProcessSettings
 from transm3e.benchmark.step import MODES
 
 # TRAIN.BATCH_SIZE, RNG_SEED, or with =VALUE.
@@ -34,6 +35,9 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
     commands = parser.add_subparsers(dest="subcommand", required=True)
     _add_model(commands.add_parser("model", help="speed, memory and work of models", allow_abbrev=False))
     _add_loader(commands.add_parser("loader", help="clips per second of the data loader", allow_abbrev=False))
+    _add_processes(
+        commands.add_parser("processes", help="a training step alone, in DDP, in shards", allow_abbrev=False)
+    )
     _add_params(commands.add_parser("params", help="parameters of table 2's models, or of configs", allow_abbrev=False))
     args = parser.parse_args(words)
     if args.subcommand == "loader" and opts:
@@ -56,6 +60,19 @@ def settings_of(args: argparse.Namespace) -> Settings:
         warmup=args.warmup,
         threads=args.threads,
         memory_limit=args.memory_limit,
+    )
+
+
+def process_settings_of(args: argparse.Namespace) -> ProcessSettings:
+    """How processes are measured, from the words of the command line."""
+    return ProcessSettings(
+        device=args.device,
+        precision=args.precision,
+        world_sizes=tuple(dict.fromkeys(args.world_sizes)),
+        batch_size=args.batch_size,
+        repeats=args.repeats,
+        warmup=args.warmup,
+        threads=args.threads,
     )
 
 
@@ -127,6 +144,19 @@ def _add_loader(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help=f"for loader.md, .json, .png, files; default: {DEFAULT_OUT}",
     )
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--cfg", required=True, metavar="CONFIG", help="of a model with weights")
+    add("--world-sizes", nargs="+", type=_positive, default=[1, 2], metavar="N", help="processes; default: 1 2")
+    add("--batch-size", type=_positive, default=2, metavar="N", help="clips of each process; default: 2")
+    add("--repeats", type=_positive, default=7, metavar="N", help="timed rounds; default: 7")
+    add("--warmup", type=_positive, default=2, metavar="N", help="untimed rounds before them; default: 2")
+    add("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--precision", choices=tuple(DTYPES), default="float32", help="bf16, fp16: autocast; default: float32")
+    add("--threads", type=_positive, default=1, metavar="N", help="of each process on the CPU; default: 1")
+    add("--out", default=DEFAULT_OUT, metavar="FOLDER", help=f"for processes.md; default: {DEFAULT_OUT}")
 
 
 def _add_params(parser: argparse.ArgumentParser) -> None:

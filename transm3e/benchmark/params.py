@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from transm3e.benchmark.contestant import Entry, build_contestant
 from transm3e.benchmark.markdown import table
 from transm3e.benchmark.params_rows import ROWS, Row
 from transm3e.config import load_cfg
+from transm3e.files import atomic_write_text
 from transm3e.models import build_model, count_parameters
 from transm3e.tasks import Distill
 
@@ -189,3 +191,15 @@ def _build_teacher(path: str, opts: Sequence[str]) -> nn.Module:
         task = build_contestant(Entry(path, path, path, tuple(opts)), META).task
     assert isinstance(task, Distill)
     return task.teacher
+
+
+def keep_params(markdown: str, values: str, folder: str | None) -> str:
+    """Write a table and its figures, if a folder is named; returns the table.
+
+    Raises:
+        UserError: the files cannot be written.
+    """
+    if folder:
+        atomic_write_text(Path(folder) / "params.md", markdown)
+        atomic_write_text(Path(folder) / "params.json", values)
+    return markdown

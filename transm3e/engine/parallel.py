@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, cast
@@ -19,6 +20,8 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     """The model in DDP if there are several processes."""
     if not dist.is_initialized():
         return model
+    # Of the MCTs, a few kilobytes, whose gradients come out of the attention's in another layout.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
     with meeting("the comparison of models"):
         return DistributedDataParallel(
             model,
