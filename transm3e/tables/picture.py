@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LABEL_WIDTH = 34  # characters in a line of a row's label, which has two at most
 WIDTH, ROW_HEIGHT, AROUND = 12.5, 0.34, 1.75  # inches: the picture, a row, title, axis and legend
-INTERVAL, FIGURE, SEEDS, PAPERS = "95% interval over clips", "mean over seeds", "single seeds", "the paper's figure"
+INTERVAL, FIGURE, SEEDS, PAPERS = "95% interval", "mean over seeds", "single seeds", "the paper's figure"
 STYLES: dict[str, dict[str, Any]] = {
     INTERVAL: {"linewidth": 2.2, "alpha": 0.45, "solid_capstyle": "butt"},
     FIGURE: {"linestyle": "", "marker": "o", "markersize": 6.5, "zorder": 4},
