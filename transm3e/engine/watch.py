@@ -94,6 +94,8 @@ class Watch:
 
     def start(self) -> None:
         """Begin, once all processes have met."""
+        # So all are known by host and number, should one be lost in the first second.
+        self._exchange()
         for thread in self._threads:
             thread.start()
 
