@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.engine.test_train import FakeTask, trainer
 from transm3e.config import get_cfg
-from transm3e.engine import distributed, sharding
+from transm3e.engine import distributed, parallel, sharding
 from transm3e.engine import launch as launching
 from transm3e.engine.checkpoint import CheckpointStore
 from transm3e.engine.launch import launch
@@ -190,10 +190,9 @@ class Spy:
         self.where = where
 
 
-@pytest.mark.parametrize("in_shards", [True, False])
-def test_a_process_that_does_not_come_is_missed_in_the_forward_pass_where_parameters_are_gathered(
-    in_shards, tmp_path, monkeypatch
-):
+@pytest.mark.parametrize("how", ["in shards", "in DDP", "alone"])
+def test_a_process_that_does_not_come_is_missed_in_a_forward_pass_that_exchanges(how, tmp_path, monkeypatch):
+    """Shards are gathered; DDP's second one compares its buckets: a process killed just then was not named."""
     spy, met = Spy(), []
 
     class Task(FakeTask):
@@ -202,12 +201,12 @@ def test_a_process_that_does_not_come_is_missed_in_the_forward_pass_where_parame
             return super().__call__(batch)
 
     task = Task()
-    if in_shards:
+    if how == "in shards":
         task.replica.set_requires_gradient_sync = lambda _last: None
+    if how == "in DDP":
+        monkeypatch.setattr(parallel, "DistributedDataParallel", type(task.replica))
     monkeypatch.setattr(distributed._Here, "watch", spy)
     trainer(tmp_path, task, max_epoch=1).run()
     assert met[:2] == (
-        ["the gathering of parameters, epoch 1, step 1", "the gathering of parameters, epoch 1, step 2"]
-        if in_shards
-        else ["", ""]
+        ["", ""] if how == "alone" else ["a forward pass, epoch 1, step 1", "a forward pass, epoch 1, step 2"]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -35,6 +35,12 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
 def synchronise_norms(model: nn.Module) -> nn.Module:
     """Batch norms that see the clips of all processes, under the same names; GPUs only."""
     return nn.SyncBatchNorm.convert_sync_batchnorm(model) if dist.is_initialized() else model
+
+
+def exchanging(replica: nn.Module) -> AbstractContextManager:
+    """A forward pass in training: within, shards are gathered, and DDP compares its buckets and shares out buffers."""
+    together = is_sharded(replica) or isinstance(replica, DistributedDataParallel)
+    return meeting("a forward pass") if together else nullcontext()
 
 
 @contextmanager

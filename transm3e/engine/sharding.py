@@ -11,7 +11,7 @@ import importlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -79,11 +79,6 @@ def shard_model(model: nn.Module, device: torch.device) -> nn.Module:
 def is_sharded(model: nn.Module) -> bool:
     """Whether shard_model has made it so."""
     return hasattr(model, "set_requires_gradient_sync")
-
-
-def gathering(model: nn.Module) -> AbstractContextManager:
-    """Forward pass in training, in which the processes meet if the model is in shards."""
-    return meeting("the gathering of parameters") if is_sharded(model) else nullcontext()
 
 
 def whole(tensor: Tensor) -> Tensor:

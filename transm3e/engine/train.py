@@ -25,11 +25,11 @@ from transm3e.engine.faults import memory_advice, refuse_non_finite
 from transm3e.engine.logging import Recorder, memory_stats
 from transm3e.engine.meters import Timer
 from transm3e.engine.optim import Schedule, build_optimizer, set_rate
-from transm3e.engine.parallel import summing, synchronise_norms, wrap
+from transm3e.engine.parallel import exchanging, summing, synchronise_norms, wrap
 from transm3e.engine.precision import Precision
 from transm3e.engine.resume import Progress, Resume, merged
 from transm3e.engine.seed import seed_step
-from transm3e.engine.sharding import gathering, shard, whole
+from transm3e.engine.sharding import shard, whole
 from transm3e.engine.signals import StopRequest, stop_request
 from transm3e.errors import ExitRequest, UserError
 from transm3e.progress import on_terminal
@@ -194,7 +194,7 @@ class Trainer:
             self._note_failed(batch)
             seed_step(self.seed, progress.epoch, progress.step * self.accum_steps + part, rank())
             with summing(self.task.replica, last=part == self.accum_steps - 1):
-                with gathering(self.task.replica), self.precision.autocast():
+                with exchanging(self.task.replica), self.precision.autocast():
                     out = self.task(batch)
                 with meeting("the sum of gradients"):
                     self.precision.scaler.scale(out["loss"] / self.accum_steps).backward()
