@@ -60,6 +60,21 @@ def start_torchrun(*options: object, restarts: int = 0) -> subprocess.Popen[str]
     return start([*agent, *flags, *command(*options)[1:]])
 
 
+def start_agents(port: int, *options: object, restarts: int = 2) -> list[subprocess.Popen[str]]:
+    """torchrun as on two machines, one worker each."""
+    flags = ["--nnodes", "2", "--nproc_per_node", "1", "--max_restarts", str(restarts), "--rdzv_id", "two"]
+    meeting = ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{port}"]
+    return [
+        start(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", *flags, *meeting, "--rdzv_conf", f"is_host={number}"),
+                *command(*options)[1:],
+            ]
+        )
+        for number in (1, 0)
+    ]
+
+
 def finish(processes: Sequence[subprocess.Popen[str]]) -> tuple[list[int], list[str]]:
     """Exit statuses and what was printed."""
     said = [process.communicate(timeout=120)[1] for process in processes]

@@ -16,7 +16,7 @@ from transm3e.config.plan import Run, plan
 from transm3e.data import build_folder_loader, build_loader
 from transm3e.data.loader import ClipLoader
 from transm3e.doctor import check_devices
-from transm3e.engine.distributed import is_main, local_size, rank, world_size
+from transm3e.engine.distributed import gather, is_main, local_size, rank, world_size
 from transm3e.engine.evaluate import Evaluator, predict
 from transm3e.engine.launch import launch, leads
 from transm3e.engine.logging import log_to
@@ -57,9 +57,11 @@ def execute(run: Run, owner: dict[str, str], device: torch.device) -> None:
         logger.info("%s -> %s on %s", run.name, run.folder, device)
         # What is missing there must not come out after hours of training.
         videos = build_folder_loader(run.cfg, run.cfg.DEMO.INPUT_VIDEO) if run.cfg.DEMO.ENABLE else None
-        if not is_trained(run):
+        # As the main process sees it: the others' file system may be behind.
+        trained, evaluated = gather((is_trained(run), is_evaluated(run)))[0]
+        if not trained:
             train(run, owner, device)
-        if not is_evaluated(run):
+        if not evaluated:
             evaluate(run, owner, device)
         if videos:
             score_videos(run, videos, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -205,6 +206,7 @@ def test_a_process_that_does_not_come_is_missed_in_a_forward_pass_that_exchanges
         task.replica.set_requires_gradient_sync = lambda _last: None
     if how == "in DDP":
         monkeypatch.setattr(parallel, "DistributedDataParallel", type(task.replica))
+        task.replica.module = SimpleNamespace(buffers=list)
     monkeypatch.setattr(distributed._Here, "watch", spy)
     trainer(tmp_path, task, max_epoch=1).run()
     assert met[:2] == (

@@ -202,6 +202,19 @@ def test_a_look_at_the_moment_of_a_claim_does_not_refuse_it(make):
     assert (run.folder / "config.yaml").is_file()
 
 
+def test_the_lock_of_another_host_is_waited_for_longer(make, monkeypatch):
+    run = make()
+    run.folder.mkdir(parents=True)
+    (run.folder / LOCK).write_text("process 1 on a_lost_host\n\n")
+    seconds = 2 * LOCK_TRIES * LOCK_WAIT_S
+    look = "import fcntl, sys, time; f = open(sys.argv[1], 'a+'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); "
+    look += f"time.sleep({seconds})"
+    with subprocess.Popen([sys.executable, "-Sc", look, run.folder / LOCK], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        claimed(run)
+    assert (run.folder / LOCK).read_text().startswith("process ")
+
+
 def test_a_folder_that_cannot_be_made_is_a_users_error(make):
     Path("file").touch()
     run = make("OUTPUT_DIR", "file/run")

@@ -34,7 +34,7 @@ def test_one_task_per_gpu_with_the_users_words(sbatch):
     assert srun[1:] == ["py", "tools/run_net.py", "--cfg", "a.yaml", "RNG_SEED", "1", "NUM_GPUS", "8"]
 
 
-@pytest.mark.parametrize("status", [75, 76, 137])
+@pytest.mark.parametrize("status", [75, 76, 134, 137, 138])
 def test_a_job_that_can_go_on_is_queued_again_but_not_for_ever(sbatch, status):
     assert sbatch(status)[0::2] == (0, ["requeue", "7"])
     assert sbatch(status, SLURM_RESTART_COUNT="49")[0] == 0

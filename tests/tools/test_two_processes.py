@@ -16,8 +16,10 @@ from tests.run_net import command
 from tests.two_processes import (
     children,
     finish,
+    free_port,
     losses,
     start,
+    start_agents,
     start_shards,
     start_tasks,
     start_torchrun,
@@ -107,6 +109,18 @@ def test_a_killed_process_is_named_and_torchrun_goes_on_after_another_one(data, 
     assert status == [0], said[0][-3000:]
     assert (tmp_path / "stdout.log").read_text().count("going on from") == 2
     assert_same_end(whole, tmp_path)
+
+
+def test_two_agents_of_torchrun_meet_again_after_a_worker_of_one_is_killed(data, whole, tmp_path):
+    """Each agent counts its own restarts, so the workers cannot tell by these who belongs together."""
+    out, port = tmp_path / "run", free_port()
+    agents = start_agents(port, *words(data, out, EPOCHS), "TRAIN.CHECKPOINT_STEPS", 1, "DIST_TIMEOUT", 30)
+    wait_for_steps(out, 2)
+    os.kill(children(agents[0].pid)[0], signal.SIGKILL)
+    status, said = finish(agents)
+    assert status == [0, 0], said
+    assert "going on from" in (out / "stdout.log").read_text()
+    assert_same_end(whole, out)
 
 
 def test_a_stopped_process_is_named_and_the_log_shows_where_the_other_waits(data, tmp_path):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from transm3e.cli import FAILED, INTERRUPTED, USER_MISTAKE
 from transm3e.engine.place import Place
+from transm3e.engine.session import agree_on_session
 from transm3e.engine.watch import Watch
 from transm3e.errors import ExitRequest, UserError, first_line, is_out_of_memory
 
@@ -22,11 +23,14 @@ BACKSTOP = 10
 
 
 class _Here:
-    """This process's place among all, its watch, and how many runs it has met the others for."""
+    """This process's place among all, its watch, and the stores that it has met the others at.
+
+    Several runs of one command meet at one store: a new one could be reached before the old one is gone.
+    """
 
     place = Place()
     watch: Watch | None = None
-    meetings = 0
+    stores: ClassVar[dict[str, Any]] = {}
 
 
 def rank() -> int:
@@ -144,27 +148,29 @@ def joined(place: Place, device: torch.device, backend: str, timeout_s: float) -
     """
     limit = timedelta(seconds=timeout_s)
     try:
-        store, *_ = next(rendezvous(place.meeting, place.rank, place.world_size, timeout=limit))
-    except (dist.DistError, RuntimeError, ValueError) as error:
+        if place.meeting not in _Here.stores:
+            _Here.stores[place.meeting], *_ = next(
+                rendezvous(place.meeting, place.rank, place.world_size, timeout=limit)
+            )
+        store = _Here.stores[place.meeting]
+        session = agree_on_session(dist.PrefixStore("transm3e", store), place.rank, place.world_size, timeout_s)
+    except (dist.DistError, RuntimeError, ValueError, TimeoutError) as error:
         raise UserError(
             f"rank {place.rank} of {place.world_size} has not met the others at {place.meeting}: {first_line(error)}; start "
             "all of them, and look whether the address can be reached from here and its port is free (DIST_TIMEOUT "
             f"{timeout_s:g} s)"
         ) from error
-    # Several runs of one command meet at one store, one after the other.
-    _Here.meetings += 1
-    # So do those that torchrun starts again, who must not find what the dead have left there.
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    prefix = f"transm3e/{attempt}/{place.world_size}/{_Here.meetings}"
-    own = dist.PrefixStore(prefix, store)
+    own = dist.PrefixStore(f"transm3e/{session}", store)
     _Here.place = place
     watch = _Here.watch = Watch(
-        dist.PrefixStore(f"{prefix}/watch", _connection(store, limit)),
+        dist.PrefixStore(f"transm3e/{session}/watch", _connection(store, limit)),
         place.rank,
         place.world_size,
         holds_store=place.rank == 0,
         stall_s=timeout_s,
     )
+    # The watch judges who is lost, and says so; NCCL's own guard would end the process before.
+    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
     try:
         dist.init_process_group(
             backend, store=own, rank=place.rank, world_size=place.world_size, timeout=BACKSTOP * limit
@@ -175,11 +181,16 @@ def joined(place: Place, device: torch.device, backend: str, timeout_s: float) -
     except BaseException as error:
         end = _end_of(error)
         watch.leave_with(str(end), end.exit_status)
+        _part(after_error=True)
         raise
-    finally:
-        _Here.place, _Here.watch = Place(), None
-        if dist.is_initialized():
-            dist.destroy_process_group()
+    _part()
+
+
+def _part(after_error: bool = False) -> None:
+    _Here.place, _Here.watch = Place(), None
+    # NCCL would wait for what the others never send.
+    if dist.is_initialized() and not (after_error and dist.get_backend() == "nccl"):
+        dist.destroy_process_group()
 
 
 def _end_of(error: BaseException) -> ExitRequest:

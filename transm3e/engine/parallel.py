@@ -32,6 +32,14 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
         )
 
 
+def share_buffers(replica: nn.Module) -> None:
+    """The main process's running statistics on all, which DDP itself shares out in the next forward pass only."""
+    if isinstance(replica, DistributedDataParallel):
+        with meeting("the sharing of buffers"):
+            for buffer in replica.module.buffers():
+                dist.broadcast(buffer, 0)
+
+
 def synchronise_norms(model: nn.Module) -> nn.Module:
     """Batch norms that see the clips of all processes, under the same names; GPUs only."""
     return nn.SyncBatchNorm.convert_sync_batchnorm(model) if dist.is_initialized() else model

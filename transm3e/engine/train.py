@@ -25,7 +25,7 @@ from transm3e.engine.faults import memory_advice, refuse_non_finite
 from transm3e.engine.logging import Recorder, memory_stats
 from transm3e.engine.meters import Timer
 from transm3e.engine.optim import Schedule, build_optimizer, set_rate
-from transm3e.engine.parallel import exchanging, summing, synchronise_norms, wrap
+from transm3e.engine.parallel import exchanging, share_buffers, summing, synchronise_norms, wrap
 from transm3e.engine.precision import Precision
 from transm3e.engine.resume import Progress, Resume, merged
 from transm3e.engine.seed import seed_step
@@ -196,11 +196,12 @@ class Trainer:
             with summing(self.task.replica, last=part == self.accum_steps - 1):
                 with exchanging(self.task.replica), self.precision.autocast():
                     out = self.task(batch)
+                # On a GPU it is the reading of a number that waits for the others.
                 with meeting("the sum of gradients"):
                     self.precision.scaler.scale(out["loss"] / self.accum_steps).backward()
-            for name, value in out.items():
-                if value.dim() == 0:
-                    sums[name] = sums.get(name, 0.0) + value.item() / self.accum_steps
+                    for name, value in out.items():
+                        if value.dim() == 0:
+                            sums[name] = sums.get(name, 0.0) + value.item() / self.accum_steps
         # One exchange tells of both.
         told, bad = highest([request.signal_number, not math.isfinite(sums["loss"])], self.device)
         request.agree(told)
@@ -271,12 +272,13 @@ class Trainer:
             self.resume.save(progress, best=improved)
 
     def _validate(self, request: StopRequest) -> dict[str, float]:
+        share_buffers(self.task.replica)
         try:
             return self.validate()
         except (UserError, ExitRequest):
             # Stopped between two batches; or a signal to the whole group has ended the loading processes, too. Training
             # stands at the end of the epoch, which is validated next time.
-            if request.signal_number:
+            if request.agreed or (world_size() == 1 and request.signal_number):
                 self._stop(request)
             raise
 

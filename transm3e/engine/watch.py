@@ -122,12 +122,16 @@ class Watch:
             if found:
                 return ExitRequest(f"{found[0]} ({first_line(error)}); {GOES_ON}", found[1])
             time.sleep(self.pause_s / 2)
+        self._judges = True
         return None
 
     def leave(self) -> None:
         """End together: wait until all are done, the process that holds the store until the others have left."""
         self.state = DONE
         self._await(lambda peer: peer.state != RUNNING)
+        for other, peer in self.peers.items():
+            if peer.state == ENDED:
+                raise ExitRequest(f"{self._name(other)} ended the run: {peer.beat['message']}", peer.beat["status"])
         self._part(LEFT)
 
     def leave_with(self, message: str, status: int) -> None:

@@ -23,7 +23,7 @@ from transm3e.report.results import read_results
 
 OWNER = "run.json"
 LOCK = ".lock"
-LOCK_TRIES, LOCK_WAIT_S = 20, 0.05
+LOCK_TRIES, LOCK_TRIES_OTHER_HOST, LOCK_WAIT_S = 20, 2400, 0.05
 GPUS = "CUDA_VISIBLE_DEVICES"
 RESULTS = "results.json"
 
@@ -98,8 +98,14 @@ def _open_lock(file: Path) -> IO[str]:
 
 
 def _locked(lock: IO[str]) -> bool:
-    """Whether the lock could be taken; `holder` of another process may have it for a moment."""
-    for _ in range(LOCK_TRIES):
+    """Whether the lock could be taken.
+
+    `holder` of another process may have it for a moment, and a network file system keeps that of a lost host for a while.
+    """
+    lock.seek(0)
+    process = lock.readline().strip()
+    is_here = not process or process.endswith(f" on {socket.gethostname()}")
+    for _ in range(LOCK_TRIES if is_here else LOCK_TRIES_OTHER_HOST):
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
