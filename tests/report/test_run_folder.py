@@ -10,6 +10,7 @@ import pytest
 
 from transm3e.config.plan import plan
 from transm3e.errors import UserError
+from transm3e.report import run_folder
 from transm3e.report.results import summarise, write_results
 from transm3e.report.run_folder import (
     LOCK,
@@ -146,7 +147,8 @@ def test_which_checkpoint_is_scored(make):
     assert evaluation_checkpoint(make("MODEL.MODEL_NAME", "Random", "TRAIN.ENABLE", False)) is None
 
 
-def test_a_folder_that_another_process_works_in_is_refused_until_that_ends(make):
+def test_a_folder_that_another_process_works_in_is_refused_until_that_ends(make, monkeypatch):
+    monkeypatch.setattr(run_folder, "LOCK_TRIES_OTHER_HOST", 2)
     run = make()
     claimed(run)
     hold = (

@@ -6,6 +6,7 @@ In the same processes a training step runs in turn by itself (each process train
 
 from __future__ import annotations
 
+import json
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ ALONE, DDP, FSDP = "alone", "DDP", "FSDP"
 WAYS = (ALONE, DDP, FSDP)
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 TIMEOUT_S = 600.0
+SECONDS = "seconds.json"
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def time_processes(entry: Entry, settings: ProcessSettings) -> list[Shared]:
         with tempfile.TemporaryDirectory() as folder:
             # They meet at a file: no port that somebody else may take.
             mp.spawn(_work, (size, f"file://{folder}/meeting", entry, settings, folder), nprocs=size)
-            seconds = torch.load(Path(folder) / "seconds.pt", weights_only=True)
+            seconds = json.loads((Path(folder) / SECONDS).read_text(encoding="utf-8"))
         found += [Shared(size, way, tuple(seconds[way])) for way in WAYS]
     return found
 
@@ -139,7 +141,7 @@ def _work(rank: int, world_size: int, meeting: str, entry: Entry, settings: Proc
         shares = gather(seconds)
         if is_main():
             slowest = {way: [max(times) for times in zip(*(one[way] for one in shares), strict=True)] for way in WAYS}
-            torch.save(slowest, Path(folder) / "seconds.pt")
+            (Path(folder) / SECONDS).write_text(json.dumps(slowest), encoding="utf-8")
 
 
 def _share(contestant: Contestant, way: str, device: torch.device) -> None:
