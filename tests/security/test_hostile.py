@@ -321,3 +321,11 @@ def test_a_clock_that_runs_for_years_is_refused():
     video = SimpleNamespace(path="a.mp4", seconds=np.array([0.0, 1e9]))
     with pytest.raises(DecodeError, match="its time stamps jump"), bounded(10, LITTLE):
         ClipReader._shown(reader, video, 2)
+
+
+def test_a_codec_that_nobody_knows_is_an_error(tmp_path):
+    content = film(".avi", "XVID")
+    assert b"XVID" in content
+    file = write(tmp_path / "clip.avi", content.replace(b"XVID", b"Q?Q?"))
+    with pytest.raises(DecodeError, match="its codec is none that can be decoded here"):
+        Video(str(file))

@@ -213,9 +213,10 @@ def test_a_run_that_does_not_save_in_time_is_ended_and_requeued():
 
 def test_what_slurm_or_the_installation_refuses_is_said_in_one_line(call, slurm, tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "submissions.json").write_text('{"x": {"job": "7"}}')
-    with pytest.raises(UserError, match=r"submissions.json is damaged .*squeue --me, scancel"):
-        call(on_slurm([], None, None, False))
+    for damaged in ('{"x": {"job": "7"}}', '{"x": {"mark": "m", "task": 1e999, "logs": "l"}}'):
+        (tmp_path / "runs" / "submissions.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"submissions.json is damaged .*squeue --me, scancel"):
+            call(on_slurm([], None, None, False))
     (tmp_path / "runs" / "submissions.json").unlink()
     (slurm / "refuse").touch()
     with pytest.raises(UserError, match=r"sbatch refuses 3 runs .*Invalid account"):

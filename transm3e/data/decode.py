@@ -238,6 +238,9 @@ class Video(FrameSource):
         if stream is None:
             container.close()
             raise DecodeError(self.path, "holds no video stream (sound only, or cut off before its index)")
+        if stream.codec_context is None:
+            container.close()
+            raise DecodeError(self.path, "its codec is none that can be decoded here")
         stream.thread_type = "NONE"  # other kinds can deadlock, and workers are parallel already
         return container, stream
 

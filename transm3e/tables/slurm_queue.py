@@ -126,7 +126,7 @@ class Submissions:
             return {
                 Path(run): Submission(str(e["mark"]), int(e["task"]), Path(e["logs"])) for run, e in entries.items()
             }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UserError(
                 f"{self.file} is damaged ({error}), so jobs in the queue cannot be told; wait for them or end them "
                 "(squeue --me, scancel), then delete the file"
