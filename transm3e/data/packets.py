@@ -1,0 +1,207 @@
+"""The packets of a video stream as its file lists them: how many frames they hold, in which order, and whether all are there.
+
+Time stamps are believed only where nothing speaks against them: AVI and ASF files, and MP4 and MKV files of some
+programs, stamp frames in the order in which they are coded, which is another one as soon as there are B frames.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+from av.bitstream import BitStreamFilterContext
+
+# Codecs of whose packets each is one frame that is shown.
+ONE_FRAME_EACH = ("h264", "hevc", "vp9", "av1")
+# Among them, those that may show frames in another order than they are coded in.
+REORDERING = ("h264", "hevc")
+# Bytes of an MPEG-4 packet that repeats the frame before, of which a decoder yields none (FFmpeg's MAX_NVOP_SIZE).
+LARGEST_REPEAT = 19
+# A length may be a little more than what is there, by sound or rounding; below this share the file is truncated.
+COMPLETE_SHARE = 0.9
+# Until this build x264 predicted directly by other rules than the standard; decoders know the build from the first packet.
+LAST_ODD_X264 = 33
+X264_BUILD = re.compile(rb"x264 - core (\d{1,4})\b")
+
+
+@dataclass(frozen=True)
+class Packets:
+    """The packets of one stream in the order of the file, which is the order of decoding.
+
+    Attributes:
+        count: frames that a decode of the whole stream shows; None where only decoding tells.
+        stamps: (P,) int64 when each is shown, each once; None where they say nothing of the order of frames.
+        shown: (P,) bool, False for those that are decoded and not shown (an edit list hides what lies before a cut).
+        keys: (P,) bool, whether decoding may begin there.
+        rising: whether `stamps` rise: nothing is reordered, or they are no times of showing. Decoding tells which.
+        times: (count,) rising times of frames in units of the stream, None where the file has none for each.
+    """
+
+    count: int | None
+    stamps: np.ndarray | None
+    shown: np.ndarray
+    keys: np.ndarray
+    rising: bool
+    times: np.ndarray | None
+
+
+@dataclass
+class Scan:
+    """What the packets of a file say, taken one by one."""
+
+    container: av.container.InputContainer
+    stream: av.VideoStream
+
+    def __post_init__(self) -> None:
+        self.pts: list[int | None] = []
+        self.dts: list[int | None] = []
+        self.shown: list[bool] = []
+        self.keys: list[bool] = []
+        self.repeats = 0
+        self.end = Fraction(0)  # seconds, of all streams
+        self.last_is_cut = False
+        self.keeps_state = False
+        # Some AVI files pack two MPEG-4 frames into a packet and follow it with an empty one.
+        unpacks = self.stream.codec_context.name == "mpeg4"
+        self._unpack = BitStreamFilterContext("mpeg4_unpack_bframes", self.stream) if unpacks else None
+
+    def see(self, packet: av.Packet) -> None:
+        """Take the next packet of any of the file's streams."""
+        if packet.pts is not None and packet.stream.time_base:
+            self.end = max(self.end, (packet.pts + (packet.duration or 0)) * packet.stream.time_base)
+        if packet.stream.index != self.stream.index:
+            return
+        if packet.size:
+            if not self.pts:
+                self.keeps_state = _keeps_state(self.stream.codec_context, packet)
+            self.pts.append(packet.pts)
+            self.dts.append(packet.dts)
+            self.shown.append(not packet.is_discard)
+            self.keys.append(packet.is_keyframe)
+            self.last_is_cut = packet.is_corrupt
+        if self._unpack is not None and packet.size:
+            self.repeats += self._repeated(packet)  # last: the filter takes the packet's content
+
+    def _repeated(self, packet: av.Packet) -> int:
+        assert self._unpack is not None
+        try:
+            return sum(each.size <= LARGEST_REPEAT for each in self._unpack.filter(packet))
+        except av.FFmpegError:
+            return 1  # decoding is to tell
+
+    def packets(self) -> Packets:
+        """All of them, once the file has been seen to its end."""
+        shown, keys = np.array(self.shown, bool), np.array(self.keys, bool)
+        stamps = np.array(self.pts, np.int64) if self._tells_order() else None
+        rising = stamps is not None and bool((np.diff(stamps) > 0).all())
+        return Packets(self._count(stamps, shown), stamps, shown, keys, rising, self._times(stamps, shown))
+
+    def _tells_order(self) -> bool:
+        codec = self.stream.codec_context
+        if codec.name not in ONE_FRAME_EACH or self.keeps_state or None in self.pts or not self.keys[0]:
+            return False
+        if len(set(self.pts)) < len(self.pts) or min(self.pts) < self.pts[0]:  # frames before the first key may be lost
+            return False
+        # Fields may have a packet each.
+        if getattr(codec, "field_order", None) not in (None, "progressive", "unknown", 0, 1):
+            return False
+        decoded = [stamp for stamp in self.dts if stamp is not None]
+        return rise(decoded) and all(dts is None or dts <= pts for pts, dts in zip(self.pts, self.dts, strict=True))
+
+    def _count(self, stamps: np.ndarray | None, shown: np.ndarray) -> int | None:
+        codec = self.stream.codec_context
+        whole = codec.name == "mpeg4" and not self.repeats
+        return int(shown.sum()) if stamps is not None or whole or codec.codec.intra_only else None
+
+    def _times(self, stamps: np.ndarray | None, shown: np.ndarray) -> np.ndarray | None:
+        """By the times of showing, else of decoding: they are as uneven, which frames a camera has left out."""
+        if stamps is not None:
+            return np.sort(stamps[shown])
+        if None in self.dts or not (np.diff(times := np.array(self.dts, np.int64)[shown]) > 0).all():
+            return None
+        return times
+
+    def fault(self, path: str) -> str:
+        """What is missing in the file at `path`, "" where nothing is.
+
+        A cut is told by the packet that it goes through, by an index or a size that leads beyond the file's end, and by
+        a length (Matroska). A header that counts more frames says nothing by itself: edit lists hide some of them, and
+        AVI counts those that were left out.
+        """
+        there = len(self.pts)
+        if not any(self.shown):
+            return "holds no video frame" + " that is shown: an edit list hides all of them; cut it again" * bool(there)
+        size, name = os.path.getsize(path), self.container.format.name
+        missing = 0
+        if name == "avi" and _riff_size(path) > size:
+            missing = max(0, self.stream.frames - there)
+        elif name.startswith("mov"):
+            missing = sum(entry.pos + entry.size > size for entry in getattr(self.stream, "index_entries", ()))
+        if self.last_is_cut or missing:
+            return f"truncated: {there - self.last_is_cut} of {there + missing if missing else 'more'} frames are there"
+        length = (self.container.duration or 0) / av.time_base
+        if name.startswith("matroska") and self.end < COMPLETE_SHARE * length:
+            return f"truncated: it ends at {float(self.end):.1f} s of {length:.1f} s"
+        return ""
+
+
+class StampsMislead(Exception):
+    """Frames are shown in another order than their stamps say."""
+
+
+def rise(stamps: Iterable[int | None]) -> bool:
+    """Whether each stamp is there and greater than the one before."""
+    known = list(stamps)
+    return None not in known and all(before < after for before, after in pairwise(known))
+
+
+def in_turn(
+    frames: Iterable[tuple[int, av.VideoFrame]], shown: np.ndarray, rising: bool
+) -> Iterator[av.VideoFrame]:
+    """Frames as a decoder yields them, which is as they are shown, while their stamps agree.
+
+    Where the packets' stamps rise, no frame may be left out either, and the first one is kept back for the second to
+    agree: without that, stamps that are those of coding would pass for frames that follow a keyframe closely.
+
+    Args:
+        frames: (stamp of the keyframe that decoding began at, frame).
+        shown: (N,) stamps of all frames, rising.
+
+    Raises:
+        StampsMislead: a stamp does not agree.
+    """
+    last: av.VideoFrame | None = None
+    for count, (start, frame) in enumerate(frames):
+        due = np.searchsorted(shown, start) + count
+        if frame.pts is None or (last is not None and frame.pts <= last.pts):
+            raise StampsMislead
+        if rising and (due >= len(shown) or frame.pts != shown[due]):
+            raise StampsMislead
+        if rising and count == 1:
+            yield last
+        if not rising or count > 0:
+            yield frame
+        last = frame
+    if rising and last is not None and count == 0:
+        yield last
+
+
+def _keeps_state(codec: av.VideoCodecContext, first: av.Packet) -> bool:
+    """Whether decoding needs more than the keyframe before: what x264 says of itself in the first packet only."""
+    if codec.name != "h264":
+        return False
+    build = X264_BUILD.search(bytes(first))
+    return "4:4:4" in str(codec.profile) or bool(build and int(build[1]) <= LAST_ODD_X264)
+
+
+def _riff_size(path: str) -> int:
+    """Bytes that an AVI file says it has (the first part of one above 1 GB)."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+    return 8 + int.from_bytes(head[4:], "little") if head[:4] == b"RIFF" else 0
