@@ -25,6 +25,11 @@ REORDERING = ("h264", "hevc")
 LARGEST_REPEAT = 19
 # A length may be a little more than what is there, by sound or rounding; below this share the file is truncated.
 COMPLETE_SHARE = 0.9
+# Kinds of NAL units at which decoding begins with nothing missing (H.264 table 7-1, H.265 table 7-1), and how a unit's
+# first byte holds its kind.
+CLEAN_STARTS = {"h264": ({5}, 0, 31), "hevc": ({19, 20}, 1, 63)}
+# An MPEG-4 frame, and its kind in the two bits behind; B frames need a frame before.
+VOP, B_VOP = b"\0\0\1\xb6", 2
 # Until this build x264 predicted directly by other rules than the standard; decoders know the build from the first packet.
 LAST_ODD_X264 = 33
 X264_BUILD = re.compile(rb"x264 - core (\d{1,4})\b")
@@ -66,7 +71,7 @@ class Scan:
         self.repeats = 0
         self.end = Fraction(0)  # seconds, of all streams
         self.last_is_cut = False
-        self.keeps_state = False
+        self.first: list[bytes] = []
         # Some AVI files pack two MPEG-4 frames into a packet and follow it with an empty one.
         unpacks = self.stream.codec_context.name == "mpeg4"
         self._unpack = BitStreamFilterContext("mpeg4_unpack_bframes", self.stream) if unpacks else None
@@ -78,8 +83,8 @@ class Scan:
         if packet.stream.index != self.stream.index:
             return
         if packet.size:
-            if not self.pts:
-                self.keeps_state = _keeps_state(self.stream.codec_context, packet)
+            if len(self.first) < 2:
+                self.first.append(bytes(packet))
             self.pts.append(packet.pts)
             self.dts.append(packet.dts)
             self.shown.append(not packet.is_discard)
@@ -104,9 +109,9 @@ class Scan:
 
     def _tells_order(self) -> bool:
         codec = self.stream.codec_context
-        if codec.name not in ONE_FRAME_EACH or self.keeps_state or None in self.pts or not self.keys[0]:
+        if codec.name not in ONE_FRAME_EACH or None in self.pts or not self.keys[0]:
             return False
-        if len(set(self.pts)) < len(self.pts) or min(self.pts) < self.pts[0]:  # frames before the first key may be lost
+        if len(set(self.pts)) < len(self.pts) or not _starts_clean(codec, self.first) or _keeps_state(codec, self.first[0]):
             return False
         # Fields may have a packet each.
         if getattr(codec, "field_order", None) not in (None, "progressive", "unknown", 0, 1):
@@ -116,7 +121,7 @@ class Scan:
 
     def _count(self, stamps: np.ndarray | None, shown: np.ndarray) -> int | None:
         codec = self.stream.codec_context
-        whole = codec.name == "mpeg4" and not self.repeats
+        whole = codec.name == "mpeg4" and not self.repeats and _starts_clean(codec, self.first)
         return int(shown.sum()) if stamps is not None or whole or codec.codec.intra_only else None
 
     def _times(self, stamps: np.ndarray | None, shown: np.ndarray) -> np.ndarray | None:
@@ -192,12 +197,40 @@ def in_turn(
         yield last
 
 
-def _keeps_state(codec: av.VideoCodecContext, first: av.Packet) -> bool:
+def _keeps_state(codec: av.VideoCodecContext, first: bytes) -> bool:
     """Whether decoding needs more than the keyframe before: what x264 says of itself in the first packet only."""
     if codec.name != "h264":
         return False
-    build = X264_BUILD.search(bytes(first))
+    build = X264_BUILD.search(first)
     return "4:4:4" in str(codec.profile) or bool(build and int(build[1]) <= LAST_ODD_X264)
+
+
+def _starts_clean(codec: av.VideoCodecContext, first: list[bytes]) -> bool:
+    """Whether the frames at the start lack nothing, else decoders leave some out: how many, only decoding tells.
+
+    Args:
+        first: the first two packets.
+    """
+    if codec.name == "mpeg4":
+        after = first[1].find(VOP) if len(first) > 1 else -1
+        return after < 0 or first[1][after + len(VOP) :][:1] < bytes([B_VOP << 6])
+    if codec.name not in CLEAN_STARTS:
+        return True
+    clean, shift, mask = CLEAN_STARTS[codec.name]
+    return any(unit >> shift & mask in clean for unit in _first_bytes(codec, first[0]))
+
+
+def _first_bytes(codec: av.VideoCodecContext, packet: bytes) -> Iterator[int]:
+    """Of each NAL unit in a packet: behind start codes, or behind lengths where the stream's header says so."""
+    header = codec.extradata or b""
+    if header[:1] != b"\1":  # avcC and hvcC begin with their version
+        yield from (match[1][0] for match in re.finditer(rb"\x00\x00\x01(.)", packet, re.DOTALL))
+        return
+    place = 4 if codec.name == "h264" else 21
+    width, at = (header[place] & 3) + 1 if len(header) > place else 4, 0
+    while at + width < len(packet):
+        yield packet[at + width]
+        at += width + int.from_bytes(packet[at : at + width], "big")
 
 
 def _riff_size(path: str) -> int:
