@@ -29,14 +29,24 @@ GOPS = {
     },
     "libx265": {
         "no-b": {"preset": "ultrafast", "x265-params": "keyint=8:bframes=0:log-level=none:pools=none"},
-        "b": {"preset": "ultrafast", "x265-params": "keyint=8:bframes=3:open-gop=0:b-adapt=0:log-level=none:pools=none"},
-        "open": {"preset": "ultrafast", "x265-params": "keyint=8:bframes=3:open-gop=1:b-adapt=0:log-level=none:pools=none"},
+        "b": {
+            "preset": "ultrafast",
+            "x265-params": "keyint=8:bframes=3:open-gop=0:b-adapt=0:log-level=none:pools=none",
+        },
+        "open": {
+            "preset": "ultrafast",
+            "x265-params": "keyint=8:bframes=3:open-gop=1:b-adapt=0:log-level=none:pools=none",
+        },
     },
     "mpeg4": {"no-b": {"g": "8"}, "b": {"g": "8", "bf": "2"}},
     "mpeg2video": {"no-b": {"g": "8"}, "b": {"g": "8", "bf": "2"}},
     "mpeg1video": {"b": {"g": "8", "bf": "2"}},
-    "libvpx": {"alt-ref": {"g": "12", "auto-alt-ref": "1", "lag-in-frames": "6", "deadline": "realtime", "cpu-used": "8"}},
-    "libvpx-vp9": {"alt-ref": {"g": "12", "auto-alt-ref": "1", "lag-in-frames": "12", "deadline": "good", "cpu-used": "8"}},
+    "libvpx": {
+        "alt-ref": {"g": "12", "auto-alt-ref": "1", "lag-in-frames": "6", "deadline": "realtime", "cpu-used": "8"}
+    },
+    "libvpx-vp9": {
+        "alt-ref": {"g": "12", "auto-alt-ref": "1", "lag-in-frames": "12", "deadline": "good", "cpu-used": "8"}
+    },
     "libsvtav1": {"usual": {"preset": "13", "g": "8", "svtav1-params": "lp=1"}},
 }
 CONTAINERS = {
@@ -93,7 +103,10 @@ class Odd:
 
     def __str__(self) -> str:
         parts = [self.codec, self.container, self.gop, self.change, self.pixel_format, self.stamps]
-        parts += [f"{self.rate}" if self.rate != 25 else "", "x".join(map(str, self.size[::-1])) if self.size != (48, 64) else ""]
+        parts += [
+            f"{self.rate}" if self.rate != 25 else "",
+            "x".join(map(str, self.size[::-1])) if self.size != (48, 64) else "",
+        ]
         parts += ["sound" if self.sound else "", *(f"{key}={value}" for key, value in self.options)]
         parts += ["matrix" + "".join(f"{value:+d}" for value in self.matrix) if self.matrix != (1, 0, 0, 1) else ""]
         return "-".join(part.replace("/", ":") for part in parts if part)
@@ -127,14 +140,20 @@ def make(odd: Odd, folder: Path) -> Path:
 
 def _encode(odd: Odd, path: Path) -> None:
     rng = np.random.default_rng(1)
-    steps = {"": [1] * FRAMES, "left-out": [1, 1, 6, 1, 1] * 6, "uneven": rng.integers(1, 4, FRAMES).tolist()}[odd.stamps]
+    steps = {"": [1] * FRAMES, "left-out": [1, 1, 6, 1, 1] * 6, "uneven": rng.integers(1, 4, FRAMES).tolist()}[
+        odd.stamps
+    ]
     with av.open(str(path), "w") as container:
         options = GOPS.get(odd.codec, {}).get(odd.gop, {})
         stream = container.add_stream(odd.codec, rate=odd.rate, options=dict(options))
         stream.height, stream.width = odd.size
         stream.pix_fmt = odd.pixel_format or PIXEL_FORMATS.get(odd.codec, "yuv420p")
         stream.codec_context.time_base = 1 / odd.rate
-        silence = container.add_stream("mp3" if odd.container in ("avi", "flv", "ts") else "aac", rate=8000) if odd.sound else None
+        silence = (
+            container.add_stream("mp3" if odd.container in ("avi", "flv", "ts") else "aac", rate=8000)
+            if odd.sound
+            else None
+        )
         for image, stamp in zip(pictures(FRAMES, odd.size), np.cumsum(steps), strict=True):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = int(stamp), 1 / odd.rate
@@ -263,7 +282,11 @@ def combinations() -> list[Odd]:
         for gop, container in product(GOPS.get(codec, {"": {}}), containers):
             plain = Odd(codec, container, gop)
             found.append(plain)
-            found += [replace(plain, stamps=stamps) for stamps in ("left-out", "uneven") if codec != "gif" and container != "mpg"]
+            found += [
+                replace(plain, stamps=stamps)
+                for stamps in ("left-out", "uneven")
+                if codec != "gif" and container != "mpg"
+            ]
             if codec in ("libx264", "libx265", "mpeg4"):
                 found += [replace(plain, change=change) for change in ("cut", "as-coded", "late")]
             if container == "ts":

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from transm3e.data import packets
-from transm3e.data.decode import DecodeError, Video, count_frames, decode_frames
+from transm3e.data.check.video import inspect_video
+from transm3e.data.container import note_hdr
+from transm3e.data.decode import DecodeError, Video, count_frames, decode_frames, decoded
 from transm3e.data.encode import read_comment, write_video
 
 CLIPS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "clips"
@@ -279,3 +281,33 @@ def test_a_tag_in_another_encoding_is_no_fault(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"ZZZZ", b"\xfc\xe4\xf6\xdf"))
     assert count_frames(path) == 4
     assert read_comment(path) == ""
+
+
+def test_an_empty_packet_is_not_the_end() -> None:
+    class Packet:
+        def __init__(self, size: int, dts: int | None) -> None:
+            self.size, self.dts = size, dts
+
+        def decode(self) -> list[int]:
+            return [self.size]
+
+    assert list(decoded([Packet(5, 0), Packet(0, 1), Packet(6, 2), Packet(0, None)])) == [5, 6, 0]
+
+
+def test_hdr_is_noted_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, curve in (("pq.mp4", 16), ("sdr.mp4", 1)):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("libx264", rate=25, options=X264)
+            stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p10le"
+            stream.codec_context.color_trc = curve
+            for image in moving(3):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+    note_hdr.cache_clear()
+    caplog.set_level("WARNING", "transm3e")
+    count_frames(tmp_path / "sdr.mp4")
+    assert not caplog.records
+    for _ in range(2):
+        count_frames(tmp_path / "pq.mp4")
+    assert [record.getMessage() for record in caplog.records if "HDR" in record.getMessage()] == [caplog.messages[0]]
+    assert [inspect_video(tmp_path / name, "first").hdr for name in ("pq.mp4", "sdr.mp4")] == [True, False]

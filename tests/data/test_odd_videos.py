@@ -24,6 +24,7 @@ from transm3e.data.decode import DecodeError, Video
 
 ALL = combinations()
 SHORT = 45
+WHOLE = bool(os.environ.get("TRANSM3E_ODD_VIDEOS"))
 FFMPEG = shutil.which("ffmpeg")
 
 
@@ -88,15 +89,9 @@ def _against_program(path: Path, ours: np.ndarray) -> str:
     return f"the ffmpeg program shows other frames at {wrong.tolist()}" if len(wrong) else ""
 
 
-@pytest.mark.parametrize("odd", ALL[:SHORT], ids=str)
-def test_a_part_of_them(odd: Odd, tmp_path: Path) -> None:
-    assert check(odd, tmp_path, 4) == ""
-
-
-@pytest.mark.skipif(not os.environ.get("TRANSM3E_ODD_VIDEOS"), reason="long; set TRANSM3E_ODD_VIDEOS=1")
-@pytest.mark.parametrize("odd", ALL[SHORT:], ids=str)
-def test_all_others(odd: Odd, tmp_path: Path) -> None:
-    assert check(odd, tmp_path, 10, bool(FFMPEG)) == ""
+@pytest.mark.parametrize("odd", ALL if WHOLE else ALL[:SHORT], ids=str)
+def test_frames_by_number_are_those_of_plain_decoding(odd: Odd, tmp_path: Path) -> None:
+    assert check(odd, tmp_path, 10 if WHOLE else 4, WHOLE and bool(FFMPEG)) == ""
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 import math
 import struct
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from transm3e.data.check.video import inspect_video
+from transm3e.data.container import pixel_aspect
 from transm3e.data.decode import DecodeError, Video, decode_frames
-from transm3e.data.encode import write_video
+from transm3e.data.encode import write_frames, write_video
 from transm3e.data.resize import ResizeSettings, resize_video
 
 MATRICES = [(1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1)]
@@ -81,3 +83,14 @@ def test_a_crooked_angle_is_refused(film: Path) -> None:
     set_matrix(film, (sine, sine, -sine, sine))
     with closing(Video(film)) as video, pytest.raises(DecodeError, match=r"turned by 45 degrees; only quarters"):
         video.frames([0])
+
+
+@pytest.mark.parametrize(("matrix", "expected"), [((1, 0, 0, 1), Fraction(4, 3)), ((0, 1, -1, 0), Fraction(3, 4))])
+def test_resized_pixels_keep_their_aspect(tmp_path: Path, matrix: tuple[int, ...], expected: Fraction) -> None:
+    frames = (av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24") for _ in range(3))
+    write_frames(tmp_path / "a.mp4", frames, 25, {}, pixel_aspect=Fraction(4, 3))
+    set_matrix(tmp_path / "a.mp4", matrix)
+    resize_video(tmp_path / "a.mp4", tmp_path / "b.mp4", ResizeSettings(24, 12, 5, "superfast"))
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert pixel_aspect(container.streams.video[0]) == expected
+    assert inspect_video(tmp_path / "a.mp4", "first").pixel_aspect == pytest.approx(4 / 3)

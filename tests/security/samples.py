@@ -157,7 +157,16 @@ PREDICTIONS = {
     "columns": np.array([str(i) for i in range(20)]),
 }
 FACTS = {"fault": "", "frames": 9, "seconds": 1.0, "width": 5, "height": 4, "rate": 9.0, "variable": False}
-FACTS |= {"codec": "h264", "rotation": 0, "size": 5, "content": "ab", "fingerprint": ""}
+FACTS |= {
+    "codec": "h264",
+    "rotation": 0,
+    "mirrored": False,
+    "pixel_aspect": 1.0,
+    "hdr": False,
+    "size": 5,
+    "content": "ab",
+    "fingerprint": "",
+}
 CONFIG = {
     "MODEL": {"MODEL_NAME": "MViT", "NUM_CLASSES": 20},
     "MVIT": {"DEPTH": 2, "DIM_MUL": [[1, 2.0]], "HEAD_MUL": [[1, 2.0]], "POOL_Q_STRIDE": [[0, 1, 1, 1], [1, 1, 2, 2]]},

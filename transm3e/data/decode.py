@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -21,7 +21,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from transm3e.data.container import open_container
+from transm3e.data.container import first_video_stream, is_hdr, note_hdr, open_container
 from transm3e.data.orientation import Orientation, orientation
 from transm3e.data.packets import COMPLETE_SHARE, REORDERING, Packets, Scan, StampsMislead, in_turn, rise
 from transm3e.errors import one_line
@@ -137,10 +137,14 @@ def decode_frames(
         return video.frames(indices)
 
 
-def first_video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The stream that is read: the first with pictures that is not the cover."""
-    cover = av.stream.Disposition.attached_pic
-    return next((stream for stream in container.streams.video if not stream.disposition & cover), None)
+def decoded(packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
+    """All frames of packets, as they are shown.
+
+    An empty packet in the middle (Theora: the frame before is shown on) would pass for the end of the stream.
+    """
+    for packet in packets:
+        if packet.size or packet.dts is None:
+            yield from packet.decode()
 
 
 class Video(FrameSource):
@@ -255,6 +259,8 @@ class Video(FrameSource):
             container.close()
             raise DecodeError(self.path, "its codec is none that can be decoded here")
         stream.thread_type = "NONE"  # other kinds can deadlock, and workers are parallel already
+        if is_hdr(stream):
+            note_hdr()
         return container, stream
 
     def _reopen(self) -> None:
@@ -284,8 +290,7 @@ class Video(FrameSource):
 
     def _sequence(self) -> Iterator[av.VideoFrame]:
         """All frames from where the file stands, as they are shown."""
-        for packet in self._timed(self._container.demux(self._stream)):
-            yield from packet.decode()
+        yield from decoded(self._timed(self._container.demux(self._stream)))
 
     def _count(self) -> Packets:
         """What only decoding the whole file tells."""
@@ -318,16 +323,18 @@ class Video(FrameSource):
             runs.setdefault(start, {})[int(stamps[packet])] = number
         try:
             for start, number_of in runs.items():
-                for frame in self._from_keyframe(stamps[: start + 1][keys[: start + 1]], stamps[order], number_of):
-                    left.remove(number_of[frame.pts])
-                    yield number_of[frame.pts], frame
+                for stamp, frame in self._from_keyframe(
+                    stamps[: start + 1][keys[: start + 1]], stamps[order], number_of
+                ):
+                    left.remove(number_of[stamp])
+                    yield number_of[stamp], frame
         except StampsMislead:
             self._is_counted = True
 
     def _from_keyframe(
         self, entries: np.ndarray, shown: np.ndarray, wanted: Collection[int]
-    ) -> Iterator[av.VideoFrame]:
-        """Frames with the stamps `wanted`; stops early where the file does not lead to them.
+    ) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(stamp, frame) of the stamps `wanted`; stops early where the file does not lead to them.
 
         Args:
             entries: stamps of the keyframes up to the one to begin at.
@@ -337,12 +344,12 @@ class Video(FrameSource):
             StampsMislead: frames come otherwise than their stamps say.
         """
         missing = set(wanted)
-        for frame in in_turn(self._after_seek(entries, wanted), shown, self._packets.rising):
-            if frame.pts in missing:
+        for stamp, frame in in_turn(self._after_seek(entries, wanted), shown, self._packets.rising):
+            if stamp in missing:
                 if frame.is_corrupt:  # intra refresh: whole only some frames after the entry point
                     return
-                missing.remove(frame.pts)
-                yield frame
+                missing.remove(stamp)
+                yield stamp, frame
             if not missing:
                 return
 
@@ -354,9 +361,10 @@ class Video(FrameSource):
         found: int | None = None
         self._container.seek(int(entries[-1]), stream=self._stream)
         for packet in self._timed(self._container.demux(self._stream)):
-            if found is None and packet.pts not in entries:
-                return  # the seek went past the keyframe
-            found = packet.pts if found is None else found
+            if found is None:
+                if packet.pts is None or packet.pts not in entries:
+                    return  # the seek went past the keyframe
+                found = packet.pts
             if can_skip:  # these decoders leave out frames that no other refers to
                 codec.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
             for frame in packet.decode():
@@ -365,17 +373,18 @@ class Video(FrameSource):
     def _by_count(self, left: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Frames by decoding from the start and counting."""
         self._reopen()
-        number, frame = -1, None
+        count, last = 0, None
         for number, frame in enumerate(self._sequence()):
+            count, last = number + 1, frame
             if number in left:
                 left.remove(number)
                 yield number, frame
                 if not left:
                     return
-        if frame is None or number + 1 < COMPLETE_SHARE * self.num_frames:
-            raise DecodeError(self.path, f"truncated: only {number + 1} of {self.num_frames} frames can be decoded")
+        if last is None or count < COMPLETE_SHARE * self.num_frames:
+            raise DecodeError(self.path, f"truncated: only {count} of {self.num_frames} frames can be decoded")
         for number in sorted(left):  # a few fewer than there are packets: the last is held
-            yield number, frame
+            yield number, last
         left.clear()
 
     def _pixels(self, frame: av.VideoFrame) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -35,7 +36,9 @@ def orientation(frame: av.VideoFrame) -> Orientation:
     Raises:
         ValueError: the file asks for an angle that is no multiple of 90 degrees.
     """
-    matrix = next((np.frombuffer(bytes(data), np.int32) for data in frame.side_data if data.type == Type.DISPLAYMATRIX), None)
+    side_data: Any = frame.side_data
+    data = side_data.get(Type.DISPLAYMATRIX)
+    matrix = None if data is None else np.frombuffer(bytes(data), np.int32)
     if matrix is None or len(matrix) < 5:
         return UPRIGHT
     a, b, c, d = (float(matrix[i]) for i in (0, 1, 3, 4))  # 16.16 fixed point; its last column is perspective

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import av
 import numpy as np
@@ -111,13 +112,18 @@ class Scan:
         codec = self.stream.codec_context
         if codec.name not in ONE_FRAME_EACH or None in self.pts or not self.keys[0]:
             return False
-        if len(set(self.pts)) < len(self.pts) or not _starts_clean(codec, self.first) or _keeps_state(codec, self.first[0]):
+        if (
+            len(set(self.pts)) < len(self.pts)
+            or not _starts_clean(codec, self.first)
+            or _keeps_state(codec, self.first[0])
+        ):
             return False
         # Fields may have a packet each.
         if getattr(codec, "field_order", None) not in (None, "progressive", "unknown", 0, 1):
             return False
         decoded = [stamp for stamp in self.dts if stamp is not None]
-        return rise(decoded) and all(dts is None or dts <= pts for pts, dts in zip(self.pts, self.dts, strict=True))
+        pairs = zip(self.pts, self.dts, strict=True)
+        return rise(decoded) and all(None in (pts, dts) or dts <= pts for pts, dts in pairs)  # type: ignore[operator]
 
     def _count(self, stamps: np.ndarray | None, shown: np.ndarray) -> int | None:
         codec = self.stream.codec_context
@@ -162,14 +168,14 @@ class StampsMislead(Exception):
 
 def rise(stamps: Iterable[int | None]) -> bool:
     """Whether each stamp is there and greater than the one before."""
-    known = list(stamps)
+    known: list[Any] = list(stamps)
     return None not in known and all(before < after for before, after in pairwise(known))
 
 
 def in_turn(
     frames: Iterable[tuple[int, av.VideoFrame]], shown: np.ndarray, rising: bool
-) -> Iterator[av.VideoFrame]:
-    """Frames as a decoder yields them, which is as they are shown, while their stamps agree.
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(stamp, frame) as a decoder yields them, which is as they are shown, while their stamps agree.
 
     Where the packets' stamps rise, no frame may be left out either, and the first one is kept back for the second to
     agree: without that, stamps that are those of coding would pass for frames that follow a keyframe closely.
@@ -181,20 +187,21 @@ def in_turn(
     Raises:
         StampsMislead: a stamp does not agree.
     """
-    last: av.VideoFrame | None = None
+    last: int | None = None
+    kept: list[tuple[int, av.VideoFrame]] = []
     for count, (start, frame) in enumerate(frames):
-        due = np.searchsorted(shown, start) + count
-        if frame.pts is None or (last is not None and frame.pts <= last.pts):
+        stamp = frame.pts
+        due = int(np.searchsorted(shown, start)) + count
+        if stamp is None or (last is not None and stamp <= last):
             raise StampsMislead
-        if rising and (due >= len(shown) or frame.pts != shown[due]):
+        if rising and (due >= len(shown) or stamp != shown[due]):
             raise StampsMislead
-        if rising and count == 1:
-            yield last
-        if not rising or count > 0:
-            yield frame
-        last = frame
-    if rising and last is not None and count == 0:
-        yield last
+        last = stamp
+        kept.append((stamp, frame))
+        if count > 0 or not rising:
+            yield from kept
+            kept.clear()
+    yield from kept
 
 
 def _keeps_state(codec: av.VideoCodecContext, first: bytes) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from transm3e.data.backends import open_source
+from transm3e.data.container import pixel_aspect
 from transm3e.data.decode import DecodeError, FrameSource, Video, upright
 from transm3e.data.encode import copy_colours
 from transm3e.data.orientation import UPRIGHT
@@ -35,6 +36,7 @@ class FrameStream:
             has a time stamp of its own it stands here (variable frame rates), else frames are an average frame apart.
         time_base: seconds.
         rate: frames per second on average.
+        pixel_aspect: width of a pixel in heights, of the frames as they are.
     """
 
     frames: Iterator[av.VideoFrame]
@@ -42,6 +44,7 @@ class FrameStream:
     stamps: Sequence[int]
     time_base: Fraction
     rate: Fraction
+    pixel_aspect: Fraction = Fraction(1)
 
 
 class SequentialVideo(Video):
@@ -50,11 +53,12 @@ class SequentialVideo(Video):
     def stream(self) -> FrameStream:
         """All frames; where the decoder yields a few fewer than there are, the last is held."""
         rate = self._stream.average_rate or self._stream.guessed_rate or USUAL_RATE
-        times = self.times
-        if times is None or not self._stream.time_base:
-            return FrameStream(self._every_frame(), self.num_frames, range(self.num_frames), 1 / rate, rate)
-        stamps = times - min(0, times[0])
-        return FrameStream(self._every_frame(), self.num_frames, stamps.tolist(), self._stream.time_base, rate)
+        rate, unit = (Fraction(each.numerator, each.denominator) for each in (rate, self._stream.time_base or 1 / rate))
+        count, times = self.num_frames, self.times
+        stamps = range(count) if times is None else (times - min(0, times[0])).tolist()
+        return FrameStream(
+            self._every_frame(), count, stamps, 1 / rate if times is None else unit, rate, pixel_aspect(self._stream)
+        )
 
     def _every_frame(self) -> Iterator[av.VideoFrame]:
         size: tuple[int, int] | None = None

@@ -17,15 +17,16 @@ import numpy as np
 
 from transm3e.data.backends import open_source
 from transm3e.data.check.fingerprint import fingerprint, is_fingerprint, sampled, thumbnail
-from transm3e.data.container import open_container
+from transm3e.data.container import first_video_stream, is_hdr, open_container, pixel_aspect
 from transm3e.data.decode import (
     DEFAULT_TIMEOUT,
     DecodeError,
     FrameSource,
     Video,
-    first_video_stream,
+    decoded,
     upright,
 )
+from transm3e.data.orientation import UPRIGHT
 from transm3e.data.packets import COMPLETE_SHARE
 from transm3e.data.pictures import numbered_files
 
@@ -49,6 +50,9 @@ class VideoFacts:
         variable: whether the frames' distances in time differ.
         codec: of the video, or "pictures".
         rotation: degrees, as the file asks for.
+        mirrored: whether the file asks for that, too.
+        pixel_aspect: width of a pixel in heights, as coded.
+        hdr: whether it is HDR (PQ, HLG).
         size: bytes.
         content: hash of the bytes, hex.
         fingerprint: see transm3e.data.check.fingerprint; only where every frame was decoded.
@@ -63,6 +67,9 @@ class VideoFacts:
     variable: bool = False
     codec: str = ""
     rotation: int = 0
+    mirrored: bool = False
+    pixel_aspect: float = 1.0
+    hdr: bool = False
     size: int = 0
     content: str = ""
     fingerprint: str = ""
@@ -179,10 +186,10 @@ def _film(facts: VideoFacts, file: Path, sight: Sight, decode: str) -> VideoFact
         stream.thread_type = "NONE"
         last, damaged = None, 0
         try:
-            for frame in islice(container.decode(stream), None if decode == "all" else 1):
+            for frame in islice(decoded(container.demux(stream)), None if decode == "all" else 1):
                 sight.see(frame.height, frame.width, partial(_upright, frame))
                 last, damaged = frame, damaged + bool(frame.is_corrupt)
-            turned = 90 * upright(last, str(file)).turns if last is not None else 0
+            shown = upright(last, str(file)) if last is not None else UPRIGHT
         except DecodeError as error:
             return replace(facts, fault=error.reason)
         except av.FFmpegError as error:
@@ -192,7 +199,9 @@ def _film(facts: VideoFacts, file: Path, sight: Sight, decode: str) -> VideoFact
         fault = f"{damaged} of {sight.count} decoded frames are damaged" if damaged else ""
         if decode == "all" and not fault and sight.count < COMPLETE_SHARE * facts.frames:
             fault = f"cut off: {sight.count} of {facts.frames} frames decode"
-        return _complete(replace(facts, fault=fault), sight, stream.codec_context.name, turned)
+        facts = replace(facts, fault=fault, mirrored=shown.flipped, hdr=is_hdr(stream))
+        facts = replace(facts, pixel_aspect=float(pixel_aspect(stream)))
+        return _complete(facts, sight, stream.codec_context.name, 90 * shown.turns)
 
 
 def _complete(facts: VideoFacts, sight: Sight, codec: str, rotation: int) -> VideoFacts:
