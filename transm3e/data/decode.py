@@ -286,7 +286,7 @@ class Video(FrameSource):
         if not self._packets.rising or codec.name not in REORDERING or not depth:
             return False
         self._reopen()
-        return not rise(frame.pts for frame in islice(self._sequence(), 2 * depth + 2))
+        return not rise(frame.pts for frame in islice(self._sequence(), depth + 2))
 
     def _sequence(self) -> Iterator[av.VideoFrame]:
         """All frames from where the file stands, as they are shown."""

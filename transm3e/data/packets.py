@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -70,7 +69,8 @@ class Scan:
         self.shown: list[bool] = []
         self.keys: list[bool] = []
         self.repeats = 0
-        self.end = Fraction(0)  # seconds, of all streams
+        self.ends: dict[int, int] = {}  # of each of the file's streams, in its own units
+        self._index = self.stream.index
         self.last_is_cut = False
         self.first: list[bytes] = []
         # Some AVI files pack two MPEG-4 frames into a packet and follow it with an empty one.
@@ -79,14 +79,15 @@ class Scan:
 
     def see(self, packet: av.Packet) -> None:
         """Take the next packet of any of the file's streams."""
-        if packet.pts is not None and packet.stream.time_base:
-            self.end = max(self.end, (packet.pts + (packet.duration or 0)) * packet.stream.time_base)
-        if packet.stream.index != self.stream.index:
+        index, stamp = packet.stream_index, packet.pts
+        if stamp is not None:
+            self.ends[index] = max(self.ends.get(index, 0), stamp + (packet.duration or 0))
+        if index != self._index:
             return
         if packet.size:
             if len(self.first) < 2:
                 self.first.append(bytes(packet))
-            self.pts.append(packet.pts)
+            self.pts.append(stamp)
             self.dts.append(packet.dts)
             self.shown.append(not packet.is_discard)
             self.keys.append(packet.is_keyframe)
@@ -157,8 +158,10 @@ class Scan:
         if self.last_is_cut or missing:
             return f"truncated: {there - self.last_is_cut} of {there + missing if missing else 'more'} frames are there"
         length = (self.container.duration or 0) / av.time_base
-        if name.startswith("matroska") and self.end < COMPLETE_SHARE * length:
-            return f"truncated: it ends at {float(self.end):.1f} s of {length:.1f} s"
+        units = {stream.index: float(stream.time_base or 0) for stream in self.container.streams}
+        end = max((end * units[index] for index, end in self.ends.items()), default=0.0)
+        if name.startswith("matroska") and end < COMPLETE_SHARE * length:
+            return f"truncated: it ends at {end:.1f} s of {length:.1f} s"
         return ""
 
 
