@@ -174,7 +174,7 @@ def test_listed_videos_that_are_not_there_are_named_or_left_out_on_demand(videos
         (
             {"train_split1": ["a/one.mp4 0"], "train_split_2": ["a/one.mp4 0"]},
             "",
-            "in the ways 1, 2; choose one with --fold",
+            "--fold is not given: by their names the lists are of these divisions of the same videos: 1, 2",
         ),
         ({"train": ["youtube_id,label", "x,y"]}, "", "train.csv: column(s) time_start, time_end missing"),
         ({"train": ["a/one.mp4 0"]}, "x\nx", "class 'x' stands there twice"),
@@ -318,6 +318,19 @@ def test_a_list_as_it_is_published_becomes_a_table(name, tmp_path, capsys):
     assert sorted(found) == sorted((f"videos/{path}", *rest) for path, *rest in wanted)
     report = capsys.readouterr().out
     assert all(part in report for part in says), report
+
+
+def test_what_a_list_leaves_open_is_asked_for_and_then_believed(tmp_path, capsys):
+    videos = touch(tmp_path / "v", "clip 12/img_1.jpg", "clip 7/img_1.jpg")
+    lists = listed(tmp_path / "lists", train=["clip 12 1"], val=["clip 7 2"])
+    asked = fails(capsys, tmp_path / "out", "--videos", videos, "--lists", lists)
+    assert "train.csv:1: 2 numbers after 'clip', and none of its paths is in --videos: say with --line" in asked
+    lists = listed(tmp_path / "more", train=["clip 12 30 1", "clip 7 31 2"])
+    given = ("--videos", videos, "--lists", lists, "--line", "frames")
+    assert "labels are 1 to 2, so they may count from 0 or from 1" in fails(capsys, tmp_path / "out", *given)
+    rows, names = run(tmp_path / "out", *given, "--first-label", "1")
+    assert rows == [["videos/clip 12", "train", "1"], ["videos/clip 7", "train", "2"]]
+    assert names == ["1", "2"]
 
 
 def test_activities_get_their_muscles_from_a_table_and_those_without_are_left_out(videos, tmp_path, capsys):

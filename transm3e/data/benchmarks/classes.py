@@ -83,13 +83,15 @@ def read_classes(path: Path) -> list[str]:
 
 def numbered_names(lines: Sequence[str]) -> list[str]:
     """ "1 Archery", "2 Biking" -> the names, by their numbers from 0 or 1 on; [] where lines are not of this form."""
-    found = [re.fullmatch(r"(\d{1,9})[\s,]+(.*\D.*)", line) for line in lines]
-    by_number = {int(match[1]): match[2] for match in found if match}
-    numbers = sorted(by_number)
-    if len(by_number) < len(lines) or numbers[0] > 1 or numbers[-1] - numbers[0] != len(lines) - 1:
-        return []
-    # `0 1.mp4` is no class, `1 2 3` is no name.
-    return [by_number[number] for number in numbers]
+    by_number: dict[int, str] = {}
+    for line in lines:
+        # A name is more than numbers: `1 2 3` may be a folder, its frames and its label.
+        match = re.fullmatch(r"(\d{1,9})[\s,]+(.*\D.*)", line)
+        if match is None or by_number.setdefault(int(match[1]), match[2]) != match[2]:
+            return []
+    first = min(by_number)
+    consecutive = first in (0, 1) and set(by_number) == set(range(first, first + len(lines)))
+    return [by_number[number] for number in sorted(by_number)] if consecutive else []
 
 
 def first_label(entries: Sequence[Entry], names: Sequence[str], by_folder: bool = True) -> tuple[int, str]:

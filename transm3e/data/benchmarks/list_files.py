@@ -33,7 +33,7 @@ HMDB_NAME = re.compile(r"(.+)_test_split(\d+)\.txt")
 HMDB_SPLITS = {"1": "train", "2": "known_test"}
 FOLD = re.compile(r"(?:list|split)_?0*([1-9]\d?)(?!\d)")
 SEPARATORS = re.compile(r"([\s,;|]+)")
-MAX_DIGITS = 9
+MAX_DIGITS, MAX_NUMBERS = 9, 1000
 # (number, text) of the lines that are not empty
 Lines = list[tuple[int, str]]
 
@@ -85,7 +85,9 @@ class _Line(NamedTuple):
     where: str
 
 
-def read_list(file: Path, split: str, layout: str, look: Callable[[Sequence[str]], str]) -> ListFile:
+def read_list(
+    file: Path, split: str, layout: str, look: Callable[[Sequence[str]], str], several: bool = False
+) -> ListFile:
     """A list, told by its content.
 
     Args:
@@ -93,6 +95,7 @@ def read_list(file: Path, split: str, layout: str, look: Callable[[Sequence[str]
         split: of its videos; "" = as its name or its lines say.
         layout: a key of LAYOUTS where the list leaves it open; "" = told by the lines and `look`.
         look: listed paths -> FOLDER or VIDEO, what the first of them that is there is; "" if none is.
+        several: whether a video may have several labels.
 
     Raises:
         UserError: an empty list, no split, lines of several forms or of none, or a layout that is not sure.
@@ -108,7 +111,9 @@ def read_list(file: Path, split: str, layout: str, look: Callable[[Sequence[str]
         raise UserError(
             f"{file}: its name says none of train, val, test; write SPLIT={file.name}, SPLIT one of {', '.join(SPLITS)}"
         )
-    parsed = [_parse(text, f"{file}:{number}") for number, text in lines]
+    # With the layout given, a path may end in a number of its own.
+    most = 1 if layout == LABEL else 2 if layout == FRAMES and not several else MAX_NUMBERS
+    parsed = [_parse(text, f"{file}:{number}", most) for number, text in lines]
     told, layout, entries = (
         _by_folder(parsed, split)
         if not any(line.numbers for line in parsed)
@@ -137,10 +142,11 @@ def read_lines(file: Path) -> Lines:
     return lines
 
 
-def _parse(text: str, where: str) -> _Line:
+def _parse(text: str, where: str, most: int) -> _Line:
+    """The path and at most so many numbers after it."""
     words = SEPARATORS.split(text)  # word, separator, word, ...
-    end = len(words)
-    while end > 2 and words[end - 1].isascii() and words[end - 1].isdecimal() and len(words[end - 1]) <= MAX_DIGITS:
+    end, least = len(words), max(2, len(words) - 2 * most)
+    while end > least and words[end - 1].isascii() and words[end - 1].isdecimal() and len(words[end - 1]) <= MAX_DIGITS:
         end -= 2
     path, signs = "".join(words[:end]).replace("\\", "/"), [sign.strip() for sign in words[end::2]]
     if len(path) > 1 and path[0] == path[-1] == '"':
