@@ -1,5 +1,7 @@
 """The one reader of CSV tables."""
 
+from pathlib import Path
+
 import pytest
 
 from transm3e.data.csv_tables import read_rows
@@ -26,7 +28,7 @@ def test_remarks_are_rows_where_a_name_may_begin_so(tmp_path):
     ("text", "says"),
     [
         ("a,b\n# x\n1,2,3\n", r"t.csv:3: 3 cells, but the header has 2 columns; join the muscles of a clip by"),
-        ("a,b\n1\n", r"t.csv:2: 1 cells, but the header has 2 columns"),
+        ("a,b\n1\n", r"t.csv:2: 1 cell, but the header has 2 columns"),
         ("a,b,a\n", r"t.csv: the header names column 'a' twice"),
         ("a,b,,\n1,2,,\n", r"t.csv: column 3 of the header has no name"),
         ("a;b\n1;2\n", r"the header is one cell, 'a;b', with semicolons between the names; save the table with commas"),
@@ -44,3 +46,12 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path, text, says):
 def test_what_a_spreadsheet_calls_unicode_text_is_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be read as a UTF-8 CSV file"):
         read(tmp_path, "a\tb\n", encoding="utf-16")
+
+
+def test_no_other_file_reads_csv():
+    root = Path(__file__).parents[2]
+    files = [file for room in ("transm3e", "tools", "datasets") for file in (root / room).rglob("*.py")]
+    readers = [
+        file.name for file in files if any(name in file.read_text("utf-8") for name in ("csv.reader", "DictReader"))
+    ]
+    assert readers == ["csv_tables.py"]

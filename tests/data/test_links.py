@@ -29,7 +29,7 @@ def root(tmp_path):
 def test_one_file_in_train_and_evaluation_is_a_leak_whichever_stands_first(root, one, other):
     for splits in (("known_test", "train"), ("train", "new_val")):
         with pytest.raises(
-            UserError, match=rf"1 clips of evaluation .*leak: '.*' in {max(splits, key=len)[:5]}.* is '"
+            UserError, match=rf"a leak, files of train .* \(1 in .*\): '.*' in {max(splits, key=len)[:5]}.* is '"
         ):
             check(root, ("b.mp4", "train"), *zip((one, other), splits, strict=True))
 
@@ -43,4 +43,4 @@ def test_files_of_their_own_and_those_that_are_not_there_pass(root, caplog):
 
 def test_a_file_that_is_scored_twice_is_said(root, caplog):
     check(root, ("a.mp4", "known_val"), ("hard.mp4", "known_test"))
-    assert "scored twice: 'hard.mp4' in known_test is 'a.mp4' in known_val" in caplog.text
+    assert "scored twice, under another name (1): 'hard.mp4' in known_test is 'a.mp4' in known_val" in caplog.text

@@ -169,7 +169,10 @@ BAD_INPUTS = (
     BadInput(
         "a training video in a test split, under another name",
         (*RGB, *RUN),
-        ("1 clips of evaluation splits are files of train", "'18.mp4' in known_test is '3.mp4' in train"),
+        (
+            "a leak, files of train are evaluated on under another name (1 in",
+            "'18.mp4' in known_test is '3.mp4' in train",
+        ),
         lambda here: os.replace(_linked(here / "data/3.mp4"), here / "data/18.mp4"),
     ),
     BadInput(

@@ -124,7 +124,7 @@ def _uneven(where: str, cells: int, columns: int) -> UserError:
         if cells > columns
         else "an empty cell needs its comma, too"
     )
-    return UserError(f"{where}: {cells} cells, but the header has {columns} columns; {remedy}")
+    return UserError(f"{where}: {cells} cell{'s' * (cells != 1)}, but the header has {columns} columns; {remedy}")
 
 
 def _unreadable(where: Path | str, error: Exception) -> UserError:

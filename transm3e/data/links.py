@@ -40,12 +40,12 @@ def check_links(table: ClipTable, files: Iterable[str], root: str, file: Path) -
             (leaks if table.splits[known] == "train" else doubled).append((known, row))
     if leaks:
         raise UserError(
-            f"{file}: {len(leaks)} clips of evaluation splits are files of train under another name, a leak: "
+            f"{file}: a leak, files of train are evaluated on under another name ({len(leaks)} in evaluation splits): "
             f"{_pair(table, names, leaks[0])}; take one of the rows out"
         )
     if doubled:
         logger.warning(
-            "%s: %d clips of evaluation splits are files of other rows under another name, and are scored twice: %s",
+            "%s: files of evaluation splits are scored twice, under another name (%d): %s",
             *(file, len(doubled), _pair(table, names, doubled[0])),
         )
 

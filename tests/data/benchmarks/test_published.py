@@ -160,6 +160,7 @@ def test_listed_videos_that_are_not_there_are_named_or_left_out_on_demand(videos
         ({"train": ["a/one.mp4 0"], "val": ["a/one.mp4 0"]}, "", "val.csv:1: a/one.mp4 stands in"),
         ({"val": ["a/one.mp4 0"], "test": ["a/one.mp4 1"]}, "", "two classes"),
         ({"train": []}, "", "an empty list"),
+        ({"train": ["a/one.mp4 0", "b/two.mp4 99999999"]}, "", "train.csv:2: label 99999999 is above 100000"),
         ({}, "", "holds no .csv or .txt file"),
         ({"one": ["a/one.mp4 0"]}, "", "one.csv: its name says none of train, val, test; write SPLIT=one.csv"),
         ({"train": ["nowhere.mp4 0"]}, "", "none of 1 listed videos is there"),
@@ -340,7 +341,7 @@ def test_activities_get_their_muscles_from_a_table_and_those_without_are_left_ou
         ("labels.csv", "activity,muscles\nSquat,quadriceps;17\n"),
     ):
         (tmp_path / name).write_text(text)
-    options = ["--lists", f"train={lists / 'train.csv'}", f"new_val={lists / 'val.csv'}"]
+    options = ["--lists", f"train={lists / 'train.csv'}", f"test={lists / 'val.csv'}"]
     options += ["--classes", tmp_path / "names.txt", "--labels", tmp_path / "labels.csv"]
     MAIN(list(map(str, ["--videos", videos, "--out", tmp_path / "out", *options])))
     assert [row[:4] for row in csv.reader((tmp_path / "out" / "clips.csv").open())][1:] == [

@@ -94,6 +94,13 @@ def numbered_names(lines: Sequence[str]) -> list[str]:
     return [by_number[number] for number in sorted(by_number)] if consecutive else []
 
 
+def numbers_of(names: Sequence[str]) -> dict[str, int]:
+    """name_key of each name -> its number, of those that no other name shares."""
+    keys = [name_key(name) for name in names]
+    counts = Counter(keys)
+    return {key: number for number, key in enumerate(keys) if key and counts[key] == 1}
+
+
 def first_label(entries: Sequence[Entry], names: Sequence[str], by_folder: bool = True) -> tuple[int, str]:
     """Whether labels count from 0 or 1, and how that is known.
 
@@ -105,7 +112,7 @@ def first_label(entries: Sequence[Entry], names: Sequence[str], by_folder: bool 
     Raises:
         UserError: folders and labels contradict each other, or it is not to be known.
     """
-    numbers = {key: number for number, name in enumerate(names) if (key := name_key(name))}
+    numbers = numbers_of(names)
     offsets: dict[int, Entry] = {}
     for entry in entries if by_folder else ():
         number = numbers.get(name_key(PurePosixPath(entry.path).parent.name))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from transm3e.data.annotations import SPLITS
+from transm3e.data.annotations import MAX_CELL, SPLITS
 from transm3e.data.benchmarks.lists import split_of
 from transm3e.data.csv_tables import read_rows
 from transm3e.errors import UserError, shown
@@ -104,7 +104,7 @@ def read_list(
     if "youtube_id" in lines[0][1]:
         return _kinetics(file, split)
     hmdb = HMDB_NAME.fullmatch(file.name)
-    if hmdb and all(text.rsplit(None, 1)[-1] in ("0", *HMDB_SPLITS) for _, text in lines):
+    if hmdb and hmdb[1].isprintable() and all(text.rsplit(None, 1)[-1] in ("0", *HMDB_SPLITS) for _, text in lines):
         return _hmdb(file, lines, hmdb[1], hmdb[2])
     split, fold = split or split_of(Path(file.name)), FOLD.search(file.stem.lower())
     if not split:
@@ -232,6 +232,8 @@ def _kinetics(file: Path, split: str) -> ListFile:
     for cells, where in read_rows(file, KINETICS_COLUMNS, ("split",), remarks=False):
         name, key = cells["label"].strip('"').strip(), cells["youtube_id"]
         of = split or split_of(Path(cells.get("split") or file.name))
+        if len(name) > MAX_CELL or not name.isprintable():
+            raise UserError(f"{where}: label {shown(name)} is too long or has control characters; mend it")
         if not (name and key and of):
             raise UserError(
                 f"{where}: label, youtube_id or split is empty; taken for Kinetics' official CSV, which names them"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from transm3e.data.annotations import MUSCLES, SPLITS, parse_muscles
-from transm3e.data.benchmarks.classes import first_label, numbered_names, read_classes
+from transm3e.data.annotations import MUSCLES, SPLIT_ALIASES, SPLITS, parse_muscles
+from transm3e.data.benchmarks.classes import first_label, numbered_names, numbers_of, read_classes
 from transm3e.data.benchmarks.list_files import FOLDER, FRAMES, LABELS, VIDEO, Entry, ListFile, read_lines, read_list
 from transm3e.data.benchmarks.match import ends_of, match_paths
 from transm3e.data.benchmarks.prepared import listing
@@ -19,6 +19,7 @@ from transm3e.errors import UserError, shown
 
 NOT_THERE = "no such file"
 LIST_SUFFIXES = (".csv", ".txt")
+MAX_CLASSES = 100_000
 LOOKED_AT = 100  # paths, to see whether they are videos or folders
 # What a row says beside its file: activity, muscles.
 What = tuple[str, tuple[int, ...] | None]
@@ -87,7 +88,7 @@ def read_published(videos: Path, lists: Sequence[str], options: Options) -> Foun
             classes_file = classes_file or file
         else:
             files.append(read_list(file, split, options.line, lambda paths: _look(videos, paths), options.muscles))
-    files = _of_one_fold(files, options.fold)
+    files = _of_one_fold(files, options.fold.lstrip("0"))
     notes = _told(files) + ([f"{classes_file}: the names of the classes."] if classes_file else [])
     names = read_classes(classes_file) if classes_file else []
     entries = [entry for file in files for entry in file.entries]
@@ -107,7 +108,8 @@ def _list_files(lists: Sequence[str]) -> list[tuple[str, Path]]:
     """(split or "", file) of FILE, FOLDER and SPLIT=FILE."""
     found: list[tuple[str, Path]] = []
     for word in lists:
-        split, mark, name = word.partition("=")
+        given, mark, name = word.partition("=")
+        split = SPLIT_ALIASES.get(given, given)
         if not (mark and split in SPLITS):
             split, name = "", word
         if Path(name).is_dir():
@@ -152,7 +154,7 @@ def _told(files: Sequence[ListFile]) -> list[str]:
         splits = ", ".join(sorted({entry.split for entry in file.entries}))
         alike[file.told, splits].append(file)
     return [
-        f"{some[0].file}{f' and {len(some) - 1} more' if len(some) > 1 else ''}: {told}; {splits}."
+        f"{some[0].file}{f' and {len(some) - 1} more' if len(some) > 1 else ''}: {told}; {splits or 'no video'}."
         for (told, splits), some in alike.items()
     ]
 
@@ -176,13 +178,16 @@ def _named(
             f"{many.where}: {len(many.labels)} labels, but a clip of the table has one activity; see --muscles"
         )
     first = _first(numbered, names, options.first, notes) if numbered else 0
+    far = next((entry for entry in numbered if entry.labels[0] > MAX_CLASSES), None)
+    if far:
+        raise UserError(f"{far.where}: label {far.labels[0]} is above {MAX_CLASSES}; is it no class? see --line")
     if not names and numbered:
         names = [str(number) for number in range(first, max(entry.labels[0] for entry in numbered) + 1)]
         if len(numbered) < len(entries):
             where = next(entry.where for entry in entries if not entry.labels)
             raise UserError(f"{where}: a class by name, others by number; --classes says which is which (classInd.txt)")
     names = names or sorted({entry.name for entry in entries})
-    spelling = {name_key(name): name for name in names}
+    spelling = {key: names[number] for key, number in numbers_of(names).items()} | {name: name for name in names}
     activities = [_activity(entry, names, spelling, first) for entry in entries]
     return [(activity, None) for activity in activities], names
 
@@ -190,9 +195,10 @@ def _named(
 def _activity(entry: Entry, names: Sequence[str], spelling: Mapping[str, str], first: int) -> str:
     if entry.labels:
         return names[_index(entry, entry.labels[0], len(names), first)]
-    if name_key(entry.name) not in spelling:
+    found = spelling.get(entry.name) or spelling.get(name_key(entry.name))
+    if found is None:
         raise UserError(f"{entry.where}: {shown(entry.name)} is none of the {len(names)} classes; check --classes")
-    return spelling[name_key(entry.name)]
+    return found
 
 
 def _muscles(
@@ -202,6 +208,8 @@ def _muscles(
     if bare:
         raise UserError(f"{bare}: no numbers, which --muscles reads; leave --muscles out")
     order = [number for name in names or MUSCLES for number in parse_muscles(name, "--classes")]
+    if len(order) != len(names or MUSCLES):
+        raise UserError("--classes: with --muscles each line names one muscle; see datasets/muscle_regions.csv")
     first = _first(entries, names or MUSCLES, given, notes, by_folder=False)
     found: list[What] = []
     for entry in entries:
