@@ -98,7 +98,9 @@ def test_a_good_data_set_has_no_problem_and_nothing_is_written(tmp_path, command
     before = sorted(root.iterdir())
     assert command(root) == 0
     assert sorted(root.iterdir()) == before
-    assert "0 problem(s), 0 note(s) in 2 clips" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "note: new_val: train never shows, but clips here carry: shoulder\n" in said
+    assert "\n0 problem(s), 6 note(s) in 2 clips" in said
 
 
 def test_a_second_check_looks_only_at_what_changed(tmp_path, command, monkeypatch, capsys):

@@ -49,6 +49,7 @@ from tests.security.uses import (
     use_checkpoint,
     use_flow,
     use_in_folder,
+    use_list,
     use_owner,
     use_results,
     use_skeleton,
@@ -56,7 +57,7 @@ from tests.security.uses import (
 )
 from transm3e.config import load_cfg
 from transm3e.data.annotations import read_clip_table
-from transm3e.data.benchmarks import kinetics_lists
+from transm3e.data.benchmarks.classes import read_classes
 from transm3e.data.benchmarks.lists import read_lists
 from transm3e.data.check.cache import key
 from transm3e.data.csv_tables import read_rows
@@ -233,16 +234,18 @@ READERS = [
         wrong=(*WRONG, *DEEP),
     ),
     of_document("activities.txt", "activities.txt", ["squat", "jump"], as_lines, use_activities),
+    of_document("list", "train.txt", ["a/b.mp4 0 7", "c d.mp4 1"], as_lines, use_list),
+    of_document("list without labels", "testlist01.txt", ["a/b.avi", "c/d.avi"], as_lines, use_list),
+    of_document("HMDB51 list", "a_test_split1.txt", ["b.avi 1 ", "c.avi 2 "], as_lines, use_list),
     of_document(
         "Kinetics list",
         "train.csv",
-        ["a/b.mp4 0", "c d.mp4 1"],
-        as_lines,
-        partial(use_in_folder, lambda folder: kinetics_lists.read_lists(folder, folder)),
+        [["label", "youtube_id", "time_start", "time_end", "split"], ["a", "b", "1", "2", "train"]],
+        as_csv,
+        use_list,
     ),
-    of_document(
-        "Kinetics classes", ".json", {"a": 0, '"b c"': 1}, as_json, kinetics_lists.read_classes, wrong=(*WRONG, *DEEP)
-    ),
+    of_document("Kinetics classes", ".json", {"a": 0, '"b c"': 1}, as_json, read_classes, wrong=(*WRONG, *DEEP)),
+    of_document("UCF101 classes", "classInd.txt", ["1 a", "2 b c"], as_lines, read_classes),
     of_document(
         "families",
         ".csv",

@@ -98,8 +98,7 @@ class ClipReader:
     @property
     def columns(self) -> list[str]:
         """The clip table's columns whose files are read for every clip."""
-        video = ["path"] if "rgb" in self.modalities or self.decoding.target_fps else []
-        return video + [name for name in self.modalities if name != "rgb"]
+        return columns_read(self.modalities, self.decoding.target_fps)
 
     @property
     def seconds(self) -> float:
@@ -207,6 +206,12 @@ class ClipReader:
             clip[:] = skeleton_clip(
                 skeleton, frames, params, self.shape.size, views.size, self.persons.count, self.persons.layout
             )
+
+
+def columns_read(modalities: Sequence[str], target_fps: float) -> list[str]:
+    """The clip table's columns whose files are read for every clip; the video's for its clock, too."""
+    video = ["path"] if "rgb" in modalities or target_fps else []
+    return video + [name for name in modalities if name != "rgb"]
 
 
 class Views:

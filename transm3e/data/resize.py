@@ -16,7 +16,7 @@ from pathlib import Path
 
 import av
 
-from transm3e.data.annotations import ClipTable, read_clip_table, table_file
+from transm3e.data.annotations import MEMBER, ClipTable, read_clip_table, table_file
 from transm3e.data.clip_names import table_with_column, target_names
 from transm3e.data.decode import VIDEO_SUFFIXES, DecodeError, count_frames, upright
 from transm3e.data.encode import parse_mark, read_comment, write_frames
@@ -197,7 +197,7 @@ def _refuse_sizeless(table: ClipTable, root: Path) -> None:
 
 def _companions(table: ClipTable, root: Path) -> Iterator[str]:
     """Files of the clips' other modalities, each once; a folder's one by one."""
-    cells = [str(cell).partition("::")[0] for column in (table.skeletons, table.flows) for cell in column if cell]
+    cells = [str(cell).partition(MEMBER)[0] for column in (table.skeletons, table.flows) for cell in column if cell]
     for name in dict.fromkeys(cells):
         files = sorted((root / name).rglob("*")) if (root / name).is_dir() else [root / name]
         yield from (file.relative_to(root).as_posix() for file in files if not file.is_dir())

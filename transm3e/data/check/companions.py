@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+from transm3e.data.annotations import MEMBER
 from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError
 from transm3e.data.flow import check_frames as check_flow_frames
 from transm3e.data.flow import open_flow
@@ -12,8 +13,6 @@ from transm3e.data.skeleton import check_frames as check_skeleton_frames
 from transm3e.data.skeleton import read_skeleton
 
 SKELETON, FLOW = "skeleton", "flow"
-# A skeleton of a pickle of many is named file.pkl::name.
-MEMBER = "::"
 CHUNK = 64  # frames of flow read at once
 
 

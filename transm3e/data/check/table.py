@@ -13,7 +13,7 @@ from transm3e.data.check.cache import Cache, key, open_cache
 from transm3e.data.check.companions import FLOW, SKELETON, companion_fault, file_of
 from transm3e.data.check.duplicates import duplicate_findings
 from transm3e.data.check.finding import COMPANION, SHORT, Finding
-from transm3e.data.check.labels import activity_problems, label_notes
+from transm3e.data.check.labels import activity_problems, label_notes, muscle_notes
 from transm3e.data.check.video import DECODE_MODES, VideoFacts, inspect_video, is_facts
 from transm3e.data.check.workers import Lost, run_limited
 from transm3e.errors import UserError
@@ -77,7 +77,7 @@ def check_table(
         videos = [VideoFacts(**fields) for fields in look("videos", [(VIDEO, str(path), 0) for path in table.paths])]
         companions = _companions(table, videos)
         faults = dict(zip(companions, look("skeletons and flow", companions), strict=True))
-    notes = label_notes(table) + list(_short(table, videos, length * stride))
+    notes = muscle_notes(table) + label_notes(table) + list(_short(table, videos, length * stride))
     problems = activity_problems(table) + list(_file_problems(table, videos, faults))
     copies, doubled = duplicate_findings(table, videos)
     return Checked(table, videos, problems + copies, notes + doubled, decode)
