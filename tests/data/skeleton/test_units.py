@@ -79,6 +79,17 @@ def test_joints_mostly_outside_of_the_frame_are_refused():
     assert cleaned(points, Declared(size=(HEIGHT, 2 * WIDTH)), height=120, width=160).width == 2 * WIDTH
 
 
+def test_guesses_beyond_the_edge_count_by_their_score():
+    points = body(joints=33)
+    points[:, :, 11:, 1] += HEIGHT  # a face: the body is guessed below the frame
+    points[:, :, 11:, 2] = 0.05
+    close_up = fit_video(cleaned(points, layout="blazepose33"), (HEIGHT, WIDTH), "s.json")
+    np.testing.assert_allclose(close_up.points, points, rtol=1e-6)
+    legs = body()
+    legs[:, :, 11:, 1] += HEIGHT / 3
+    assert cleaned(legs, height=HEIGHT, width=WIDTH).width == WIDTH
+
+
 def test_exchanged_sides_are_told_by_the_joints_or_by_the_video():
     wide = body()
     wide[..., 0] += 60  # up to 284 of 320

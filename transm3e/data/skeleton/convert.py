@@ -21,7 +21,9 @@ from transm3e.errors import UserError
 
 NTU_SUFFIX, FRAMES_SUFFIX = ".skeleton", ".txt"
 FILE_SUFFIXES = (".json", ".npz", ".npy", ".pkl", ".pickle", NTU_SUFFIX)
-ALPHAPOSE_FILE, ALPHAPOSE_PREFIX, ALPHAPOSE_FRAMES = "alphapose-results", "AlphaPose_", "sep-json"
+ALPHAPOSE_FILE, ALPHAPOSE_PREFIX = "alphapose-results", "AlphaPose_"
+# Folders in which AlphaPose and Ultralytics put a file per frame.
+OF_FRAMES = ("sep-json", "labels")
 # Between a video's name and a frame's number.
 BEFORE_NUMBER = "_-. "
 NTU_VIDEO = "_rgb"  # ends the names of NTU's videos, not of its skeletons
@@ -121,16 +123,17 @@ def _outputs(source: Path) -> Iterator[Tier]:
     ]
     groups = sorted({(file.parent, parts.head, parts.tail) for file in files if (parts := split_name(file.name))})
     kinds = Counter(folder for folder, _, _ in groups)
+    yield [(_name(_inner(folder, source)), str(folder)) for folder, count in kinds.items() if count == 1]
     yield [
-        (_name((folder.parent if folder.name == ALPHAPOSE_FRAMES else folder).as_posix()), str(folder))
-        for folder, count in kinds.items()
-        if count == 1
-    ]
-    yield [
-        (_name((folder / head.rstrip(BEFORE_NUMBER)).as_posix()), f"{folder}/{head}{STAR}{tail}")
+        (_name(f"{_inner(folder, source)}/{video}"), f"{folder}/{head}{STAR}{tail}")
         for folder, head, tail in groups
-        if head.rstrip(BEFORE_NUMBER)
+        if (video := head.rstrip(BEFORE_NUMBER))
     ]
+
+
+def _inner(folder: Path, source: Path) -> str:
+    """Where a folder of frames' files is, without the folders that detectors always call the same."""
+    return PurePosixPath(*(part for part in folder.relative_to(source).parts if part not in OF_FRAMES)).as_posix()
 
 
 def _named(file: Path, source: Path) -> Iterator[tuple[Name, str]]:

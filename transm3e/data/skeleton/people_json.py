@@ -190,6 +190,8 @@ def _columns(points: Any, scores: Any) -> np.ndarray:
 def _landmarks(marks: Any) -> np.ndarray:
     """MediaPipe's: mappings of x, y, z and visibility, or rows of the same; a field that is 0 may be left out."""
     if all(isinstance(mark, Mapping) for mark in marks):
+        if not all("x" in mark or "y" in mark for mark in marks):
+            raise ValueError("no landmarks")
         seen = any("visibility" in mark for mark in marks)
         return np.array(
             [[m.get("x", 0.0), m.get("y", 0.0), m.get("visibility", 0.0) if seen else 1.0] for m in marks], np.float64

@@ -53,7 +53,7 @@ def read_folder(place: Path, path: str) -> Skeleton:
         listed = sorted(file.name for file in folder.iterdir())
     except OSError as error:
         raise DecodeError(path, f"cannot be read: {error.strerror}") from error
-    parts = {name: part for name in listed if (part := split_name(name))}
+    parts = {name: part for name in listed if name.startswith(head) and (part := split_name(name))}
     chosen = {n: p for n, p in parts.items() if place == folder or (p.head, p.tail) == (head, tail)}
     tails = sorted({part.tail for part in chosen.values()})
     if not chosen:

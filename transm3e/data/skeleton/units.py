@@ -23,8 +23,8 @@ OVERSHOOT, OUTLIERS = 1.5, 0.01
 SPECK = 2.0
 # Of the joints found; more of them outside of the frame were measured in another.
 INSIDE_SHARE = 0.5
-# Sides are taken for exchanged where so many joints lie outside as they stand, and so many inside if exchanged.
-SWAPPED_OUTSIDE, SWAPPED_INSIDE = 0.1, 0.99
+# Sides are taken for exchanged where so many joints lie outside as they stand, and no more than so many if exchanged.
+SWAPPED_OUTSIDE, SWAPPED_INSIDE = 0.1, 0.01
 # The same of two frames' width / height, as the difference of logarithms.
 SAME_SHAPE, OTHER_SHAPE = 0.03, 0.1
 CONVERT = "convert the data set with datasets/extract_skeleton.py --from FOLDER"
@@ -140,14 +140,16 @@ def _check_pixels(points: np.ndarray, found: np.ndarray, path: str) -> None:
 
 def _check_inside(skeleton: Skeleton, path: str) -> None:
     """Of a skeleton in shares, or of one that knows its frames' size."""
-    x, y = (skeleton.points[..., axis][skeleton.points[..., 2] > 0] for axis in (0, 1))
+    x, y, score = skeleton.points[skeleton.points[..., 2] > 0].T
     height, width = (skeleton.height or 1, skeleton.width or 1) if skeleton.units == PIXELS else (1, 1)
 
-    def inside(high: int, wide: int) -> float:
-        return float(((x >= 0) & (x < wide) & (y >= 0) & (y < high)).mean()) if x.size else 1.0
+    def outside_of(high: int, wide: int) -> float:
+        # By score: detectors guess joints beyond the edge, and say so.
+        return float(np.average((x < 0) | (x >= wide) | (y < 0) | (y >= high), weights=score)) if len(x) else 0.0
 
-    outside = 1 - inside(height, width)
-    if height != width and outside > SWAPPED_OUTSIDE and inside(width, height) > SWAPPED_INSIDE:
+    outside = outside_of(height, width)
+    # Only to the right: below, legs are often out of the frame, and the Kinect sees them there.
+    if width < height and outside > SWAPPED_OUTSIDE and outside_of(width, height) < SWAPPED_INSIDE:
         raise DecodeError(
             path,
             f"{outside:.0%} of the joints lie outside of {width}x{height} pixels, and all inside of {height}x{width}: "
