@@ -62,6 +62,7 @@ MEDIAPIPE = {
     "none": lambda f: [marks(p[0]) if p else None for p in f],
     "rows": lambda f: [[list(m.values()) for m in marks(p[0])] if p else [] for p in f],
     "tasks, of several persons": lambda f: [{"pose_landmarks": [marks(j) for j in p]} for p in f],
+    "by image": lambda f: {f"{t}.jpg": marks(p[0]) if p else None for t, p in enumerate(f)},
     "messages": lambda f: [{"pose_landmarks": {"landmark": marks(p[0])} if p else None} for p in f],
     "numbered": lambda f: [{"frame": t, "landmarks": marks(p[0])} for t, p in enumerate(f) if p],
     "keypoints": lambda f: [{"frame_id": t + 1, "keypoints": marks(p[0]) if p else []} for t, p in enumerate(f)],
@@ -290,6 +291,7 @@ def test_ctr_gcns_archives_and_other_arrays_are_named_with_what_to_do(tmp_path):
         ([[detection(person(0)) | {"keypoints": {"x": [1], "y": [1, 2]}}]], "a person without"),
         ([[instance(person(0))], marks(person(0, 17))], "persons in pixels and in shares"),
         ([marks(person(0, 21))], "21 joints per person; allowed: 17"),
+        ([person(0).tolist()], "a person without a flat list"),  # the third may be a score or a depth
         ([[], []], "holds no person in any frame"),
     ],
 )

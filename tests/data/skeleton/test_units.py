@@ -51,10 +51,12 @@ def test_what_is_small_but_sound_is_read():
     single[2, 0, 4] = [120, 80, 0.7]
     moved = single.copy()
     moved[3, 0, 4] = [120.5, 81, 0.7]  # the same joint, hardly moved
+    eyes = np.zeros((5, 1, 17, 3))
+    eyes[:, 0, 1:3] = [[100, 50, 0.8], [101, 50, 0.8]]
     nobody = np.zeros((5, 0, 17, 3))
     far = body()
     far[..., :2] = far[..., :2] / 60 + 100  # a body of five pixels
-    for points in (still, single, moved, np.zeros((5, 1, 17, 3)), nobody, far):
+    for points in (still, single, moved, eyes, np.zeros((5, 1, 17, 3)), nobody, far):
         np.testing.assert_allclose(cleaned(points).points, points, rtol=1e-6)
 
 

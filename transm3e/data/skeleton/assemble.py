@@ -10,6 +10,7 @@ import numpy as np
 
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.sequence import Skeleton, layout_of
+from transm3e.joints import LAYOUTS
 
 SUFFIX = re.compile(r"\.[A-Za-z]\w*$")
 # Frames x persons of about five hours of film; beyond it the numbers are identities of pictures, not frames.
@@ -53,15 +54,17 @@ def assemble(persons: Sequence[Person], num_frames: int, path: str, layout: str 
     num_frames, num_slots = max(num_frames, int(frames.max()) + 1), int(slots.max()) + 1
     if num_frames * num_slots > MAX_SLOTS:
         raise DecodeError(path, f"frame numbers up to {num_frames - 1}: these are not the frames of one video")
-    joints = np.stack([person.joints for person in persons])
-    points = np.zeros((num_frames, num_slots, *joints.shape[1:]), joints.dtype)
+    layout = layout_of(counts.pop(), path, layout)
+    with np.errstate(over="ignore"):  # becomes infinite and is refused by clean()
+        joints = np.stack([person.joints[: len(LAYOUTS[layout].names)] for person in persons]).astype(np.float32)
+    points = np.zeros((num_frames, num_slots, *joints.shape[1:]), np.float32)
     points[frames, slots] = joints
     tracks = _tracks([person.track for person in persons], path)
     if tracks is not None:
         spread = np.full(points.shape[:2], -1, np.int64)
         spread[frames, slots] = tracks
         tracks = spread
-    return Skeleton(points, layout_of(counts.pop(), path, layout), tracks=tracks, **more)
+    return Skeleton(points, layout, tracks=tracks, **more)
 
 
 def frame_numbers(images: Sequence[Any], path: str) -> np.ndarray:
@@ -75,6 +78,8 @@ def frame_numbers(images: Sequence[Any], path: str) -> np.ndarray:
     Raises:
         DecodeError: there is no number, or they are of several videos.
     """
+    if not images:
+        return np.zeros(0, np.int64)
     heads, digits = zip(*(_split_number(image, path) for image in images), strict=True)
     if len(set(heads)) > 1:
         first, second = sorted(set(heads))[:2]

@@ -15,7 +15,7 @@ import numpy as np
 
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.assemble import Person, assemble, frame_numbers
-from transm3e.data.skeleton.sequence import AMBIGUOUS_JOINTS, Skeleton
+from transm3e.data.skeleton.sequence import AMBIGUOUS_JOINTS, LANDMARKS, Skeleton
 from transm3e.data.skeleton.units import PIXELS, SHARES
 from transm3e.errors import shown
 from transm3e.files import read_bytes
@@ -32,6 +32,7 @@ LANDMARK_KEYS = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")
 NUMBER_KEYS = ("frame_id", "frame", "frame_idx", "frame_index", "frame_number")
 FLAT_KEYS = ("keypoints", "pose_keypoints_2d", "pose_keypoints", "joints")
 TRACK_KEYS = ("idx", "track_id")
+SCORE_KEYS = ("visibility", "score", "confidence")
 
 
 class Frames(NamedTuple):
@@ -74,10 +75,8 @@ def read_frames(listed: Frames, path: str) -> Skeleton:
     Raises:
         DecodeError: as read_json.
     """
-    numbers = _from_first(listed.names, path) if listed.from_first else None
     people = [list(_people(shown_there, path)) for shown_there in listed.shown]
-    if numbers is None:
-        numbers = frame_numbers(listed.names, path) if listed.names else np.zeros(0, np.int64)
+    numbers = _from_first(listed.names, path) if listed.from_first else frame_numbers(listed.names, path)
     persons = [
         Person(number, joints, track)
         for number, there in zip(numbers.tolist(), people, strict=True)
@@ -153,7 +152,7 @@ LISTINGS = (
     *FLAT_LISTINGS,
     # AlphaPose's cmu and open layouts, and the one that PoseFlow reads: {image: people}.
     Listing(
-        lambda c: isinstance(c, Mapping) and all(isinstance(frame, list | Mapping) for frame in c.values()),
+        lambda c: isinstance(c, Mapping) and all(isinstance(frame, list | Mapping | None) for frame in c.values()),
         lambda c: Frames(list(c), list(c.values())),
     ),
 )
@@ -164,7 +163,7 @@ def _from_first(numbers: Sequence[Any], path: str) -> np.ndarray:
         if not isinstance(number, int) or not 0 <= number < 2**31:
             raise DecodeError(path, f"a frame's number is {shown(number)}; needs whole ones from 0")
     found = np.array(numbers, np.int64)
-    return found - (1 if len(found) and found.min() == 1 and not isinstance(numbers, range) else 0)
+    return found - (1 if len(found) and found.min() == 1 else 0)
 
 
 # ---------------------------------------------------------------- how a person is written
@@ -188,14 +187,15 @@ def _columns(points: Any, scores: Any) -> np.ndarray:
 
 
 def _landmarks(marks: Any) -> np.ndarray:
-    """MediaPipe's: mappings of x, y, z and visibility, or rows of the same; a field that is 0 may be left out."""
+    """MediaPipe's: mappings of x, y, z and visibility, or 33 rows of the same; a field that is 0 may be left out."""
     if all(isinstance(mark, Mapping) for mark in marks):
         if not all("x" in mark or "y" in mark for mark in marks):
             raise ValueError("no landmarks")
-        seen = any("visibility" in mark for mark in marks)
-        return np.array(
-            [[m.get("x", 0.0), m.get("y", 0.0), m.get("visibility", 0.0) if seen else 1.0] for m in marks], np.float64
-        )
+        key = next((key for key in SCORE_KEYS if any(key in mark for mark in marks)), "")
+        otherwise = 0.0 if key else 1.0
+        return np.array([[m.get("x", 0.0), m.get("y", 0.0), m.get(key, otherwise)] for m in marks], np.float64)
+    if len(marks) != LANDMARKS:
+        raise ValueError("rows of which the third may be a score")
     rows = np.asarray(marks, np.float64)
     return _columns(rows[:, :2], rows[:, 3] if rows.shape[1] > 3 else None)
 

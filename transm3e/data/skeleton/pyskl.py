@@ -21,7 +21,7 @@ import numpy as np
 
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.assemble import Person, assemble
-from transm3e.data.skeleton.sequence import Skeleton, layout_of
+from transm3e.data.skeleton.sequence import LANDMARKS, Skeleton, layout_of
 from transm3e.data.skeleton.units import SHARES
 from transm3e.errors import UserError, shown
 from transm3e.files import atomic_path
@@ -39,8 +39,8 @@ OTHERS = {
     "raw_file": "a table of contents of PYSKL's Kinetics without joints; put the keypoint of each frame_dir, which stands "
     "in the pickle that raw_file names, beside its frame_inds",
 }
-# Of MediaPipe: x, y; then z, visibility, presence.
-LANDMARKS, VISIBILITY = 33, 3
+# Of MediaPipe's numbers: x, y, z, visibility, presence.
+VISIBILITY = 3
 # Of one video: 38 hours at 30 frames per second.
 MAX_FRAMES = 1 << 22
 # Pixels of a side.
@@ -255,7 +255,11 @@ def _are_kpfile(content: dict[Any, Any]) -> bool:
 
 def _total_frames(annotation: Mapping[str, Any], otherwise: int, path: str) -> int:
     frames = _number(annotation.get("total_frames", otherwise))
-    if not isinstance(frames, int | float | np.number) or not 0 <= frames <= MAX_FRAMES or frames != int(frames):
+    if (
+        not isinstance(frames, int | float | np.integer | np.floating)
+        or not 0 <= frames <= MAX_FRAMES
+        or frames != int(frames)
+    ):
         raise DecodeError(path, f"total_frames is {shown(frames, 40)}; needs a number of frames")
     return int(frames)
 

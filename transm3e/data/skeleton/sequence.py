@@ -14,6 +14,7 @@ from transm3e.joints import LAYOUTS
 LAYOUT_OF_JOINTS = {17: "coco17", 133: "coco17", 18: "openpose18", 26: "halpe26", 136: "halpe26", 33: "blazepose33"}
 # The Kinect's joints (NTU-25) and OpenPose's BODY_25 are as many, so that a file has to say which it holds.
 AMBIGUOUS_JOINTS = 25
+LANDMARKS = 33  # of MediaPipe
 # Programs count a video's frames differently by a few.
 FRAMES_APART, SHARE_APART = 2, 0.02
 # Of a file without a frame count: how much of the video lies before its last detection, at least.

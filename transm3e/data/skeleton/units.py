@@ -128,9 +128,9 @@ def _check_pixels(points: np.ndarray, found: np.ndarray, path: str) -> None:
         return
     low, high = xy.min(axis=0), xy.max(axis=0)
     in_corner = (np.abs(xy) <= SPECK).all(axis=1).mean() > INSIDE_SHARE
-    # One joint alone is a point wherever it is.
-    several = found.sum(axis=-1).max() > 1
-    if in_corner or (several and (high - low).max() <= SPECK):
+    # One joint alone, or the two eyes, may be that small.
+    body = found.sum(axis=-1).max() > 2
+    if in_corner or (body and (high - low).max() <= SPECK):
         raise DecodeError(
             path,
             f"its joints lie in x {low[0]:.3g} to {high[0]:.3g} and y {low[1]:.3g} to {high[1]:.3g}, which are no pixels; "
