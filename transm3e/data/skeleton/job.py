@@ -77,6 +77,8 @@ def run(
     failed = {clip for clip, reason in without if reason != NOBODY}
     made = {clip: target for clip, target in targets.items() if clip not in failed}
     done = f"{len(made)} of {len(clips)} clips have a file in {out}; {len(without)} have no joints ({out / REPORT})"
+    if units or score_scale != 1:
+        done += f"\nall files were read with x and y in {units or 'what their format says'}, scores from 0 to {score_scale:g}"
     return f"{done}\n{_fill_table(file, made, root, update_table)}", without
 
 
