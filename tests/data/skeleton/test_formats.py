@@ -161,6 +161,15 @@ def test_ultralytics_txt(tmp_path, more, tracks):
     assert skeleton.open_ended
 
 
+def test_ultralytics_txt_of_a_tracker_that_lost_a_frame(tmp_path):
+    frames = [[person(1)], [person(2)]]
+    put(tmp_path / "clip_1.txt", line(frames[0][0], 0.87, 4))
+    put(tmp_path / "clip_2.txt", line(frames[1][0], 1))
+    skeleton = read_skeleton(tmp_path)
+    check(skeleton, frames, atol=2e-3)
+    assert skeleton.tracks is None
+
+
 def test_ultralytics_txt_without_confidences_and_of_two_videos_in_a_folder(tmp_path):
     for name, seed in (("a_b", 1), ("c", 2)):
         put(tmp_path / f"{name}_1.txt", line(person(seed), dims=2))
@@ -307,6 +316,7 @@ def test_json_of_other_kinds(tmp_path, content, reason):
         ({"1.json": [], "1.txt": "0 1"}, r"files of several kinds \(.json, .txt\)"),
         ({"1.json": [{"image_id": "1.jpg", "keypoints": [1.0] * 51}]}, "1.json lists persons by image_id"),
         ({"1.txt": "0 0.5 0.5 1 1"}, "lines of 5 numbers; Ultralytics' poses have 56"),
+        ({"1.txt": "0 0.5 0.5 1 1 2 2 1\n0 0.5 0.5 1 1"}, "lines of 5 and 8 numbers; predict the video anew"),
         ({"1.txt": "0 a"}, "a line of its files that is not numbers"),
         ({"1.json": "{"}, "not JSON, or cut off"),
     ],

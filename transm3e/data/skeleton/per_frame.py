@@ -93,17 +93,19 @@ def _read_yolo(names: Sequence[str], contents: Sequence[bytes], path: str) -> Sk
         for line in content.splitlines()
         if line.strip()
     ]
-    lengths = {len(row) for _, row in rows}
-    if len(lengths) > 1:
-        raise DecodeError(path, f"lines of {' and '.join(map(str, sorted(lengths)))} numbers; predict the video anew")
-    joints, dims, more = _shape(lengths.pop(), path) if lengths else (0, 0, 0)
-    # One number more is a confidence or a track; those are whole.
+    lengths = sorted({len(row) for _, row in rows})
+    if len(lengths) > 1 and lengths != [lengths[0], lengths[0] + 1]:
+        raise DecodeError(path, f"lines of {' and '.join(map(str, lengths))} numbers; predict the video anew")
+    joints, dims, more = _shape(lengths[0], path) if lengths else (0, 0, 0)
+    # The track is missing where the tracker had none, so longer lines have it. One number more in all of them is a
+    # confidence or a track; those are whole.
     tracked = more == 2 or (more == 1 and all(row[-1] % 1 == 0 for _, row in rows))
     persons = []
     for number, row in rows:
         points = row[BOX : BOX + joints * dims].reshape(joints, dims)
         score = points[:, 2:] if dims == 3 else np.ones((joints, 1))
-        persons.append(Person(number, np.hstack([points[:, :2], score]), float(row[-1]) if tracked else None))
+        has_track = tracked if len(lengths) == 1 else len(row) > lengths[0]
+        persons.append(Person(number, np.hstack([points[:, :2], score]), float(row[-1]) if has_track else None))
     return assemble(persons, int(numbers.max()) + 1, path, units=SHARES, open_ended=True)
 
 

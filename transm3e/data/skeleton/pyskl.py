@@ -100,7 +100,7 @@ def from_annotation(annotation: Any, path: str) -> Skeleton:
     if xy.shape[1] > MAX_FRAMES:
         raise DecodeError(path, f"{xy.shape[1]} frames; at most {MAX_FRAMES} are read")
     # Slots that hold nobody in any frame say nothing, but a file without people keeps its number of joints.
-    layout = layout_of(xy.shape[2], path, _text(annotation.get("layout", ""), "layout", path))
+    layout = layout_of(xy.shape[2], path, _said_layout(annotation, path))
     points = np.concatenate([xy, score[..., None]], axis=-1).swapaxes(0, 1)
     height, width = _image_size(annotation, path)
     tracks = _array(annotation, "track", path).T.astype(np.int64) if "track" in annotation else None
@@ -119,7 +119,7 @@ def _from_compact(annotation: Mapping[str, Any], path: str) -> Skeleton:
         raise DecodeError(path, f"frame_inds are not frames 0 to {total - 1}, of total_frames; make the file anew")
     persons = [Person(int(frame), each) for frame, each in zip(frames, joints, strict=True)]
     height, width = _image_size(annotation, path)
-    return assemble(persons, total, path, height=height, width=width)
+    return assemble(persons, total, path, _said_layout(annotation, path), height=height, width=width)
 
 
 def read_npz(file: Path, path: str) -> Skeleton:
@@ -292,6 +292,10 @@ def _text(value: Any, name: str, path: str) -> str:
     if not isinstance(plain, str | int | np.integer):
         raise DecodeError(path, f"{name} is {shown(value)}; a text is needed")
     return str(plain)
+
+
+def _said_layout(annotation: Mapping[str, Any], path: str) -> str:
+    return _text(annotation.get("layout", ""), "layout", path)
 
 
 def _image_size(annotation: Mapping[str, Any], path: str) -> tuple[int | None, int | None]:
