@@ -65,20 +65,22 @@ def clean(raw: Skeleton, said: Declared, path: str) -> Skeleton:
     if not np.isfinite(points).all():
         raise DecodeError(path, "holds numbers that are NaN or infinite; run the detector on this clip anew")
     units = said.units or raw.units
-    xy, score = points[..., :2], points[..., 2]
+    score = points[..., 2]
     score /= said.score_scale
-    found = (score > 0) & ((units == CENTRED) | (xy != 0).any(axis=-1))
-    points[~found] = 0
-    _check_scores(score[found], path)
-    np.clip(score, 0, 1, out=score)
+    found = (score > 0) & ((units == CENTRED) | (points[..., 0] != 0) | (points[..., 1] != 0))
+    joints = points[found]
+    _check_scores(joints[:, 2], path)
+    np.clip(joints[:, 2], 0, 1, out=joints[:, 2])
     if units == CENTRED:
-        xy[found] = (xy[found] + 1) / 2
+        joints[:, :2] = (joints[:, :2] + 1) / 2
+    points = np.zeros_like(points)
+    points[found] = joints
     height, width = said.size or (raw.height, raw.width)
     skeleton = replace(raw, points=points, height=height, width=width, units=PIXELS if units == PIXELS else SHARES)
     if units == PIXELS:
-        _check_pixels(points, found, path)
+        _check_pixels(joints, int(found.sum(axis=-1).max(initial=0)), path)
     if skeleton.units == SHARES or height:
-        _check_inside(skeleton, path)
+        _check_inside(skeleton, joints, path)
     return _in_pixels(skeleton, height, width) if skeleton.units == SHARES and height and width else skeleton
 
 
@@ -99,7 +101,7 @@ def fit_video(skeleton: Skeleton, video: tuple[int, int], path: str) -> Skeleton
     if skeleton.units == SHARES:
         return _in_pixels(skeleton, height, width)
     fitted = replace(skeleton, height=height, width=width)
-    _check_inside(fitted, path)
+    _check_inside(fitted, skeleton.points[skeleton.points[..., 2] > 0], path)
     return fitted
 
 
@@ -122,15 +124,15 @@ def _check_scores(scores: np.ndarray, path: str) -> None:
         )
 
 
-def _check_pixels(points: np.ndarray, found: np.ndarray, path: str) -> None:
-    xy = points[found][:, :2]
-    if not len(xy):
+def _check_pixels(joints: np.ndarray, of_person: int, path: str) -> None:
+    """Of all joints found, and the most of one person in a frame."""
+    if not len(joints):
         return
-    low, high = xy.min(axis=0), xy.max(axis=0)
-    in_corner = (np.abs(xy) <= SPECK).all(axis=1).mean() > INSIDE_SHARE
+    x, y, _ = joints.T
+    low, high = (x.min(), y.min()), (x.max(), y.max())
+    in_corner = np.mean((np.abs(x) <= SPECK) & (np.abs(y) <= SPECK)) > INSIDE_SHARE
     # One joint alone, or the two eyes, may be that small.
-    body = found.sum(axis=-1).max() > 2
-    if in_corner or (body and (high - low).max() <= SPECK):
+    if in_corner or (of_person > 2 and max(high[0] - low[0], high[1] - low[1]) <= SPECK):
         raise DecodeError(
             path,
             f"its joints lie in x {low[0]:.3g} to {high[0]:.3g} and y {low[1]:.3g} to {high[1]:.3g}, which are no pixels; "
@@ -138,9 +140,9 @@ def _check_pixels(points: np.ndarray, found: np.ndarray, path: str) -> None:
         )
 
 
-def _check_inside(skeleton: Skeleton, path: str) -> None:
-    """Of a skeleton in shares, or of one that knows its frames' size."""
-    x, y, score = skeleton.points[skeleton.points[..., 2] > 0].T
+def _check_inside(skeleton: Skeleton, joints: np.ndarray, path: str) -> None:
+    """Of all joints found of a skeleton in shares, or of one that knows its frames' size."""
+    x, y, score = joints.T
     height, width = (skeleton.height or 1, skeleton.width or 1) if skeleton.units == PIXELS else (1, 1)
 
     def outside_of(high: int, wide: int) -> float:
