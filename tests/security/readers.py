@@ -17,11 +17,16 @@ from tests.security.damage import WRONG
 from tests.security.samples import (
     ARRAYS,
     CHECKPOINT,
+    COMPACT,
     CONFIG,
     DEEP,
+    DETECTION,
     EXERCISES,
     FACTS,
     GRID,
+    INSTANCE,
+    LANDMARKS,
+    NTU,
     PERSON,
     PREDICTIONS,
     PYSKL,
@@ -29,17 +34,20 @@ from tests.security.samples import (
     ROWS,
     SAFE,
     TABLE,
+    YOLO,
     as_cache,
     as_csv,
     as_json,
     as_lines,
     as_log,
+    as_npy,
     as_npz,
     as_safetensors,
     as_torch,
     as_yaml,
     clip_table,
     film,
+    flat,
     flow_file,
     picture,
 )
@@ -122,16 +130,31 @@ READERS = [
         **OF_VIDEOS,
     ),
     of_document(
-        "AlphaPose cmu", ".json", {"0.jpg": {"bodies": [{"joints": [1.0] * 54}]}}, as_json, use_skeleton, **OF_VIDEOS
+        "AlphaPose cmu", ".json", {"0.jpg": {"bodies": [{"joints": flat(18)}]}}, as_json, use_skeleton, **OF_VIDEOS
+    ),
+    *(
+        of_document(name, ".json", document, as_json, use_skeleton, wrong=(*WRONG, *DEEP), **OF_VIDEOS)
+        for name, document in (
+            ("MMPose", {"meta_info": {}, "instance_info": [{"frame_id": 1, "instances": [INSTANCE]}]}),
+            ("Ultralytics", [[DETECTION], []]),
+            ("MediaPipe", [{"frame": 0, "landmarks": LANDMARKS}, {"frame": 3, "landmarks": []}]),
+            ("MediaPipe tasks", [{"pose_landmarks": [LANDMARKS]}, None]),
+        )
     ),
     of_document(
         "OpenPose",
         "a_000_keypoints.json",
-        {"people": [{"pose_keypoints_2d": [1.0] * 75}]},
+        {"people": [{"pose_keypoints_2d": flat(25)}]},
         as_json,
         partial(use_in_folder, use_skeleton),
         **OF_VIDEOS,
     ),
+    of_document(
+        "Ultralytics txt", "a_1.txt", [YOLO, YOLO], as_lines, partial(use_in_folder, use_skeleton), **OF_VIDEOS
+    ),
+    of_document("NTU skeleton", ".skeleton", NTU, as_lines, use_skeleton, **OF_VIDEOS),
+    Reader("landmarks npy", ".npy", lambda: as_npy(np.full((2, 33, 4), 0.5)), use_skeleton, **OF_VIDEOS),
+    of_document("PYSKL compact", ".pkl", COMPACT, pickle.dumps, use_skeleton, wrong=ARRAYS, **OF_VIDEOS),
     of_document("PYSKL", ".pkl", {"annotations": [PYSKL]}, pickle.dumps, use_skeleton, wrong=ARRAYS, **OF_VIDEOS),
     of_document(
         "PYSKL of many",
