@@ -182,7 +182,7 @@ def pack(function: Callable[..., None], *args: Any) -> int:
             f"what is to be loaded cannot be sent to loading processes ({first_line(error)}); define classes and functions "
             "in a module, or set DATA_LOADER.NUM_WORKERS 0"
         ) from error
-    place = pickle.dumps({"sys_path": sys.path, "dir": os.getcwd(), **main})
+    place = pickle.dumps({"sys_path": sys.path, "sys_argv": sys.argv, "dir": os.getcwd(), **main})
     parts = [memoryview(place), memoryview(text), *(part.raw() for part in arrays)]
     sizes = array.array("Q", [len(parts), *(part.nbytes for part in parts)])
     spans = list(_spans(sizes[1:], len(sizes.tobytes())))
@@ -283,11 +283,11 @@ def serve(control: int) -> None:
     parent = os.getppid()
     with socket.socket(fileno=control) as client:
         while os.getppid() == parent:
-            ready, _, _ = select.select([client, wake], [], [], CLIENT_EVERY_S)
+            ready, _, _ = select.select([client.fileno(), wake], [], [], CLIENT_EVERY_S)
             if wake in ready:
                 os.read(wake, 4096)
                 _reap(children)
-            if client in ready:
+            if client.fileno() in ready:
                 word, files, _, _ = socket.recv_fds(client, 1, MOST_FILES)
                 if not word:
                     return

@@ -91,11 +91,8 @@ class SlotPlan:
     def slots(self, files: Sequence[int] | None = None) -> list[Slot]:
         """The memory, of this process or in those files."""
         clips, n = self.count * self.samples, self.samples
-        places = files or [None] * len(self.specs)
-        memory = {
-            name: spec.empty(clips, file=file)
-            for (name, spec), file in zip(self.specs.items(), places, strict=True)
-        }
+        places = dict(zip(self.specs, files or (), strict=bool(files)))
+        memory = {name: spec.empty(clips, file=places.get(name)) for name, spec in self.specs.items()}
         return [{name: all_[i * n : (i + 1) * n] for name, all_ in memory.items()} for i in range(self.count)]
 
 
