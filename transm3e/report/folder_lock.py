@@ -25,7 +25,7 @@ from typing import IO
 from uuid import uuid4
 
 from transm3e.cli import USER_MISTAKE
-from transm3e.errors import UserError, one_line
+from transm3e.errors import UserError, disk_fault, one_line
 from transm3e.files import read_text
 from transm3e.foreign.json_text import parse_json
 
