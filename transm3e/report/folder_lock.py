@@ -34,6 +34,7 @@ TRIES, TRIES_OTHER_HOST, WAIT_S = 20, 2400, 0.05
 # Seconds between two signs of life, and without one until a process of another machine counts as dead.
 BEAT_S, SILENCE_S = 10.0, 60.0
 TAKEOVER_S = 5.0
+LONGEST = 1 << 16
 # Tokens of what this process holds.
 _held_here: set[str] = set()
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
@@ -215,11 +216,15 @@ def _remove(sign: Path, owner: Owner) -> None:
 def _read(sign: Path) -> Owner | None:
     """None: there is none."""
     try:
-        said = parse_json(read_text(sign))
+        said = parse_json(read_text(sign, LONGEST))
         return Owner(**{key: type(value)(said[key]) for key, value in asdict(Owner("")).items()})
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):  # it is being written, or was never written in full
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        return Owner("another process")
+    except (ValueError, KeyError, TypeError, OverflowError):  # it is being written, or was never written in full
         return Owner("another process")
 
 
