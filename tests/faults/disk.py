@@ -58,30 +58,32 @@ class Disk:
                 raise OSError(self.error, os.strerror(self.error), path)
 
 
+WHOLE = BadInput("a whole run", (*RGB, *RUN), ())
+
+
+def try_touch(disk: Disk, number: int | None, error: int) -> bool:
+    """A run of which one touch fails, and the same command again; whether both did as they should."""
+    with tempfile.TemporaryDirectory() as place:
+        here = Path(place)
+        make_noise_data(here / "data")
+        with disk.failing(here / "runs", number, error):
+            status, said = call(WHOLE, here)
+        again, heard = call(WHOLE, here)
+    told = not status or (status == USER_MISTAKE and os.strerror(error) in one_line(said))
+    if number is not None:
+        print(number, *disk.touches[number], errno.errorcode[error], f"status {status}, then {again}", flush=True)
+    if not told or again:
+        print(said, heard, sep="\n")
+    return told and not again
+
+
 def main() -> int:
-    disk, wrong = Disk(), 0
-    whole = BadInput("", (*RGB, *RUN), ())
-    count, number = 1, 0
-    while number < count:
-        with tempfile.TemporaryDirectory() as place:
-            here = Path(place)
-            make_noise_data(here / "data")
-            error = ERRORS[number % len(ERRORS)]
-            with disk.failing(here / "runs", number, error):
-                status, said = call(whole, here)
-            count = max(count, len(disk.touches))
-            event, path = disk.touches[min(number, len(disk.touches) - 1)]
-            if status:
-                told = status == USER_MISTAKE and "Traceback" not in said and os.strerror(error) in one_line(said)
-                wrong += not told
-            again, heard = call(whole, here)
-            wrong += again != 0
-            print(f"{number}: {event} {path} {errno.errorcode[error]}: {status}, then {again}", flush=True)
-            if again or (status and not told):
-                print(said, heard)
-        number += 1
-    print(f"{number} touches, {wrong} wrong")
-    return wrong
+    disk = Disk()
+    wrong = not try_touch(disk, None, 0)
+    touches = len(disk.touches)
+    wrong += sum(not try_touch(disk, number, ERRORS[number % len(ERRORS)]) for number in range(touches))
+    print(f"{touches} touches, {wrong} wrong")
+    return bool(wrong)
 
 
 if __name__ == "__main__":

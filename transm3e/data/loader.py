@@ -103,7 +103,7 @@ class ClipLoader:
         if num_workers:
             if not hasattr(os, "fork"):
                 raise UserError("DATA_LOADER.NUM_WORKERS: processes cannot be forked on this system; set it to 0")
-            warm_up()  # while the model is built
+            warm_up()  # as long as nothing is asked for
         # Videos in flight: enough for the next batches, and for every process to have one more waiting.
         videos = batch_size if self.training else -(-batch_size // dataset.samples)
         self._ahead = min(max(1, len(self._items)), AHEAD * max(videos, num_workers)) if num_workers else 1
