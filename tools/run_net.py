@@ -22,6 +22,7 @@ from transm3e.engine.launch import launch, leads
 from transm3e.engine.logging import log_to
 from transm3e.engine.signals import stop_request
 from transm3e.engine.train import Trainer
+from transm3e.errors import disk_faults
 from transm3e.report import run as report
 from transm3e.report.run_folder import check_owner, claim, evaluation_checkpoint, is_evaluated, is_trained, owner_of
 from transm3e.tasks import build_task, build_trained_task, check_parts
@@ -53,7 +54,8 @@ def main() -> int:
 
 def execute(run: Run, owner: dict[str, str], device: torch.device) -> None:
     """One run on this process: what is trained or evaluated already is not done again."""
-    with log_to(run.folder, is_main()), stop_request(), claim(run, owner) if is_main() else nullcontext():
+    claimed = claim(run, owner) if is_main() else nullcontext()
+    with log_to(run.folder, is_main()), disk_faults(), stop_request(), claimed:
         logger.info("%s -> %s on %s", run.name, run.folder, device)
         # What is missing there must not come out after hours of training.
         videos = build_folder_loader(run.cfg, run.cfg.DEMO.INPUT_VIDEO) if run.cfg.DEMO.ENABLE else None

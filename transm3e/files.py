@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from transm3e.errors import UserError
+from transm3e.errors import UserError, disk_fault
 
 CLIP_TABLE = "clips.csv"
 # Of a text that is read as a whole: lists of a million names are a tenth of it.
@@ -32,13 +32,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         with partial.open("rb+") as written:
-            os.fsync(written.fileno())
+            _sync(written.fileno())
         partial.replace(file)
         _sync_folder(file.parent)
     except OSError as error:
-        raise UserError(
-            f"cannot write {file}: {error.strerror or error}; free space or choose another folder (an older file is untouched)"
-        ) from error
+        raise UserError(f"cannot write {file}: {disk_fault(error)} (an older file is untouched)") from error
     finally:
         # Where it cannot be removed (no such folder, name too long) it was never there.
         with suppress(OSError):
@@ -57,9 +55,7 @@ def make_folder(folder: str | Path, setting: str = "one") -> None:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"cannot make the folder {folder}: {error.strerror or error}; choose another {setting}"
-        ) from error
+        raise UserError(f"cannot make the folder {folder}: {disk_fault(error, f'choose another {setting}')}") from error
 
 
 def clip_table_file(path: str | Path) -> Path:
@@ -111,9 +107,18 @@ def _sync_folder(folder: Path) -> None:
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            _sync(handle)
         finally:
             os.close(handle)
+
+
+def _sync(handle: int) -> None:
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # File systems that cannot (folders on CIFS and FUSE) say so.
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
 
 
 def _open_regular(path: str, flags: int) -> int:

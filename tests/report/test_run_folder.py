@@ -10,12 +10,10 @@ import pytest
 
 from transm3e.config.plan import plan
 from transm3e.errors import UserError
-from transm3e.report import run_folder
+from transm3e.report import folder_lock
 from transm3e.report.results import summarise, write_results
 from transm3e.report.run_folder import (
     LOCK,
-    LOCK_TRIES,
-    LOCK_WAIT_S,
     OWNER,
     RESULTS,
     check_owner,
@@ -148,7 +146,7 @@ def test_which_checkpoint_is_scored(make):
 
 
 def test_a_folder_that_another_process_works_in_is_refused_until_that_ends(make, monkeypatch):
-    monkeypatch.setattr(run_folder, "LOCK_TRIES_OTHER_HOST", 2)
+    monkeypatch.setattr(folder_lock, "TRIES_OTHER_HOST", 2)
     run = make()
     claimed(run)
     hold = (
@@ -197,7 +195,7 @@ def test_a_look_at_the_moment_of_a_claim_does_not_refuse_it(make):
     run.folder.mkdir(parents=True)
     (run.folder / LOCK).touch()
     look = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.lockf(f, fcntl.LOCK_SH); print(flush=True); "
-    look += f"time.sleep({LOCK_TRIES * LOCK_WAIT_S / 4})"
+    look += f"time.sleep({folder_lock.TRIES * folder_lock.WAIT_S / 4})"
     with subprocess.Popen([sys.executable, "-Sc", look, run.folder / LOCK], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         claimed(run)
@@ -208,7 +206,7 @@ def test_the_lock_of_another_host_is_waited_for_longer(make, monkeypatch):
     run = make()
     run.folder.mkdir(parents=True)
     (run.folder / LOCK).write_text("process 1 on a_lost_host\n\n")
-    seconds = 2 * LOCK_TRIES * LOCK_WAIT_S
+    seconds = 2 * folder_lock.TRIES * folder_lock.WAIT_S
     look = "import fcntl, sys, time; f = open(sys.argv[1], 'a+'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); "
     look += f"time.sleep({seconds})"
     with subprocess.Popen([sys.executable, "-Sc", look, run.folder / LOCK], stdout=subprocess.PIPE) as process:

@@ -73,7 +73,10 @@ from transm3e.data.decode import DecodeError
 from transm3e.data.free_exercise.families import read_families
 from transm3e.data.free_exercise.source import read_exercises
 from transm3e.data.pictures import read_picture
+from transm3e.data.video_files import is_video
 from transm3e.errors import UserError
+from transm3e.report import folder_lock
+from transm3e.report.folder_lock import Owner
 from transm3e.report.pictures import read_epochs
 from transm3e.report.scores import read_predictions
 from transm3e.tables.read import read_table
@@ -256,6 +259,14 @@ READERS = [
         lambda path: Submissions(path).read(),
         wrong=(*WRONG, *DEEP),
     ),
+    of_document(
+        "owner of a folder",
+        ".lock.owner",
+        vars(Owner("process 1 on n", "0", "p", 1, "2", "t")),
+        as_json,
+        folder_lock._read,
+        wrong=(*WRONG, *DEEP),
+    ),
     of_document("activities.txt", "activities.txt", ["squat", "jump"], as_lines, use_activities),
     of_document("list", "train.txt", ["a/b.mp4 0 7", "c d.mp4 1"], as_lines, use_list),
     of_document("list without labels", "testlist01.txt", ["a/b.avi", "c/d.avi"], as_lines, use_list),
@@ -287,6 +298,7 @@ READERS = [
     Reader("video mp4", ".mp4", lambda: film(".mp4"), use_video, **OF_VIDEOS),
     Reader("video mkv", ".mkv", lambda: film(".mkv"), use_video, **OF_VIDEOS),
     Reader("video avi", ".avi", lambda: film(".avi", "XVID"), use_video, **OF_VIDEOS),
+    Reader("what may be a video", ".dat", lambda: film(".mp4"), is_video, errors=()),
     *(
         Reader(f"picture {kind}", kind, partial(picture, kind), read_picture, **OF_VIDEOS)
         for kind in (".jpg", ".png", ".bmp", ".webp")

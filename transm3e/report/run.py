@@ -12,7 +12,7 @@ from transm3e.config.plan import Run
 from transm3e.config.targets import MUSCLE_TARGET, scored_target
 from transm3e.engine.evaluate import Predictions
 from transm3e.errors import UserError
-from transm3e.files import atomic_path
+from transm3e.files import atomic_path, make_folder
 from transm3e.metrics import mean_average_precision, top_k_accuracy
 from transm3e.models.weights import read_checkpoint
 from transm3e.report.activity_picture import activity_bars
@@ -59,7 +59,7 @@ def write_report(
     With clips that could not be read, and TEST.ALLOW_MISSING False, it is not: MISSING names them, and there is no
     results.json.
     """
-    (run.folder / "predictions").mkdir(exist_ok=True)
+    make_folder(run.folder / "predictions", "OUTPUT_DIR")
     for split, p in predictions.items():
         write_predictions(run.folder / "predictions" / f"{split}.npz", p.scores, p.labels, p.paths, split, p.columns)
     missing = [(split, *clip) for split, p in predictions.items() for clip in _failed(p)]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from transm3e.config.check import WITHOUT_WEIGHTS
 from transm3e.config.plan import Run
@@ -19,11 +16,12 @@ from transm3e.data.annotations import table_digest
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder, read_text
 from transm3e.foreign.json_text import parse_json
+from transm3e.report import folder_lock
+from transm3e.report.folder_lock import hold
 from transm3e.report.results import read_results
 
 OWNER = "run.json"
 LOCK = ".lock"
-LOCK_TRIES, LOCK_TRIES_OTHER_HOST, LOCK_WAIT_S = 20, 2400, 0.05
 GPUS = "CUDA_VISIBLE_DEVICES"
 RESULTS = "results.json"
 
@@ -74,58 +72,16 @@ def claim(run: Run, owner: dict[str, str]) -> Iterator[None]:
     """
     check_owner(run, owner)
     make_folder(run.folder)
-    with _open_lock(run.folder / LOCK) as lock:
-        # The system frees it when this process ends, however that happens; loading processes do not inherit it.
-        if not _locked(lock):
-            lock.seek(0)
-            raise UserError(
-                f"{run.folder} is being worked in by {(lock.readline().strip()) or 'another process'}; wait for it, or "
-                "choose another OUTPUT_DIR"
-            )
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n{os.environ.get(GPUS, '')}\n")
-        lock.flush()
+    with hold(run.folder / LOCK, os.environ.get(GPUS, "")):
         atomic_write_text(run.folder / "config.yaml", run.cfg.dump())
         atomic_write_text(run.folder / OWNER, json.dumps(owner, indent=2) + "\n")
         yield
 
 
-def _open_lock(file: Path) -> IO[str]:
-    try:
-        return file.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write to {file.parent}: {error.strerror}; choose another OUTPUT_DIR") from error
-
-
-def _locked(lock: IO[str]) -> bool:
-    """Whether the lock could be taken.
-
-    `holder` of another process may have it for a moment, and a network file system keeps that of a lost host for a while.
-    """
-    lock.seek(0)
-    process = lock.readline().strip()
-    is_here = not process or process.endswith(f" on {socket.gethostname()}")
-    for _ in range(LOCK_TRIES if is_here else LOCK_TRIES_OTHER_HOST):
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except (BlockingIOError, PermissionError):
-            time.sleep(LOCK_WAIT_S)
-    return False
-
-
 def holder(run: Run) -> Holder | None:
     """Who works in the run's folder, as far as this machine sees; None where nobody does."""
-    try:
-        with (run.folder / LOCK).open(encoding="utf-8") as lock:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                process, devices, *_ = [*lock.read().split("\n"), "", ""]
-                return Holder(process, devices)
-    except OSError:  # no run yet, or a folder of somebody else's: claim says which
-        pass
-    return None
+    owner = folder_lock.holder(run.folder / LOCK)
+    return Holder(owner.process, owner.note) if owner else None
 
 
 def is_trained(run: Run) -> bool:

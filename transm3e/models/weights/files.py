@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transm3e.errors import UserError, shown
+from transm3e.errors import UserError, disk_faults, shown
 from transm3e.foreign.torch_file import begins_as_torch, load_torch
 from transm3e.unpickle import read_pickle
 
@@ -37,7 +37,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(f"no checkpoint at {file.absolute()}; check the path")
     try:
-        state = READERS.get(file.suffix, load_torch)(file)
+        with disk_faults():
+            state = READERS.get(file.suffix, load_torch)(file)
     except UserError:
         raise
     except pickle.UnpicklingError as error:
