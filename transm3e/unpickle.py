@@ -145,6 +145,10 @@ def _bytes(content: bytes | str = b"", encoding: str = "latin1") -> bytes:
     return _encode(content, encoding) if isinstance(content, str) else b"".join([content])
 
 
+# For readers of other kinds of pickles.
+array_in_making, dtype_in_making, numpy_scalar, bytes_of_text, plain_bytes = _Array, _DType, _scalar, _encode, _bytes
+
+
 def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:120]
 

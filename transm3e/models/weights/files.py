@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from transm3e.errors import UserError, shown
+from transm3e.files import local_path, split_member
 from transm3e.foreign.torch_file import begins_as_torch, load_torch
 from transm3e.unpickle import read_pickle
 
@@ -33,7 +34,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged, holds other objects, or has no dict of tensors.
     """
-    file = Path(path)
+    name, member = split_member(path)
+    file = local_path(name)
     if not file.is_file():
         raise UserError(f"no checkpoint at {file.absolute()}; check the path")
     try:

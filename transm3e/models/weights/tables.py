@@ -21,7 +21,7 @@ def group_of(name: str) -> str:
     return ".".join(parts[:end])
 
 
-def checkpoint_table(path: Path, every: bool = False) -> str:
+def checkpoint_table(path: str | Path, every: bool = False) -> str:
     """What a file holds: source, sizes, epoch and config where it has them, then tensor_table.
 
     Raises:
