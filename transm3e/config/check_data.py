@@ -32,7 +32,7 @@ DATA_CHOICES = {
     "AUG.RE_MODE": ("pixel", "rand", "const"),
     "SKELETON.LAYOUT": ("coco17", "halpe26", "openpose18", "ntu25"),
     "SKELETON.NORMALIZE": ("frame", "body"),
-    "STGCN.PARTITION": ("uniform", "distance", "spatial"),
+    "STGCN.PARTITION": ("uniform", "distance", "spatial", "spatial_code"),
     "DISTILL.MODALITY": PIXELS,
     "TWO_BRANCH.MODALITY": PIXELS,
 }

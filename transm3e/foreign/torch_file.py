@@ -74,7 +74,7 @@ def load_torch(path: str | Path, keys: Collection[str] = ()) -> Any:
         # Of torch's own classes: it says which it takes. From protocol 3 on there are operations that it does not know.
         refused, protocol = [name for name in names if name in str(error)], max(found.protocol for found in scans)
         if refused or protocol > TORCH_PROTOCOL:
-            raise _refusal(path, scans, refused or [f"a pickle of protocol {protocol}"]) from error
+            raise _refusal(path, scans, refused or [f"pickle protocol {protocol}"]) from error
         raise
 
 
@@ -100,8 +100,9 @@ def _refusal(path: str | Path, scans: list[Found], names: list[str]) -> UserErro
     )
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return UserError(
-        f"{file}: refused, it holds {', '.join(shown(name)[1:-1] for name in names[:3])}{more}, which is read by running "
-        "what the file says only; if you trust it, write its weights alone, where the program that made it is installed: "
+        f"{file}: refused, it holds objects other than tensors and plain values "
+        f"({', '.join(shown(name)[1:-1] for name in names[:3])}{more}), which are read by running what the file says only; "
+        "if you trust it, write its weights alone, where the program that made it is installed: "
         f'python -c "{line}"'
     )
 

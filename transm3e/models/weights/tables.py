@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from transm3e.models.weights.detect import find_source
-from transm3e.models.weights.files import read_checkpoint
-from transm3e.models.weights.rename import strip_wrappers
+from transm3e.models.weights.files import NOTE, read_checkpoint
 from transm3e.models.weights.report import LoadReport
+from transm3e.models.weights.wrappers import unwrap
 
 
 def group_of(name: str) -> str:
@@ -29,10 +29,11 @@ def checkpoint_table(path: str | Path, every: bool = False) -> str:
     """
     checkpoint = read_checkpoint(path)
     state = checkpoint["model_state"]
-    plain, notes = strip_wrappers(state)
+    inner = unwrap(state)
+    plain = inner.state
     count = sum(tensor.numel() for tensor in state.values())
     facts = [f"{path}: source {find_source(plain) or 'not known by its names'}, {len(state)} tensors, {count:,} values"]
-    facts += notes
+    facts += [*filter(None, [checkpoint[NOTE]]), *inner.notes]
     if isinstance(checkpoint.get("epoch"), int):
         facts.append(f"epoch {checkpoint['epoch']}")
     if isinstance(checkpoint.get("cfg"), str):
