@@ -1,7 +1,7 @@
 """Objects beside weights that are data all the same: what stands in for their classes when a file of torch is read.
 
 Nothing of the real classes is imported. A stand-in bears the name that the file asks for, so that
-torch.load(weights_only=True) takes it, and does nothing but keep plain values: attributes become a dict, paths text,
+torch.load with weights_only=True takes it, and does nothing but keep plain values: attributes become a dict, paths text,
 NumPy's scalars and arrays what they are (through transm3e.unpickle, which checks them); what is a program's own (a
 scheduler's functions, callbacks) becomes an empty object.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from transm3e.unpickle import array_in_making, bytes_of_text, dtype_in_making, numpy_scalar, plain_bytes
+from transm3e.unpickle import ArrayInMaking, DTypeInMaking, bytes_of_text, numpy_scalar, plain_bytes
 
 # What torch itself takes; of its own names it decides.
 OF_TORCH = re.compile(r"torch\..+|collections\.(OrderedDict|Counter)")
@@ -60,7 +60,7 @@ class _Mapping:
         return OrderedDict()
 
 
-class _Array(array_in_making):
+class _Array(ArrayInMaking):
     def __new__(cls, *_: Any) -> _Array:
         return super().__new__(cls, (0,), np.uint8)
 
@@ -82,12 +82,18 @@ def _path(*parts: Any) -> str:
 KINDS: tuple[tuple[str, type], ...] = (
     (r"numpy\.(_?core)\.multiarray\.scalar", _calling(numpy_scalar)),
     (r"numpy\.(_?core)\.multiarray\._reconstruct", _Array),
-    (r"numpy\.dtype", dtype_in_making),
+    (r"numpy\.dtype", DTypeInMaking),
     (r"numpy\.(ndarray|bool_?|u?int\d+|float\d+|complex\d+|str_|bytes_|dtypes\.\w+|random\..+)", _Empty),
     (r"pathlib\.(_local\.)?(Pure)?(Posix|Windows)?Path", _calling(_path)),
-    (r"argparse\.Namespace|types\.SimpleNamespace|omegaconf\..+|mmengine\.logging\.history_buffer\.HistoryBuffer", _Fields),
+    (
+        r"argparse\.Namespace|types\.SimpleNamespace|omegaconf\..+|mmengine\.logging\.history_buffer\.HistoryBuffer",
+        _Fields,
+    ),
     (r"collections\.defaultdict|(yacs|fvcore\.common|detectron2\.config)\.config\.CfgNode", _Mapping),
-    (r"(mmcv\.utils|mmengine\.config)\.config\.ConfigDict|addict\.addict\.Dict|easydict\.EasyDict|munch\.Munch", _Mapping),
+    (
+        r"(mmcv\.utils|mmengine\.config)\.config\.ConfigDict|addict\.addict\.Dict|easydict\.EasyDict|munch\.Munch",
+        _Mapping,
+    ),
     (r"(pytorch_lightning|lightning(\.pytorch|\.fabric)|lightning_fabric)\.utilities\.\w+\.AttributeDict", _Mapping),
     (r"collections\.deque|builtins\.(set|frozenset)", _calling(_items)),
     # Torch's own from 2.5 on, which then go before.

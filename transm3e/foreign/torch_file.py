@@ -83,7 +83,7 @@ def _allowed(classes: list[Callable[..., Any]]) -> Iterator[None]:
     """Meanwhile torch takes these and no others that a program may have allowed (safe_globals came with torch 2.5)."""
     before = get_safe_globals()
     clear_safe_globals()
-    add_safe_globals(classes)
+    add_safe_globals([*classes])
     try:
         yield
     finally:

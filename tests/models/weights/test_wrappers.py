@@ -50,7 +50,11 @@ def equal(a, b):
         ({"state_dict": A, "optimizer": {"state": {}}, "epoch": 3}, A, ""),
         ({"model": A, "model_ema": B}, A, "as trained ('model') taken; those averaged are FILE::model_ema"),
         ({"state_dict": A, "state_dict_ema": B}, A, "averaged are FILE::state_dict_ema"),
-        ({"state_dict": A, "ema_state_dict": B, "message_hub": {}}, A, "averaged ('state_dict') taken; those as trained"),
+        (
+            {"state_dict": A, "ema_state_dict": B, "message_hub": {}},
+            A,
+            "averaged ('state_dict') taken; those as trained",
+        ),
         ({"model_ema": B}, B, "averaged weights of 'model_ema', the only ones there"),
         ({"ema_state": B, "epoch": 3}, B, "averaged weights of 'ema_state'"),
         ({"model": {}, "ema": B}, B, "averaged weights of 'ema'"),
@@ -74,7 +78,7 @@ def test_a_member_names_what_to_take(tmp_path):
     assert taken(tmp_path, content, "::student")["model_state"]["backbone.w"][0] == 2
     assert taken(tmp_path, content, "::model_ema")["epoch"] == 3
     assert set(taken(tmp_path, {"model": A}, "::backbone")["model_state"]) == {"w"}
-    with pytest.raises(UserError, match="no weights under 'gone'.*lie under model, model_ema, student: name one"):
+    with pytest.raises(UserError, match=r"no weights under 'gone'.*lie under model, model_ema, student: name one"):
         taken(tmp_path, content, "::gone")
     with pytest.raises(UserError, match="weights lie under student, teacher: name one, FILE::student"):
         taken(tmp_path, {"student": A, "teacher": B, "epoch": 3})
@@ -176,6 +180,8 @@ def test_our_own_backbone_is_no_wrapper(models):
     assert unwrap(state).state.keys() == state.keys()
     other = {name: torch.ones(1) for name in ("other.a", "other.b")}
     assert unwrap(state, other).dropped == ()
-    theirs = {f"backbone.{n.removeprefix('backbone.').replace('head.', 'head.projection.')}": t for n, t in state.items()}
+    theirs = {
+        f"backbone.{n.removeprefix('backbone.').replace('head.', 'head.projection.')}": t for n, t in state.items()
+    }
     assert load_weights(models[1], theirs | {"neck.w": torch.ones(1)}).unused == ("neck.w",)
     assert equal(*models)

@@ -70,7 +70,11 @@ def load_weights(
         unused=converted.dropped,
         reshaped=tuple((k, changed[k]) for k in own if k in changed and k not in kept),
         source=source,
-        notes=(*filter(None, [read.get(NOTE)]), *converted.notes, *(f"{k} is {tuple(state[k].shape)} there" for k in kept)),
+        notes=(
+            *filter(None, [read.get(NOTE)]),
+            *converted.notes,
+            *(f"{k} is {tuple(state[k].shape)} there" for k in kept),
+        ),
     )
     model.load_state_dict({**own, **{k: state[k] for k in report.loaded}})
     return report

@@ -37,7 +37,9 @@ INSIDE = {
     "_checkpoint_wrapped_module": "activation checkpoints",
 }
 # Names of our transformers: a program's `backbone.` holds a head or class tokens, too.
-OF_OURS = r"backbone\.(patch_embed|blocks|norm)\.|(?!backbone\.)"
+OF_OURS = r"backbone\.(patch_embed\.proj|blocks|norm)\.|(?!backbone\.)"
+# What MMAction2 scales clips by, which DATA.MEAN and DATA.STD do here.
+OF_INPUT = "data_preprocessor."
 # What torch and MMEngine count an average's steps in, beside module.
 COUNTERS = ("n_averaged", "steps")
 DDP = "module."
@@ -136,19 +138,20 @@ def unwrap(state: State, own: State | None = None, source: str = "", depth: int 
     Raises:
         UserError: it holds several models.
     """
-    plain, notes = _strip(state)
+    plain, notes = _strip({name: state[name] for name in state if not name.startswith(OF_INPUT)})
+    besides = tuple(name for name in state if name.startswith(OF_INPUT))
     if depth == DEEPEST or _is_known(plain, own, source):
-        return Unwrapped(plain, notes=notes, known=depth < DEEPEST)
+        return Unwrapped(plain, besides, notes, known=depth < DEEPEST)
     inside = {start: unwrap(part, own, source, depth + 1) for start, part in _parts(plain).items()}
     known = {start: part for start, part in inside.items() if part.known}
     if len(known) > 1:
         names = ", ".join([*known][:4])
         raise UserError(f"it holds several models ({names}); name one, FILE{MEMBER}{next(iter(known))[:-1]}")
     if not known:
-        return Unwrapped(plain, notes=notes)
+        return Unwrapped(plain, besides, notes)
     ((start, part),) = known.items()
     others = tuple(name for name in plain if not name.startswith(start))
-    dropped = (*others, *(start + name for name in part.dropped))
+    dropped = (*besides, *others, *(start + name for name in part.dropped))
     left = f", {len(others)} other tensors left out ({others[0]}{', ...' if len(others) > 1 else ''})" if others else ""
     return Unwrapped(part.state, dropped, (*notes, f"{start} taken off the names{left}", *part.notes), known=True)
 
