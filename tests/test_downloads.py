@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision.models import ResNet50_Weights, Swin_B_Weights, Swin_S_Weights
 
 from transm3e.config import load_cfg
 from transm3e.config.plan import plan
@@ -279,3 +281,24 @@ def test_a_run_is_of_what_the_url_holds(server, tmp_path, monkeypatch):
     assert named.name == "named"
     assert os.fspath(named.folder).startswith("runs/named-")
     assert torch.equal(read_checkpoint(url)["model_state"]["a"], torch.ones(1))
+
+
+def test_every_file_that_a_config_asks_for_is_in_the_readme(repo):
+    text = (repo / "configs" / "README.md").read_text(encoding="utf-8")
+    asked = {
+        setting[2]
+        for config in (repo / "configs").rglob("*.yaml")
+        if not config.is_relative_to(repo / "configs" / "tables")
+        for setting in re.findall(r"(?m)^( *)(CHECKPOINT_FILE_PATH): (\S+)$", config.read_text(encoding="utf-8"))
+    }
+    assert len(asked) == 5
+    rows = dict(re.findall(r"(?m)^\| `(weights/\S+)` \|.*\| (https://\S+) \|", text))
+    assert rows.keys() == asked
+    of_torchvision = {
+        "weights/resnet50_in1k.pth": ResNet50_Weights.IMAGENET1K_V1,
+        "weights/swin_s_in1k.pth": Swin_S_Weights.IMAGENET1K_V1,
+        "weights/swin_b_in1k.pth": Swin_B_Weights.IMAGENET1K_V1,
+    }
+    for name, weights in of_torchvision.items():
+        assert rows[name] == weights.url
+        assert f"{weights.url} | {weights.meta['_file_size']:.1f} MiB" in text

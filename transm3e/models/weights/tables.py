@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 
 from torch import Tensor
@@ -34,7 +35,7 @@ def checkpoint_table(path: str | Path, every: bool = False) -> str:
     count = sum(tensor.numel() for tensor in state.values())
     facts = [f"{path}: source {find_source(plain) or 'not known by its names'}, {len(state)} tensors, {count:,} values"]
     facts += [*filter(None, [checkpoint[NOTE]]), *inner.notes]
-    if isinstance(checkpoint.get("epoch"), int):
+    if isinstance(checkpoint.get("epoch"), Integral):
         facts.append(f"epoch {checkpoint['epoch']}")
     if isinstance(checkpoint.get("cfg"), str):
         facts.append(f"a config of {len(checkpoint['cfg'].splitlines())} lines")
