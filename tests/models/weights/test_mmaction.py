@@ -251,8 +251,9 @@ def test_relatives_of_stgcn_are_refused(recognizer):
     with pytest.raises(UserError, match=r"STGCN\+\+"):
         load_weights(model, state | {"backbone.gcn.0.tcn.branches.0.0.weight": torch.zeros(1)})
     for strange in (lambda t: t.to_sparse(), lambda t: t.to("meta"), lambda t: t.long(), lambda t: t[:1]):
-        with pytest.raises(UserError):
-            load_weights(model, changed(state, ".gcn.A", strange))
+        for part in (".gcn.A", ".PA", "cls_head.fc.weight"):
+            with pytest.raises(UserError):
+                load_weights(model, changed(state, part, strange))
     without = {name: tensor for name, tensor in state.items() if not name.endswith((".A", ".PA"))}
     assert "no graph in the file" in str(load_weights(model, without, ("blocks.",)))
     uniform = {name: tensor for name, tensor in state.items() if not name.endswith(".PA")}

@@ -30,7 +30,7 @@ def run(
     update_table: bool = False,
     detector_size: tuple[int, int] | None = None,
     open_end: bool = False,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     device: str = "cpu",
     batch_size: int = 4,
     min_score: float = 0.5,

@@ -61,21 +61,30 @@ def convert_stgcn(state: State, own: State) -> Converted:
             _check_importance(learned, graph)
         # Where no importance is learned (edge_importance_weighting False, gcn_adaptive None) it is 1.
         ours.setdefault(importance, torch.ones_like(graph) if learned is None else learned)
-    if "head.weight" in ours and ours["head.weight"].dim() == 4:
-        ours["head.weight"] = ours["head.weight"].flatten(1)
+    head = ours.get("head.weight")
+    if head is not None and head.dim() == 4 and _is_plain(head):
+        ours["head.weight"] = head.flatten(1)
     return Converted(ours, dropped=tuple(graphs), notes=() if graphs else (NO_GRAPH,))
 
 
 def _check_graph(theirs: Tensor, ours: Tensor) -> None:
     if ours.is_meta:
         return
-    is_plain = theirs.layout == torch.strided and theirs.is_floating_point() and not theirs.is_meta
-    if not is_plain or theirs.shape != ours.shape or not torch.allclose(theirs.to(ours), ours, rtol=0, atol=1e-5):
+    if (
+        not _is_plain(theirs)
+        or theirs.shape != ours.shape
+        or not torch.allclose(theirs.to(ours), ours, rtol=0, atol=1e-5)
+    ):
         raise UserError(OTHER_GRAPH)
 
 
 def _check_importance(learned: Tensor, graph: Tensor) -> None:
     """Where there is no bone a factor gets no gradient and all stay equal; an offset (gcn_adaptive offset) moves freely."""
-    apart = learned[graph == 0] if learned.shape == graph.shape else learned
-    if apart.numel() and not torch.equal(apart, apart.flatten()[0].expand_as(apart)):
+    # Of another kind or shape it is refused by its name later.
+    apart = learned[graph == 0] if _is_plain(learned) and learned.shape == graph.shape else graph[:0]
+    if apart.numel() and not torch.equal(apart, apart[0].expand_as(apart)):
         raise UserError(OFFSET)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and tensor.is_floating_point() and not tensor.is_meta
