@@ -97,7 +97,7 @@ def _normal(content: Any, file: Path, member: str) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     besides = {k: v for k, v in content.items() if k != key} if key else {}
-    return {**besides, NOTE: note, "model_state": state}
+    return {**besides, **({NOTE: note} if note else {}), "model_state": state}
 
 
 def _load_torch(file: Path) -> Any:

@@ -34,7 +34,7 @@ def checkpoint_table(path: str | Path, every: bool = False) -> str:
     plain = inner.state
     count = sum(tensor.numel() for tensor in state.values())
     facts = [f"{path}: source {find_source(plain) or 'not known by its names'}, {len(state)} tensors, {count:,} values"]
-    facts += [*filter(None, [checkpoint[NOTE]]), *inner.notes]
+    facts += [*filter(None, [checkpoint.get(NOTE)]), *inner.notes]
     if isinstance(checkpoint.get("epoch"), Integral):
         facts.append(f"epoch {checkpoint['epoch']}")
     if isinstance(checkpoint.get("cfg"), str):

@@ -68,6 +68,9 @@ def find_state(content: Any, member: str) -> tuple[dict[str, Tensor], str | None
     state = holding[key] if key else _tensors(content)
     if member:
         return _part(state, member, [*holding]), key, f"weights of {member!r}"
+    empty = next((key for key, each in _items(content) if key in STATE_KEYS and each == {}), None)
+    if empty and not holding:  # of a model without weights
+        return {}, empty, ""
     if not state:
         raise UserError(
             'no tensors in "model_state", "state_dict" or "model", nor a dict of nothing but tensors, so it is not a '
