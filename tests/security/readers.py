@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from tests.security.samples import (
     RESULTS,
     ROWS,
     SAFE,
+    STATE,
     TABLE,
     YOLO,
     as_cache,
@@ -219,6 +221,14 @@ READERS = [
         as_torch,
         use_checkpoint,
         wrong=(*ARRAYS, torch.ones(1), torch.ones(1).expand(10**6, 10**6), torch.ones(2).to_sparse()),
+    ),
+    of_document(
+        "checkpoint of a training script",
+        ".pth",
+        {"state_dict": STATE, "args": argparse.Namespace(a=1), "epoch": np.int64(3), "b": np.arange(2.0), "c": {1}},
+        as_torch,
+        use_checkpoint,
+        wrong=(*ARRAYS, argparse.Namespace(a=ARRAYS[0])),
     ),
     of_document("old checkpoint", ".pth", CHECKPOINT, partial(as_torch, zipped=False), use_checkpoint, wrong=ARRAYS),
     of_document("safetensors", ".safetensors", SAFE, as_safetensors, use_checkpoint),

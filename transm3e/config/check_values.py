@@ -8,7 +8,10 @@ from transm3e.config.check_data import DATA_CHOICES
 from transm3e.errors import UserError
 
 # Projects whose parameter names can be read (transm3e.models.weights, which config does not import).
-SOURCES = ("auto", "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "videoswin", "authors")
+SOURCES = (
+    *("auto", "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "videoswin", "mmaction", "stgcn"),
+    "authors",
+)
 CHOICES = {
     **DATA_CHOICES,
     "TASK": ("classify", "distill", "har_lookup"),

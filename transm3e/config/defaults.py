@@ -70,10 +70,12 @@ _C.TRAIN.CHECKPOINT_STEPS = 0
 _C.TRAIN.KEEP_CHECKPOINTS = 1
 # Go on from the newest checkpoint in OUTPUT_DIR; beats CHECKPOINT_FILE_PATH.
 _C.TRAIN.AUTO_RESUME = True
-# Start from the weights in this file; "" = from drawn ones.
+# Start from the weights in this file, a path or a URL; FILE::KEY takes those under KEY, as a.pth::model_ema; "" = from
+# drawn ones.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # Whose parameter names that file (or INIT.STUDENT_FROM's) has: "auto", "transm3e", "torchvision", "pyslowfast",
-# "pytorchvideo", "timm", "videoswin", "authors", "authors_teacher" (of the authors' two branches, the frozen one).
+# "pytorchvideo", "timm", "videoswin", "mmaction", "stgcn", "authors", "authors_teacher" (of the authors' two branches,
+# the frozen one).
 _C.TRAIN.CHECKPOINT_SOURCE = "auto"
 # Beginnings of our parameter names that such a file need not hold in our shape, as "head." for weights of another
 # number of classes; these keep their drawn values.
@@ -99,7 +101,7 @@ _C.TEST.BATCH_SIZE = 16
 _C.TEST.SPLITS = ["known_val", "new_val", "known_test", "new_test"]
 # Which of the run's checkpoints is scored: "last", or "best" (highest mean of known_val and new_val in training).
 _C.TEST.WHICH_CHECKPOINT = "last"
-# Score this .pyth file instead of the run's own checkpoint.
+# Score this file or URL instead of the run's own checkpoint.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Whose parameter names that file has; as TRAIN.CHECKPOINT_SOURCE, without "authors_teacher".
 _C.TEST.CHECKPOINT_SOURCE = "auto"

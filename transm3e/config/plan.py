@@ -22,7 +22,7 @@ from transm3e.config.load import load_cfg
 from transm3e.config.node import all_keys, names_key
 from transm3e.config.targets import ACTIVITY_TARGET, ORDER_FILE, trained_target
 from transm3e.errors import UserError
-from transm3e.files import clip_table_file
+from transm3e.files import clip_table_file, local_path, split_member
 
 # Settings that cannot change a run's weights; a name ending in "." stands for its group.
 NO_INFLUENCE = (
@@ -189,7 +189,7 @@ def _folder_name(name: str, run_id: str) -> str:
 
 
 def _run(path: str, cfg: CfgNode, asked: bool, below: tuple[Path, ...]) -> Run:
-    file = Path(path).resolve()
+    file = local_path(path).resolve()
     if file in below:
         raise UserError(
             f"{path} starts from itself by way of {' -> '.join(other.name for other in below)}; change INIT there"
@@ -204,7 +204,7 @@ def _run(path: str, cfg: CfgNode, asked: bool, below: tuple[Path, ...]) -> Run:
     if "STUDENT_FROM" in starts:
         check_student(cfg, starts["STUDENT_FROM"].cfg, cfg.INIT.STUDENT_FROM)
     run_id = _run_id(cfg, starts)
-    name = Path(path).stem
+    name = local_path(path).stem
     return Run(name, run_id, _resolved(cfg, _folder_name(name, run_id), starts), asked, tuple(starts.values()))
 
 
@@ -232,8 +232,9 @@ def _run_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
 
 
 def _file_id(path: str) -> str:
-    file = Path(path)
-    return hashlib.sha256(file.read_bytes()).hexdigest() if path and file.is_file() else path
+    name, member = split_member(path)
+    file = local_path(name)
+    return hashlib.sha256(file.read_bytes()).hexdigest() + member if path and file.is_file() else path
 
 
 def _resolved(cfg: CfgNode, folder_name: str, starts: dict[str, Run]) -> CfgNode:

@@ -14,7 +14,7 @@ from transm3e.config.check import WITHOUT_WEIGHTS
 from transm3e.config.plan import Run
 from transm3e.data.annotations import table_digest
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text, make_folder, read_text
+from transm3e.files import atomic_write_text, local_path, make_folder, read_text
 from transm3e.foreign.json_text import parse_json
 from transm3e.report import folder_lock
 from transm3e.report.folder_lock import hold
@@ -105,7 +105,7 @@ def evaluation_checkpoint(run: Run) -> Path | None:
     if run.cfg.MODEL.MODEL_NAME in WITHOUT_WEIGHTS:
         return None
     if test.CHECKPOINT_FILE_PATH:
-        return Path(test.CHECKPOINT_FILE_PATH)
+        return local_path(test.CHECKPOINT_FILE_PATH)
     best = run.final_checkpoint.with_name("checkpoint_best.pyth")
     checkpoint = best if test.WHICH_CHECKPOINT == "best" else run.final_checkpoint
     if not checkpoint.is_file():

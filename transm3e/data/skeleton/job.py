@@ -33,7 +33,7 @@ def run(
     open_end: bool = False,
     units: str = "",
     score_scale: float = 1.0,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     device: str = "cpu",
     batch_size: int = 4,
     min_score: float = 0.5,
