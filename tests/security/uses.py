@@ -21,8 +21,8 @@ from transm3e.data.decode import Video
 from transm3e.data.flow import open_flow
 from transm3e.data.skeleton import read_skeleton
 from transm3e.models.weights import read_checkpoint
+from transm3e.report.record import check_owner
 from transm3e.report.results import read_results
-from transm3e.report.run_folder import check_owner
 from transm3e.report.table import results_table
 
 
