@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from transm3e.cli import USER_MISTAKE
 from transm3e.config.check import WITHOUT_WEIGHTS
@@ -42,6 +42,13 @@ class Holder:
 
     process: str
     devices: str
+
+
+class HasFolder(Protocol):
+    """A run, or as much of one as lies there."""
+
+    @property
+    def folder(self) -> Path: ...
 
 
 @dataclass
@@ -113,7 +120,7 @@ def _locked(lock: IO[str]) -> bool:
     return False
 
 
-def holder(run: Run) -> Holder | None:
+def holder(run: HasFolder) -> Holder | None:
     """Who works in the run's folder, as far as this machine sees; None where nobody does."""
     try:
         with (run.folder / LOCK).open(encoding="utf-8") as lock:
