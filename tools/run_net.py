@@ -25,7 +25,7 @@ from transm3e.engine.logging import log_to
 from transm3e.engine.signals import stop_request
 from transm3e.engine.train import Trainer
 from transm3e.report import run as report
-from transm3e.report.record import changed_settings, check_owner, on_other_data, owner_of
+from transm3e.report.record import changed_settings, on_other_data, owner_of
 from transm3e.report.run_folder import Start, agreed, claim, evaluation_checkpoint, is_evaluated, is_trained
 from transm3e.tasks import build_task, build_trained_task, check_parts
 
@@ -43,9 +43,9 @@ def main() -> int:
             print(f"warning: {problem}", file=sys.stderr)
         check_parts(*(run.cfg for run in runs))
         for run in runs:
-            check_owner(run, owner := owner_of(run))
-            # Of several machines each may see another state of the files: there the main process says what is done.
-            if is_alone(run.cfg, args.init_method) and (done := report.already_done(run)):
+            owner = owner_of(run)
+            # Several machines may see several states of the files: there the main process says what is done.
+            if is_alone(run.cfg, args.init_method) and (done := report.already_done(run, owner)):
                 print(done, file=sys.stderr)
             else:
                 launch(execute, run.cfg, args.init_method, run, owner)
@@ -57,7 +57,7 @@ def main() -> int:
 def execute(run: Run, owner: dict[str, Any], device: torch.device) -> None:
     """One run on this process: what is trained or evaluated already is not done again."""
     run, owner = agreed(run, owner)
-    if done := gather(report.already_done(run))[0]:
+    if done := gather(report.already_done(run, owner) if is_main() else "")[0]:
         if is_main():
             print(done, file=sys.stderr)
         return

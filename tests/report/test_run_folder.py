@@ -19,6 +19,7 @@ from transm3e.report.run_folder import (
     LOCK_TRIES,
     LOCK_WAIT_S,
     RESULTS,
+    agreed,
     claim,
     evaluation_checkpoint,
     holder,
@@ -281,6 +282,20 @@ def test_a_run_on_other_data_is_named(make):
     said = on_other_data(new, owner_of(new))
     assert said.startswith(f"not the run in {run.folder}: that is of 0 clips of data/clips.csv, data ")
     assert f"this one of 2 clips of data/clips.csv, data {new.data.digest}" in said
+
+
+def test_every_process_takes_the_run_that_the_main_one_has_planned(make, monkeypatch):
+    [main] = [make("INIT.STUDENT_FROM", "w.pyth")]
+    Path("data/clips.csv").write_text("another table\n")
+    other = make("INIT.STUDENT_FROM", "w.pyth", "SHARD_ID", 1, "NUM_SHARDS", 2)
+    assert other.id != main.id
+    assert agreed(other, owner_of(other))[0] == other
+    told = []
+    monkeypatch.setattr(run_folder, "gather", lambda item: told.append(item) or told)
+    agreed(main, {"id": main.id})
+    run, owner = agreed(other, owner_of(other))
+    assert (run.id, run.eval_id, run.folder, owner) == (main.id, main.eval_id, main.folder, {"id": main.id})
+    assert run.cfg.SHARD_ID == 1
 
 
 def test_a_folder_that_cannot_be_made_is_a_users_error(make):

@@ -18,7 +18,7 @@ from transm3e.models.weights import read_checkpoint
 from transm3e.report.activity_picture import activity_bars
 from transm3e.report.activity_result import activity_result
 from transm3e.report.pictures import muscle_bars, run_title, training_curves
-from transm3e.report.record import DEMO_CONFIG, TEST_CONFIG, data_text
+from transm3e.report.record import DEMO_CONFIG, TEST_CONFIG, check_owner, data_text
 from transm3e.report.results import METRICS, metric_of, read_results, split_result, summarise, write_results
 from transm3e.report.run_folder import RESULTS, is_evaluated, is_trained
 from transm3e.report.scores import write_predictions, write_scores
@@ -132,9 +132,14 @@ def _write_missing(file: Path, missing: Sequence[tuple[str, str, str]]) -> None:
         csv.writer(lines).writerows([("split", "path", "reason"), *missing])
 
 
-def already_done(run: Run) -> str:
+def already_done(run: Run, owner: Mapping[str, Any]) -> str:
     """A line that says where the results of a run are with which nothing is left to do, of which data they are, and what
-    they miss; else ""."""
+    they miss; else "".
+
+    Raises:
+        UserError: the folder is another run's, or results.json is damaged.
+    """
+    check_owner(run, owner)
     if not (is_trained(run) and is_evaluated(run)) or run.cfg.DEMO.ENABLE:
         return ""
     results = read_results(run.folder / RESULTS) if (run.folder / RESULTS).is_file() else {"splits": {}, "run": {}}
