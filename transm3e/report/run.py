@@ -142,7 +142,7 @@ def already_done(run: Run, owner: Mapping[str, Any]) -> str:
     check_owner(run, owner)
     if not (is_trained(run) and is_evaluated(run)) or run.cfg.DEMO.ENABLE:
         return ""
-    results = read_results(run.folder / RESULTS) if (run.folder / RESULTS).is_file() else {"splits": {}, "run": {}}
+    results = read_results(run.folder / RESULTS) if (run.folder / RESULTS).is_file() else {"splits": {}, "run": owner}
     missing = sum(len(split.get("failed_clips", ())) for split in results["splits"].values())
     note = (
         f", without {missing} clip(s) that could not be read; delete {RESULTS} there to score anew" if missing else ""
