@@ -28,7 +28,7 @@ LOCK_TRIES, LOCK_TRIES_OTHER_HOST, LOCK_WAIT_S = 20, 2400, 0.05
 GPUS = "CUDA_VISIBLE_DEVICES"
 RESULTS = "results.json"
 # What a start leaves that has come to nothing.
-BOOKKEEPING = {LOCK, LOG, CONFIG, OWNER}
+BOOKKEEPING = {LOG, CONFIG, OWNER}
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,7 @@ def claim(run: Run, owner: Mapping[str, Any]) -> Iterator[Start]:
         UserError: as check_owner, or another process is working in the folder.
     """
     check_owner(run, owner)
-    made, start = not run.folder.exists(), Start()
-    make_folder(run.folder, "OUTPUT_DIR or RUNS_DIR")
-    with _open_lock(run.folder / LOCK) as lock:
+    with _made(run.folder) as is_new, _open_lock(run.folder / LOCK) as lock:
         # The system frees it when this process ends, however that happens; loading processes do not inherit it.
         if not _locked(lock):
             lock.seek(0)
@@ -81,19 +79,33 @@ def claim(run: Run, owner: Mapping[str, Any]) -> Iterator[Start]:
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n{os.environ.get(GPUS, '')}\n")
         lock.flush()
+        start = Start()
         try:
             write_record(run, owner)
             yield start
         except (UserError, ExitRequest) as end:
-            if made and not start.begun and getattr(end, "exit_status", USER_MISTAKE) == USER_MISTAKE:
-                _remove_unused(run.folder)
+            is_mistake = getattr(end, "exit_status", USER_MISTAKE) == USER_MISTAKE
+            if is_new and is_mistake and not start.begun and _is_unused(run.folder):
+                shutil.rmtree(run.folder, ignore_errors=True)
             raise
 
 
-def _remove_unused(folder: Path) -> None:
-    with suppress(OSError):
-        if {file.name for file in folder.iterdir()} <= BOOKKEEPING:
-            shutil.rmtree(folder)
+@contextmanager
+def _made(folder: Path) -> Iterator[bool]:
+    """Make a folder; whether it is new. One that is empty in the end goes: network file systems keep a lock that is
+    removed until it is closed."""
+    is_new = not folder.exists()
+    make_folder(folder, "OUTPUT_DIR or RUNS_DIR")
+    try:
+        yield is_new
+    finally:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _is_unused(folder: Path) -> bool:
+    return all(file.name in BOOKKEEPING or file.name.startswith(LOCK) for file in folder.iterdir())
 
 
 def _open_lock(file: Path) -> IO[str]:
