@@ -151,7 +151,7 @@ class _Table:
         self.digest = digest
         try:
             lines = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-            rows = [row for row in lines if any(row) and not row[0].startswith("#")]
+            rows = [row for row in lines if any(map(str.strip, row))]
         except (UnicodeDecodeError, csv.Error):
             rows = []
         self._columns = {name.strip(): i for i, name in enumerate(rows[0])} if rows else {}
