@@ -1,6 +1,6 @@
 """Check a data set: `python datasets/check_dataset.py data/FreeExercise --decode all --out reports/FreeExercise`.
 
-Prints what each split holds, then every problem with its file and reason. Exit status 0: no problem;
+Prints what each split holds, then every problem with its file and reason, and muscles without use. Exit status 0: no problem;
 2: problems, or a mistake in the call. Safe to stop and call again: with --out or --cache, files that have not
 changed since are not looked at again.
 """
@@ -17,6 +17,7 @@ from transm3e.config.targets import ORDER_FILE
 from transm3e.data.activities import find_activities
 from transm3e.data.annotations import read_clip_table, table_file
 from transm3e.data.check import DECODE_MODES, check_table, summary, write_report
+from transm3e.data.check.finding import MUSCLES
 from transm3e.data.check.table import DEFAULT_LENGTH, DEFAULT_LIMIT, DEFAULT_STRIDE
 from transm3e.report.dataset_report import CACHE, make_report_folder, write_dataset_report
 
@@ -54,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
         report = write_dataset_report(args.out, root.resolve().name, checked) if args.out else None
     for problem in checked.problems:
         print(problem)
+    for note in checked.notes:
+        if note.kind == MUSCLES:
+            print(f"note: {note}")
     print(f"{len(checked.problems)} problem(s), {len(checked.notes)} note(s) in {len(table)} clips")
     if report:
         print(f"report: {report}")

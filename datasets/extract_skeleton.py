@@ -1,6 +1,7 @@
 """Give every clip its skeletons: `python datasets/extract_skeleton.py data/Mine --from alphapose_output --update-table`.
 
---from takes a folder of AlphaPose, OpenPose or npz files, one per video, or one PYSKL/MMAction2 pickle of many videos;
+--from takes a folder of files, one per video or per frame, by AlphaPose, OpenPose, MMPose, Ultralytics, MediaPipe or
+NTU's Kinect, or npz, or one PYSKL/MMAction2 pickle of many videos (datasets/README.md lists them);
 --detector keypointrcnn --weights FILE.pth runs torchvision's Keypoint R-CNN. Writes OUT/<clip>.npz; what stands is
 kept. Exit status 0: every clip has joints; 2: some have none (named in OUT/without_skeleton.csv), or a mistake in
 the call.
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.data.skeleton.job import DETECTORS, parse_size, run
+from transm3e.data.skeleton.units import UNITS
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -26,7 +28,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--prefix", type=Path, help="folder the clips are relative to (DATA.PATH_PREFIX)")
     parser.add_argument("--update-table", action="store_true", help="fill the table's column skeleton; keeps a .bak")
     files = parser.add_argument_group("with --from")
-    files.add_argument("--detector-size", type=parse_size, help="WIDTHxHEIGHT of the frames it saw, if not the video's")
+    files.add_argument("--detector-size", type=parse_size, help="WIDTHxHEIGHT of the frames it saw, whatever files say")
+    files.add_argument("--units", choices=UNITS, default="", help="of x and y: pixels, 0 to 1, -1 to 1 over the frame")
+    files.add_argument("--score-scale", type=float, default=1.0, help="highest joint score; default: %(default)s")
     files.add_argument("--open-end", action="store_true", help="frames after a file's last detection show nobody")
     network = parser.add_argument_group("with --detector")
     network.add_argument("--weights", type=Path, help="state dict of torchvision's keypointrcnn_resnet50_fpn")

@@ -63,6 +63,21 @@ def test_ntu_is_the_tree_of_st_gcn_and_ctr_gcn():
     }
 
 
+def test_blazepose_is_mediapipes_order_with_cocos_tree_for_cocos_joints():
+    blaze, coco = LAYOUTS["blazepose33"], LAYOUTS["coco17"]
+    numbered = {"nose": 0, "left_eye": 2, "right_eye": 5, "left_ear": 7, "right_ear": 8, "left_mouth": 9}
+    numbered |= {"left_shoulder": 11, "right_elbow": 14, "left_wrist": 15, "right_pinky": 18, "left_index": 19}
+    numbered |= {"left_thumb": 21, "left_hip": 23, "right_knee": 26, "left_heel": 29, "right_foot_index": 32}
+    assert {name: blaze.names.index(name) for name in numbered} == numbered
+    assert len(blaze.names) == 33
+    tree = {blaze.names[joint]: blaze.names[parent] for joint, parent in blaze.bones}
+    below_the_head = {(coco.names[joint], coco.names[parent]) for joint, parent in coco.bones if joint > 4}
+    assert below_the_head <= set(tree.items())
+    assert [tree[f"left_{name}"] for name in ("eye", "ear", "thumb", "foot_index")] == [
+        *("left_eye_inner", "left_eye_outer", "left_wrist", "left_heel")
+    ]
+
+
 def test_coco_is_the_tree_of_pyskl_and_mmaction2():
     legs, arms = {(15, 13), (13, 11), (16, 14), (14, 12)}, {(9, 7), (7, 5), (10, 8), (8, 6)}
     trunk, face = {(11, 5), (12, 6), (5, 0), (6, 0)}, {(1, 0), (2, 0), (3, 1), (4, 2)}

@@ -1,10 +1,11 @@
 """Joints and bones of the skeleton layouts: what the loader, the flip and the graph models agree on.
 
 The orders are those of the detectors' files: COCO (Lin et al., ECCV 2014), Halpe-26 (AlphaPose; the COCO joints and
-nine more), OpenPose-18 (Cao et al., PAMI 2019; COCO and the neck), and NTU-25 (Shahroudy et al., CVPR 2016; the joints
-of the Kinect). Bones form a tree with its root in the centre joint. COCO has no neck, so the shoulders hang on the
-nose and the hips on the shoulders, as in PYSKL and MMAction2. NTU-25 is the tree of ST-GCN and CTR-GCN: a hand's tip
-hangs on its thumb (in PYSKL both hang on the hand).
+nine more), OpenPose-18 (Cao et al., PAMI 2019; COCO and the neck), NTU-25 (Shahroudy et al., CVPR 2016; the joints of
+the Kinect), and BlazePose-33 (Bazarevsky et al., CVPRW 2020; MediaPipe Pose). Bones form a tree with its root in the
+centre joint. COCO and BlazePose have no neck, so the shoulders hang on the nose and the hips on the shoulders, as in
+PYSKL and MMAction2. NTU-25 is the tree of ST-GCN and CTR-GCN: a hand's tip hangs on its thumb (in PYSKL both hang on
+the hand).
 """
 
 from __future__ import annotations
@@ -52,6 +53,18 @@ _NTU_NAMES = (
     *(f"{side}_{joint}" for side in ("left", "right") for joint in ("hip", "knee", "ankle", "foot")),
     *("spine", "left_hand_tip", "left_thumb", "right_hand_tip", "right_thumb"),
 )
+_BLAZE_NAMES = (
+    "nose",
+    *(f"{side}_{part}" for side in ("left", "right") for part in ("eye_inner", "eye", "eye_outer")),
+    *(
+        f"{side}_{joint}"
+        for joint in (
+            *("ear", "mouth", "shoulder", "elbow", "wrist", "pinky", "index", "thumb"),
+            *("hip", "knee", "ankle", "heel", "foot_index"),
+        )
+        for side in ("left", "right")
+    ),
+)
 
 # joint <- parent, by name: parents are listed here once, the numbers follow from each layout's order.
 _LIMBS = {
@@ -87,6 +100,14 @@ _NTU_PARENTS = _LIMBS | {
     **{f"{side}_hand_tip": f"{side}_thumb" for side in ("left", "right")},
     **{f"{side}_foot": f"{side}_ankle" for side in ("left", "right")},
 }
+_BLAZE_PARENTS = _COCO_PARENTS | {
+    f"{side}_{joint}": "nose" if parent == "nose" else f"{side}_{parent}"
+    for side in ("left", "right")
+    for joint, parent in (
+        *(("eye_inner", "nose"), ("eye", "eye_inner"), ("eye_outer", "eye"), ("ear", "eye_outer"), ("mouth", "nose")),
+        *(("pinky", "wrist"), ("index", "wrist"), ("thumb", "wrist"), ("heel", "ankle"), ("foot_index", "heel")),
+    )
+}
 
 
 def _layout(names: tuple[str, ...], parents: dict[str, str], centre: str) -> Layout:
@@ -106,6 +127,7 @@ LAYOUTS = {
     "halpe26": _layout(_HALPE_NAMES, _HALPE_PARENTS, "neck"),
     "openpose18": _layout(_OPENPOSE_NAMES, _OPENPOSE_PARENTS, "neck"),
     "ntu25": _layout(_NTU_NAMES, _NTU_PARENTS, "spine"),
+    "blazepose33": _layout(_BLAZE_NAMES, _BLAZE_PARENTS, "nose"),
 }
 
 

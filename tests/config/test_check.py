@@ -30,7 +30,6 @@ from transm3e.data.modalities import MODALITIES
 from transm3e.data.skeleton.streams import NORMALIZATIONS
 from transm3e.data.transforms import ORDERS
 from transm3e.errors import UserError
-from transm3e.joints import LAYOUTS
 from transm3e.layers import token_fusion
 from transm3e.layers.fusions import FUSIONS
 from transm3e.layers.graph import PARTITIONS
@@ -338,7 +337,6 @@ def test_what_is_written_out_here_is_what_the_other_rooms_have():
     assert set(CHOICES["DATA.RESIZE"]) == set(RESIZINGS)
     assert set(CHOICES["AUG.INTERPOLATION"]) == set(INTERPOLATIONS)
     assert (CHOICES["AUG.RE_MODE"], CHOICES["AUG.ORDER"]) == (ERASE_MODES, ORDERS)
-    assert set(CHOICES["SKELETON.LAYOUT"]) == set(LAYOUTS)
     assert CHOICES["SKELETON.NORMALIZE"] == NORMALIZATIONS
     assert CHOICES["STGCN.PARTITION"] == PARTITIONS
     assert set(CHOICES["DATA.DECODING_BACKEND"]) == {"pyav", "torchvision", *BACKENDS}

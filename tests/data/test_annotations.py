@@ -86,13 +86,26 @@ def test_a_table_for_activities_needs_no_muscles_and_may_call_its_splits_val_and
         (HEADER + "/etc/a.mp4,train,run,none\n", "leaves the data root"),
         (HEADER + "x/../../a.mp4,train,run,none\n", "leaves the data root"),
         ("path,split,activity,muscles,skeleton\na.mp4,train,run,none,../s.json\n", "skeleton '../s.json' leaves"),
-        (HEADER + "a.mp4,train,run,none\na.mp4,train,run,none\n", ":3: path 'a.mp4' stands in line 2 already"),
+        (HEADER + "a.mp4,train,run,none\na.mp4,train,run,none\n", ":3: path 'a.mp4' in train stands in line 2 already"),
+        (
+            HEADER + "\nx//a.mp4,train,run,none\n\n./x/a.mp4,val,run,none\n",
+            ":5: path './x/a.mp4' in known_val stands in line 3 already, as 'x//a.mp4' in train, a leak",
+        ),
         (HEADER + "a.mp4,train,run,20\n", "muscle label 20 is outside 0..19"),
         (HEADER + "a.mp4,train,run,-1\n", "muscle label -1 is outside 0..19"),
         (HEADER + "a.mp4,train,run,bicep\n", "unknown muscle 'bicep'; allowed: neck_and_head, "),
         (HEADER + "a.mp4,train,run,\n", "unknown muscle ''"),
         (HEADER + "a.mp4,train,run,²\n", "muscle label ² is outside"),
-        (HEADER + "a.mp4,train\n", "unknown muscle ''"),
+        (HEADER + "a.mp4,train\n", ":2: 2 cells, but the header has 4 columns; an empty cell needs its comma"),
+        (HEADER + "a.mp4,train,run,chest,biceps\n", ":2: 5 cells, but the header has 4 columns; join the muscles of a"),
+        (
+            HEADER + 'a.mp4,train,run,"chest\nb.mp4,train,run,chest\n',
+            ":2: cannot be read as a UTF-8 CSV file (unexpected",
+        ),
+        (
+            HEADER + "clips\\a.mp4,train,run,none\n",
+            ":2: path 'clips\\\\a.mp4' has backslashes; write paths with forward",
+        ),
     ],
 )
 def test_a_bad_table_is_one_line_that_names_the_file(tmp_path: Path, text: str, says: str) -> None:
@@ -103,9 +116,16 @@ def test_a_bad_table_is_one_line_that_names_the_file(tmp_path: Path, text: str, 
     assert "\n" not in str(caught.value)
 
 
+def test_one_spelling_of_each_path(tmp_path: Path) -> None:
+    text = "path,split,activity,skeleton\n./a//b.mp4,train,run,./x//y.pkl::z//a\n#1.mp4,train,run,\nc/.,train,run,\n"
+    found = read_clip_table(table(tmp_path, text))
+    assert found.paths.tolist() == ["a/b.mp4", "#1.mp4", "c"]
+    assert found.skeletons.tolist() == ["x/y.pkl::z//a", "", ""]
+
+
 def test_a_table_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_bytes(b"path,split\xff\xfe\x00")
-    with pytest.raises(UserError, match="not a UTF-8 CSV file"):
+    with pytest.raises(UserError, match=r"clips\.csv: cannot be read as a UTF-8 CSV file"):
         read_clip_table(tmp_path)
 
 

@@ -73,9 +73,9 @@ def test_problems_come_in_the_order_of_the_table_and_notes_beside_them(tmp_path)
 @pytest.mark.parametrize("kind", ["skeleton", "flow"])
 def test_companions_that_are_missing_or_damaged_are_named(tmp_path, kind):
     (tmp_path / "broken.npz").write_bytes(b"PK broken")
-    assert companion_fault(kind, tmp_path, "gone.npz", 10, "none") == f"{kind} file does not exist"
-    assert companion_fault(kind, tmp_path, "broken.npz", 10, "none") == ""
-    assert companion_fault(kind, tmp_path, "broken.npz", 10, "first").startswith(f"{kind}: ")
+    assert companion_fault(kind, tmp_path, "gone.npz", (10, 48, 64), "none") == f"{kind} file does not exist"
+    assert companion_fault(kind, tmp_path, "broken.npz", (10, 48, 64), "none") == ""
+    assert companion_fault(kind, tmp_path, "broken.npz", (10, 48, 64), "first").startswith(f"{kind}: ")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,9 @@ def test_a_good_data_set_has_no_problem_and_nothing_is_written(tmp_path, command
     before = sorted(root.iterdir())
     assert command(root) == 0
     assert sorted(root.iterdir()) == before
-    assert "0 problem(s), 0 note(s) in 2 clips" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "note: new_val: train never shows, but clips here carry: shoulder\n" in said
+    assert "\n0 problem(s), 6 note(s) in 2 clips" in said
 
 
 def test_a_second_check_looks_only_at_what_changed(tmp_path, command, monkeypatch, capsys):

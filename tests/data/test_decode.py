@@ -6,10 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import VideoReformatter
 
-from transm3e.data import decode
-from transm3e.data.decode import DecodeError, Video, count_frames, decode_frames
+from transm3e.data import packets
+from transm3e.data.check.video import inspect_video
+from transm3e.data.container import note_hdr
+from transm3e.data.decode import DecodeError, Video, count_frames, decode_frames, decoded
 from transm3e.data.encode import read_comment, write_video
 
 CLIPS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "clips"
@@ -76,7 +77,7 @@ def test_real_clips_equal_decoding_everything(path: Path, monkeypatch: pytest.Mo
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         large = stream.width * stream.height > 1e6 or stream.frames > 1000
-        indexed = stream.codec_context.name in decode.SEEKABLE
+        indexed = stream.codec_context.name in packets.ONE_FRAME_EACH
     if indexed:
         refuse_counting(monkeypatch)
     if large:  # the first frames only, for time and memory
@@ -128,8 +129,8 @@ def test_only_the_span_is_decoded(tmp_path: Path) -> None:
     decoded = []
 
     class Spy(Video):
-        def _packets(self, packets):
-            for packet in super()._packets(packets):
+        def _timed(self, packets):
+            for packet in super()._timed(packets):
                 decoded.append(packet.pts)
                 yield packet
 
@@ -147,15 +148,15 @@ def test_spans_asked_for_together_are_decoded_once(tmp_path: Path, monkeypatch: 
     starts = []
     original = Video._from_keyframe
 
-    def spy(self: Video, stamps: np.ndarray, start: int, number_of: dict[int, int]):
-        starts.append(start)
-        return original(self, stamps, start, number_of)
+    def spy(self: Video, entries: np.ndarray, *rest):
+        starts.append(len(entries))
+        return original(self, entries, *rest)
 
     monkeypatch.setattr(Video, "_from_keyframe", spy)
     indices = [160, 164, 168, 5, 9, 13, 8, 12, 16]
     got = decode_frames(path, indices)
     np.testing.assert_array_equal(got, np.stack([picture(everything[i]) for i in indices]))
-    assert starts == [0, 150]
+    assert starts == [1, 4]  # keyframes up to those that were begun at
 
 
 def test_indices_may_repeat_and_come_in_any_order(tmp_path: Path) -> None:
@@ -268,17 +269,6 @@ def test_luma_can_be_had_as_it_was_coded(tmp_path: Path) -> None:
         np.testing.assert_array_equal(video.frames([4, 0, 4]), np.stack([luma[4], luma[0], luma[4]]))
 
 
-def test_a_crooked_rotation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Turned:
-        rotation = 45
-
-    path = encode(tmp_path / "v.mp4", moving(2))
-    monkeypatch.setattr(Video, "_decoded", lambda self, left: iter([(0, Turned())]))
-    monkeypatch.setattr(VideoReformatter, "reformat", lambda *_, **__: av.VideoFrame(64, 48, "rgb24"))
-    with pytest.raises(DecodeError, match="turned by 45 degrees; only quarters can be; re-encode"):
-        decode_frames(path, [0])
-
-
 def test_a_tag_in_another_encoding_is_no_fault(tmp_path: Path) -> None:
     path = tmp_path / "v.mp4"
     with av.open(str(path), "w") as container:
@@ -291,3 +281,33 @@ def test_a_tag_in_another_encoding_is_no_fault(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"ZZZZ", b"\xfc\xe4\xf6\xdf"))
     assert count_frames(path) == 4
     assert read_comment(path) == ""
+
+
+def test_an_empty_packet_is_not_the_end() -> None:
+    class Packet:
+        def __init__(self, size: int, dts: int | None) -> None:
+            self.size, self.dts = size, dts
+
+        def decode(self) -> list[int]:
+            return [self.size]
+
+    assert list(decoded([Packet(5, 0), Packet(0, 1), Packet(6, 2), Packet(0, None)])) == [5, 6, 0]
+
+
+def test_hdr_is_noted_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, curve in (("pq.mp4", 16), ("sdr.mp4", 1)):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("libx264", rate=25, options=X264)
+            stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p10le"
+            stream.codec_context.color_trc = curve
+            for image in moving(3):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+    note_hdr.cache_clear()
+    caplog.set_level("WARNING", "transm3e")
+    count_frames(tmp_path / "sdr.mp4")
+    assert not caplog.records
+    for _ in range(2):
+        count_frames(tmp_path / "pq.mp4")
+    assert [record.getMessage() for record in caplog.records if "HDR" in record.getMessage()] == [caplog.messages[0]]
+    assert [inspect_video(tmp_path / name, "first").hdr for name in ("pq.mp4", "sdr.mp4")] == [True, False]

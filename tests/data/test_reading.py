@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -163,13 +164,25 @@ def test_what_libraries_raise_at_odd_files_costs_the_clip_only(folder: Path, mon
 def test_joints_without_a_size_are_pixels_of_the_video_beside_any_modality(folder: Path, tmp_path: Path) -> None:
     for name in ("ball.mp4", "ball.npz"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    joints = [v for _ in range(17) for v in (64.0, 48.0, 0.9)]  # the middle of the frame
+    joints = [v for joint in range(17) for v in (56.0 + joint, 48.0, 0.9)]  # around the middle of the frame
     entries = [{"image_id": f"{t}.jpg", "keypoints": joints, "score": 1.0, "category_id": 1} for t in range(FRAMES)]
     (tmp_path / "joints.json").write_text(json.dumps(entries))
-    for modalities in (("skeleton",), ("flow", "skeleton"), EVERY):
-        sample = dataset(tmp_path, None, ("joints.json", "ball.npz"), modalities=modalities)[0]
+    np.save(tmp_path / "joints.npy", np.full((FRAMES, 33, 4), 0.5))  # MediaPipe's, in shares of the frame
+    for modalities, name in product((("skeleton",), ("flow", "skeleton"), EVERY), ("joints.json", "joints.npy")):
+        sample = dataset(tmp_path, None, (name, "ball.npz"), modalities=modalities)[0]
         assert isinstance(sample, Sample), sample
-        assert np.abs(sample.clips["skeleton"].numpy()[:, :2, :, :, 0] - 0.5).max() < 0.02
+        assert np.abs(sample.clips["skeleton"].numpy()[:, :2, :, :, 0].mean(axis=-1) - 0.5).max() < 0.02
+
+
+def test_joints_of_frames_with_exchanged_sides_fail_beside_the_pictures(folder: Path, tmp_path: Path) -> None:
+    for name in ("ball.mp4", "ball.npz"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    points = np.random.default_rng(0).uniform(1, HEIGHT - 2, (1, FRAMES, 17, 2))  # inside of either way
+    parts = {"keypoint": points, "keypoint_score": np.ones((1, FRAMES, 17)), "total_frames": FRAMES}
+    for size, reason in [((HEIGHT, WIDTH), None), ((WIDTH, HEIGHT), "img_shape says frames 96 wide and 128 high")]:
+        np.savez(tmp_path / "joints.npz", **parts, img_shape=size)
+        found = dataset(tmp_path, None)[0]
+        assert reason in found.reason if reason else isinstance(found, Sample)
 
 
 def test_a_bad_picture_of_a_folder_is_named(folder: Path, tmp_path: Path) -> None:

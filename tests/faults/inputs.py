@@ -60,6 +60,12 @@ def text(name: str, content: str) -> Callable[[Path], object]:
     return lambda here: (here / name).write_text(content, encoding="utf-8")
 
 
+def _linked(file: Path) -> Path:
+    link = file.with_name("link")
+    os.link(file, link)
+    return link
+
+
 def row(line: str) -> Callable[[Path], object]:
     """Prepare by a clip table of this line alone."""
     return text("data/clips.csv", f"{HEAD}{line}\n")
@@ -159,6 +165,15 @@ BAD_INPUTS = (
         (*RGB, *RUN),
         ("3.mp4", "DATA.PATH_PREFIX"),
         lambda here: (here / "data/3.mp4").unlink(),
+    ),
+    BadInput(
+        "a training video in a test split, under another name",
+        (*RGB, *RUN),
+        (
+            "a leak, files of train are evaluated on under another name (1 in",
+            "'18.mp4' in known_test is '3.mp4' in train",
+        ),
+        lambda here: os.replace(_linked(here / "data/3.mp4"), here / "data/18.mp4"),
     ),
     BadInput(
         "a test video that cannot be decoded",

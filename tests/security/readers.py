@@ -17,11 +17,16 @@ from tests.security.damage import WRONG
 from tests.security.samples import (
     ARRAYS,
     CHECKPOINT,
+    COMPACT,
     CONFIG,
     DEEP,
+    DETECTION,
     EXERCISES,
     FACTS,
     GRID,
+    INSTANCE,
+    LANDMARKS,
+    NTU,
     PERSON,
     PREDICTIONS,
     PYSKL,
@@ -29,17 +34,20 @@ from tests.security.samples import (
     ROWS,
     SAFE,
     TABLE,
+    YOLO,
     as_cache,
     as_csv,
     as_json,
     as_lines,
     as_log,
+    as_npy,
     as_npz,
     as_safetensors,
     as_torch,
     as_yaml,
     clip_table,
     film,
+    flat,
     flow_file,
     picture,
 )
@@ -49,6 +57,7 @@ from tests.security.uses import (
     use_checkpoint,
     use_flow,
     use_in_folder,
+    use_list,
     use_listed_run,
     use_owner,
     use_results,
@@ -57,7 +66,7 @@ from tests.security.uses import (
 )
 from transm3e.config import load_cfg
 from transm3e.data.annotations import read_clip_table
-from transm3e.data.benchmarks import kinetics_lists
+from transm3e.data.benchmarks.classes import read_classes
 from transm3e.data.benchmarks.lists import read_lists
 from transm3e.data.check.cache import key
 from transm3e.data.csv_tables import read_rows
@@ -122,16 +131,31 @@ READERS = [
         **OF_VIDEOS,
     ),
     of_document(
-        "AlphaPose cmu", ".json", {"0.jpg": {"bodies": [{"joints": [1.0] * 54}]}}, as_json, use_skeleton, **OF_VIDEOS
+        "AlphaPose cmu", ".json", {"0.jpg": {"bodies": [{"joints": flat(18)}]}}, as_json, use_skeleton, **OF_VIDEOS
+    ),
+    *(
+        of_document(name, ".json", document, as_json, use_skeleton, wrong=(*WRONG, *DEEP), **OF_VIDEOS)
+        for name, document in (
+            ("MMPose", {"meta_info": {}, "instance_info": [{"frame_id": 1, "instances": [INSTANCE]}]}),
+            ("Ultralytics", [[DETECTION], []]),
+            ("MediaPipe", [{"frame": 0, "landmarks": LANDMARKS}, {"frame": 3, "landmarks": []}]),
+            ("MediaPipe tasks", [{"pose_landmarks": [LANDMARKS]}, None]),
+        )
     ),
     of_document(
         "OpenPose",
         "a_000_keypoints.json",
-        {"people": [{"pose_keypoints_2d": [1.0] * 75}]},
+        {"people": [{"pose_keypoints_2d": flat(25)}]},
         as_json,
         partial(use_in_folder, use_skeleton),
         **OF_VIDEOS,
     ),
+    of_document(
+        "Ultralytics txt", "a_1.txt", [YOLO, YOLO], as_lines, partial(use_in_folder, use_skeleton), **OF_VIDEOS
+    ),
+    of_document("NTU skeleton", ".skeleton", NTU, as_lines, use_skeleton, **OF_VIDEOS),
+    Reader("landmarks npy", ".npy", lambda: as_npy(np.full((2, 33, 4), 0.5)), use_skeleton, **OF_VIDEOS),
+    of_document("PYSKL compact", ".pkl", COMPACT, pickle.dumps, use_skeleton, wrong=ARRAYS, **OF_VIDEOS),
     of_document("PYSKL", ".pkl", {"annotations": [PYSKL]}, pickle.dumps, use_skeleton, wrong=ARRAYS, **OF_VIDEOS),
     of_document(
         "PYSKL of many",
@@ -241,16 +265,18 @@ READERS = [
         wrong=(*WRONG, *DEEP),
     ),
     of_document("activities.txt", "activities.txt", ["squat", "jump"], as_lines, use_activities),
+    of_document("list", "train.txt", ["a/b.mp4 0 7", "c d.mp4 1"], as_lines, use_list),
+    of_document("list without labels", "testlist01.txt", ["a/b.avi", "c/d.avi"], as_lines, use_list),
+    of_document("HMDB51 list", "a_test_split1.txt", ["b.avi 1 ", "c.avi 2 "], as_lines, use_list),
     of_document(
         "Kinetics list",
         "train.csv",
-        ["a/b.mp4 0", "c d.mp4 1"],
-        as_lines,
-        partial(use_in_folder, lambda folder: kinetics_lists.read_lists(folder, folder)),
+        [["label", "youtube_id", "time_start", "time_end", "split"], ["a", "b", "1", "2", "train"]],
+        as_csv,
+        use_list,
     ),
-    of_document(
-        "Kinetics classes", ".json", {"a": 0, '"b c"': 1}, as_json, kinetics_lists.read_classes, wrong=(*WRONG, *DEEP)
-    ),
+    of_document("Kinetics classes", ".json", {"a": 0, '"b c"': 1}, as_json, read_classes, wrong=(*WRONG, *DEEP)),
+    of_document("UCF101 classes", "classInd.txt", ["1 a", "2 b c"], as_lines, read_classes),
     of_document(
         "families",
         ".csv",

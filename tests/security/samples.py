@@ -53,6 +53,12 @@ def as_npz(arrays: Any) -> bytes:
     return file.getvalue()
 
 
+def as_npy(array: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, _array(array), allow_pickle=False)
+    return file.getvalue()
+
+
 def _array(value: Any) -> np.ndarray:
     try:
         return np.asarray(value)
@@ -126,15 +132,31 @@ def clip_table() -> bytes:
     return written(".csv", lambda file: write_clip_table(file, clips))
 
 
-PERSON = {"image_id": "0.jpg", "keypoints": [1.5] * 3 * JOINTS, "score": 2.0, "idx": 1, "box": [0, 0, 1, 1]}
+def body(joints: int = JOINTS) -> np.ndarray:
+    """(K, 3): x, y in pixels of 48x32, score."""
+    return np.column_stack([np.linspace(1, 46, joints), np.linspace(1, 30, joints), np.full(joints, 0.5)])
+
+
+def flat(joints: int = JOINTS) -> list[float]:
+    return [float(value) for value in body(joints).ravel()]
+
+
+PERSON = {"image_id": "0.jpg", "keypoints": flat(), "score": 2.0, "idx": 1, "box": [0, 0, 1, 1]}
+INSTANCE = {"keypoints": body()[:, :2].tolist(), "keypoint_scores": [0.5] * JOINTS, "bbox": [[0, 0, 1, 1]]}
+DETECTION = {"class": 0, "track_id": 3, "keypoints": {"x": flat()[::3], "y": flat()[1::3], "visible": flat()[2::3]}}
+LANDMARKS = [{"x": 0.02 * n, "y": 0.03 * n, "z": -0.1, "visibility": 0.5} for n in range(33)]
+YOLO = "0 0.5 0.5 1 1 " + " ".join(f"{0.05 * n:g} {0.04 * n:g} 0.5" for n in range(1, JOINTS + 1)) + " 0.9 3"
+KINECT = [f"0 0 0 0 0 {600 + 20 * n} {300 + 9 * n} 0 0 0 0 2" for n in range(25)]
+NTU = ["2", "0", "1", "72057594037931101 0 0 0 0 0 0 0 0 2", "25", *KINECT]
 PYSKL = {
     "frame_dir": "a",
-    "keypoint": np.ones((2, 4, JOINTS, 2), np.float16),
+    "keypoint": np.tile(body()[:, :2], (2, 4, 1, 1)).astype(np.float16),
     "keypoint_score": np.ones((2, 4, JOINTS), np.float16),
     "img_shape": (32, 48),
     "total_frames": 4,
     "label": 3,
 }
+COMPACT = {"keypoint": np.tile(body(), (3, 1, 1)), "frame_inds": np.array([0, 0, 3]), "total_frames": 4}
 STATE = {"a.weight": torch.arange(4.0).reshape(2, 2), "b": torch.ones(2)}
 CHECKPOINT = {
     "model_state": STATE,
@@ -157,7 +179,16 @@ PREDICTIONS = {
     "columns": np.array([str(i) for i in range(20)]),
 }
 FACTS = {"fault": "", "frames": 9, "seconds": 1.0, "width": 5, "height": 4, "rate": 9.0, "variable": False}
-FACTS |= {"codec": "h264", "rotation": 0, "size": 5, "content": "ab", "fingerprint": ""}
+FACTS |= {
+    "codec": "h264",
+    "rotation": 0,
+    "mirrored": False,
+    "pixel_aspect": 1.0,
+    "hdr": False,
+    "size": 5,
+    "content": "ab",
+    "fingerprint": "",
+}
 CONFIG = {
     "MODEL": {"MODEL_NAME": "MViT", "NUM_CLASSES": 20},
     "MVIT": {"DEPTH": 2, "DIM_MUL": [[1, 2.0]], "HEAD_MUL": [[1, 2.0]], "POOL_Q_STRIDE": [[0, 1, 1, 1], [1, 1, 2, 2]]},

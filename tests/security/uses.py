@@ -17,6 +17,8 @@ import torch
 from transm3e.config.load import cfg_from_text
 from transm3e.data.activities import Activities, find_activities
 from transm3e.data.annotations import Clip, table_from_clips
+from transm3e.data.benchmarks.classes import first_label
+from transm3e.data.benchmarks.list_files import LABELS, read_list
 from transm3e.data.check.cache import key, open_cache
 from transm3e.data.check.fingerprint import unpack
 from transm3e.data.check.video import VideoFacts, is_facts
@@ -87,6 +89,13 @@ def use_cache(path: Path) -> None:
             if is_facts(value):
                 facts = VideoFacts(**value)
                 unpack([facts.fingerprint]) if facts.fingerprint else None
+
+
+def use_list(path: Path) -> None:
+    entries = read_list(path, "", LABELS if path.name == "train.txt" else "", lambda paths: "").entries
+    numbered = [entry for entry in entries if entry.labels]
+    if numbered:
+        first_label(numbered, ["a", "b", "c"])
 
 
 def use_activities(path: Path) -> None:

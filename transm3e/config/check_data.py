@@ -8,6 +8,7 @@ from fvcore.common.config import CfgNode
 
 from transm3e.config.modalities import TWO_BRANCH_MODEL
 from transm3e.errors import UserError
+from transm3e.joints import LAYOUTS
 
 # What models read: frames of pixels, or joints, which graph models read.
 PIXELS = ("rgb", "rgb_diff", "flow")
@@ -30,7 +31,7 @@ DATA_CHOICES = {
     "DATA.RESIZE": ("mipmap", "bilinear", "bicubic", "area"),
     "AUG.INTERPOLATION": ("bilinear", "bicubic"),
     "AUG.RE_MODE": ("pixel", "rand", "const"),
-    "SKELETON.LAYOUT": ("coco17", "halpe26", "openpose18", "ntu25"),
+    "SKELETON.LAYOUT": tuple(LAYOUTS),
     "SKELETON.NORMALIZE": ("frame", "body"),
     "STGCN.PARTITION": ("uniform", "distance", "spatial"),
     "DISTILL.MODALITY": PIXELS,

@@ -204,7 +204,8 @@ _C.MIXUP.LABEL_SMOOTH_VALUE = 0.1
 
 # ---------------------------------------------------------------- skeletons
 _C.SKELETON = CfgNode()
-# Joints that a graph model reads: "coco17", "halpe26", "openpose18", "ntu25". Files of another layout are turned into it.
+# Joints that a graph model reads: "coco17", "halpe26", "openpose18", "ntu25", "blazepose33". Files of another layout are
+# turned into it.
 _C.SKELETON.LAYOUT = "coco17"
 # Persons of a clip, those seen best; zeros where there are fewer.
 _C.SKELETON.NUM_PERSONS = 2

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import posixpath
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from transm3e.config.targets import SPLIT_ALIASES
+from transm3e.data.csv_tables import Row, read_rows
 from transm3e.errors import UserError, shown
 from transm3e.files import atomic_path, clip_table_file
 
@@ -57,6 +59,8 @@ MUSCLE_COLUMN = "muscles"
 # Files of a clip in other modalities than RGB.
 OPTIONAL_COLUMNS = ("skeleton", "flow")
 NO_MUSCLE = "none"
+# A skeleton of a pickle of many is named file.pkl::name.
+MEMBER = "::"
 # Characters of a cell: the longest path of a system. Columns are arrays, whose every cell takes as much as the longest.
 MAX_CELL = 4096
 
@@ -67,7 +71,7 @@ class Clip:
 
     Attributes:
         path: the video file (or the folder of its frames, or a still picture), relative to the data root, with
-            forward slashes.
+            forward slashes, as normal_path spells it.
         split: one of SPLITS.
         activity: name of the activity shown.
         muscles: indices into MUSCLES, each once.
@@ -146,35 +150,22 @@ def read_clip_table(path: str | Path) -> ClipTable:
     """Read and check a clip table; `path` is the CSV file or the folder that holds clips.csv.
 
     Raises:
-        UserError: the table is missing, empty, not UTF-8 CSV, lacks a column, or has a row with a cell beyond
-            MAX_CELL, an unknown split or muscle, a label outside 0..19, a path that leaves the data root, or a
-            path that stands in an earlier row; the message names file and line.
+        UserError: the table is missing, empty, not a CSV file that read_rows takes, or has a row with a cell beyond
+            MAX_CELL, an unknown split or muscle, a label outside 0..19, a path that has backslashes or leaves the data
+            root, or a path that stands in an earlier row, however it is spelt; the message names file and line.
     """
     file = table_file(path)
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            missing = [c for c in REQUIRED_COLUMNS if c not in (reader.fieldnames or ())]
-            if missing:
-                raise UserError(
-                    f"{file}: column(s) {', '.join(missing)} missing; the header needs "
-                    f"{','.join(REQUIRED_COLUMNS)} and may have {', '.join((MUSCLE_COLUMN, *OPTIONAL_COLUMNS))}, "
-                    "see datasets/README.md"
-                )
-            labelled = MUSCLE_COLUMN in (reader.fieldnames or ())
-            clips: list[Clip] = []
-            seen: dict[str, int] = {}
-            for row in reader:
-                where = f"{file}:{reader.line_num}"
-                clip = _clip_from_row(row, where, labelled)
-                if clip.path in seen:
-                    raise UserError(f"{where}: path {clip.path!r} stands in line {seen[clip.path]} already; delete one")
-                seen[clip.path] = reader.line_num
-                clips.append(clip)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file}: not a UTF-8 CSV file ({error}); save it as CSV, UTF-8") from error
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}; check the file") from error
+    optional = (MUSCLE_COLUMN, *OPTIONAL_COLUMNS)
+    # A file may be called #1.mp4: no row is a remark.
+    rows = read_rows(file, REQUIRED_COLUMNS, optional, remarks=False)
+    labelled = bool(rows) and MUSCLE_COLUMN in rows[0].cells
+    clips: list[Clip] = []
+    first: dict[str, int] = {}
+    for row in rows:
+        clip = _clip_from_row(row, labelled)
+        if (known := first.setdefault(clip.path, len(clips))) < len(clips):
+            raise _doubled(rows[known], clips[known], row, clip)
+        clips.append(clip)
     if not clips:
         raise UserError(
             f"{file}: the clip table has a header but no clips; run the datasets/prepare_*.py that makes it"
@@ -248,25 +239,51 @@ def parse_muscles(text: str, where: str) -> tuple[int, ...]:
     return tuple(sorted(indices))
 
 
-def _clip_from_row(row: dict[str, str | None], where: str, labelled: bool) -> Clip:
-    columns = (*REQUIRED_COLUMNS, MUSCLE_COLUMN, *OPTIONAL_COLUMNS)
-    cells = {name: (row.get(name) or "").strip() for name in columns}
+def normal_path(cell: str) -> str:
+    """ "./clips//a.mp4" -> "clips/a.mp4": one spelling of a path in a clip table; what follows :: stays as it is."""
+    file, mark, member = cell.partition(MEMBER)
+    return (posixpath.normpath(file) if file else "") + mark + member
+
+
+def _doubled(known: Row, first: Clip, row: Row, clip: Clip) -> UserError:
+    line = known.where.rpartition(":")[2]
+    leak = ", a leak: what is trained on is evaluated on" if (first.split == "train") != (clip.split == "train") else ""
+    return UserError(
+        f"{row.where}: path {shown(row.cells['path'])} in {clip.split} stands in line {line} already, as "
+        f"{shown(known.cells['path'])} in {first.split}{leak}; delete one of the rows"
+    )
+
+
+def _clip_from_row(row: Row, labelled: bool) -> Clip:
+    cells, where = row
     split = SPLIT_ALIASES.get(cells["split"], cells["split"])
     if split not in SPLITS:
         raise UserError(f"{where}: unknown split {shown(cells['split'])}; allowed: {', '.join(SPLITS)}")
     if not cells["path"]:
         raise UserError(f"{where}: empty path; every row names its video file")
-    for name, cell in cells.items():
-        if len(cell) > MAX_CELL or any(unicodedata.category(sign) == "Cc" for sign in cell):
+    for name in (*REQUIRED_COLUMNS, MUSCLE_COLUMN, *OPTIONAL_COLUMNS):
+        cell = cells.get(name, "")
+        if len(cell) > MAX_CELL or not (cell.isprintable() or _is_text(cell)):
             raise UserError(
                 f"{where}: {name} {shown(cell)} has control characters, or more than {MAX_CELL} characters; mend the row"
             )
-    for name in ("path", *OPTIONAL_COLUMNS):
-        parts = PurePosixPath(cells[name])
-        if parts.is_absolute() or ".." in parts.parts:
-            raise UserError(
-                f"{where}: {name} {shown(cells[name])} leaves the data root; write it relative to the table's folder, or "
-                "to DATA.PATH_PREFIX (a link in that folder may lead anywhere)"
-            )
+    path, skeleton, flow = (_path_from_cell(name, cells.get(name, ""), where) for name in ("path", *OPTIONAL_COLUMNS))
     muscles = parse_muscles(cells[MUSCLE_COLUMN], where) if labelled else ()
-    return Clip(cells["path"], split, cells["activity"], muscles, cells["skeleton"], cells["flow"])
+    return Clip(path, split, cells["activity"], muscles, skeleton, flow)
+
+
+def _is_text(cell: str) -> bool:
+    return all(unicodedata.category(sign) != "Cc" for sign in cell)
+
+
+def _path_from_cell(name: str, cell: str, where: str) -> str:
+    if not cell:
+        return ""
+    if "\\" in cell:
+        raise UserError(f"{where}: {name} {shown(cell)} has backslashes; write paths with forward slashes")
+    if cell.startswith("/") or ".." in cell.split("/"):
+        raise UserError(
+            f"{where}: {name} {shown(cell)} leaves the data root; write it relative to the table's folder, or "
+            "to DATA.PATH_PREFIX (a link in that folder may lead anywhere)"
+        )
+    return normal_path(cell)

@@ -35,7 +35,10 @@ def open_source(path: str | Path, backend: str = PYAV, timeout: float = DEFAULT_
         return PictureFolder(path, timeout)
     if backend not in BACKENDS:
         return Video(path, timeout)
-    return BACKENDS[backend](str(path))
+    try:
+        return BACKENDS[backend](str(path))
+    except NumbersOtherwise:
+        return Video(path, timeout)
 
 
 def check_backend(backend: str) -> None:
@@ -53,10 +56,12 @@ def check_backend(backend: str) -> None:
                 raise _no_torchcodec(error) from error
 
 
-class TorchcodecVideo(FrameSource):
-    """A video file through torchcodec: exact seeks, frames as torchcodec counts them.
+class NumbersOtherwise(Exception):
+    """A file whose time stamps do not tell the order of its frames, or how many there are."""
 
-    On XviD AVIs it gives other frames than PyAV, which counts what is decoded.
+
+class TorchcodecVideo(FrameSource):
+    """A video file through torchcodec: exact seeks by time stamps.
 
     Args:
         path: the video file.
@@ -65,20 +70,23 @@ class TorchcodecVideo(FrameSource):
     Raises:
         DecodeError: torchcodec cannot read the file; from the constructor or from read().
         UserError: torchcodec is not installed, or finds no FFmpeg.
+        NumbersOtherwise: torchcodec's frame n is not the n-th that is shown.
     """
 
     def __init__(self, path: str, device: str = "cpu") -> None:
         self.path = path
         decoders = _torchcodec()
         with closing(Video(path)) as video:  # the same stream as PyAV's; and what is damaged is refused
-            stream = video.stream_index
+            stream, count = video.stream_index, video.num_frames
+            if video.is_counted:
+                raise NumbersOtherwise
         with self._naming():
             self._decoder = decoders.VideoDecoder(
                 path, stream_index=stream, device=device, dimension_order="NHWC", seek_mode="exact"
             )
             self.num_frames = len(self._decoder)
-            if not self.num_frames:
-                raise DecodeError(path, "holds no video frame")
+            if self.num_frames != count:
+                raise NumbersOtherwise
 
     @property
     def seconds(self) -> np.ndarray:

@@ -15,6 +15,7 @@ from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET, scored_targe
 from transm3e.data.activities import build_activities
 from transm3e.data.annotations import (
     EVAL_SPLITS,
+    MEMBER,
     MUSCLE_COLUMN,
     MUSCLES,
     SPLITS,
@@ -28,9 +29,10 @@ from transm3e.data.backends import check_backend
 from transm3e.data.dataset import ClipDataset
 from transm3e.data.decode import VIDEO_SUFFIXES
 from transm3e.data.draws import ClipShape
+from transm3e.data.links import check_links
 from transm3e.data.modalities import SOURCE_OF
 from transm3e.data.randaugment import parse_policy
-from transm3e.data.reading import STORED, Decoding, Persons
+from transm3e.data.reading import STORED, Decoding, Persons, columns_read
 from transm3e.data.transforms import Augmentation
 from transm3e.errors import UserError
 
@@ -62,8 +64,9 @@ def check_tables(cfgs: Iterable[CfgNode]) -> None:
     """Whether each config's clip table has what it trains on and is scored by, before anything is read or trained.
 
     Raises:
-        UserError: as check_table and build_activities, or there is no clip table.
+        UserError: as check_table, check_links and build_activities, or there is no clip table.
     """
+    linked: set[tuple[Path, str, str]] = set()
     for cfg in cfgs:
         splits = [*(["train"] if cfg.TRAIN.ENABLE else []), *(cfg.TEST.SPLITS if cfg.TEST.ENABLE else [])]
         if splits:
@@ -71,6 +74,11 @@ def check_tables(cfgs: Iterable[CfgNode]) -> None:
             table = read_clip_table(file)
             for split in splits:
                 check_table(cfg, table, file, split)
+            root = str(cfg.DATA.PATH_PREFIX or file.parent)
+            for column in columns_read(_stored(cfg, cfg.TRAIN.ENABLE), cfg.DATA.TARGET_FPS):
+                if (file, root, column) not in linked:
+                    check_links(table, _files(table, column), root, file)
+                    linked.add((file, root, column))
             # A trained HAR lookup carries its activities with it.
             if cfg.TRAIN.ENABLE or scored_target(cfg) == ACTIVITY_TARGET:
                 build_activities(cfg)
@@ -222,10 +230,8 @@ def _check_filled(table: ClipTable, column: str, file: Path) -> None:
 
 def _check_files(table: ClipTable, column: str, root: str | Path, file: Path) -> None:
     _check_filled(table, column, file)
-    # A pickle of many videos is named as file::video.
-    missing = [
-        name for name in map(str, _files(table, column)) if not os.path.exists(os.path.join(root, name.split("::")[0]))
-    ]
+    names = map(str, _files(table, column))
+    missing = [name for name in names if not os.path.exists(os.path.join(root, name.partition(MEMBER)[0]))]
     if missing:
         what = "video" if column == "path" else column
         raise UserError(

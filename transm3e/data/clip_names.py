@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from transm3e.data.annotations import read_clip_table, table_file
+from transm3e.data.annotations import normal_path, read_clip_table, table_file
+from transm3e.data.csv_tables import read_rows
 from transm3e.data.decode import VIDEO_SUFFIXES
 from transm3e.data.pictures import PICTURE_SUFFIXES
 from transm3e.errors import UserError
@@ -19,26 +20,18 @@ def table_with_column(path: str | Path, column: str, values: Mapping[str, str]) 
 
     Args:
         path: the CSV file, or the folder that holds clips.csv.
-        values: clip's path as in the table -> cell; rows of other clips stay as they are.
+        values: clip's path as read_clip_table gives it -> cell; rows of other clips stay as they are.
 
     Raises:
-        UserError: the table is not a good one (see read_clip_table), or a row has more cells than the header.
+        UserError: the table is not a good one (see read_clip_table).
     """
     read_clip_table(path)
-    file = table_file(path)
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        names = list(reader.fieldnames or ())
-        rows = list(reader)
-    for number, row in enumerate(rows, start=1):
-        if None in row:
-            raise UserError(f"{file}: clip {number} has more cells than the header has columns; mend it first")
-        name = row["path"].strip()
-        row[column] = values.get(name, row.get(column) or "")
+    rows = [row.cells for row in read_rows(table_file(path), remarks=False)]
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, names if column in names else [*names, column], restval="")
+    writer = csv.DictWriter(text, list(dict.fromkeys([*rows[0], column])))
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({**row, column: values.get(normal_path(row["path"]), row.get(column, ""))})
     return text.getvalue()
 
 

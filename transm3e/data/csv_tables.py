@@ -1,50 +1,67 @@
-"""CSV tables as they come from elsewhere."""
+"""CSV tables as they come from elsewhere: the one reader of all of them."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from transm3e.errors import UserError
+from transm3e.errors import UserError, shown
 from transm3e.files import read_text
 
+# What spreadsheets put between cells where the comma is the decimal sign.
+OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
-@dataclass(frozen=True)
-class Row:
+
+class Row(NamedTuple):
     """One row of a table.
 
     Attributes:
-        cells: column to text without blanks at its ends; "" where the row has none.
-        where: "file:line", for messages.
+        cells: column to text without blanks at its ends.
+        where: "file:line" of the row's first line, for messages.
     """
 
     cells: dict[str, str]
     where: str
 
 
-def read_rows(path: str | Path, columns: Sequence[str] = ()) -> list[Row]:
-    """The rows of a UTF-8 CSV file with a header; empty lines and remarks, which begin with #, are passed over.
+def read_rows(
+    path: str | Path, columns: Sequence[str] = (), optional: Sequence[str] = (), remarks: bool = True
+) -> list[Row]:
+    """The rows of a UTF-8 CSV file with a header; empty lines, and rows of empty cells, are passed over.
+
+    Args:
+        path: the file.
+        columns: those that the header must have, among others.
+        optional: those that it may have, for the message where it lacks one of the others.
+        remarks: whether lines that begin with # are passed over.
 
     Raises:
-        UserError: the file is missing, not UTF-8 CSV, lacks one of `columns`, or a row has more cells than the header.
+        UserError: the file is missing, not UTF-8 CSV, or larger than files.MAX_TEXT; its header lacks one of `columns`,
+            or has a column twice or without a name; a row has more or fewer cells than the header.
     """
     file = Path(path)
     try:
-        lines = enumerate(read_text(file, encoding="utf-8-sig").splitlines(keepends=True), start=1)
-        kept = [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
-        reader = csv.DictReader((line for _, line in kept), strict=True)
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
-            raise UserError(
-                f"{file}: column(s) {', '.join(missing)} missing; the header needs {','.join(columns)}, "
-                "see datasets/README.md"
-            )
-        return [_row(cells, f"{file}:{kept[reader.line_num - 1][0]}") for cells in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{file}: cannot be read as a UTF-8 CSV file ({reason}); name a CSV file, UTF-8") from error
+        lines = _Lines(read_text(file, encoding="utf-8-sig"), remarks)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(file, error) from error
+    reader = csv.reader(lines, strict=True)
+    try:
+        header = _checked_header([cell.strip() for cell in next(reader, [])], file, columns, optional)
+        lines.row_begins, rows = True, []
+        for cells in reader:
+            lines.row_begins = True
+            # Spreadsheets write rows that were once filled as commas alone.
+            if len(cells) > 1 and not any(map(str.strip, cells)):
+                continue
+            if len(cells) != len(header):
+                raise _uneven(f"{file}:{lines.first}", len(cells), len(header))
+            rows.append(Row(dict(zip(header, map(str.strip, cells), strict=True)), f"{file}:{lines.first}"))
+        return rows
+    except csv.Error as error:
+        raise _unreadable(f"{file}:{lines.first}", error) from error
 
 
 def split_list(text: str) -> tuple[str, ...]:
@@ -57,7 +74,59 @@ def plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _row(cells: dict[str, str | None], where: str) -> Row:
-    if None in cells:
-        raise UserError(f'{where}: more cells than the header has columns; put a cell that holds a comma in "..."')
-    return Row({name: (text or "").strip() for name, text in cells.items()}, where)
+class _Lines:
+    """Lines for csv.reader, without the empty ones and remarks between rows; those within a quoted cell stay.
+
+    Attributes:
+        row_begins: set it after each row.
+        first: number of the line where the row at hand begins, from 1.
+    """
+
+    def __init__(self, text: str, remarks: bool) -> None:
+        self._text, self._remarks = text, remarks
+        self.row_begins, self.first = True, 1
+
+    def __iter__(self) -> Iterator[str]:
+        # str.splitlines() would also end lines where no editor does, at U+2028 for one.
+        for number, line in enumerate(io.StringIO(self._text), start=1):
+            if self.row_begins:
+                if not line.strip() or (self._remarks and line.startswith("#")):
+                    continue
+                self.row_begins, self.first = False, number
+            yield line
+
+
+def _checked_header(header: list[str], file: Path, columns: Sequence[str], optional: Sequence[str]) -> list[str]:
+    seen = next((sign for sign in OTHER_DELIMITERS if len(header) == 1 and sign in header[0]), "")
+    if seen:
+        raise UserError(
+            f"{file}: the header is one cell, {shown(header[0])}, with {OTHER_DELIMITERS[seen]} between the names; save "
+            "the table with commas between cells (a spreadsheet's 'CSV UTF-8 (comma delimited)')"
+        )
+    missing = [name for name in columns if name not in header]
+    if missing:
+        more = f" and may have {', '.join(optional)}" if optional else ""
+        raise UserError(
+            f"{file}: column(s) {', '.join(missing)} missing; the header needs {','.join(columns)}{more}, "
+            "see datasets/README.md"
+        )
+    for number, name in enumerate(header):
+        if not name:
+            raise UserError(f"{file}: column {number + 1} of the header has no name; name it, or take the column away")
+        if name in header[:number]:
+            raise UserError(f"{file}: the header names column {shown(name)} twice; keep one of the two columns")
+    return header
+
+
+def _uneven(where: str, cells: int, columns: int) -> UserError:
+    remedy = (
+        'join the muscles of a clip by ";", and put a cell that holds a comma in "..."'
+        if cells > columns
+        else "an empty cell needs its comma, too"
+    )
+    return UserError(f"{where}: {cells} cell{'s' * (cells != 1)}, but the header has {columns} columns; {remedy}")
+
+
+def _unreadable(where: Path | str, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or error
+    return UserError(f"{where}: cannot be read as a UTF-8 CSV file ({reason}); save it as CSV, UTF-8")

@@ -1,9 +1,9 @@
 """Frames of a video file by number: open, list the packets, decode only the span that is asked for (PyAV).
 
-Frame n is the n-th frame in presentation order, as if the whole file were decoded; rates and clocks play no part.
-For codecs whose every packet is one shown frame (SEEKABLE) the packets' own time stamps say which packet holds
-frame n, so the decoder starts at the keyframe before it and passes over frames that nobody needs; variable frame
-rates are exact too. Everything else (XviD AVI: uneven stamps, packed B frames) is decoded from the start and counted.
+Frame n is the n-th that is shown when the whole file is decoded; rates and clocks play no part. Where the packets' time
+stamps tell which packet holds frame n (transm3e.data.packets), the decoder starts at the keyframe before it and passes
+over frames that nobody needs. It yields frames in the order in which they are shown: stamps that do not follow it tell
+nothing, and the file is decoded from the start and counted, as are all files without such stamps.
 """
 
 from __future__ import annotations
@@ -11,27 +11,25 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from transm3e.data.container import open_container
+from transm3e.data.container import first_video_stream, is_hdr, note_hdr, open_container
+from transm3e.data.orientation import Orientation, orientation
+from transm3e.data.packets import COMPLETE_SHARE, REORDERING, Packets, Scan, StampsMislead, in_turn, rise
 from transm3e.errors import one_line
 
 VIDEO_SUFFIXES = (
     *(".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
 )
-# Codecs whose every packet is one shown frame.
-SEEKABLE = ("h264", "hevc", "vp9", "av1")
-# Decoders that leave out frames no other frame refers to when told so, packet by packet.
-SKIPPABLE = ("h264", "hevc")
-# A header or a packet count may promise a few frames more than there are; below this share the file is truncated.
-COMPLETE_SHARE = 0.9
 DEFAULT_TIMEOUT = 60.0
 # Pixels as they come, and their shape: "gray" is the luma plane as it was coded, untouched.
 PIXEL_FORMATS = ("rgb24", "gray")
@@ -54,15 +52,16 @@ class DecodeError(ValueError):
         return one_line(f"{self.path}: {self.reason}")
 
 
-def quarter_turns(frame: av.VideoFrame, path: str) -> int:
-    """How often a frame is to be turned to the left by a quarter (np.rot90) to stand upright, 0 to 3.
+def upright(frame: av.VideoFrame, path: str) -> Orientation:
+    """How a frame is to be turned and mirrored; see transm3e.data.orientation.
 
     Raises:
-        DecodeError: the file asks for another angle.
+        DecodeError: the file asks for an angle that is no quarter.
     """
-    if frame.rotation % 90:
-        raise DecodeError(path, f"says it is turned by {frame.rotation} degrees; only quarters can be; re-encode it")
-    return frame.rotation // 90 % 4
+    try:
+        return orientation(frame)
+    except ValueError as error:
+        raise DecodeError(path, str(error)) from error
 
 
 class FrameSource(ABC):
@@ -138,18 +137,21 @@ def decode_frames(
         return video.frames(indices)
 
 
-def first_video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The stream that is read: the first with pictures that is not the cover."""
-    cover = av.stream.Disposition.attached_pic
-    return next((stream for stream in container.streams.video if not stream.disposition & cover), None)
+def decoded(packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
+    """All frames of packets, as they are shown.
+
+    An empty packet in the middle (Theora: the frame before is shown on) would pass for the end of the stream.
+    """
+    for packet in packets:
+        if packet.size or packet.dts is None:
+            yield from packet.decode()
 
 
 class Video(FrameSource):
     """An open video file.
 
-    The first video stream that is not a cover picture is read. Rotation metadata is applied. What is read is
-    bit-identical to decoding the whole file and picking; one call for several spans decodes what they share once.
-    Where the decoder yields a few frames fewer than there are packets (XviD's empty frames), the last is held.
+    The first video stream that is not a cover picture is read. Rotation and mirroring metadata are applied. What is
+    read is bit-identical to decoding the whole file and picking; one call for several spans decodes what they share once.
 
     Args:
         path: the video file.
@@ -172,7 +174,11 @@ class Video(FrameSource):
         with self._naming():
             self._container, self._stream = self._open()
             try:
-                self._scan()
+                self._packets = self._scan()
+                self._is_counted = self._packets.stamps is None or self._is_stamped_as_coded()
+                if self._packets.count is None:
+                    self._packets = self._count()
+                self.num_frames = self._packets.count or 0
             except BaseException:
                 self.close()
                 raise
@@ -187,16 +193,27 @@ class Video(FrameSource):
         return self._stream.index
 
     @property
+    def is_counted(self) -> bool:
+        """Whether frames can only be had by decoding from the start, as the stamps say nothing of their order."""
+        return self._is_counted
+
+    @property
     def rate(self) -> float | None:
         """Frames per second on average, as the file says; None where it does not."""
         rate = self._stream.average_rate or self._stream.guessed_rate
         return float(rate) if rate else None
 
     @property
+    def times(self) -> np.ndarray | None:
+        """(num_frames,) int64 rising times in units of the stream's time base, None where frames have none each."""
+        times = self._packets.times
+        return times if times is not None and len(times) == self.num_frames and self._stream.time_base else None
+
+    @property
     def seconds(self) -> np.ndarray | None:
-        """By the time stamps where each frame has its own, else by the average rate: uneven stamps tell nothing."""
-        if self._stamps is not None:
-            return np.sort(self._stamps) * float(self._stream.time_base or 0)
+        """By the times that the file gives each frame, else by the average rate."""
+        if self.times is not None:
+            return self.times * float(self._stream.time_base or 0)
         return None if self.rate is None else np.arange(self.num_frames) / self.rate
 
     def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -214,8 +231,8 @@ class Video(FrameSource):
 
     def _decoded(self, left: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Frames `left` through their keyframes, and by counting those that cannot be had so; empties `left`."""
-        if self._stamps is not None:
-            yield from self._by_stamp(self._stamps, left)
+        if not self._is_counted:
+            yield from self._by_stamp(left)
         if left:
             yield from self._by_count(left)
 
@@ -242,41 +259,49 @@ class Video(FrameSource):
             container.close()
             raise DecodeError(self.path, "its codec is none that can be decoded here")
         stream.thread_type = "NONE"  # other kinds can deadlock, and workers are parallel already
+        if is_hdr(stream):
+            note_hdr()
         return container, stream
 
-    def _scan(self) -> None:
+    def _reopen(self) -> None:
+        self.close()
+        self._container, self._stream = self._open()
+
+    def _scan(self) -> Packets:
         """List the packets of the stream: reads the file, decodes nothing."""
-        stamps: list[int | None] = []
-        keys: list[bool] = []
-        ends: dict[int, int] = {}  # of each stream, in its own units
-        last_is_cut = False
-        for packet in self._packets(self._container.demux()):
-            if packet.pts is not None:
-                ends[packet.stream.index] = max(ends.get(packet.stream.index, 0), packet.pts + (packet.duration or 0))
-            if packet.stream.index == self._stream.index and packet.size and not packet.is_discard:
-                stamps.append(packet.pts)
-                keys.append(packet.is_keyframe)
-                last_is_cut = packet.is_corrupt
-        self.num_frames = len(stamps)
-        units = {stream.index: stream.time_base or 0 for stream in self._container.streams}
-        self._refuse_truncated(
-            max((float(end * units[index]) for index, end in ends.items()), default=0.0), last_is_cut
-        )
-        self._keys = np.array(keys)
-        exact = self._stream.codec_context.name in SEEKABLE and None not in stamps and len(set(stamps)) == len(stamps)
-        self._stamps = np.array(stamps, np.int64) if exact else None
+        scan = Scan(self._container, self._stream)
+        for packet in self._timed(self._container.demux()):
+            scan.see(packet)
+        if fault := scan.fault(self.path):
+            raise DecodeError(self.path, fault)
+        return scan.packets()
 
-    def _refuse_truncated(self, end: float, last_is_cut: bool) -> None:
-        if not self.num_frames:
+    def _is_stamped_as_coded(self) -> bool:
+        """Whether the first frames show that rising stamps are not the order of frames, where the codec may reorder.
+
+        A file without B frames passes, and is looked at again with every read.
+        """
+        codec = self._stream.codec_context
+        depth = getattr(codec, "reorder_depth", 2)  # older PyAV does not tell
+        if not self._packets.rising or codec.name not in REORDERING or not depth:
+            return False
+        self._reopen()
+        return not rise(frame.pts for frame in islice(self._sequence(), depth + 2))
+
+    def _sequence(self) -> Iterator[av.VideoFrame]:
+        """All frames from where the file stands, as they are shown."""
+        yield from decoded(self._timed(self._container.demux(self._stream)))
+
+    def _count(self) -> Packets:
+        """What only decoding the whole file tells."""
+        self._reopen()
+        stamps = [frame.pts for frame in self._sequence()]
+        if not stamps:
             raise DecodeError(self.path, "holds no video frame")
-        promised = self._stream.frames
-        if last_is_cut or self.num_frames < COMPLETE_SHARE * promised:
-            raise DecodeError(self.path, f"truncated: {self.num_frames} of {promised or 'more'} frames are there")
-        length = (self._container.duration or 0) / av.time_base
-        if not promised and end < COMPLETE_SHARE * length:  # Matroska: no frame count, but a length
-            raise DecodeError(self.path, f"truncated: it ends at {end:.1f} s of {length:.1f} s")
+        times = np.array(stamps, np.int64) if rise(stamps) else self._packets.times
+        return replace(self._packets, count=len(stamps), times=times)
 
-    def _packets(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    def _timed(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
         for packet in packets:
             if time.monotonic() > self._deadline:
                 raise DecodeError(
@@ -284,65 +309,82 @@ class Video(FrameSource):
                 )
             yield packet
 
-    def _by_stamp(self, stamps: np.ndarray, left: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Frames through their nearest keyframes; leaves those of which the stamps turn out not to tell."""
-        order = np.argsort(stamps)  # frame number -> packet number
-        runs: dict[int | None, dict[int, int]] = {}  # keyframe's packet -> stamp -> frame number
+    def _by_stamp(self, left: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames through their nearest keyframes; leaves those that the file does not lead to so."""
+        stamps, keys = self._packets.stamps, self._packets.keys
+        assert stamps is not None
+        order = np.flatnonzero(self._packets.shown)
+        order = order[np.argsort(stamps[order])]  # frame number -> packet number
+        runs: dict[int, dict[int, int]] = {}  # keyframe's packet -> stamp -> frame number
         for number in sorted(left):
             packet = int(order[number])
-            runs.setdefault(self._keyframe_before(stamps, packet), {})[int(stamps[packet])] = number
-        for start, number_of in runs.items():
-            if start is None:
-                return
-            for stamp, frame in self._from_keyframe(stamps, start, number_of):
-                left.remove(number_of[stamp])
-                yield number_of[stamp], frame
-
-    def _keyframe_before(self, stamps: np.ndarray, packet: int) -> int | None:
-        """The last keyframe that stands in the file, and is shown, no later than this packet."""
-        fit = np.flatnonzero(self._keys[: packet + 1] & (stamps[: packet + 1] <= stamps[packet]))
-        return int(fit[-1]) if len(fit) else None
+            # The last keyframe that stands in the file, and is shown, no later than this packet; the first one is.
+            start = int(np.flatnonzero(keys[: packet + 1] & (stamps[: packet + 1] <= stamps[packet]))[-1])
+            runs.setdefault(start, {})[int(stamps[packet])] = number
+        try:
+            for start, number_of in runs.items():
+                for stamp, frame in self._from_keyframe(
+                    stamps[: start + 1][keys[: start + 1]], stamps[order], number_of
+                ):
+                    left.remove(number_of[stamp])
+                    yield number_of[stamp], frame
+        except StampsMislead:
+            self._is_counted = True
 
     def _from_keyframe(
-        self, stamps: np.ndarray, start: int, wanted: Collection[int]
+        self, entries: np.ndarray, shown: np.ndarray, wanted: Collection[int]
     ) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Frames with the stamps `wanted`; stops early where the file does not lead to them."""
-        codec = self._stream.codec_context
-        can_skip = codec.name in SKIPPABLE
-        entries = stamps[: start + 1][self._keys[: start + 1]]
+        """(stamp, frame) of the stamps `wanted`; stops early where the file does not lead to them.
+
+        Args:
+            entries: stamps of the keyframes up to the one to begin at.
+            shown: stamps of all frames, rising.
+
+        Raises:
+            StampsMislead: frames come otherwise than their stamps say.
+        """
         missing = set(wanted)
-        self._container.seek(int(stamps[start]), stream=self._stream)
-        for count, packet in enumerate(self._packets(self._container.demux(self._stream))):
-            if count == 0 and packet.pts not in entries:
-                return  # the seek went past the keyframe
-            if can_skip:
-                codec.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-            for frame in packet.decode():
-                if frame.pts in missing:
-                    if frame.is_corrupt:  # intra refresh: whole only some frames after the entry point
-                        return
-                    missing.remove(frame.pts)
-                    yield frame.pts, frame
+        for stamp, frame in in_turn(self._after_seek(entries, wanted), shown, self._packets.rising):
+            if stamp in missing:
+                if frame.is_corrupt:  # intra refresh: whole only some frames after the entry point
+                    return
+                missing.remove(stamp)
+                yield stamp, frame
             if not missing:
                 return
 
+    def _after_seek(self, entries: np.ndarray, wanted: Collection[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(stamp of the keyframe that was found, frame) from there on."""
+        codec = self._stream.codec_context
+        # Not where stamps rise: there each frame is looked at, and without B frames hardly any could be left out.
+        can_skip = codec.name in REORDERING and not self._packets.rising
+        found: int | None = None
+        self._container.seek(int(entries[-1]), stream=self._stream)
+        for packet in self._timed(self._container.demux(self._stream)):
+            if found is None:
+                if packet.pts is None or packet.pts not in entries:
+                    return  # the seek went past the keyframe
+                found = packet.pts
+            if can_skip:  # these decoders leave out frames that no other refers to
+                codec.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+            for frame in packet.decode():
+                yield found, frame
+
     def _by_count(self, left: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Frames by decoding from the start and counting."""
-        self.close()
-        self._container, self._stream = self._open()
-        number, frame = -1, None
-        for packet in self._packets(self._container.demux(self._stream)):
-            for frame in packet.decode():
-                number += 1
-                if number in left:
-                    left.remove(number)
-                    yield number, frame
-            if not left:
-                return
-        if frame is None or number + 1 < COMPLETE_SHARE * self.num_frames:
-            raise DecodeError(self.path, f"truncated: only {number + 1} of {self.num_frames} frames can be decoded")
-        for number in sorted(left):
-            yield number, frame
+        self._reopen()
+        count, last = 0, None
+        for number, frame in enumerate(self._sequence()):
+            count, last = number + 1, frame
+            if number in left:
+                left.remove(number)
+                yield number, frame
+                if not left:
+                    return
+        if last is None or count < COMPLETE_SHARE * self.num_frames:
+            raise DecodeError(self.path, f"truncated: only {count} of {self.num_frames} frames can be decoded")
+        for number in sorted(left):  # a few fewer than there are packets: the last is held
+            yield number, last
         left.clear()
 
     def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
@@ -352,5 +394,4 @@ class Video(FrameSource):
             image = np.frombuffer(memoryview(luma), np.uint8).reshape(luma.height, luma.line_size)[:, : luma.width]
         else:
             image = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
-        turns = quarter_turns(frame, self.path)
-        return np.rot90(image, turns) if turns else image
+        return upright(frame, self.path).apply(image)

@@ -42,6 +42,7 @@ def write_frames(
     options: Mapping[str, str],
     time_base: Fraction | None = None,
     comment: str = "",
+    pixel_aspect: Fraction | None = None,
 ) -> None:
     """The same for frames of PyAV, which may carry time stamps; the first one's colour tags become the file's.
 
@@ -52,6 +53,7 @@ def write_frames(
         options: x264's.
         time_base: seconds per unit of the frames' `pts`; None where frames have none.
         comment: for the file's metadata, see read_comment.
+        pixel_aspect: width of a pixel in heights; None writes none.
 
     Raises:
         UserError: the file cannot be written.
@@ -64,6 +66,8 @@ def write_frames(
             if stream is None:
                 stream = container.add_stream("libx264", rate=rate, options=dict(options))
                 _match(stream.codec_context, frame, time_base)
+                if pixel_aspect is not None:
+                    stream.codec_context.sample_aspect_ratio = pixel_aspect
             container.mux(stream.encode(frame))
         assert stream is not None, "a video needs at least one frame"
         container.mux(stream.encode(None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from transm3e.data.draws import ClipShape, Draw
 from transm3e.data.flow import FlowSource, open_flow
 from transm3e.data.flow import check_frames as check_flow_frames
 from transm3e.data.sampling import at_rate
-from transm3e.data.skeleton import Skeleton, read_skeleton
+from transm3e.data.skeleton import Skeleton, fit_video, read_skeleton
 from transm3e.data.skeleton import check_frames as check_skeleton_frames
 from transm3e.data.skeleton.clip import skeleton_clip
 from transm3e.data.transforms import ViewParams, apply_flow, finish, place
@@ -98,8 +98,7 @@ class ClipReader:
     @property
     def columns(self) -> list[str]:
         """The clip table's columns whose files are read for every clip."""
-        video = ["path"] if "rgb" in self.modalities or self.decoding.target_fps else []
-        return video + [name for name in self.modalities if name != "rgb"]
+        return columns_read(self.modalities, self.decoding.target_fps)
 
     @property
     def seconds(self) -> float:
@@ -139,7 +138,7 @@ class ClipReader:
                 self._read_flow(flow, indices, views, out["flow"])
             if skeleton is not None:
                 try:
-                    self._read_skeleton(skeleton, video, indices, views, out["skeleton"])
+                    self._read_skeleton(self._in_pixels(skeleton, video, views, files), indices, views, out["skeleton"])
                 except UserError as error:  # its joints are not those of SKELETON.LAYOUT
                     raise DecodeError(files.skeleton, str(error)) from error
 
@@ -190,23 +189,29 @@ class ClipReader:
             here = params.rescaled(views.size, (height, width))
             clip[:] = apply_flow(part, here, self.shape.size).transpose(3, 0, 1, 2)
 
-    def _read_skeleton(
-        self,
-        skeleton: Skeleton,
-        video: FrameSource | None,
-        indices: list[np.ndarray],
-        views: Views,
-        out: np.ndarray,
-    ) -> None:
-        # Joints without a size of their own are pixels of the video, whatever size was drawn for: flow is stored smaller.
-        if not (skeleton.height and skeleton.width):
-            height, width = _size(skeleton, video) if "rgb" not in self.modalities else views.size
-            skeleton = replace(skeleton, height=height, width=width)
-        size = views.size if all(views.size) else _size(skeleton, video)
+    def _in_pixels(self, skeleton: Skeleton, video: FrameSource | None, views: Views, files: ClipFiles) -> Skeleton:
+        """A skeleton that knows the size of its frames."""
+        sized = bool(skeleton.height and skeleton.width)
+        # Joints without a size of their own are of the video's, whatever size was drawn for: flow is stored smaller.
+        size = views.size if sized or "rgb" in self.modalities else (0, 0)
+        if not all(size) and not sized:
+            assert video is not None, "asked for in _needs_video"
+            height, width = video.frames([0]).shape[1:3]
+            size = (height, width)
+        return fit_video(skeleton, size, files.skeleton) if all(size) else skeleton
+
+    def _read_skeleton(self, skeleton: Skeleton, indices: list[np.ndarray], views: Views, out: np.ndarray) -> None:
+        size = views.size if all(views.size) else (skeleton.height or 0, skeleton.width or 0)
         for clip, frames, params in zip(out, indices, views.of(*size), strict=True):
             clip[:] = skeleton_clip(
                 skeleton, frames, params, self.shape.size, views.size, self.persons.count, self.persons.layout
             )
+
+
+def columns_read(modalities: Sequence[str], target_fps: float) -> list[str]:
+    """The clip table's columns whose files are read for every clip; the video's for its clock, too."""
+    video = ["path"] if "rgb" in modalities or target_fps else []
+    return video + [name for name in modalities if name != "rgb"]
 
 
 class Views:
@@ -227,11 +232,3 @@ class Views:
             self.size = (height, width)
             self._params = [draw.params(height, width) for draw in self._draws]
         return self._params
-
-
-def _size(skeleton: Skeleton, video: FrameSource | None) -> tuple[int, int]:
-    if skeleton.height and skeleton.width:
-        return skeleton.height, skeleton.width
-    assert video is not None, "asked for in _needs_video"
-    height, width = video.frames([0]).shape[1:3]
-    return height, width

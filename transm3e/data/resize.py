@@ -9,15 +9,16 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import av
 
-from transm3e.data.annotations import ClipTable, read_clip_table, table_file
+from transm3e.data.annotations import MEMBER, ClipTable, read_clip_table, table_file
 from transm3e.data.clip_names import table_with_column, target_names
-from transm3e.data.decode import VIDEO_SUFFIXES, DecodeError, count_frames
+from transm3e.data.decode import VIDEO_SUFFIXES, DecodeError, count_frames, upright
 from transm3e.data.encode import parse_mark, read_comment, write_frames
 from transm3e.data.flow.files import read_flow_mark
 from transm3e.data.jobs import FAILED, Job, Result, run_jobs, stands
@@ -87,8 +88,11 @@ def resize_video(source: Path, target: Path, settings: ResizeSettings) -> bool:
     }
     with frame_stream(source, settings.timeout) as stream:
         comment = json.dumps({**settings.mark, "frames": stream.num_frames})
-        frames = _scaled(stream, Scaler(settings.short_side))
-        write_frames(target, frames, stream.rate, options, stream.time_base, comment)
+        first = next(stream.frames)
+        lies = upright(first, str(source)).turns % 2
+        aspect = 1 / stream.pixel_aspect if lies else stream.pixel_aspect
+        frames = _scaled(replace(stream, frames=chain([first], stream.frames)), Scaler(settings.short_side))
+        write_frames(target, frames, stream.rate, options, stream.time_base, comment, aspect)
     return True
 
 
@@ -193,7 +197,7 @@ def _refuse_sizeless(table: ClipTable, root: Path) -> None:
 
 def _companions(table: ClipTable, root: Path) -> Iterator[str]:
     """Files of the clips' other modalities, each once; a folder's one by one."""
-    cells = [str(cell).partition("::")[0] for column in (table.skeletons, table.flows) for cell in column if cell]
+    cells = [str(cell).partition(MEMBER)[0] for column in (table.skeletons, table.flows) for cell in column if cell]
     for name in dict.fromkeys(cells):
         files = sorted((root / name).rglob("*")) if (root / name).is_dir() else [root / name]
         yield from (file.relative_to(root).as_posix() for file in files if not file.is_dir())

@@ -13,8 +13,10 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from transm3e.data.backends import open_source
-from transm3e.data.decode import DecodeError, FrameSource, Video, quarter_turns
+from transm3e.data.container import pixel_aspect
+from transm3e.data.decode import DecodeError, FrameSource, Video, upright
 from transm3e.data.encode import copy_colours
+from transm3e.data.orientation import UPRIGHT
 from transm3e.data.pictures import PICTURE_SUFFIXES
 from transm3e.errors import UserError
 
@@ -34,6 +36,7 @@ class FrameStream:
             has a time stamp of its own it stands here (variable frame rates), else frames are an average frame apart.
         time_base: seconds.
         rate: frames per second on average.
+        pixel_aspect: width of a pixel in heights, of the frames as they are.
     """
 
     frames: Iterator[av.VideoFrame]
@@ -41,6 +44,7 @@ class FrameStream:
     stamps: Sequence[int]
     time_base: Fraction
     rate: Fraction
+    pixel_aspect: Fraction = Fraction(1)
 
 
 class SequentialVideo(Video):
@@ -49,11 +53,12 @@ class SequentialVideo(Video):
     def stream(self) -> FrameStream:
         """All frames; where the decoder yields a few fewer than there are, the last is held."""
         rate = self._stream.average_rate or self._stream.guessed_rate or USUAL_RATE
-        if self._stamps is None or not self._stream.time_base:
-            return FrameStream(self._every_frame(), self.num_frames, range(self.num_frames), 1 / rate, rate)
-        stamps = np.sort(self._stamps)
-        stamps -= min(0, stamps[0])
-        return FrameStream(self._every_frame(), self.num_frames, stamps.tolist(), self._stream.time_base, rate)
+        rate, unit = (Fraction(each.numerator, each.denominator) for each in (rate, self._stream.time_base or 1 / rate))
+        count, times = self.num_frames, self.times
+        stamps = range(count) if times is None else (times - min(0, times[0])).tolist()
+        return FrameStream(
+            self._every_frame(), count, stamps, 1 / rate if times is None else unit, rate, pixel_aspect(self._stream)
+        )
 
     def _every_frame(self) -> Iterator[av.VideoFrame]:
         size: tuple[int, int] | None = None
@@ -112,18 +117,19 @@ class Scaler:
     def array(self, frame: av.VideoFrame, pixel_format: str) -> np.ndarray:
         """A frame as contiguous (H, W) "gray" or (H, W, 3) "rgb24" uint8."""
         image = self._scaled(frame, pixel_format).to_ndarray()
-        return np.ascontiguousarray(np.rot90(image, quarter_turns(frame, "the video")))
+        return np.ascontiguousarray(upright(frame, "the video").apply(image))
 
     def frame(self, frame: av.VideoFrame) -> av.VideoFrame:
         """A frame in 4:2:0 for the encoder: the same colour tags, no time stamp."""
         full = "j" if frame.format.name.startswith("yuvj") else ""
-        turns = quarter_turns(frame, "the video")
-        if not turns:
+        orientation = upright(frame, "the video")
+        if orientation == UPRIGHT:
             return self._scaled(frame, f"yuv{full}420p")
         # Planes of one size can be turned; the encoder takes the chroma down to 4:2:0.
         planes = self._scaled(frame, f"yuv{full}444p").to_ndarray()
-        upright: np.ndarray = np.ascontiguousarray(np.rot90(planes, turns, (1, 2)))
-        turned = av.VideoFrame.from_ndarray(upright, format=f"yuv{full}444p")
+        turned = av.VideoFrame.from_ndarray(
+            np.ascontiguousarray(orientation.apply(planes, (1, 2))), format=f"yuv{full}444p"
+        )
         copy_colours(frame, turned)
         return turned
 

@@ -1,4 +1,4 @@
-"""Archives of arrays (npz) of strangers: sizes are checked against what is there before memory is taken.
+"""Arrays of strangers (npy, and npz, archives of them): sizes are checked against what is there before memory is taken.
 
 np.load takes the memory that a header asks for and then reads; and a few kilobytes of zip can unpack to terabytes.
 """
@@ -6,6 +6,7 @@ np.load takes the memory that a header asks for and then reads; and a few kiloby
 from __future__ import annotations
 
 import math
+import os
 import struct
 import zipfile
 import zlib
@@ -108,6 +109,20 @@ class Archive:
         return {name: self[name] for name in self.names}
 
 
+def read_npy(path: str | Path, max_bytes: int = MAX_BYTES) -> np.ndarray:
+    """The array of numbers or text in an npy file of at most `max_bytes`.
+
+    Raises:
+        ArchiveError: none, damaged, too large, or it holds objects.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file, _naming("npy"):
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise ArchiveError(f"{size} bytes; allowed: {max_bytes}")
+        return _read(file, size)
+
+
 def _read(member: IO[bytes], size: int) -> np.ndarray:
     read_header = HEADERS.get(np.lib.format.read_magic(member))
     if read_header is None:
@@ -126,11 +141,11 @@ def _read(member: IO[bytes], size: int) -> np.ndarray:
 
 
 @contextmanager
-def _naming() -> Iterator[None]:
+def _naming(what: str = "npz of arrays") -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
         if isinstance(error, ArchiveError):
             raise
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise ArchiveError(f"not an npz of arrays, or a damaged one: {reason}") from error
+        raise ArchiveError(f"not an {what}, or a damaged one: {reason}") from error

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 
 from transm3e.data.annotations import MUSCLES, SPLITS, Clip, table_from_clips
 from transm3e.data.check import activity_problems, label_statistics, summary
-from transm3e.data.check.labels import label_notes
+from transm3e.data.check.labels import label_notes, muscle_notes
 
 
 def random_clips(seed=0):
@@ -73,3 +75,21 @@ def test_statistics_are_those_of_plain_loops():
     assert statistics.clips.tolist() == [sum(clip.activity == name for clip in clips) for name in names]
     assert statistics.muscles.sum() == len(names)
     assert statistics.muscles[len(muscles["act 6"]), 1] == 1
+
+
+def test_muscles_that_cannot_be_learned_or_scored_are_named():
+    others = set(range(3, 20))  # in half of the clips of each split
+    rows = [("train", {0, *others}), ("train", {0}), ("new_val", {0, 2, *others}), ("new_val", {0, 2})]
+    rows += [("known_test", {0, 1, *others}), ("known_test", {0})]
+    clips = [Clip(f"{i}.mp4", split, "a", tuple(sorted(muscles))) for i, (split, muscles) in enumerate(rows)]
+    assert list(map(str, muscle_notes(table_from_clips(clips)))) == [
+        "every clip carries: neck_and_head",
+        "train: no clip of this split carries: chest, shoulder",
+        "new_val: no clip of this split carries: chest",
+        "new_val: every clip of this split carries: shoulder",
+        "new_val: train never shows, but clips here carry: shoulder",
+        "known_test: no clip of this split carries: shoulder",
+        "known_test: train never shows, but clips here carry: chest",
+    ]
+    assert str(muscle_notes(table_from_clips(clips[1:2]))[0]).startswith("no clip carries: chest, shoulder, biceps")
+    assert muscle_notes(replace(table_from_clips(clips), labels=np.zeros((6, 0), np.uint8))) == []

@@ -1,4 +1,5 @@
 import csv
+import re
 import wave
 from pathlib import Path
 
@@ -61,12 +62,12 @@ def test_cut_files_are_found_in_every_container(tmp_path, decode):
         assert "truncated" in inspect_video(cut(write_as(tmp_path / name, codec), 0.6), decode).fault
 
 
-def test_an_avi_that_lost_its_last_frames_is_told_by_its_index(tmp_path):
+def test_an_avi_that_lost_its_last_frames_is_told_by_its_header(tmp_path):
     file = write_as(tmp_path / "a.avi", "mpeg4")
     with av.open(str(file)) as container:
         last = [packet.pos for packet in container.demux(video=0) if packet.size][-1]
     file.write_bytes(file.read_bytes()[:last])
-    assert inspect_video(file, "first").fault == "cut off: the header says 20 frames, 19 are there"
+    assert inspect_video(file, "first").fault == "truncated: 19 of 20 frames are there"
 
 
 def test_only_decoding_all_finds_damage_in_the_middle(tmp_path):
@@ -76,7 +77,7 @@ def test_only_decoding_all_finds_damage_in_the_middle(tmp_path):
         data[i] ^= 0x55
     file.write_bytes(data)
     assert inspect_video(file, "first").fault == ""
-    assert "decoded frames are damaged" in inspect_video(file, "all").fault
+    assert re.search("decoded frames are damaged|cannot be decoded after", inspect_video(file, "all").fault)
 
 
 def test_what_is_no_video(tmp_path):

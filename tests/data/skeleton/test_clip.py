@@ -78,6 +78,11 @@ def test_a_single_joint_is_followed():
 
 def test_layouts_keep_the_names_of_joints():
     rng = np.random.default_rng(1)
+    to_coco, to_openpose = (
+        {(source, target) for source in ("coco17", "openpose18", "halpe26", "blazepose33") if source != target}
+        for target in ("coco17", "openpose18")
+    )
+    assert to_coco | to_openpose == POSSIBLE
     for source, target in sorted(POSSIBLE):
         joints = rng.uniform(1, 9, (2, 3, len(LAYOUTS[source].names), 3)).astype(np.float32)
         result = to_layout(joints, source, target)

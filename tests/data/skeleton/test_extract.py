@@ -169,3 +169,75 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         torch.save(content, file)
         with pytest.raises(UserError, match=f"--weights .*{reason}.*give a state dict"):
             load_network(file)
+
+
+def ultralytics(file, seed):
+    shares = np.random.default_rng(seed).uniform(0.1, 0.9, (17, 3))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(" ".join(f"{v:g}" for v in (0, 0.5, 0.5, 0.4, 0.6, *shares.ravel())) + "\n", encoding="utf-8")
+    return shares * [64, 48, 1] - [0.5, 0.5, 0]
+
+
+def test_files_of_frames_belong_to_the_clip_of_their_folder_or_of_their_name(main, root, tmp_path):
+    source = tmp_path / "predict"
+    expected = [ultralytics(source / "labels" / f"a_{t + 1}.txt", t) for t in range(8)]
+    for t, entry in enumerate(result(8)):
+        frame = {"version": "AlphaPose v0.3", "people": [{"pose_keypoints_2d": entry["keypoints"]}]}
+        write(source / "b" / "sep-json" / f"{t}.json", frame)
+        write(source / "c" / f"any_{t}.json", frame)
+    write(source / "c.json", result(8, seed=5))  # a file of the whole video comes first
+    assert main([str(root), "--from", str(source), "--update-table"]) == 0
+    a, b, c = (read_skeleton(root / "skeletons" / "clips" / f"{name}.npz") for name in "abc")
+    np.testing.assert_allclose(a.points[:, 0], expected, atol=1 / 16)
+    assert (a.height, a.width) == (48, 64)
+    for made, seed in ((b, 0), (c, 5)):
+        flat = np.reshape([entry["keypoints"] for entry in result(8, seed=seed)], (8, 17, 3))
+        np.testing.assert_allclose(made.points[:, 0], flat, atol=1 / 32)
+
+
+def test_ntus_videos_end_in_rgb_and_its_skeletons_do_not(main, root, tmp_path):
+    table = root / "clips.csv"
+    (root / "clips" / "a.mp4").rename(root / "clips" / "S001_rgb.mp4")
+    table.write_text(table.read_text().replace("clips/a.mp4", "clips/S001_rgb.mp4"))
+    rows = [f"0 0 0 0 0 {600 + 30 * joint} {300 + 9 * joint} 0 0 0 0 2" for joint in range(25)]
+    body = "\n".join(["1", "72057594037931101 0 0 0 0 0 0 0 0 2", "25", *rows])
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "S001.skeleton").write_text("\n".join(["8", *[body] * 8, ""]))
+    main([str(root), "--from", str(tmp_path / "found"), "--update-table"])
+    assert read_clip_table(root).skeletons.tolist() == ["skeletons/clips/S001_rgb.npz", "", ""]
+    made = read_skeleton(root / "skeletons" / "clips" / "S001_rgb.npz")
+    assert (made.layout, made.width, made.tracks.tolist()) == ("ntu25", 1920, [[0]] * 8)
+
+
+def test_what_the_numbers_are_is_said_once_for_all_files(main, root, tmp_path):
+    source, report = tmp_path / "found", root / "skeletons" / "without_skeleton.csv"
+    scores = {"a": 300, "b": 40, "c": 200}  # up to 6, or so low that it could be of another scale
+    for name, factor in scores.items():
+        entries = result(8)
+        for entry in entries:
+            entry["keypoints"] = (
+                (np.reshape(entry["keypoints"], (17, 3)) * [1 / 64, 1 / 48, factor / 40]).ravel().tolist()
+            )
+        write(source / f"{name}.json", entries)
+    assert main([str(root), "--from", str(source)]) == 2
+    assert report.read_text().count("another scale than 0 to 1") == 2
+    assert main([str(root), "--from", str(source), "--score-scale", "6"]) == 2
+    assert report.read_text().count("--units shares") == 3
+    assert main([str(root), "--from", str(source), "--score-scale", "6", "--units", "shares"]) == 0
+    for name, factor in scores.items():
+        made = read_skeleton(root / "skeletons" / "clips" / f"{name}.npz")
+        expected = np.reshape([entry["keypoints"] for entry in result(8)], (8, 17, 3))
+        np.testing.assert_allclose(made.points[:, 0, :, :2], expected[..., :2] - 0.5, atol=1 / 16)
+        np.testing.assert_allclose(made.points[:, 0, :, 2], expected[..., 2] * factor / 240, rtol=1e-3)
+    with pytest.raises(SystemExit):
+        main([str(root), "--from", str(source), "--score-scale", "0"])
+
+
+def test_exchanged_sides_are_told_by_the_video_and_mended_by_the_size(main, root, tmp_path):
+    points = np.random.default_rng(0).uniform(2, 46, (1, 8, 17, 2))
+    whole = {"keypoint": points, "keypoint_score": np.ones((1, 8, 17)), "img_shape": (64, 48), "total_frames": 8}
+    (tmp_path / "all.pkl").write_bytes(pickle.dumps([whole | {"frame_dir": name} for name in "abc"]))
+    assert main([str(root), "--from", str(tmp_path / "all.pkl")]) == 2
+    assert (root / "skeletons" / "without_skeleton.csv").read_text().count("its video is 64 wide and 48 high") == 3
+    assert main([str(root), "--from", str(tmp_path / "all.pkl"), "--detector-size", "64x48"]) == 0
+    assert read_skeleton(root / "skeletons" / "clips" / "a.npz").width == 64

@@ -57,7 +57,7 @@ def test_a_site_is_one_source_and_remarks_are_no_part_of_a_name():
     [
         ("none.csv", "activity,count\na,1\n", "not a table of sources"),
         ("void.csv", "source,exercise,primary_muscles\n,Squat,quads\n", "void.csv:2: empty source"),
-        ("long.csv", "activity,muscles\na,b,c\n", "long.csv:2: more cells"),
+        ("long.csv", "activity,muscles\na,b,c\n", "long.csv:2: 3 cells, but the header has 2"),
         ("open.csv", 'activity,muscles\na,"b\n', "cannot be read"),
     ],
 )

@@ -33,13 +33,14 @@ def match_paths(listed: Sequence[str], files: Iterable[str], strip: str = "") ->
         plain = path.replace("\\", "/")
         if not plain.startswith(strip):
             raise UserError(f"--strip {strip!r}: the listed path {path!r} does not begin with it; shorten it")
-        ends = [plain.removeprefix(strip).lstrip("/")] if strip else _ends(plain)
+        ends = [plain.removeprefix(strip).lstrip("/")] if strip else ends_of(plain)
         found.append(next((file for end in ends if (file := _file(end, exact, stems))), ""))
     _refuse_two_of_one(listed, found)
     return found
 
 
-def _ends(path: str) -> list[str]:
+def ends_of(path: str) -> list[str]:
+    """ "a/./b/c" -> "a/b/c", "b/c", "c"."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return ["/".join(parts[start:]) for start in range(len(parts))]
 
@@ -47,7 +48,8 @@ def _ends(path: str) -> list[str]:
 def _file(end: str, exact: set[str], stems: dict[str, list[str]]) -> str:
     if end in exact:
         return end
-    same = stems.get(str(PurePosixPath(end).with_suffix("")) if end else "", [])
+    # Its suffix may be lacking, or another one.
+    same = stems.get(end) or stems.get(str(PurePosixPath(end).with_suffix("")) if end else "", [])
     return same[0] if len(same) == 1 else ""
 
 

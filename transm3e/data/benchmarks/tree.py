@@ -110,8 +110,8 @@ def _walk(root: Path) -> Iterator[Path]:
 def _fault(file: Path) -> str:
     if file.suffix.lower() not in VIDEO_SUFFIXES:
         return f"not a video ({file.suffix or 'no suffix'})"
-    if not str(file).isprintable():
-        return "its name cannot be written in a UTF-8 table; rename it"
+    if not str(file).isprintable() or "\\" in file.name:
+        return "its name cannot be written in a UTF-8 table, or has a backslash; rename it"
     try:
         return "" if file.stat().st_size else "empty file"
     except OSError as error:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from transm3e.data.annotations import MEMBER
 from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError
 from transm3e.data.flow import check_frames as check_flow_frames
 from transm3e.data.flow import open_flow
 from transm3e.data.skeleton import check_frames as check_skeleton_frames
-from transm3e.data.skeleton import read_skeleton
+from transm3e.data.skeleton import fit_video, read_skeleton
 
 SKELETON, FLOW = "skeleton", "flow"
-# A skeleton of a pickle of many is named file.pkl::name.
-MEMBER = "::"
 CHUNK = 64  # frames of flow read at once
 
 
@@ -23,14 +23,14 @@ def file_of(root: Path, name: str) -> Path:
 
 
 def companion_fault(
-    kind: str, root: Path, name: str, frames: int, decode: str, timeout: float = DEFAULT_TIMEOUT
+    kind: str, root: Path, name: str, of_video: Sequence[int], decode: str, timeout: float = DEFAULT_TIMEOUT
 ) -> str:
     """What keeps a skeleton or flow file from being used, or "".
 
     Args:
         kind: "skeleton" or "flow".
         root, name: folder, and file relative to it.
-        frames: of the clip's video; 0 = not known, and not compared.
+        of_video: the video's number of frames, height and width; 0 = not known, and not compared.
         decode: "none" only asks whether it exists, "all" reads all of the flow, else its first frame.
         timeout: seconds for reading flow.
     """
@@ -39,11 +39,14 @@ def companion_fault(
     if decode == "none":
         return ""
     path = str(root / name)
+    frames, height, width = of_video
     try:
         if kind == SKELETON:
             skeleton = read_skeleton(path)
             if frames:
                 check_skeleton_frames(skeleton, frames, path)
+            if height and width:
+                fit_video(skeleton, (height, width), path)
         else:
             _read_flow(path, frames, decode, timeout)
     except DecodeError as error:

@@ -12,12 +12,14 @@ from transm3e.files import atomic_path
 
 COLUMNS = ("split", "path", "reason")
 # Kinds of findings, in the order in which a report tells of them.
-FILE, COMPANION, LEAKAGE, DUPLICATE, LABELS, SHORT = "file", "companion", "leakage", "duplicate", "labels", "short"
+FILE, COMPANION, LEAKAGE, DUPLICATE, SHORT = "file", "companion", "leakage", "duplicate", "short"
+MUSCLES, LABELS = "muscles", "labels"
 KINDS = {
     LEAKAGE: "Activities in the wrong split",
     FILE: "Videos that cannot be used",
     COMPANION: "Skeletons and flow that cannot be used",
     DUPLICATE: "Duplicates",
+    MUSCLES: "Muscles that cannot be learned or scored",
     LABELS: "Labels",
     SHORT: "Clips shorter than what a model reads",
 }

@@ -8,6 +8,7 @@ import numpy as np
 
 from transm3e.data.annotations import MUSCLES, SPLITS, ClipTable
 from transm3e.data.check.finding import LABELS, LEAKAGE, Finding
+from transm3e.data.check.finding import MUSCLES as MUSCLE_KIND
 
 KNOWN_SPLITS = ("train", "known_val", "known_test")
 NEW_SPLITS = ("new_val", "new_test")
@@ -88,6 +89,29 @@ def label_notes(table: ClipTable) -> list[Finding]:
         if not sets.any():
             notes.append(Finding("", "", f"{what} carries no muscle", LABELS))
     return notes
+
+
+def muscle_notes(table: ClipTable) -> list[Finding]:
+    """Muscles of no clip, of every clip, and of evaluation splits only: of the table, then split by split.
+
+    Train teaches nothing of a muscle that it never or always shows, and average precision is not defined, or is 1, where
+    a split shows none or only such clips. What holds for all of the table is not said again of its splits.
+    """
+    counts = {split: table.select(split).labels.sum(0, dtype=int) for split in SPLITS if split in table.splits}
+    total, train = table.labels.sum(0, dtype=int), counts.get("train")
+    notes = [("", "no clip carries", total == 0), ("", "every clip carries", total == len(table))]
+    for split, found in counts.items():
+        clips = int((table.splits == split).sum())
+        notes.append((split, "no clip of this split carries", (found == 0) & (total > 0)))
+        notes.append((split, "every clip of this split carries", (found == clips) & (total < len(table))))
+        if train is not None:
+            notes.append((split, "train never shows, but clips here carry", (found > 0) & (train == 0)))
+    names = np.array(muscles_of(table), dtype=np.str_)
+    return [
+        Finding(split, "", f"{what}: {', '.join(names[those])}", MUSCLE_KIND)
+        for split, what, those in notes
+        if those.any()
+    ]
 
 
 def summary(table: ClipTable) -> str:

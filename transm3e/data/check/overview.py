@@ -16,6 +16,9 @@ ODD: dict[str, Callable[[VideoFacts], bool]] = {
     "short side below 128 pixels": lambda facts: 0 < min(facts.width, facts.height) < 128,
     "portrait (higher than wide)": lambda facts: facts.height > facts.width,
     "turned by rotation metadata": lambda facts: facts.rotation != 0,
+    "mirrored by metadata": lambda facts: facts.mirrored,
+    "pixels that are not square, read as if they were": lambda facts: abs(facts.pixel_aspect - 1) > 0.01,
+    "HDR (PQ or HLG), read without tone mapping": lambda facts: facts.hdr,
 }
 QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1.0}
 

@@ -13,7 +13,7 @@ from transm3e.data.check.cache import Cache, key, open_cache
 from transm3e.data.check.companions import FLOW, SKELETON, companion_fault, file_of
 from transm3e.data.check.duplicates import duplicate_findings
 from transm3e.data.check.finding import COMPANION, SHORT, Finding
-from transm3e.data.check.labels import activity_problems, label_notes
+from transm3e.data.check.labels import activity_problems, label_notes, muscle_notes
 from transm3e.data.check.video import DECODE_MODES, VideoFacts, inspect_video, is_facts
 from transm3e.data.check.workers import Lost, run_limited
 from transm3e.errors import UserError
@@ -23,7 +23,7 @@ DEFAULT_LIMIT = 120.0  # seconds per file
 DEFAULT_LENGTH, DEFAULT_STRIDE = 16, 4
 VIDEO = "video"
 # (kind, name in the clip table, frames of the clip's video or 0)
-Task = tuple[str, str, int]
+Task = tuple[str, str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ def check_table(
     _refuse_arguments(decode, workers, timeout, length, stride)
     with open_cache(cache) as found:
         look = partial(_inspect, Path(root), decode, workers, timeout, found)
-        videos = [VideoFacts(**fields) for fields in look("videos", [(VIDEO, str(path), 0) for path in table.paths])]
+        videos = [VideoFacts(**fields) for fields in look("videos", [(VIDEO, str(path), (0,)) for path in table.paths])]
         companions = _companions(table, videos)
         faults = dict(zip(companions, look("skeletons and flow", companions), strict=True))
-    notes = label_notes(table) + list(_short(table, videos, length * stride))
+    notes = muscle_notes(table) + label_notes(table) + list(_short(table, videos, length * stride))
     problems = activity_problems(table) + list(_file_problems(table, videos, faults))
     copies, doubled = duplicate_findings(table, videos)
     return Checked(table, videos, problems + copies, notes + doubled, decode)
@@ -121,23 +121,27 @@ def _fits(kind: str, value: Any) -> bool:
 
 def look_at(root: Path, decode: str, timeout: float, task: Task) -> Any:
     """What stands in a cache for a file: the fields of its VideoFacts, or the fault of a skeleton or flow."""
-    kind, name, frames = task
+    kind, name, of_video = task
     if kind == VIDEO:
         return asdict(inspect_video(root / name, decode, timeout))
-    return companion_fault(kind, root, name, frames, decode, timeout)
+    return companion_fault(kind, root, name, of_video, decode, timeout)
 
 
 def _keys(root: Path, decode: str, task: Task) -> list[str]:
     """A file's keys in the cache: as deep as asked for, and deeper, which serves as well."""
-    kind, name, frames = task
+    kind, name, of_video = task
     depths = ("none", "first", "all")
     path = root / name if kind == VIDEO else file_of(root, name)
-    return [key(kind, name, path, depth, frames) for depth in depths[depths.index(decode) :]]
+    return [key(kind, name, path, depth, *of_video) for depth in depths[depths.index(decode) :]]
+
+
+def _of_video(facts: VideoFacts) -> tuple[int, int, int]:
+    return facts.frames, facts.height, facts.width
 
 
 def _companions(table: ClipTable, videos: Sequence[VideoFacts]) -> list[Task]:
     return [
-        (kind, str(name), facts.frames)
+        (kind, str(name), _of_video(facts))
         for kind, names in ((SKELETON, table.skeletons), (FLOW, table.flows))
         for name, facts in zip(names, videos, strict=True)
         if name
@@ -151,7 +155,7 @@ def _file_problems(table: ClipTable, videos: Sequence[VideoFacts], faults: dict[
         if facts.fault:
             yield Finding(str(split), str(path), facts.fault)
         for kind, name in ((SKELETON, skeleton), (FLOW, flow)):
-            if name and (fault := faults[kind, str(name), facts.frames]):
+            if name and (fault := faults[kind, str(name), _of_video(facts)]):
                 yield Finding(str(split), str(name), fault, COMPANION)
 
 

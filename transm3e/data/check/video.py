@@ -17,16 +17,17 @@ import numpy as np
 
 from transm3e.data.backends import open_source
 from transm3e.data.check.fingerprint import fingerprint, is_fingerprint, sampled, thumbnail
-from transm3e.data.container import open_container
+from transm3e.data.container import first_video_stream, is_hdr, open_container, pixel_aspect
 from transm3e.data.decode import (
-    COMPLETE_SHARE,
     DEFAULT_TIMEOUT,
     DecodeError,
     FrameSource,
     Video,
-    first_video_stream,
-    quarter_turns,
+    decoded,
+    upright,
 )
+from transm3e.data.orientation import UPRIGHT
+from transm3e.data.packets import COMPLETE_SHARE
 from transm3e.data.pictures import numbered_files
 
 DECODE_MODES = ("first", "all", "none")
@@ -49,6 +50,9 @@ class VideoFacts:
         variable: whether the frames' distances in time differ.
         codec: of the video, or "pictures".
         rotation: degrees, as the file asks for.
+        mirrored: whether the file asks for that, too.
+        pixel_aspect: width of a pixel in heights, as coded.
+        hdr: whether it is HDR (PQ, HLG).
         size: bytes.
         content: hash of the bytes, hex.
         fingerprint: see transm3e.data.check.fingerprint; only where every frame was decoded.
@@ -63,6 +67,9 @@ class VideoFacts:
     variable: bool = False
     codec: str = ""
     rotation: int = 0
+    mirrored: bool = False
+    pixel_aspect: float = 1.0
+    hdr: bool = False
     size: int = 0
     content: str = ""
     fingerprint: str = ""
@@ -177,15 +184,12 @@ def _film(facts: VideoFacts, file: Path, sight: Sight, decode: str) -> VideoFact
         assert stream is not None, "the loader has opened it"
         # Threaded decoding of broken files can hang PyAV.
         stream.thread_type = "NONE"
-        if fault := _index_fault(stream, facts.frames):
-            return replace(facts, fault=fault)
         last, damaged = None, 0
         try:
-            for frame in islice(container.decode(stream), None if decode == "all" else 1):
+            for frame in islice(decoded(container.demux(stream)), None if decode == "all" else 1):
                 sight.see(frame.height, frame.width, partial(_upright, frame))
                 last, damaged = frame, damaged + bool(frame.is_corrupt)
-            if last is not None:
-                quarter_turns(last, str(file))
+            shown = upright(last, str(file)) if last is not None else UPRIGHT
         except DecodeError as error:
             return replace(facts, fault=error.reason)
         except av.FFmpegError as error:
@@ -193,9 +197,11 @@ def _film(facts: VideoFacts, file: Path, sight: Sight, decode: str) -> VideoFact
         if last is None:
             return replace(facts, fault="no frame can be decoded")
         fault = f"{damaged} of {sight.count} decoded frames are damaged" if damaged else ""
-        if decode == "all" and not fault:
-            fault = _length_fault(container, stream, sight.count, last)
-        return _complete(replace(facts, fault=fault), sight, stream.codec_context.name, last.rotation % 360)
+        if decode == "all" and not fault and sight.count < COMPLETE_SHARE * facts.frames:
+            fault = f"cut off: {sight.count} of {facts.frames} frames decode"
+        facts = replace(facts, fault=fault, mirrored=shown.flipped, hdr=is_hdr(stream))
+        facts = replace(facts, pixel_aspect=float(pixel_aspect(stream)))
+        return _complete(facts, sight, stream.codec_context.name, 90 * shown.turns)
 
 
 def _complete(facts: VideoFacts, sight: Sight, codec: str, rotation: int) -> VideoFacts:
@@ -206,27 +212,4 @@ def _complete(facts: VideoFacts, sight: Sight, codec: str, rotation: int) -> Vid
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
-    return np.rot90(frame.to_ndarray(format="gray"), quarter_turns(frame, "the video"))
-
-
-def _index_fault(stream: av.VideoStream, frames: int) -> str:
-    """An AVI file that was cut off has lost the index at its end; XviD's empty frames stand in it, and are not missed."""
-    entries = getattr(stream, "index_entries", ())  # older PyAV has none
-    if not len(entries) or max(len(entries), frames) >= stream.frames:
-        return ""
-    return f"cut off: the header says {stream.frames} frames, {frames} are there"
-
-
-def _length_fault(
-    container: av.container.InputContainer, stream: av.VideoStream, count: int, last: av.VideoFrame
-) -> str:
-    # XviD's empty frames are counted, and not decoded.
-    if count < COMPLETE_SHARE * stream.frames:
-        return f"cut off: {count} of {stream.frames} frames decode"
-    if stream.frames or container.duration is None or last.time is None:
-        return ""
-    # Without a frame count the clock must do; sound may outlast the pictures a little.
-    seconds = container.duration / av.time_base
-    if seconds - last.time > max(0.25, 0.05 * seconds):
-        return f"cut off: the last frame is at {last.time:.2f} s of {seconds:.2f} s"
-    return ""
+    return upright(frame, "the video").apply(frame.to_ndarray(format="gray"))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from transm3e.data.csv_tables import read_rows
 from transm3e.data.free_exercise.source import Exercise, read_json
 from transm3e.data.free_exercise.splits import PROPOSED_SPLITS
 from transm3e.errors import UserError
 
+COLUMNS = ("id", "family", "proposed_split")
 # (words, one word for them) in order of replacement; the words to drop: equipment, posture, grip.
 FamilyRules = tuple[list[tuple[str, str]], frozenset[str]]
 
@@ -22,17 +23,10 @@ def read_families(path: str | Path, exercises: Sequence[Exercise]) -> dict[str, 
     Raises:
         UserError: the file is missing, lacks a column or an exercise, or a family stands in two splits.
     """
-    file = Path(path)
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file}: cannot be read as UTF-8 CSV ({error}); give another --families") from error
     proposals: dict[str, tuple[str, str]] = {}
     split_of: dict[str, str] = {}
-    for number, row in enumerate(rows, 1):
-        identity, family, split = (row.get(key) or "" for key in ("id", "family", "proposed_split"))
-        where = f"{file}: row {number}"
+    for cells, where in read_rows(path, COLUMNS):
+        identity, family, split = (cells[name] for name in COLUMNS)
         if not identity or not family or split not in PROPOSED_SPLITS:
             raise UserError(f"{where}: needs id, family and proposed_split, one of {', '.join(PROPOSED_SPLITS)}")
         if split_of.setdefault(family, split) != split:
@@ -40,7 +34,7 @@ def read_families(path: str | Path, exercises: Sequence[Exercise]) -> dict[str, 
         proposals[identity] = (family, split)
     missing = [e.id for e in exercises if e.id not in proposals]
     if missing:
-        raise UserError(f"{file}: no row for {missing[0]!r} (and {len(missing) - 1} more); complete or remove the file")
+        raise UserError(f"{path}: no row for {missing[0]!r} (and {len(missing) - 1} more); complete or remove the file")
     return proposals
 
 

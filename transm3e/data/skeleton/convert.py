@@ -12,17 +12,23 @@ import numpy as np
 
 from transm3e.data.backends import open_source
 from transm3e.data.decode import VIDEO_SUFFIXES, DecodeError
-from transm3e.data.skeleton.alphapose import OPENPOSE_ENDING
+from transm3e.data.skeleton.per_frame import OPENPOSE_ENDING, STAR, split_name
 from transm3e.data.skeleton.pyskl import MEMBER, read_annotations
 from transm3e.data.skeleton.read import read_skeleton
 from transm3e.data.skeleton.sequence import Skeleton, check_frames
+from transm3e.data.skeleton.units import AS_IS, Declared, fit_video
 from transm3e.errors import UserError
 
-FILE_SUFFIXES = (".json", ".npz", ".pkl", ".pickle")
+NTU_SUFFIX, FRAMES_SUFFIX = ".skeleton", ".txt"
+FILE_SUFFIXES = (".json", ".npz", ".npy", ".pkl", ".pickle", NTU_SUFFIX)
 ALPHAPOSE_FILE, ALPHAPOSE_PREFIX = "alphapose-results", "AlphaPose_"
-# Of the joints found; more of them outside of the frame were measured in frames of another size.
-INSIDE_SHARE = 0.5
+# Folders in which AlphaPose and Ultralytics put a file per frame.
+OF_FRAMES = ("sep-json", "labels")
+# Between a video's name and a frame's number.
+BEFORE_NUMBER = "_-. "
+NTU_VIDEO = "_rgb"  # ends the names of NTU's videos, not of its skeletons
 Name = tuple[str, ...]
+Tier = list[tuple[Name, str]]
 
 
 class DetectorFiles:
@@ -30,14 +36,15 @@ class DetectorFiles:
 
     A clip's file is the one whose path below the folder, less suffixes, ends the clip's path or is ended by it:
     clips/squat_01.mp4 has squat_01.json, AlphaPose_squat_01.json, squat_01.mp4.json, squat_01/alphapose-results.json,
-    clips/squat_01.json or the folder squat_01/ of OpenPose's files.
+    clips/squat_01.json, or, where there is no such file, a file per frame: the folder squat_01/ or squat_01/sep-json/, or
+    those files of a folder that are called squat_01, a number, and the same for all.
 
     Args:
-        source: a folder of files that read_skeleton reads, one per video, or one pickle of many videos.
+        source: a folder of files that read_skeleton reads, one per video or per frame, or one pickle of many videos.
         clips: paths of all clips as the table has them.
         root: folder they are relative to.
-        size: (height, width) of the frames the detector saw, for files that do not say; None: the video's.
         open_end: frames after a file's last detection are frames without people, however many.
+        said: what holds for the numbers of all files.
 
     Raises:
         UserError: nothing to read at `source`.
@@ -48,25 +55,24 @@ class DetectorFiles:
         source: Path,
         clips: Sequence[str],
         root: Path,
-        size: tuple[int, int] | None = None,
         open_end: bool = False,
+        said: Declared = AS_IS,
     ) -> None:
-        self.root, self.size, self.open_end = root, size, open_end
-        self.origin = f"{source.absolute()}, frames {size or 'as the video'}, open end {open_end}"
-        files = list(_outputs(source))
-        if not files:
+        self.root, self.open_end, self.said = root, open_end, said
+        self.origin = f"{source.absolute()}, open end {open_end}, {said}"
+        tiers = [_by_last(tier) for tier in _outputs(source)]
+        if not any(tiers):
             raise UserError(
-                f"--from {source} holds no detector output; allowed: {', '.join(FILE_SUFFIXES)} files of a video each"
+                f"--from {source} holds no detector output; allowed: {', '.join(FILE_SUFFIXES)} files of a video each, or "
+                "numbered .json or .txt files of a frame each"
             )
-        by_last: dict[str, list[tuple[Name, str]]] = {}
-        for name, address in files:
-            by_last.setdefault(name[-1], []).append((name, address))
-        self._of_clip = {clip: _fitting(_name(clip), by_last) for clip in clips}
+        self._of_clip = {clip: _fitting(_name(clip), tiers) for clip in clips}
         self._used = Counter(address for fits in self._of_clip.values() for address in fits[:1])
 
     def inputs(self, clip: str) -> list[Path]:
         """See Maker.inputs."""
-        return [self.root / clip, *(Path(address.partition(MEMBER)[0]) for address in self._of_clip[clip])]
+        addresses = (Path(address.partition(MEMBER)[0]) for address in self._of_clip[clip])
+        return [self.root / clip, *(file.parent if STAR in file.name else file for file in addresses)]
 
     def make(self, clip: str) -> tuple[Skeleton, tuple[int, int]]:
         """See Maker.make."""
@@ -74,13 +80,11 @@ class DetectorFiles:
         with closing(open_source(self.root / clip)) as video:
             num_frames, first = video.num_frames, video.frames([0])[0]
         video_size = (first.shape[0], first.shape[1])
-        skeleton = read_skeleton(address)
-        if skeleton.height is None and self.size is not None:
-            skeleton = replace(skeleton, height=self.size[0], width=self.size[1])
+        skeleton = read_skeleton(address, self.said)
         if skeleton.open_ended and self.open_end:
             skeleton = _lengthen(skeleton, num_frames)
         check_frames(skeleton, num_frames, address)
-        _check_inside(skeleton, video_size, address)
+        skeleton = fit_video(skeleton, video_size, address)
         return _lengthen(skeleton, num_frames) if skeleton.open_ended else skeleton, video_size
 
     def _address(self, clip: str) -> str:
@@ -96,8 +100,9 @@ class DetectorFiles:
         return fits[0]
 
 
-def _outputs(source: Path) -> Iterator[tuple[Name, str]]:
-    """(name, address) of every video's output."""
+def _outputs(source: Path) -> Iterator[Tier]:
+    """(name, address) of every video's output: in files of a video each, in folders of a file per frame, and in folders
+    that hold such files of several videos. A clip takes what fits first."""
     if source.is_file():
         try:
             found = read_annotations(source)
@@ -105,21 +110,39 @@ def _outputs(source: Path) -> Iterator[tuple[Name, str]]:
             raise UserError(
                 f"--from {source}: {error.reason}; give a folder of files, or a pickle of videos"
             ) from error
-        yield from ((_name(video), f"{source}{MEMBER}{video}") for video in found)
+        yield [(_name(video), f"{source}{MEMBER}{video}") for video in found]
         return
     if not source.is_dir():
         raise UserError(f"--from {source}: no such file or folder; give a detector's output")
-    folders: set[Path] = set()
-    for file in sorted(f for f in source.rglob("*") if f.suffix.lower() in FILE_SUFFIXES):
-        inner = file.relative_to(source)
-        if file.name.endswith(OPENPOSE_ENDING):
-            if file.parent not in folders:
-                folders.add(file.parent)
-                yield _name(inner.parent.as_posix()), str(file.parent)
-        elif file.stem == ALPHAPOSE_FILE:
-            yield _name(inner.parent.as_posix()), str(file)
-        else:
-            yield _name(inner.with_suffix("").as_posix()), str(file)
+    files = sorted(f for f in source.rglob("*") if f.suffix.lower() in (*FILE_SUFFIXES, FRAMES_SUFFIX))
+    yield [
+        each
+        for file in files
+        if file.suffix.lower() != FRAMES_SUFFIX and not file.name.endswith(OPENPOSE_ENDING)
+        for each in _named(file, source)
+    ]
+    groups = sorted({(file.parent, parts.head, parts.tail) for file in files if (parts := split_name(file.name))})
+    kinds = Counter(folder for folder, _, _ in groups)
+    yield [(_name(_inner(folder, source)), str(folder)) for folder, count in kinds.items() if count == 1]
+    yield [
+        (_name(f"{_inner(folder, source)}/{video}"), f"{folder}/{head}{STAR}{tail}")
+        for folder, head, tail in groups
+        if (video := head.rstrip(BEFORE_NUMBER))
+    ]
+
+
+def _inner(folder: Path, source: Path) -> str:
+    """Where a folder of frames' files is, without the folders that detectors always call the same."""
+    return PurePosixPath(*(part for part in folder.relative_to(source).parts if part not in OF_FRAMES)).as_posix()
+
+
+def _named(file: Path, source: Path) -> Iterator[tuple[Name, str]]:
+    """A file's names, and the file."""
+    inner = file.relative_to(source)
+    name = _name((inner.parent if file.stem == ALPHAPOSE_FILE else inner.with_suffix("")).as_posix())
+    yield name, str(file)
+    if file.suffix.lower() == NTU_SUFFIX:
+        yield (*name[:-1], name[-1] + NTU_VIDEO), str(file)
 
 
 def _name(path: str) -> Name:
@@ -129,14 +152,25 @@ def _name(path: str) -> Name:
     return (*whole.parts[:-1], last.removeprefix(ALPHAPOSE_PREFIX))
 
 
-def _fitting(clip: Name, by_last: dict[str, list[tuple[Name, str]]]) -> list[str]:
-    """Addresses whose name shares the whole of the shorter path with the clip's; the longest such only."""
-    shared: dict[str, int] = {}
-    for name, address in by_last.get(clip[-1], []):
-        length = min(len(name), len(clip))
-        if name[-length:] == clip[-length:]:
-            shared[address] = length
-    return [address for address, length in shared.items() if length == max(shared.values())]
+def _by_last(tier: Tier) -> dict[str, Tier]:
+    """The same by the last part of the name."""
+    by_last: dict[str, Tier] = {}
+    for name, address in tier:
+        by_last.setdefault(name[-1], []).append((name, address))
+    return by_last
+
+
+def _fitting(clip: Name, tiers: Sequence[dict[str, Tier]]) -> list[str]:
+    """Addresses of the first tier whose name shares the whole of the shorter path with the clip's; the longest only."""
+    for by_last in tiers:
+        shared: dict[str, int] = {}
+        for name, address in by_last.get(clip[-1], []):
+            length = min(len(name), len(clip))
+            if name[-length:] == clip[-length:]:
+                shared[address] = length
+        if shared:
+            return [address for address, length in shared.items() if length == max(shared.values())]
+    return []
 
 
 def _lengthen(skeleton: Skeleton, num_frames: int) -> Skeleton:
@@ -147,15 +181,3 @@ def _lengthen(skeleton: Skeleton, num_frames: int) -> Skeleton:
     if tracks is not None:
         tracks = np.concatenate([tracks, np.full((more, tracks.shape[1]), -1, np.int64)])
     return replace(skeleton, points=points, tracks=tracks, open_ended=False)
-
-
-def _check_inside(skeleton: Skeleton, video_size: tuple[int, int], path: str) -> None:
-    height, width = (skeleton.height, skeleton.width) if skeleton.height and skeleton.width else video_size
-    x, y = (skeleton.points[..., axis][skeleton.points[..., 2] > 0] for axis in (0, 1))
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    if inside.size and inside.mean() < INSIDE_SHARE:
-        raise DecodeError(
-            path,
-            f"{1 - inside.mean():.0%} of the joints lie outside of {width}x{height} pixels; say the size of the frames "
-            "the detector saw with --detector-size WIDTHxHEIGHT",
-        )

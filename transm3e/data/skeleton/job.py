@@ -13,6 +13,7 @@ from transm3e.data.clip_names import table_with_column, target_names
 from transm3e.data.skeleton.convert import DetectorFiles
 from transm3e.data.skeleton.extract import NOBODY, Maker, extract, write_report
 from transm3e.data.skeleton.keypointrcnn import KeypointRCNN
+from transm3e.data.skeleton.units import Declared
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder
 
@@ -30,6 +31,8 @@ def run(
     update_table: bool = False,
     detector_size: tuple[int, int] | None = None,
     open_end: bool = False,
+    units: str = "",
+    score_scale: float = 1.0,
     weights: Path | None = None,
     device: str = "cpu",
     batch_size: int = 4,
@@ -46,7 +49,8 @@ def run(
         out: folder of the files; default: skeletons beside the clips.
         prefix: folder the clips are relative to; default: the table's.
         update_table: fill the table's column skeleton for every clip that has a file.
-        detector_size, open_end: see DetectorFiles.
+        open_end: see DetectorFiles.
+        detector_size, units, score_scale: what holds for the numbers of all files, see Declared.
 
     Raises:
         UserError: an argument, the table or the weights are wrong, or a file cannot be written.
@@ -59,7 +63,9 @@ def run(
     clips = [str(clip) for clip in read_clip_table(file).paths]
     maker: Maker
     if source is not None:
-        maker = DetectorFiles(source, clips, root, detector_size, open_end)
+        if not 0 < score_scale < float("inf"):
+            raise UserError(f"--score-scale {score_scale}: a number above 0, the highest score that the detector gives")
+        maker = DetectorFiles(source, clips, root, open_end, Declared(units, score_scale, detector_size))
     elif weights is not None:
         maker = KeypointRCNN(weights, root, device, batch_size, min_score, max_persons)
     else:
@@ -71,6 +77,8 @@ def run(
     failed = {clip for clip, reason in without if reason != NOBODY}
     made = {clip: target for clip, target in targets.items() if clip not in failed}
     done = f"{len(made)} of {len(clips)} clips have a file in {out}; {len(without)} have no joints ({out / REPORT})"
+    if units or score_scale != 1:
+        done += f"\nall files were read with x and y in {units or 'what their format says'}, scores from 0 to {score_scale:g}"
     return f"{done}\n{_fill_table(file, made, root, update_table)}", without
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from transm3e.data.backends import open_source
-from transm3e.data.skeleton.sequence import Skeleton, clean_joints
+from transm3e.data.skeleton.sequence import Skeleton
+from transm3e.data.skeleton.units import AS_IS, clean
 from transm3e.errors import UserError
 from transm3e.foreign.torch_file import load_torch
 
@@ -74,7 +75,7 @@ class KeypointRCNN:
         points = np.zeros((len(persons), most, NUM_JOINTS, 3), np.float32)
         for frame, found in enumerate(persons):
             points[frame, : len(found)] = found
-        return Skeleton(clean_joints(points, "coco17", clip), "coco17", *size), size
+        return clean(Skeleton(points, "coco17", *size), AS_IS, clip), size
 
     @torch.inference_mode()
     def detect(self, frames: np.ndarray) -> list[np.ndarray]:

@@ -7,8 +7,14 @@ import numpy as np
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
 
-COCO, HALPE, OPENPOSE = "coco17", "halpe26", "openpose18"
-POSSIBLE = {(HALPE, COCO), (OPENPOSE, COCO), (COCO, OPENPOSE), (HALPE, OPENPOSE)}
+OPENPOSE = "openpose18"
+# A layout can be made of each that has its joints by name; the neck is made of the shoulders.
+POSSIBLE = {
+    (source, target)
+    for source in LAYOUTS
+    for target in LAYOUTS
+    if source != target and set(LAYOUTS[target].names) - {"neck"} <= set(LAYOUTS[source].names)
+}
 
 
 def to_layout(joints: np.ndarray, source: str, target: str) -> np.ndarray:

@@ -3,12 +3,15 @@
 keypoint (M, T, V, 2) pixels, keypoint_score (M, T, V), img_shape (height, width), total_frames. A pickle holds one such
 annotation, a list of them, or {"annotations": [...]}, each with its frame_dir. Slots of M are not persons: detectors
 fill them frame by frame, so persons are linked anew. An npz written here has `track` (M, T) and `layout` beside; a
-file may name its `layout` (a key of transm3e.joints.LAYOUTS), and one of 25 joints has to.
+file may name its `layout` (a key of transm3e.joints.LAYOUTS), and one of 25 joints has to. The compact layout of
+Kinetics has keypoint (D, V, 3) of x, y, score with frame_inds (D,) instead. An npz, or npy, may hold MediaPipe's
+landmarks, too. Three-dimensional joints are refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -17,16 +20,27 @@ from typing import Any
 import numpy as np
 
 from transm3e.data.decode import DecodeError
-from transm3e.data.skeleton.sequence import Skeleton, clean_joints, layout_of
+from transm3e.data.skeleton.assemble import Person, assemble
+from transm3e.data.skeleton.sequence import LANDMARKS, Skeleton, layout_of
+from transm3e.data.skeleton.units import SHARES
 from transm3e.errors import UserError, shown
 from transm3e.files import atomic_path
-from transm3e.foreign.npz import Archive, ArchiveError
+from transm3e.foreign.npz import Archive, ArchiveError, read_npy
 from transm3e.unpickle import read_pickle
 
 MEMBER = "::"
 NEEDED = (
     "needs keypoint (persons, frames, joints, 2), keypoint_score (persons, frames, joints), img_shape, total_frames"
 )
+# Files of arrays that hold no 2D joints: a name in them -> what they are, and what to do.
+NTU_2D = "NTU's own .skeleton files hold the joints in the colour video's pixels and are read"
+OTHERS = {
+    "x_train": f"a data set of 3D joints, as CTR-GCN's NTU60_CS.npz; only 2D joints are read: {NTU_2D}",
+    "raw_file": "a table of contents of PYSKL's Kinetics without joints; put the keypoint of each frame_dir, which stands "
+    "in the pickle that raw_file names, beside its frame_inds",
+}
+# Of MediaPipe's numbers: x, y, z, visibility, presence.
+VISIBILITY = 3
 # Of one video: 38 hours at 30 frames per second.
 MAX_FRAMES = 1 << 22
 # Pixels of a side.
@@ -65,21 +79,29 @@ def from_annotation(annotation: Any, path: str) -> Skeleton:
     """
     if not isinstance(annotation, Mapping) or "keypoint" not in annotation:
         raise DecodeError(path, f"skeleton of another layout; {NEEDED}")
+    if "frame_inds" in annotation and "keypoint_score" not in annotation:
+        return _from_compact(annotation, path)
     xy = _array(annotation, "keypoint", path)
     score = _array(annotation, "keypoint_score", path) if "keypoint_score" in annotation else np.ones(xy.shape[:-1])
+    if xy.ndim == 4 and xy.shape[-1] == 3 and "keypoint_score" not in annotation:
+        raise DecodeError(
+            path,
+            f"keypoint {xy.shape} without keypoint_score: 3D joints are not read ({NTU_2D}); where the third is a score "
+            "write keypoint[..., :2], and keypoint[..., 2] as keypoint_score",
+        )
     if xy.ndim != 4 or xy.shape[-1] != 2 or score.shape != xy.shape[:3] or not xy.shape[1]:
         raise DecodeError(path, f"keypoint {xy.shape} and keypoint_score {score.shape}; {NEEDED}")
-    frames = _number(annotation.get("total_frames", xy.shape[1]))
-    if not isinstance(frames, int | float | np.number) or frames != xy.shape[1]:
+    if _total_frames(annotation, xy.shape[1], path) != xy.shape[1]:
         raise DecodeError(
-            path, f"total_frames is {shown(frames, 40)} but the arrays hold {xy.shape[1]}; make the file anew"
+            path,
+            f"total_frames is {shown(annotation['total_frames'], 40)} but the arrays hold {xy.shape[1]}; make the file anew",
         )
     # Without persons an array of no bytes can have any number of frames.
     if xy.shape[1] > MAX_FRAMES:
         raise DecodeError(path, f"{xy.shape[1]} frames; at most {MAX_FRAMES} are read")
     # Slots that hold nobody in any frame say nothing, but a file without people keeps its number of joints.
-    layout = layout_of(xy.shape[2], path, _text(annotation.get("layout", ""), "layout", path))
-    points = clean_joints(np.concatenate([xy, score[..., None]], axis=-1).swapaxes(0, 1), layout, path)
+    layout = layout_of(xy.shape[2], path, _said_layout(annotation, path))
+    points = np.concatenate([xy, score[..., None]], axis=-1).swapaxes(0, 1)
     height, width = _image_size(annotation, path)
     tracks = _array(annotation, "track", path).T.astype(np.int64) if "track" in annotation else None
     if tracks is not None and tracks.shape != points.shape[:2]:
@@ -87,13 +109,83 @@ def from_annotation(annotation: Any, path: str) -> Skeleton:
     return Skeleton(points, layout, height, width, tracks)
 
 
+def _from_compact(annotation: Mapping[str, Any], path: str) -> Skeleton:
+    """Skeletons one after the other, with their frames: the numbers of D skeletons in frame_inds."""
+    joints, frames = _array(annotation, "keypoint", path), _array(annotation, "frame_inds", path)
+    total = _total_frames(annotation, 0, path)
+    if joints.ndim != 3 or joints.shape[-1] != 3 or frames.shape != joints.shape[:1]:
+        raise DecodeError(path, f"keypoint {joints.shape} and frame_inds {frames.shape}; needs (D, joints, 3) and (D,)")
+    if frames.dtype.kind not in "iu" or not ((frames >= 0) & (frames < total)).all():
+        raise DecodeError(path, f"frame_inds are not frames 0 to {total - 1}, of total_frames; make the file anew")
+    persons = [Person(int(frame), each) for frame, each in zip(frames, joints, strict=True)]
+    height, width = _image_size(annotation, path)
+    return assemble(persons, total, path, _said_layout(annotation, path), height=height, width=width)
+
+
 def read_npz(file: Path, path: str) -> Skeleton:
-    """An npz of one video -> Skeleton.
+    """An npz of one video -> Skeleton: of an annotation's arrays, or one array of MediaPipe's landmarks.
 
     Raises:
-        DecodeError: damaged, holds objects, or a field is missing.
+        DecodeError: damaged, holds objects, a field is missing, or it is a data set of 3D joints.
     """
-    return from_annotation(load_arrays(file, path), path)
+    with _naming(path), Archive(file) as arrays:
+        _refuse_others(arrays.names, path)
+        found = arrays.all()
+    landmarks = [each for each in found.values() if _is_landmarks(each)]
+    if "keypoint" not in found and len(landmarks) == 1:
+        return from_landmarks(landmarks[0])
+    return from_annotation(found, path)
+
+
+def read_landmarks(file: Path, path: str) -> Skeleton:
+    """An npy of MediaPipe's landmarks -> Skeleton.
+
+    Raises:
+        DecodeError: damaged, holds objects, or another array.
+    """
+    with _naming(path):
+        array = read_npy(file)
+    if not _is_landmarks(array):
+        raise DecodeError(
+            path,
+            f"an npy of {array.dtype} {array.shape}; allowed: MediaPipe's landmarks, (frames, 33, 2 to 5) or (frames, 99 or "
+            "132); write others as npz with keypoint and keypoint_score",
+        )
+    return from_landmarks(array)
+
+
+def from_landmarks(array: np.ndarray) -> Skeleton:
+    """(T, 33, 2 to 5) or (T, 99 or 132) x, y, z, visibility, presence of one person, in shares of the frame -> Skeleton.
+
+    Without visibility every joint has score 1: the third number is the depth. Zeros or NaN: nobody.
+    """
+    marks = np.array(array, np.float64).reshape(len(array), LANDMARKS, -1)
+    marks[np.isnan(marks).any(axis=-1)] = 0
+    score = marks[..., VISIBILITY] if marks.shape[-1] > VISIBILITY else (marks[..., :2] != 0).any(axis=-1)
+    points = np.concatenate([marks[..., :2], score[..., None]], axis=-1)
+    return Skeleton(points[:, None], layout_of(LANDMARKS, ""), units=SHARES)
+
+
+def _is_landmarks(array: np.ndarray) -> bool:
+    inner = array.shape[1:]
+    fits = inner in [(LANDMARKS * 3,), (LANDMARKS * 4,)] or (
+        len(inner) == 2 and inner[0] == LANDMARKS and 2 <= inner[1] <= 5
+    )
+    return fits and len(array) > 0 and array.dtype.kind in "fiu"
+
+
+def _refuse_others(names: Iterable[str], path: str) -> None:
+    for name in names:
+        if name in OTHERS:
+            raise DecodeError(path, OTHERS[name])
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    try:
+        yield
+    except ArchiveError as error:
+        raise DecodeError(path, str(error)) from error
 
 
 def load_arrays(file: Path, path: str) -> dict[str, np.ndarray]:
@@ -103,11 +195,8 @@ def load_arrays(file: Path, path: str) -> dict[str, np.ndarray]:
         DecodeError: damaged, larger than Archive admits, or holds objects.
         OSError: it cannot be read.
     """
-    try:
-        with Archive(file) as arrays:
-            return arrays.all()
-    except ArchiveError as error:
-        raise DecodeError(path, str(error)) from error
+    with _naming(path), Archive(file) as arrays:
+        return arrays.all()
 
 
 def write_npz(file: Path, skeleton: Skeleton, size: tuple[int, int], origin: str) -> None:
@@ -144,7 +233,12 @@ def _read_once(path: str, modified: int) -> dict[str, Any]:
         raise DecodeError(path, str(error).removeprefix(f"{path}: ")) from error
     if isinstance(content, dict) and "annotations" in content:
         content = content["annotations"]
+    if isinstance(content, dict) and "keypoint" not in content and _are_kpfile(content):
+        raise DecodeError(
+            path, "a kpfile of PYSKL's Kinetics, joints without their frames; put each keypoint beside its frame_inds"
+        )
     listed = content if isinstance(content, list) else [content]
+    _refuse_others((key for each in listed if isinstance(each, dict) and "keypoint" not in each for key in each), path)
     if not all(isinstance(each, dict) and "keypoint" in each for each in listed):
         raise DecodeError(
             path, f"a pickle of another layout; each annotation {NEEDED}, and frame_dir if there are several"
@@ -153,6 +247,21 @@ def _read_once(path: str, modified: int) -> dict[str, Any]:
     if len(named) < len(listed):
         raise DecodeError(path, "two of its annotations have the same frame_dir; delete one")
     return named
+
+
+def _are_kpfile(content: dict[Any, Any]) -> bool:
+    return bool(content) and all(isinstance(each, dict) and set(each) == {"keypoint"} for each in content.values())
+
+
+def _total_frames(annotation: Mapping[str, Any], otherwise: int, path: str) -> int:
+    frames = _number(annotation.get("total_frames", otherwise))
+    if (
+        not isinstance(frames, int | float | np.integer | np.floating)
+        or not 0 <= frames <= MAX_FRAMES
+        or frames != int(frames)
+    ):
+        raise DecodeError(path, f"total_frames is {shown(frames, 40)}; needs a number of frames")
+    return int(frames)
 
 
 def _choose(found: dict[str, Any], member: str, path: str) -> Any:
@@ -183,6 +292,10 @@ def _text(value: Any, name: str, path: str) -> str:
     if not isinstance(plain, str | int | np.integer):
         raise DecodeError(path, f"{name} is {shown(value)}; a text is needed")
     return str(plain)
+
+
+def _said_layout(annotation: Mapping[str, Any], path: str) -> str:
+    return _text(annotation.get("layout", ""), "layout", path)
 
 
 def _image_size(annotation: Mapping[str, Any], path: str) -> tuple[int | None, int | None]:

@@ -2,37 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from transm3e.data.decode import DecodeError
-from transm3e.data.skeleton.alphapose import read_alphapose, read_openpose_folder
-from transm3e.data.skeleton.pyskl import MEMBER, read_annotation, read_npz
+from transm3e.data.skeleton.ntu import START, read_ntu
+from transm3e.data.skeleton.people_json import read_json
+from transm3e.data.skeleton.per_frame import STAR, read_folder
+from transm3e.data.skeleton.pyskl import MEMBER, read_annotation, read_landmarks, read_npz
 from transm3e.data.skeleton.sequence import Skeleton
-from transm3e.files import open_regular, read_bytes
+from transm3e.data.skeleton.units import AS_IS, Declared, clean
+from transm3e.files import open_regular
 
-FORMATS = "allowed: AlphaPose or OpenPose JSON, a PYSKL/MMAction2 pickle, npz"
-# Bytes: a hundred times an hour of one person.
-MAX_JSON = 1 << 30
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Protocol 2 and later; older pickles are text and begin with the mark, dict, list or global opcode.
 PICKLE_STARTS = (b"\x80", b"(d", b"(l", b"c")
 
 
-def read_skeleton(path: str | Path) -> Skeleton:
+class Format(NamedTuple):
+    """A kind of file: its name, how its first bytes are told, and its reader of (file, name for messages)."""
+
+    name: str
+    told: Callable[[bytes], bool]
+    read: Callable[[Path, str], Skeleton]
+
+
+# PYSKL's pickles have readers of their own, as a member may be named.
+FORMATS = (
+    Format("npz", lambda start: start.startswith(b"PK"), read_npz),
+    Format("npy of MediaPipe", lambda start: start.startswith(b"\x93NUMPY"), read_landmarks),
+    Format("NTU's .skeleton", lambda start: START.match(start) is not None, read_ntu),
+    Format(
+        "JSON of AlphaPose, OpenPose, MMPose, Ultralytics or MediaPipe",
+        lambda start: start.startswith((b"[", b"{")),
+        read_json,
+    ),
+)
+ALLOWED = (
+    f"allowed: a PYSKL/MMAction2 pickle, {', '.join(each.name for each in FORMATS)}, or a folder of files per frame"
+)
+
+
+def read_skeleton(path: str | Path, said: Declared = AS_IS) -> Skeleton:
     """The skeletons of one video.
 
     Args:
-        path: an AlphaPose JSON, a folder of OpenPose's per-frame JSONs, an npz or a PYSKL/MMAction2 pickle; a pickle
-            of many videos is addressed as "file.pkl::frame_dir" and read once per process.
+        path: a file of FORMATS, a folder of files per frame or FOLDER/HEAD*TAIL for some of them (see per_frame), or a
+            PYSKL/MMAction2 pickle; a pickle of many videos is addressed as "file.pkl::frame_dir" and read once per
+            process.
+        said: what the user says of the file's numbers; without it they are what the format says.
 
     Raises:
-        DecodeError: missing, empty, damaged, another format or layout, NaN, an unknown number of joints; see the
-            readers.
+        DecodeError: missing, empty, damaged, another format or layout, NaN, an unknown number of joints, or numbers in
+            other units or on another scale (see units.clean); see the readers.
     """
-    name, _, member = str(path).partition(MEMBER)
-    file, where = Path(name), str(path)
-    if file.is_dir():
-        return read_openpose_folder(file, where)
+    return clean(_read(str(path)), said, str(path))
+
+
+def _read(where: str) -> Skeleton:
+    name, _, member = where.partition(MEMBER)
+    file = Path(name)
+    if file.is_dir() or (STAR in file.name and not file.exists()):
+        return read_folder(file, where)
     try:
         with open_regular(file) as opened:
             start = opened.read(16).removeprefix(BYTE_ORDER_MARK).lstrip()
@@ -40,12 +72,11 @@ def read_skeleton(path: str | Path) -> Skeleton:
             return read_annotation(file, member, where)
         if member:
             raise DecodeError(where, f"is no pickle of many videos; write the path without {MEMBER}{member}")
-        if start.startswith(b"PK"):
-            return read_npz(file, where)
-        if start.startswith((b"[", b"{")):
-            return read_alphapose(read_bytes(file, MAX_JSON), where)
+        for known in FORMATS:
+            if known.told(start):
+                return known.read(file, where)
     except FileNotFoundError:
         raise DecodeError(where, "no such file; make it with datasets/extract_skeleton.py") from None
     except OSError as error:
         raise DecodeError(where, f"cannot be read: {error.strerror}") from error
-    raise DecodeError(where, f"{'empty' if not start else 'neither JSON nor pickle nor npz'}; {FORMATS}")
+    raise DecodeError(where, f"{'empty' if not start else 'neither JSON nor pickle nor npz'}; {ALLOWED}")

@@ -11,12 +11,10 @@ from transm3e.data.decode import DecodeError
 from transm3e.joints import LAYOUTS
 
 # Joints of a detector's model -> layout. The whole-body models begin with the body's joints.
-LAYOUT_OF_JOINTS = {17: "coco17", 133: "coco17", 18: "openpose18", 26: "halpe26", 136: "halpe26"}
+LAYOUT_OF_JOINTS = {17: "coco17", 133: "coco17", 18: "openpose18", 26: "halpe26", 136: "halpe26", 33: "blazepose33"}
 # The Kinect's joints (NTU-25) and OpenPose's BODY_25 are as many, so that a file has to say which it holds.
 AMBIGUOUS_JOINTS = 25
-# AlphaPose's old COCO models give confidences of 0 to 6, others heat-map peaks a little above 1.
-OLD_COCO_SCALE = 6.0
-OVERSHOOT = 2.0
+LANDMARKS = 33  # of MediaPipe
 # Programs count a video's frames differently by a few.
 FRAMES_APART, SHARE_APART = 2, 0.02
 # Of a file without a frame count: how much of the video lies before its last detection, at least.
@@ -34,6 +32,8 @@ class Skeleton:
         height, width: of the frames that x and y are measured in, in pixels; None: of the video's own.
         tracks: (N, P) int64, equal numbers are one person; -1 for nobody. None: the file does not say.
         open_ended: the file does not say how many frames the video has, N ends with the last detection.
+        units: of x and y, "pixels", or "shares" of the frame's width and height until the video says these; see
+            transm3e.data.skeleton.units.
     """
 
     points: np.ndarray
@@ -42,6 +42,7 @@ class Skeleton:
     width: int | None = None
     tracks: np.ndarray | None = None
     open_ended: bool = False
+    units: str = "pixels"
 
     @property
     def num_frames(self) -> int:
@@ -94,32 +95,6 @@ def layout_of(count: int, path: str, said: str = "") -> str:
     raise DecodeError(
         path, f"{count} joints per person; allowed: {allowed}, 25 (ntu25) where the file names its layout"
     )
-
-
-def clean_joints(points: np.ndarray, layout: str, path: str) -> np.ndarray:
-    """Joints as a file holds them -> as Skeleton.points holds them: body joints, scores in [0, 1], missing = 0.
-
-    A file whose highest score is above 2 is taken for one on AlphaPose's old scale of 0 to 6 and divided by 6; after
-    that scores are cut to [0, 1]. A joint with a score of 0 or less, or at exactly (0, 0), is missing.
-
-    Args:
-        points: (..., K, 3) numbers: x, y, score; the layout's joints come first.
-        layout: one of transm3e.joints.LAYOUTS.
-        path: of the file, for messages.
-
-    Raises:
-        DecodeError: NaN or infinite numbers.
-    """
-    with np.errstate(over="ignore"):  # becomes infinite and is named below
-        body = np.array(points[..., : len(LAYOUTS[layout].names), :], np.float32)
-    if not np.isfinite(body).all():
-        raise DecodeError(path, "holds numbers that are NaN or infinite; run the detector on this clip anew")
-    score = body[..., 2]
-    if score.size and score.max() > OVERSHOOT:
-        score /= OLD_COCO_SCALE
-    np.clip(score, 0, 1, out=score)
-    body[(score <= 0) | (body[..., :2] == 0).all(axis=-1)] = 0
-    return body
 
 
 def check_frames(skeleton: Skeleton, video_frames: int, path: str) -> None:

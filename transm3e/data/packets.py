@@ -1,0 +1,250 @@
+"""The packets of a video stream as its file lists them: how many frames they hold, in which order, and whether all are there.
+
+Time stamps are believed only where nothing speaks against them: AVI and ASF files, and MP4 and MKV files of some
+programs, stamp frames in the order in which they are coded, which is another one as soon as there are B frames.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import av
+import numpy as np
+from av.bitstream import BitStreamFilterContext
+
+# Codecs of whose packets each is one frame that is shown.
+ONE_FRAME_EACH = ("h264", "hevc", "vp9", "av1")
+# Among them, those that may show frames in another order than they are coded in.
+REORDERING = ("h264", "hevc")
+# Bytes of an MPEG-4 packet that repeats the frame before, of which a decoder yields none (FFmpeg's MAX_NVOP_SIZE).
+LARGEST_REPEAT = 19
+# A length may be a little more than what is there, by sound or rounding; below this share the file is truncated.
+COMPLETE_SHARE = 0.9
+# Kinds of NAL units at which decoding begins with nothing missing (H.264 table 7-1, H.265 table 7-1), and how a unit's
+# first byte holds its kind.
+CLEAN_STARTS = {"h264": ({5}, 0, 31), "hevc": ({19, 20}, 1, 63)}
+# An MPEG-4 frame, and its kind in the two bits behind; B frames need a frame before.
+VOP, B_VOP = b"\0\0\1\xb6", 2
+# Until this build x264 predicted directly by other rules than the standard; decoders know the build from the first packet.
+LAST_ODD_X264 = 33
+X264_BUILD = re.compile(rb"x264 - core (\d{1,4})\b")
+
+
+@dataclass(frozen=True)
+class Packets:
+    """The packets of one stream in the order of the file, which is the order of decoding.
+
+    Attributes:
+        count: frames that a decode of the whole stream shows; None where only decoding tells.
+        stamps: (P,) int64 when each is shown, each once; None where they say nothing of the order of frames.
+        shown: (P,) bool, False for those that are decoded and not shown (an edit list hides what lies before a cut).
+        keys: (P,) bool, whether decoding may begin there.
+        rising: whether `stamps` rise: nothing is reordered, or they are no times of showing. Decoding tells which.
+        times: (count,) rising times of frames in units of the stream, None where the file has none for each.
+    """
+
+    count: int | None
+    stamps: np.ndarray | None
+    shown: np.ndarray
+    keys: np.ndarray
+    rising: bool
+    times: np.ndarray | None
+
+
+@dataclass
+class Scan:
+    """What the packets of a file say, taken one by one."""
+
+    container: av.container.InputContainer
+    stream: av.VideoStream
+
+    def __post_init__(self) -> None:
+        self.pts: list[int | None] = []
+        self.dts: list[int | None] = []
+        self.shown: list[bool] = []
+        self.keys: list[bool] = []
+        self.repeats = 0
+        self.ends: dict[int, int] = {}  # of each of the file's streams, in its own units
+        self._index = self.stream.index
+        self.last_is_cut = False
+        self.first: list[bytes] = []
+        # Some AVI files pack two MPEG-4 frames into a packet and follow it with an empty one.
+        unpacks = self.stream.codec_context.name == "mpeg4"
+        self._unpack = BitStreamFilterContext("mpeg4_unpack_bframes", self.stream) if unpacks else None
+
+    def see(self, packet: av.Packet) -> None:
+        """Take the next packet of any of the file's streams."""
+        index, stamp = packet.stream_index, packet.pts
+        if stamp is not None:
+            self.ends[index] = max(self.ends.get(index, 0), stamp + (packet.duration or 0))
+        if index != self._index:
+            return
+        if packet.size:
+            if len(self.first) < 2:
+                self.first.append(bytes(packet))
+            self.pts.append(stamp)
+            self.dts.append(packet.dts)
+            self.shown.append(not packet.is_discard)
+            self.keys.append(packet.is_keyframe)
+            self.last_is_cut = packet.is_corrupt
+        if self._unpack is not None and packet.size:
+            self.repeats += self._repeated(packet)  # last: the filter takes the packet's content
+
+    def _repeated(self, packet: av.Packet) -> int:
+        assert self._unpack is not None
+        try:
+            return sum(each.size <= LARGEST_REPEAT for each in self._unpack.filter(packet))
+        except av.FFmpegError:
+            return 1  # decoding is to tell
+
+    def packets(self) -> Packets:
+        """All of them, once the file has been seen to its end."""
+        shown, keys = np.array(self.shown, bool), np.array(self.keys, bool)
+        stamps = np.array(self.pts, np.int64) if self._tells_order() else None
+        rising = stamps is not None and bool((np.diff(stamps) > 0).all())
+        return Packets(self._count(stamps, shown), stamps, shown, keys, rising, self._times(stamps, shown))
+
+    def _tells_order(self) -> bool:
+        codec = self.stream.codec_context
+        if codec.name not in ONE_FRAME_EACH or None in self.pts or not self.keys[0]:
+            return False
+        if (
+            len(set(self.pts)) < len(self.pts)
+            or not _starts_clean(codec, self.first)
+            or _keeps_state(codec, self.first[0])
+        ):
+            return False
+        # Fields may have a packet each.
+        if getattr(codec, "field_order", None) not in (None, "progressive", "unknown", 0, 1):
+            return False
+        decoded = [stamp for stamp in self.dts if stamp is not None]
+        pairs = zip(self.pts, self.dts, strict=True)
+        return rise(decoded) and all(None in (pts, dts) or dts <= pts for pts, dts in pairs)  # type: ignore[operator]
+
+    def _count(self, stamps: np.ndarray | None, shown: np.ndarray) -> int | None:
+        codec = self.stream.codec_context
+        whole = codec.name == "mpeg4" and not self.repeats and _starts_clean(codec, self.first)
+        return int(shown.sum()) if stamps is not None or whole or codec.codec.intra_only else None
+
+    def _times(self, stamps: np.ndarray | None, shown: np.ndarray) -> np.ndarray | None:
+        """By the times of showing, else of decoding: they are as uneven, which frames a camera has left out."""
+        if stamps is not None:
+            return np.sort(stamps[shown])
+        if None in self.dts or not (np.diff(times := np.array(self.dts, np.int64)[shown]) > 0).all():
+            return None
+        return times
+
+    def fault(self, path: str) -> str:
+        """What is missing in the file at `path`, "" where nothing is.
+
+        A cut is told by the packet that it goes through, by an index or a size that leads beyond the file's end, and by
+        a length (Matroska). A header that counts more frames says nothing by itself: edit lists hide some of them, and
+        AVI counts those that were left out.
+        """
+        there = len(self.pts)
+        if not any(self.shown):
+            return "holds no video frame" + " that is shown: an edit list hides all of them; cut it again" * bool(there)
+        size, name = os.path.getsize(path), self.container.format.name
+        missing = 0
+        if name == "avi" and _riff_size(path) > size:
+            missing = max(0, self.stream.frames - there)
+        elif name.startswith("mov"):
+            missing = sum(entry.pos + entry.size > size for entry in getattr(self.stream, "index_entries", ()))
+        if self.last_is_cut or missing:
+            return f"truncated: {there - self.last_is_cut} of {there + missing if missing else 'more'} frames are there"
+        length = (self.container.duration or 0) / av.time_base
+        units = {stream.index: float(stream.time_base or 0) for stream in self.container.streams}
+        end = max((end * units[index] for index, end in self.ends.items()), default=0.0)
+        if name.startswith("matroska") and end < COMPLETE_SHARE * length:
+            return f"truncated: it ends at {end:.1f} s of {length:.1f} s"
+        return ""
+
+
+class StampsMislead(Exception):
+    """Frames are shown in another order than their stamps say."""
+
+
+def rise(stamps: Iterable[int | None]) -> bool:
+    """Whether each stamp is there and greater than the one before."""
+    known: list[Any] = list(stamps)
+    return None not in known and all(before < after for before, after in pairwise(known))
+
+
+def in_turn(
+    frames: Iterable[tuple[int, av.VideoFrame]], shown: np.ndarray, rising: bool
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(stamp, frame) as a decoder yields them, which is as they are shown, while their stamps agree.
+
+    Where the packets' stamps rise, no frame may be left out either, and the first one is kept back for the second to
+    agree: without that, stamps that are those of coding would pass for frames that follow a keyframe closely.
+
+    Args:
+        frames: (stamp of the keyframe that decoding began at, frame).
+        shown: (N,) stamps of all frames, rising.
+
+    Raises:
+        StampsMislead: a stamp does not agree.
+    """
+    last: int | None = None
+    kept: list[tuple[int, av.VideoFrame]] = []
+    for count, (start, frame) in enumerate(frames):
+        stamp = frame.pts
+        due = int(np.searchsorted(shown, start)) + count
+        if stamp is None or (last is not None and stamp <= last):
+            raise StampsMislead
+        if rising and (due >= len(shown) or stamp != shown[due]):
+            raise StampsMislead
+        last = stamp
+        kept.append((stamp, frame))
+        if count > 0 or not rising:
+            yield from kept
+            kept.clear()
+    yield from kept
+
+
+def _keeps_state(codec: av.VideoCodecContext, first: bytes) -> bool:
+    """Whether decoding needs more than the keyframe before: what x264 says of itself in the first packet only."""
+    if codec.name != "h264":
+        return False
+    build = X264_BUILD.search(first)
+    return "4:4:4" in str(codec.profile) or bool(build and int(build[1]) <= LAST_ODD_X264)
+
+
+def _starts_clean(codec: av.VideoCodecContext, first: list[bytes]) -> bool:
+    """Whether the frames at the start lack nothing, else decoders leave some out: how many, only decoding tells.
+
+    Args:
+        first: the first two packets.
+    """
+    if codec.name == "mpeg4":
+        after = first[1].find(VOP) if len(first) > 1 else -1
+        return after < 0 or first[1][after + len(VOP) :][:1] < bytes([B_VOP << 6])
+    if codec.name not in CLEAN_STARTS:
+        return True
+    clean, shift, mask = CLEAN_STARTS[codec.name]
+    return any(unit >> shift & mask in clean for unit in _first_bytes(codec, first[0]))
+
+
+def _first_bytes(codec: av.VideoCodecContext, packet: bytes) -> Iterator[int]:
+    """Of each NAL unit in a packet: behind start codes, or behind lengths where the stream's header says so."""
+    header = codec.extradata or b""
+    if header[:1] != b"\1":  # avcC and hvcC begin with their version
+        yield from (match[1][0] for match in re.finditer(rb"\x00\x00\x01(.)", packet, re.DOTALL))
+        return
+    place = 4 if codec.name == "h264" else 21
+    width, at = (header[place] & 3) + 1 if len(header) > place else 4, 0
+    while at + width < len(packet):
+        yield packet[at + width]
+        at += width + int.from_bytes(packet[at : at + width], "big")
+
+
+def _riff_size(path: str) -> int:
+    """Bytes that an AVI file says it has (the first part of one above 1 GB)."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+    return 8 + int.from_bytes(head[4:], "little") if head[:4] == b"RIFF" else 0
