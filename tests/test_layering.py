@@ -104,7 +104,7 @@ def test_nobody_imports_tools():
 
 def test_only_tools_import_the_doctor():
     assert {room_of(a) for a, b in edges(*LEVELS) if b == "doctor"} <= {"tools"}
-    assert {b for _, b in edges("doctor")} <= {"doctor"}
+    assert {b for _, b in edges("doctor")} <= {"doctor", "data.decode", "data.encode"}  # it writes and reads a video
 
 
 def test_models_see_no_losses_teachers_or_tasks():

@@ -60,6 +60,7 @@ from tests.security.uses import (
     use_flow,
     use_in_folder,
     use_list,
+    use_listed_run,
     use_owner,
     use_results,
     use_skeleton,
@@ -243,6 +244,13 @@ READERS = [
     of_document("results.json", ".json", RESULTS, as_json, use_results, wrong=(*WRONG, *DEEP)),
     of_document(
         "run.json", "run.json", {"name": "a", "id": "b", "table": "c"}, as_json, use_owner, wrong=(*WRONG, *DEEP)
+    ),
+    of_document(
+        "config of a listed run",
+        "config.yaml",
+        {"TRAIN": {"DATASET": "Mine"}, "SOLVER": {"MAX_EPOCH": 3}},
+        as_yaml,
+        use_listed_run,
     ),
     of_document("predictions", ".npz", PREDICTIONS, as_npz, read_predictions, wrong=ARRAYS),
     of_document(

@@ -32,7 +32,7 @@ _C.DIST_TIMEOUT = 600.0
 _C.RNG_SEED = 0
 # On GPUs, only operations that give the same bits every time: slower, and an error where there is none. CPUs always do.
 _C.DETERMINISTIC = False
-# Folder of this run; "" = RUNS_DIR/<config name>-<hash of the settings that matter>.
+# Folder of this run; "" = RUNS_DIR/<config name>-<data set>-<hash of the settings and data that matter>.
 _C.OUTPUT_DIR = ""
 # Where runs without an OUTPUT_DIR go, among them those that a config starts from.
 _C.RUNS_DIR = "runs"
@@ -54,8 +54,8 @@ _C.INIT.OPTS = []
 # ---------------------------------------------------------------- training
 _C.TRAIN = CfgNode()
 _C.TRAIN.ENABLE = True
-# Name of the dataset, for titles and tables.
-_C.TRAIN.DATASET = "MuscleSynth"
+# Name of the dataset, for titles, tables and folders of runs; "" = the data's folder: Mine of data/Mine.
+_C.TRAIN.DATASET = ""
 # Clips per machine and optimiser step (videos, each giving AUG.NUM_SAMPLE clips), all its GPUs together.
 _C.TRAIN.BATCH_SIZE = 16
 # Steps whose gradients are summed before the optimiser moves; BATCH_SIZE is divided among them.

@@ -63,6 +63,11 @@ def leads(cfg: CfgNode, init_method: str) -> bool:
     return place.rank == 0 if place else cfg.SHARD_ID == 0
 
 
+def is_alone(cfg: CfgNode, init_method: str) -> bool:
+    """Whether this program starts all processes of a run."""
+    return cfg.NUM_SHARDS == 1 and launched_place(cfg, init_method, os.environ) is None
+
+
 def _spawn(function: Callable[..., None], cfg: CfgNode, meeting: str, args: tuple, processes: int) -> None:
     ends = mp.get_context("spawn").SimpleQueue()
     try:

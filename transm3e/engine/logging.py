@@ -18,6 +18,7 @@ from transm3e.errors import ExitRequest, UserError, disk_fault
 logger = logging.getLogger(__name__)
 FORMAT = "[%(asctime)s][%(levelname)s] %(filename)s: %(lineno)4d: %(message)s"
 DATES = "%m/%d %H:%M:%S"
+LOG = "stdout.log"
 
 
 class _Console(logging.Handler):
@@ -81,7 +82,7 @@ def log_to(folder: Path, main: bool = True) -> Iterator[None]:
 def _log_file(folder: Path) -> logging.Handler:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _File(folder / "stdout.log", encoding="utf-8")
+        return _File(folder / LOG, encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {disk_fault(error, 'choose another OUTPUT_DIR or RUNS_DIR')}"

@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from transm3e.cli import USER_MISTAKE
 from transm3e.config.check import WITHOUT_WEIGHTS
 from transm3e.config.plan import Run
-from transm3e.data.annotations import table_digest
-from transm3e.errors import UserError
-from transm3e.files import atomic_write_text, local_path, make_folder, read_text
-from transm3e.foreign.json_text import parse_json
+from transm3e.engine.distributed import gather
+from transm3e.engine.logging import LOG
+from transm3e.errors import ExitRequest, UserError
+from transm3e.files import local_path, make_folder
 from transm3e.report import folder_lock
 from transm3e.report.folder_lock import hold
+from transm3e.report.record import CONFIG, OWNER, check_owner, write_record
 from transm3e.report.results import read_results
 
-OWNER = "run.json"
 LOCK = ".lock"
 GPUS = "CUDA_VISIBLE_DEVICES"
 RESULTS = "results.json"
-
-
-def owner_of(run: Run) -> dict[str, str]:
-    """What identifies a run in its files: name, id, and the digest of the clip table it is made with."""
-    needs_table = run.cfg.TRAIN.ENABLE or run.cfg.TEST.ENABLE
-    return {
-        "name": run.name,
-        "id": run.id,
-        "table": table_digest(run.cfg.DATA.PATH_TO_DATA_DIR) if needs_table else "",
-    }
-
-
-def check_owner(run: Run, owner: dict[str, str]) -> None:
-    """Whether the run's folder is free or its own.
-
-    Raises:
-        UserError: the folder holds a run with other settings or of another clip table.
-    """
-    there = _read_owner(run.folder / OWNER)
-    if there and there["id"] != owner["id"]:
-        raise UserError(
-            f"{run.folder} holds another run ({there['name']}, {there['id']}) than {owner['name']}, {owner['id']}, "
-            "with other settings (see its config.yaml) or another clip table: choose another OUTPUT_DIR, or delete the folder"
-        )
+# What a start leaves that has come to nothing.
+BOOKKEEPING = {LOG, CONFIG, OWNER}
 
 
 @dataclass(frozen=True)
@@ -63,22 +42,61 @@ class Holder:
     devices: str
 
 
+class HasFolder(Protocol):
+    """A run, or as much of one as lies there."""
+
+    @property
+    def folder(self) -> Path: ...
+
+
+@dataclass
+class Start:
+    """Whether training, of which something is to be kept whatever happens, has begun."""
+
+    begun: bool = False
+
+
 @contextmanager
-def claim(run: Run, owner: dict[str, str]) -> Iterator[None]:
-    """Make the run's folder with config.yaml and the owner's mark, and hold it against other processes meanwhile.
+def claim(run: Run, owner: Mapping[str, Any]) -> Iterator[Start]:
+    """Make the run's folder with its record, and hold it against other processes meanwhile.
+
+    A folder that is made here goes again where a user's mistake ends the run before anything is in it.
 
     Raises:
         UserError: as check_owner, or another process is working in the folder.
     """
     check_owner(run, owner)
-    make_folder(run.folder)
-    with hold(run.folder / LOCK, os.environ.get(GPUS, "")):
-        atomic_write_text(run.folder / "config.yaml", run.cfg.dump())
-        atomic_write_text(run.folder / OWNER, json.dumps(owner, indent=2) + "\n")
-        yield
+    with _made(run.folder) as is_new, hold(run.folder / LOCK, os.environ.get(GPUS, "")):
+        start = Start()
+        try:
+            write_record(run, owner)
+            yield start
+        except (UserError, ExitRequest) as end:
+            is_mistake = getattr(end, "exit_status", USER_MISTAKE) == USER_MISTAKE
+            if is_new and is_mistake and not start.begun and _is_unused(run.folder):
+                shutil.rmtree(run.folder, ignore_errors=True)
+            raise
 
 
-def holder(run: Run) -> Holder | None:
+@contextmanager
+def _made(folder: Path) -> Iterator[bool]:
+    """Make a folder; whether it is new. One that is empty in the end goes: network file systems keep a lock that is
+    removed until it is closed."""
+    is_new = not folder.exists()
+    make_folder(folder, "OUTPUT_DIR or RUNS_DIR")
+    try:
+        yield is_new
+    finally:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _is_unused(folder: Path) -> bool:
+    return all(file.name in BOOKKEEPING or file.name.startswith(LOCK) for file in folder.iterdir())
+
+
+def holder(run: HasFolder) -> Holder | None:
     """Who works in the run's folder, as far as this machine sees; None where nobody does."""
     owner = folder_lock.holder(run.folder / LOCK)
     return Holder(owner.process, owner.note) if owner else None
@@ -116,14 +134,14 @@ def evaluation_checkpoint(run: Run) -> Path | None:
     return checkpoint
 
 
-def _read_owner(file: Path) -> dict[str, Any] | None:
-    if not file.is_file():
-        return None
-    try:
-        owner = parse_json(read_text(file))
-        return {key: str(owner[key]) for key in ("name", "id", "table")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"{file} is damaged ({reason!s:.200}); delete the folder or choose another OUTPUT_DIR"
-        ) from error
+def agreed(run: Run, owner: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
+    """A run as the main process has planned it: what another host sees of the data may be older."""
+    places = run.cfg.OUTPUT_DIR, run.cfg.INIT.STUDENT_FROM, run.cfg.INIT.TEACHER_FROM
+    (planned, its_places, owner), *_ = gather((replace(run, cfg=None, starts=()), places, owner))
+    if its_places == places:
+        return replace(planned, cfg=run.cfg, starts=run.starts), owner
+    cfg = run.cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR, cfg.INIT.STUDENT_FROM, cfg.INIT.TEACHER_FROM = its_places
+    cfg.freeze()
+    return replace(planned, cfg=cfg, starts=run.starts), owner
