@@ -357,8 +357,10 @@ _C.SOLVER.MAX_EPOCH = 10
 # Learning rate per machine; BASE_LR_SCALE_NUM_SHARDS multiplies it and the two below by NUM_SHARDS.
 _C.SOLVER.BASE_LR = 1e-4
 _C.SOLVER.BASE_LR_SCALE_NUM_SHARDS = False
-# "cosine" down to COSINE_END_LR, or "constant".
+# "cosine" down to COSINE_END_LR, "constant", or "steps_with_relative_lrs": from epoch STEPS[i] on LRS[i] times BASE_LR.
 _C.SOLVER.LR_POLICY = "cosine"
+_C.SOLVER.STEPS = []
+_C.SOLVER.LRS = []
 _C.SOLVER.COSINE_END_LR = 1e-6
 # The cosine begins after the warm-up instead of under it.
 _C.SOLVER.COSINE_AFTER_WARMUP = True

@@ -97,14 +97,23 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
     return task
 
 
+def check_names(*cfgs: CfgNode) -> None:
+    """Whether what configs name is there.
+
+    Raises:
+        UserError: a name is not registered; the message has those that are.
+    """
+    for cfg in cfgs:
+        _ = MODELS[cfg.MODEL.MODEL_NAME], LOSSES[cfg.MODEL.LOSS_FUNC], DISTILLERS[cfg.DISTILL.METHOD]
+
+
 def check_parts(*cfgs: CfgNode) -> None:
     """Look at what configs name, so that a misspelt name or missing data end all runs before the first begins.
 
     Raises:
-        UserError: a name is not registered (names those that are), or check_tables' reasons.
+        UserError: as check_names and check_tables.
     """
-    for cfg in cfgs:
-        _ = MODELS[cfg.MODEL.MODEL_NAME], LOSSES[cfg.MODEL.LOSS_FUNC], DISTILLERS[cfg.DISTILL.METHOD]
+    check_names(*cfgs)
     check_tables(cfgs)
 
 
