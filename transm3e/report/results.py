@@ -128,9 +128,9 @@ def draws_std(splits: Mapping[str, Mapping[str, Any]], column: str) -> float | N
     return math.hypot(*stds) / len(parts) if len(stds) == len(parts) else None
 
 
-def mAP_of_predictions(split: Mapping[str, Any]) -> float | None:
-    """That of the scores that a run keeps: of random ones one draw, not the mean."""
-    return split.get("draws", {}).get("predictions", split.get("mAP"))
+def mAP_of_predictions(split: Mapping[str, Any]) -> float:
+    """That of the scores that a run keeps: of random ones one draw, not the mean; of a split that has one."""
+    return float(split.get("draws", {}).get("predictions", split["mAP"]))
 
 
 def summarise(splits: Mapping[str, Mapping[str, Any]], metric: str = "mAP") -> dict[str, Any]:

@@ -269,9 +269,7 @@ def _notes(rows: Mapping[str, _Row], chosen: str) -> list[str]:
         elif rows[chosen].figures and row.figures and not set(row.figures) & set(rows[chosen].figures):
             notes.append(f"{row.label}: no seed in common with {chosen}, so no difference")
         if row.figures != row.of_predictions:
-            notes.append(
-                f"{row.label}: means of many draws; how far other clips would move them is taken from one draw"
-            )
+            notes.append(f"{row.label}: means of many draws; intervals and p are of the one draw that is kept")
     if len(rows) > 1 and not rows[chosen].figures:
         notes.append(f"{chosen} is not run, so there is nothing to compare with")
     return notes
