@@ -1,7 +1,7 @@
 """Annotate activities by majority vote: `python datasets/vote_muscles.py --sources TABLES --activities CSV --out FOLDER`.
 
-Of N sources that name muscles for an activity, a region is set when at least int(N/2) of them name it. Writes
-votes.csv, labels.csv (for the --labels of the prepare scripts), matches.csv, report.md and votes.png.
+Of N sources that name muscles for an activity, a region is set when at least int(N/2) of them name it, as in the paper,
+but of three sources two. Writes votes.csv, labels.csv (for the --labels of the prepare scripts), matches.csv, report.md and votes.png.
 What goes in, and what counts: datasets/README.md.
 """
 
@@ -16,7 +16,7 @@ from transm3e.data.votes.folder import own_files
 from transm3e.data.votes.report import markdown, passed_over
 from transm3e.data.votes.run import UNKNOWN, refuse_source_folder, run_vote
 from transm3e.data.votes.sources import MUSCLES_READ
-from transm3e.data.votes.vote import HALF
+from transm3e.data.votes.vote import TWO
 from transm3e.data.votes.write import FILES, PICTURE, REPORT, write_tables
 from transm3e.report.vote_picture import vote_picture
 
@@ -40,7 +40,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--exclude", nargs="+", default=[], metavar="SOURCE", help="sources that do not count")
     add("--muscles", choices=MUSCLES_READ, default="all", help="primary, or all: secondary ones too; default: all")
     add("--near", action="store_true", help="also count the near variants of the match table")
-    add("--threshold", default=HALF, metavar="RULE", help="half, majority or a number of votes; default: %(default)s")
+    add(
+        "--threshold",
+        default=TWO,
+        metavar="RULE",
+        help="two, half (the paper's: one vote of three sets a region), majority, or a number; default: %(default)s",
+    )
     add("--min-sources", type=int, default=1, metavar="N", help="no label with fewer sources; default: %(default)s")
     add("--unknown", choices=UNKNOWN, default="error", help="skip: leave unknown words out; default: %(default)s")
     add("--out", type=Path, required=True, metavar="FOLDER", help="folder to make, or made by an earlier call")

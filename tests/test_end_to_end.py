@@ -71,6 +71,8 @@ def test_the_table_says_what_results_json_says(job):
     expected = [splits["known_val"], splits["new_val"], found["mean_val"], splits["known_test"], splits["new_test"]]
     assert shown[:5] == [pytest.approx(100 * value, abs=0.051) for value in expected]
     assert found["mean_val"] == pytest.approx((splits["known_val"] + splits["new_val"]) / 2)
+    names = [line.split()[0] for line in done.stdout.splitlines()[2:] if line[:1].isalpha() and len(line.split()) > 6]
+    assert names == ["model", "random", "all_ones", "mcts_rgb", "mcts_rgb_diff", "transm3e"]
 
 
 def test_every_clip_is_counted_once(job):

@@ -23,8 +23,9 @@ from transm3e.errors import UserError, disk_faults
 from transm3e.files import atomic_path
 from transm3e.models.weights import read_checkpoint
 from transm3e.report import run as report
+from transm3e.report.record import check_owner, owner_of
 from transm3e.report.results import read_results
-from transm3e.report.run_folder import check_owner, claim, owner_of
+from transm3e.report.run_folder import claim
 
 WORDS = {errno.ENOSPC: "disk full", errno.EDQUOT: "disk quota exceeded", errno.EROFS: "read-only"}
 

@@ -9,7 +9,16 @@ import torch
 from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
 from transm3e.metrics import average_precision, mean_average_precision
-from transm3e.report.results import read_results, split_result, summarise, write_results
+from transm3e.report.results import (
+    DRAWS,
+    draws_std,
+    mAP_of_predictions,
+    read_results,
+    split_result,
+    summarise,
+    with_draws,
+    write_results,
+)
 
 
 @pytest.fixture
@@ -31,6 +40,35 @@ def test_split_result_holds_what_the_metric_says(drawn):
     assert result["positives"] == dict(zip(MUSCLES, labels.sum(axis=0).tolist(), strict=True))
     assert result["failed_clips"] == [{"path": "a.mp4", "reason": "no video stream"}]
     assert "reason" not in result
+
+
+def test_random_scores_are_many_draws_and_a_lucky_one_does_not_count():
+    """The only clip of a muscle comes first in one of N draws, which is worth most of 100 / muscles points of mAP."""
+    labels = np.zeros((80, 20), np.uint8)
+    labels[0, 0] = labels[:20, 1] = labels[:40, 2] = 1
+    scores = np.random.default_rng(0).random((80, 20))
+    scores[0, 0] = 2
+    one = split_result(scores, labels)
+    assert one["per_muscle"][MUSCLES[0]] == 1
+    result = with_draws(one, labels, (0, 1))
+    assert result == with_draws(one, labels, (0, 1)) != with_draws(one, labels, (1, 1))
+    draws = result["draws"]
+    assert draws["number"] == DRAWS
+    assert mAP_of_predictions(result) == draws["predictions"] == one["mAP"] == mAP_of_predictions(one)
+    assert draws["low"] < result["mAP"] < draws["high"] < one["mAP"]
+    assert result["mAP"] == pytest.approx(np.mean([ap for ap in result["per_muscle"].values() if ap is not None]))
+    harmonic = sum(1 / k for k in range(1, 81))
+    expected = np.mean([(harmonic + (p - 1) / 79 * (80 - harmonic)) / 80 for p in (1, 20, 40)])
+    assert result["mAP"] == pytest.approx(expected, abs=4 * draws["std"] / np.sqrt(DRAWS))
+    empty = split_result(np.zeros((2, 20)), np.zeros((2, 20)))
+    assert with_draws(empty, np.zeros((2, 20)), (0,)) == empty
+
+
+def test_the_spread_of_a_mean_of_splits_is_that_of_splits_drawn_each_by_itself():
+    splits = {"known_val": {"draws": {"std": 0.03}}, "new_val": {"draws": {"std": 0.04}}, "new_test": {"mAP": 0.5}}
+    assert draws_std(splits, "new_val") == 0.04
+    assert draws_std(splits, "mean_val") == pytest.approx(0.025)
+    assert [draws_std(splits, name) for name in ("new_test", "mean_test", "known_test")] == [None] * 3
 
 
 @pytest.mark.parametrize(

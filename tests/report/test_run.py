@@ -1,6 +1,7 @@
 """The report of a run: results.json last and complete, pictures, CSV of video scores, the table of several."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,21 @@ def test_without_leave_to_miss_clips_all_are_named_and_nothing_is_scored(run):
     assert not (run.folder / "missing_clips.csv").exists()
 
 
+def test_random_scores_are_reported_as_means_of_many_draws(run):
+    [random] = plan(["a.yaml"], ["MODEL.MODEL_NAME", "Random", "TRAIN.ENABLE", False])
+    random.folder.mkdir(parents=True)
+    scored = {split: predictions(i) for i, split in enumerate(SPLITS)}
+    write_report(random, OWNER, None, scored)
+    splits = read_results(random.folder / "results.json")["splits"]
+    for split, p in scored.items():
+        assert splits[split]["draws"]["predictions"] == mean_average_precision(p.scores, p.labels)
+        assert splits[split]["mAP"] != splits[split]["draws"]["predictions"]
+    assert splits["known_val"]["draws"]["std"] != splits["known_test"]["draws"]["std"]
+    text = final_table([random])
+    assert "mAP in percent (a: mean ± standard deviation of 200 draws)\n" in text
+    assert f"{100 * splits['new_val']['mAP']:.1f} ± {100 * splits['new_val']['draws']['std']:.1f}" in text
+
+
 def test_without_weights_or_clips_there_are_results_but_no_pictures(run):
     write_report(run, OWNER, None, {"known_val": nothing([FailedClip(0, "a.mp4", "gone")])})
     results = read_results(run.folder / "results.json")
@@ -153,3 +169,17 @@ def test_the_table_shows_what_was_asked_for_and_is_evaluated(run):
     mean = read_results(run.folder / "results.json")["mean_test"]
     assert f"{100 * mean:.1f}" in text
     assert str(other.folder) not in text
+
+
+def test_the_table_has_the_runs_that_one_starts_from_above_it_each_once(run):
+    step, unscored = (replace(plan(["a.yaml"], ["RNG_SEED", seed])[0], asked=False) for seed in (1, 2))
+    last = replace(
+        plan(["a.yaml"], ["RNG_SEED", 3])[0], name="student", starts=(step, replace(step, starts=()), unscored)
+    )
+    for each in (run, step, last):
+        each.folder.mkdir(parents=True, exist_ok=True)
+        write_report(each, OWNER, None, {split: predictions(i) for i, split in enumerate(SPLITS)})
+    # What is done already is not in the list of runs, and still in the table.
+    rows = [line.split()[0] for line in final_table([run, last]).splitlines()[4:7]]
+    assert rows == [run.folder.name, step.folder.name, "student"]
+    assert final_table([step]) == ""

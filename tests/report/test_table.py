@@ -44,6 +44,21 @@ def test_markdown_marks_the_best_in_bold():
     assert len({len(line) for line in lines}) == 1
 
 
+def test_random_scores_show_their_spread_and_figures_stay_in_one_line():
+    splits = {
+        "known_val": {"mAP": 0.21, "draws": {"std": 0.016}},
+        "new_val": {"mAP": 0.38, "draws": {"std": 0.03}},
+        "known_test": {"mAP": 0.2},
+    }
+    rows = [("random", summarise(splits)), ("model", results(known_val=0.5, new_val=0.3, known_test=0.1))]
+    assert results_table(rows).splitlines()[2:] == [
+        "random  21.0 ± 1.6  38.0*± 3.0  29.5 ± 1.7       20.0*        -          -",
+        "model   50.0*       30.0        40.0*            10.0         -          -",
+    ]
+    line = results_table(rows, "markdown").splitlines()[2]
+    assert [cell.strip() for cell in line.strip("|").split("|")][1:4] == ["21.0 ± 1.6", "**38.0** ± 3.0", "29.5 ± 1.7"]
+
+
 def test_zero_is_a_figure_and_missing_is_a_dash():
     line = results_table([("zero", results(known_val=0.0, new_val=None))]).splitlines()[-1]
     assert line.split() == ["zero", "0.0", "-", "-", "-", "-", "-"]

@@ -165,9 +165,10 @@ CHECKPOINT = {
     "activities": {"names": ["a"], "muscles": [[0] * 20]},
 }
 SPLIT = {"mAP": 0.5, "num_clips": 2, "per_muscle": {"chest": 0.5}, "positives": {"chest": 1}, "failed_clips": []}
+DRAWS = {"number": 200, "std": 0.1, "low": 0.3, "high": 0.7, "predictions": 0.6}
 RESULTS = {
     "run": {"id": "a", "name": "b", "model": "MViT", "dataset": "c", "target": "muscles"},
-    "splits": {"known_val": SPLIT, "new_val": SPLIT},
+    "splits": {"known_val": SPLIT, "new_val": SPLIT | {"draws": DRAWS}},
     "mean_val": 0.5,
     "mean_test": None,
 }

@@ -21,6 +21,7 @@ def test_figures_are_mean_and_sample_deviation_of_the_seeds():
     assert figure.spread == statistics.stdev(figure.values)
     assert (figure.shown, figure.difference) == ("71.2", 0.2)
     assert Figure((70.0,), None).spread is None
+    assert Figure((70.0, 71.0), None, over_draws=(1.5, 2.5)).spread == 2.0
     assert Figure((), 50.0).difference is None
     assert Figure((70.0,), 60.0, comparable=False).difference is None
 

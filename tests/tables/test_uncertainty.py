@@ -125,6 +125,26 @@ def test_a_column_holds_the_interval_of_its_splits_and_the_paired_test(plan, col
     assert flow.intervals == flow.differences == (None,) * len(COLUMNS)
 
 
+def test_means_of_many_draws_move_with_other_clips_as_the_one_draw_does(plan):
+    at = COLUMNS.index("new_test")
+    before = table_uncertainty(plan.tables[0], plan, replace(QUICK, against="other")).rows[0]
+    for planned in (row for row in plan.tables[0].rows if row.row.label == "student"):
+        file = plan.jobs[planned.key].run.folder / "results.json"
+        results = json.loads(file.read_text())
+        split = results["splits"]["new_test"]
+        draws = {"number": 200, "std": 0.02, "low": 0.2, "high": 0.3, "predictions": split["mAP"]}
+        results["splits"]["new_test"] = {"mAP": split["mAP"] - 0.05, "draws": draws}
+        file.write_text(json.dumps(results))
+    found = table_uncertainty(plan.tables[0], plan, replace(QUICK, against="other"))
+    after = found.rows[0]
+    assert after.intervals[at] == pytest.approx(np.array(before.intervals[at]) - 5)
+    assert after.differences[at].value == pytest.approx(before.differences[at].value - 5)
+    assert after.intervals[0] == before.intervals[0]
+    assert [note for note in found.notes if note.startswith("student: means of many draws")]
+    row = table_figures(plan.tables[0], plan, {})[0]
+    assert (row.figures[at].spread, row.state) == (pytest.approx(2.0), "2 of 2 runs, ± over 200 draws")
+
+
 def test_whole_activities_are_drawn(plan):
     found = table_uncertainty(plan.tables[0], plan, Comparison(None, QUICK.resamples))
     groups = np.array([f"activity {n % ACTIVITIES}" for n in range(CLIPS)])[sorted_by_name("known_val")]

@@ -14,7 +14,8 @@ from transm3e.joints import LAYOUTS
 PIXELS = ("rgb", "rgb_diff", "flow")
 SKELETONS = ("skeleton", "skeleton_bone", "skeleton_motion", "skeleton_bone_motion")
 GRAPH_MODELS = ("STGCN", "CTRGCN", "HDGCN")
-WITHOUT_WEIGHTS = ("Random", "AllOnes")
+RANDOM = "Random"
+WITHOUT_WEIGHTS = (RANDOM, "AllOnes")
 # This decoder works in the process that trains.
 CUDA_DECODER = "torchcodec_cuda"
 # PySlowFast's files name it; torchvision has no video reading any more.

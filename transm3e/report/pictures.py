@@ -13,7 +13,7 @@ from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
 from transm3e.files import atomic_path
 from transm3e.foreign.json_text import parse_json
-from transm3e.report.results import MEANS
+from transm3e.report.results import MEANS, draws_std
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,13 +124,19 @@ def _draw_pair(axes: Axes, results: Mapping[str, Any], mean: str, names: Sequenc
     axes.set_yticks(range(len(MUSCLES)), [muscle.replace("_", " ") for muscle in MUSCLES])
     axes.set_ylim(len(MUSCLES) - 0.4, -0.6)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("average precision (%)")
-    figures = [f"{_activities(name)} {100 * results['splits'][name]['mAP']:.1f}" for name in present]
+    draws = results["splits"][present[0]].get("draws")
+    axes.set_xlabel("average precision (%)" + (f", mean of {draws['number']} draws" if draws else ""))
+    figures = [_figure(results, name, results["splits"][name]["mAP"]) for name in present]
     if results.get(mean) is not None:
-        figures.append(f"mean {100 * results[mean]:.1f}")
+        figures.append(_figure(results, mean, results[mean]))
     kind = {"mean_val": "Validation", "mean_test": "Test"}[mean]
-    axes.set_title(f"{kind}: mAP {', '.join(figures)}", fontsize=11, color=INK)
+    axes.set_title(f"{kind}: mAP {', '.join(figures)}", fontsize=9 if draws else 11, color=INK)
     dress(axes, "x")
+
+
+def _figure(results: Mapping[str, Any], column: str, value: float) -> str:
+    std = draws_std(results["splits"], column)
+    return f"{_activities(column)} {100 * value:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
 
 
 def _draw_split(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from transm3e.config.check_data import RANDOM
 from transm3e.config.plan import Run
 from transm3e.config.targets import MUSCLE_TARGET, scored_target
+from transm3e.data.annotations import SPLITS
 from transm3e.engine.evaluate import Predictions
 from transm3e.errors import UserError
 from transm3e.files import atomic_path, atomic_write_text, make_folder
@@ -19,7 +22,16 @@ from transm3e.report.activity_picture import activity_bars
 from transm3e.report.activity_result import activity_result
 from transm3e.report.pictures import muscle_bars, run_title, training_curves
 from transm3e.report.record import DEMO_CONFIG, TEST_CONFIG, check_owner, data_text
-from transm3e.report.results import METRICS, metric_of, read_results, split_result, summarise, write_results
+from transm3e.report.results import (
+    DRAWS,
+    METRICS,
+    metric_of,
+    read_results,
+    split_result,
+    summarise,
+    with_draws,
+    write_results,
+)
 from transm3e.report.run_folder import RESULTS, is_evaluated, is_trained
 from transm3e.report.scores import write_predictions, write_scores
 from transm3e.report.table import results_table
@@ -46,10 +58,13 @@ def _score(predictions: Predictions) -> float:
     return top_k_accuracy(predictions.scores[known], predictions.labels[known], 1)
 
 
-def _result(p: Predictions) -> dict[str, Any]:
-    if p.target == MUSCLE_TARGET:
-        return split_result(p.scores, p.labels, _failed(p))
-    return activity_result(p.scores, p.labels, p.columns, _failed(p))
+def _result(run: Run, split: str, p: Predictions) -> dict[str, Any]:
+    if p.target != MUSCLE_TARGET:
+        return activity_result(p.scores, p.labels, p.columns, _failed(p))
+    result = split_result(p.scores, p.labels, _failed(p))
+    if run.cfg.MODEL.MODEL_NAME != RANDOM:
+        return result
+    return with_draws(result, p.labels, (run.cfg.RNG_SEED, SPLITS.index(split)))
 
 
 def write_report(
@@ -86,7 +101,7 @@ def write_report(
             "epoch": progress.get("epoch"),
             "failed_training_clips": [{"path": p, "reason": r} for p, r in progress.get("failed", {}).items()],
         },
-        **summarise({s: _result(p) for s, p in predictions.items()}, metric),
+        **summarise({s: _result(run, s, p) for s, p in predictions.items()}, metric),
     }
     if any(split[metric] is not None for split in results["splits"].values()):
         if target == MUSCLE_TARGET:
@@ -159,19 +174,36 @@ def write_video_scores(run: Run, predictions: Predictions) -> None:
 
 
 def final_table(runs: Sequence[Run]) -> str:
-    """The table of the runs that were asked for and are evaluated, and where their pictures lie."""
-    shown = [run for run in runs if run.asked and (run.folder / RESULTS).is_file()]
+    """The table of the runs that were asked for, each below those that it starts from, and where their pictures lie.
+
+    A run that is not evaluated has no row.
+    """
+    asked = [step for run in runs if run.asked for step in _steps(run)]
+    shown = [run for run in {run.folder.resolve(): run for run in asked}.values() if (run.folder / RESULTS).is_file()]
     if not shown:
         return ""
-    rows = [(run.name, read_results(run.folder / RESULTS)) for run in shown]
+    names = Counter(run.name for run in shown)
+    # One config with several settings: the folder tells them apart.
+    labels = [run.name if names[run.name] == 1 else run.folder.name for run in shown]
+    rows = [(label, read_results(run.folder / RESULTS)) for label, run in zip(labels, shown, strict=True)]
     dataset = ", ".join(dict.fromkeys(str(results["run"]["dataset"]) for _, results in rows))
     tables = ""
     for metric, name in METRIC_NAMES.items():
         have = [row for row in rows if metric_of(row[1]) == metric.replace("top5", "top1")]
         if have:
-            tables += f"\n{dataset}, {name} in percent\n{results_table(have, metric=metric)}"
+            tables += f"\n{dataset}, {name} in percent{_of_draws(have)}\n{results_table(have, metric=metric)}"
     pictures = [str(run.folder / name) for run in shown for name in PICTURES if (run.folder / name).is_file()]
     return f"{tables}\npictures:\n" + "".join(f"  {p}\n" for p in pictures)
+
+
+def _steps(run: Run) -> list[Run]:
+    """The runs that a run starts from, the first ones first, and itself."""
+    return [*(step for start in run.starts for step in _steps(start)), run]
+
+
+def _of_draws(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    drawn = [label for label, results in rows if any("draws" in split for split in results["splits"].values())]
+    return f" ({', '.join(drawn)}: mean ± standard deviation of {DRAWS} draws)" if drawn else ""
 
 
 def _failed(predictions: Predictions) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from transm3e.report.results import MEANS, mean_of
+from transm3e.report.results import MEANS, draws_std, mean_of
 
 COLUMNS = ("known_val", "new_val", "mean_val", "known_test", "new_test", "mean_test")
 FORMATS = ("text", "markdown")
@@ -16,7 +16,8 @@ def results_table(rows: Sequence[tuple[str, Mapping[str, Any]]], fmt: str = "tex
     """A score of several runs in percent with one decimal.
 
     The best value of a column is marked (`*` in text, bold in markdown) where at least two rows have
-    one; rows that show the same best figure are all marked. A missing value is "-".
+    one; rows that show the same best figure are all marked. A missing value is "-". Random scores have their standard
+    deviation over draws behind the mean.
 
     Args:
         rows: (label, results as `read_results` gives them), in the order to print.
@@ -33,8 +34,12 @@ def results_table(rows: Sequence[tuple[str, Mapping[str, Any]]], fmt: str = "tex
         raise ValueError(f"unknown table format {fmt!r}; allowed: {', '.join(FORMATS)}")
     cells = [[_percent(results["splits"], column, metric) for column in COLUMNS] for _, results in rows]
     best = [_best([row[i] for row in cells]) for i in range(len(COLUMNS))]
+    spreads = _spreads([results["splits"] for _, results in rows])
     mark, layout = (_star, _text) if fmt == "text" else (_bold, _markdown)
-    marked = [[mark(cell, cell == top) for cell, top in zip(row, best, strict=True)] for row in cells]
+    marked = [
+        [mark(cell, cell == top) + spread for cell, top, spread in zip(row, best, beside, strict=True)]
+        for row, beside in zip(cells, spreads, strict=True)
+    ]
     labels = [" ".join(label.split()) for label, _ in rows]
     return layout([["model", *COLUMNS], *([label, *row] for label, row in zip(labels, marked, strict=True))])
 
@@ -52,6 +57,14 @@ def _percent(splits: Mapping[str, Any], column: str, metric: str) -> str:
     return MISSING if value is None else f"{100 * value:.1f}"
 
 
+def _spreads(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """What stands behind each figure; as wide in all rows of a column, so that the figures stay in one line."""
+    stds = [[draws_std(splits, column) for column in COLUMNS] for splits in rows]
+    texts = [["" if std is None else f"± {100 * std:.1f}" for std in row] for row in stds]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in texts]
+
+
 def _best(column: Sequence[str]) -> str | None:
     shown = [cell for cell in column if cell != MISSING]
     return max(shown, key=float) if len(shown) > 1 else None
@@ -63,7 +76,7 @@ def _star(cell: str, best: bool) -> str:
 
 
 def _bold(cell: str, best: bool) -> str:
-    return f"**{cell}**" if best else cell
+    return (f"**{cell}**" if best else cell) + " "
 
 
 def _text(lines: Sequence[Sequence[str]]) -> str:
@@ -73,7 +86,7 @@ def _text(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    lines = [[cell.strip().replace("|", "\\|") for cell in line] for line in lines]
     head, *body = lines
     widths = _widths(lines)
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from transm3e.config.plan import Run
-from transm3e.report.results import MEANS, mean_of, read_results
+from transm3e.report.results import DRAWS, MEANS, draws_std, mean_of, read_results
 from transm3e.report.run_folder import RESULTS, is_evaluated
 from transm3e.report.table import COLUMNS
 from transm3e.tables.datasets import MAIN
@@ -30,12 +30,14 @@ class Figure:
         paper: the paper's, on this data set; or on MuscleMap136 where it has none on this one.
         comparable: whether it is on this data set, and the row at full scale.
         rank: BEST, SECOND or 0, by what is shown; equal ones share a rank.
+        over_draws: standard deviation of random scores over their draws, one per seed.
     """
 
     values: tuple[float, ...]
     paper: float | None
     comparable: bool = True
     rank: int = 0
+    over_draws: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float | None:
@@ -43,7 +45,9 @@ class Figure:
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation over seeds (n - 1); None for fewer than two."""
+        """Standard deviation over draws, of random scores; else over seeds (n - 1), None for fewer than two."""
+        if self.over_draws:
+            return fmean(self.over_draws)
         return stdev(self.values) if len(self.values) > 1 else None
 
     @property
@@ -106,23 +110,28 @@ def _row(seeds: Sequence[PlannedRow], table: PlannedTable, plan: Plan, failures:
     reasons.discard("")
     scores = [scores for seed in seeds if seed.key and (scores := _scores(plan.jobs[seed.key].run))]
     paper = row.paper.get(table.dataset) or row.paper.get(MAIN) or (None,) * len(COLUMNS)
-    values = [tuple(value for s in scores if (value := s[column]) is not None) for column in COLUMNS]
+    values, draws = ([tuple(v for s in scores if (v := s[c][i]) is not None) for c in COLUMNS] for i in (0, 1))
     run = f"{len(scores)} of {len(seeds)} runs" if scores else "not run"
+    run += f", ± over {DRAWS} draws" if any(draws) else ""
     comparable = table.dataset in row.paper and table.scale == FULL
     return RowFigures(
         row.label,
-        tuple(Figure(value, figure, comparable) for value, figure in zip(values, paper, strict=True)),
+        tuple(Figure(v, p, comparable, over_draws=d) for v, p, d in zip(values, paper, draws, strict=True)),
         "; ".join([run, *sorted(reasons)]),
     )
 
 
-def _scores(run: Run) -> dict[str, float | None] | None:
-    """Column -> mAP in percent of a run; None where it is not evaluated."""
+def _scores(run: Run) -> dict[str, tuple[float | None, float | None]] | None:
+    """Column -> mAP of a run and its standard deviation over draws, in percent; None where it is not evaluated."""
     splits = evaluated_splits(run)
     if splits is None:
         return None
     scores = {c: mean_of(splits, c, "mAP") if c in MEANS else splits.get(c, {}).get("mAP") for c in COLUMNS}
-    return {column: None if score is None else 100 * score for column, score in scores.items()}
+    return {c: (_percent(score), _percent(draws_std(splits, c))) for c, score in scores.items()}
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
 
 
 def evaluated_splits(run: Run) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 from statistics import fmean, stdev
 
 import numpy as np
@@ -18,7 +19,7 @@ from transm3e.config.plan import Run
 from transm3e.data.annotations import EVAL_SPLITS
 from transm3e.metrics.bootstrap import percentile_interval
 from transm3e.metrics.permutation import holm, p_value
-from transm3e.report.results import MEANS
+from transm3e.report.results import MEANS, mAP_of_predictions
 from transm3e.report.table import COLUMNS
 from transm3e.tables.clip_scores import ClipScores, read_clip_scores
 from transm3e.tables.comparison import Comparison
@@ -92,6 +93,7 @@ class _Row:
     Attributes:
         runs: seed -> run.
         figures: seed -> split -> mAP in [0, 1].
+        of_predictions: the same of the scores that are kept, one draw where the figure is the mean of many.
         scores: seed and split -> per clip.
         samples: of the bootstrap, in percent.
         permuted: differences to the row that it is compared with.
@@ -101,6 +103,7 @@ class _Row:
     label: str
     runs: dict[int, Run]
     figures: dict[int, dict[str, float]]
+    of_predictions: dict[int, dict[str, float]]
     scores: dict[tuple[int, str], ClipScores] = field(default_factory=dict)
     samples: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
     permuted: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
@@ -140,19 +143,24 @@ def table_uncertainty(table: PlannedTable, plan: Plan, comparison: Comparison) -
 def _row(label: str, seeds: Sequence[PlannedRow], plan: Plan) -> _Row:
     runs = {planned.seed: plan.jobs[planned.key].run for planned in seeds if planned.key}
     splits = {seed: found for seed, run in runs.items() if (found := evaluated_splits(run)) is not None}
-    figures = {
-        seed: {s: found[s]["mAP"] for s in EVAL_SPLITS if s in found and found[s].get("mAP") is not None}
+    scored = {
+        seed: {s: found[s] for s in EVAL_SPLITS if s in found and found[s].get("mAP") is not None}
         for seed, found in splits.items()
     }
-    return _Row(label, runs, figures)
+    figures, of_predictions = (
+        {seed: {s: value(split) for s, split in found.items()} for seed, found in scored.items()}
+        for value in (itemgetter("mAP"), mAP_of_predictions)
+    )
+    return _Row(label, runs, figures, of_predictions)
 
 
 def _bootstrap(rows: Sequence[_Row], draws: Draws) -> None:
     """Read scores and resample them."""
 
     def job(row: _Row, seed: int, split: str) -> tuple[ClipScores, np.ndarray]:
-        scores = read_clip_scores(row.runs[seed], split, row.figures[seed][split], with_activities=not draws.by_clip)
-        return scores, draws.bootstrap(scores)
+        kept = row.of_predictions[seed][split]
+        scores = read_clip_scores(row.runs[seed], split, kept, with_activities=not draws.by_clip)
+        return scores, draws.bootstrap(scores) + 100 * (row.figures[seed][split] - kept)
 
     jobs = {
         (number, seed, split): partial(job, row, seed, split)
@@ -260,6 +268,8 @@ def _notes(rows: Mapping[str, _Row], chosen: str) -> list[str]:
             notes.append(f"{row.label}: {row.problems[0]}{more}")
         elif rows[chosen].figures and row.figures and not set(row.figures) & set(rows[chosen].figures):
             notes.append(f"{row.label}: no seed in common with {chosen}, so no difference")
+        if row.figures != row.of_predictions:
+            notes.append(f"{row.label}: means of many draws; intervals and p are of the one draw that is kept")
     if len(rows) > 1 and not rows[chosen].figures:
         notes.append(f"{chosen} is not run, so there is nothing to compare with")
     return notes

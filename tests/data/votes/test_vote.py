@@ -33,7 +33,8 @@ def region_names(indices):
     return [MUSCLES[index] for index in indices]
 
 
-def test_the_papers_threshold_needs_at_least_one_vote():
+def test_one_of_three_sources_decides_by_the_papers_threshold_alone():
+    assert [votes_needed(n, "two") for n in range(8)] == [1, 1, 1, 2, 2, 2, 3, 3]
     assert [votes_needed(n, "half") for n in range(8)] == [1, 1, 1, 1, 2, 2, 3, 3]
     assert [votes_needed(n, "majority") for n in range(8)] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert [votes_needed(n, 3) for n in (1, 10)] == [3, 3]
@@ -41,7 +42,7 @@ def test_the_papers_threshold_needs_at_least_one_vote():
 
 @pytest.mark.parametrize("bad", ["0", "-1", "1.5", "third", "", 0, True])
 def test_other_thresholds_are_refused(bad):
-    with pytest.raises(UserError, match="half, majority or a number"):
+    with pytest.raises(UserError, match="two, half, majority or a number"):
         parse_threshold(bad)
 
 
@@ -52,6 +53,12 @@ def test_regions_are_set_at_half_and_borderline_ones_are_named():
     assert region_names(result.regions) == ["quadriceps", "gluteus"]
     assert region_names(result.borderline) == ["calves", "gluteus"]
     assert result.votes.sum() == 7
+
+
+def test_by_default_a_bad_row_of_three_sources_sets_nothing():
+    curls = [match("a", "forearms"), match("b", "forearms"), match("bad", "hamstring", "forearms")]
+    assert region_names(vote(*curls).regions) == ["forearms"]
+    assert set(region_names(vote(*curls, threshold="half").regions)) == {"forearms", "hamstring"}
 
 
 def test_a_source_has_one_vote_however_often_it_lists_the_activity():

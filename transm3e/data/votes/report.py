@@ -10,7 +10,7 @@ from transm3e.data.csv_tables import plain
 from transm3e.data.votes.agreement import fleiss_kappa, mean_jaccard
 from transm3e.data.votes.matching import NEAR
 from transm3e.data.votes.run import VoteResult
-from transm3e.data.votes.vote import HALF, MAJORITY, ActivityVote
+from transm3e.data.votes.vote import HALF, MAJORITY, TWO, ActivityVote
 from transm3e.data.votes.write import PICTURE, figure_text
 
 DEFINITIONS = """\
@@ -33,6 +33,7 @@ def markdown(result: VoteResult) -> str:
 
 def _rule(result: VoteResult) -> str:
     wanted = {
+        TWO: "at least int(N/2) of its N sources, and two of three or one of fewer, name it",
         HALF: "at least int(N/2) of its N sources, and at least one, name it",
         MAJORITY: "more than half of its sources name it",
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from transm3e.data.votes.matching import NEAR, Match, match_by_name, match_by_table, read_activities
 from transm3e.data.votes.sources import MUSCLES_READ, read_same_sources, read_sources, without
 from transm3e.data.votes.vocabulary import Vocabulary, read_vocabulary, refuse_unknown
-from transm3e.data.votes.vote import HALF, ActivityVote, count_votes, parse_threshold
+from transm3e.data.votes.vote import TWO, ActivityVote, count_votes, parse_threshold
 from transm3e.errors import UserError
 
 UNKNOWN = ("error", "skip")
@@ -26,7 +26,7 @@ class VoteResult:
         near_count: whether near variants count.
         vocabulary: meaning of the words.
         muscles: "all" or "primary".
-        threshold: "half", "majority" or a number.
+        threshold: "two", "half", "majority" or a number.
         min_sources: below this number of sources no region is set.
         copies: copy to the source that it copies.
         excluded: sources left out by the user.
@@ -61,7 +61,7 @@ def run_vote(
     same_as: str | Path | None = None,
     exclude: Sequence[str] = (),
     muscles: str = "all",
-    threshold: str | int = HALF,
+    threshold: str | int = TWO,
     min_sources: int = 1,
     near: bool = False,
     unknown: str = "error",
@@ -76,7 +76,7 @@ def run_vote(
         same_as: file, see read_same_sources.
         exclude: names of sources that do not count.
         muscles: "all" counts primary and secondary muscles, "primary" the primary ones only.
-        threshold: "half", "majority" or a number of votes, see parse_threshold.
+        threshold: "two", "half", "majority" or a number of votes, see parse_threshold.
         min_sources: below this number of sources no region is set.
         near: also count the near variants of the match table.
         unknown: "error", or "skip" to leave unknown words out and count them.

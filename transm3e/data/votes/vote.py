@@ -14,7 +14,7 @@ from transm3e.data.votes.matching import Match
 from transm3e.data.votes.vocabulary import Vocabulary
 from transm3e.errors import UserError
 
-HALF, MAJORITY = "half", "majority"
+TWO, HALF, MAJORITY = "two", "half", "majority"
 
 
 @dataclass(frozen=True)
@@ -69,26 +69,28 @@ class ActivityVote:
 def votes_needed(sources: int, threshold: str | int) -> int:
     """How many of N sources must name a region, at least 1.
 
-    "half" is the paper's int(N/2) (section D.1), which is 0 or 1 for one or two sources; "majority" is more than
-    half; a number is itself, whatever N.
+    "half" is the paper's int(N/2) (section D.1), which is 1 for three sources, so that one of them decides alone; "two"
+    is the same but for three sources, which need two votes; "majority" is more than half; a number is itself, whatever N.
     """
     if isinstance(threshold, int):
         return threshold
-    return max(1, sources // 2) if threshold == HALF else sources // 2 + 1
+    if threshold == MAJORITY:
+        return sources // 2 + 1
+    return max(2 if threshold == TWO and sources > 2 else 1, sources // 2)
 
 
 def parse_threshold(value: str | int) -> str | int:
-    """The rule of votes_needed: "half", "majority", or a number of votes of 1 or more, which may come as text.
+    """The rule of votes_needed: "two", "half", "majority", or a number of votes of 1 or more, which may come as text.
 
     Raises:
         UserError: anything else.
     """
     text = str(value)
-    if text in (HALF, MAJORITY):
+    if text in (TWO, HALF, MAJORITY):
         return text
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
-    raise UserError(f"threshold {text!r}: needs {HALF}, {MAJORITY} or a number of votes, 1 or more")
+    raise UserError(f"threshold {text!r}: needs {TWO}, {HALF}, {MAJORITY} or a number of votes, 1 or more")
 
 
 def ballot(rows: Sequence[frozenset[int]]) -> frozenset[int]:
@@ -107,7 +109,7 @@ def count_votes(
     vocabulary: Vocabulary,
     copies: Mapping[str, str],
     muscles: str = "all",
-    threshold: str | int = HALF,
+    threshold: str | int = TWO,
     min_sources: int = 1,
 ) -> list[ActivityVote]:
     """The vote on each activity, in order.
