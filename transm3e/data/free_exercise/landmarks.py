@@ -23,6 +23,7 @@ ORIGIN = (
     "landmarks of the photos of github.com/yuhonas/free-exercise-db, measured by transm3e with BlazePose (the two networks "
     "of mediapipe 0.10.21, Apache-2.0); ids, names and muscles: that repository's table, Unlicense"
 )
+MUSCLES = ("primary", "secondary")
 # Array -> its kind, and its shape after the number of exercises.
 FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "id": ("U", ()),
@@ -64,7 +65,8 @@ class PhotoPoses:
     @property
     def found(self) -> np.ndarray:
         """(N, 2) bool: whether somebody was found in the photo."""
-        return self.score.any(axis=-1)
+        found: np.ndarray = np.any(self.score, axis=-1)
+        return found
 
 
 def measure(exercises: Sequence[Exercise], workers: int) -> PhotoPoses:
@@ -78,13 +80,10 @@ def measure(exercises: Sequence[Exercise], workers: int) -> PhotoPoses:
     numbers: dict[str, int] = {}
     photos = [[numbers.setdefault(each, len(numbers)) for each in _marks(exercise)] for exercise in exercises]
     size, xy, score, world = (np.array([[each[part] for each in row] for row in rows]) for part in range(4))
-    return PhotoPoses(
-        *(np.array([getattr(e, name) for e in exercises], np.str_) for name in ("id", "name")),
-        *(np.array([";".join(getattr(e, name)) for e in exercises], np.str_) for name in ("primary", "secondary")),
-        np.array(photos, np.int16),
-        size.astype(np.int16),
-        *(values.astype(np.float16) for values in (xy, score, world)),
-    )
+    texts = {name: np.array([getattr(e, name) for e in exercises], np.str_) for name in ("id", "name")}
+    muscles = {name: np.array([";".join(getattr(e, name)) for e in exercises], np.str_) for name in MUSCLES}
+    measured = {"xy": xy.astype(np.float16), "score": score.astype(np.float16), "world": world.astype(np.float16)}
+    return PhotoPoses(**texts, **muscles, photo=np.array(photos, np.int16), size=size.astype(np.int16), **measured)
 
 
 def write_poses(file: Path, poses: PhotoPoses) -> None:
