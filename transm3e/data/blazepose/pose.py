@@ -13,12 +13,16 @@ import numpy as np
 from transm3e.data.blazepose import landmarks, persons
 from transm3e.data.blazepose.landmarks import CENTRE, JOINTS, SCALE
 from transm3e.data.blazepose.networks import FLAG, HEAT, MARKS, WORLD, Network, load_networks
+from transm3e.data.blazepose.one_euro import OneEuro
 from transm3e.data.blazepose.region import Region, around, rotation, whole
 
 # The second network's own answer to whether a person is in its square.
 MIN_PRESENCE = 0.5
 # Of a detection's points.
 HIPS, BODY = 2, 3
+# Of where to look next: lowest cutoff in Hz, and Hz more for a side of the square per second; seconds between frames, as
+# of most videos.
+REGION, FRAME_TIME = (0.01, 10.0), 1 / 30
 # Beyond the frame the second network sees its edge go on, the first black.
 BORDER = cv2.BORDER_REPLICATE
 
@@ -75,11 +79,17 @@ class BlazePose:
         return max(sure, key=lambda each: each[0])[1] if sure else None
 
     def follow(self, frames: Iterable[np.ndarray]) -> Iterator[Pose | None]:
-        """Frames of a video -> the person of the frame before in each, looked for anew once it is lost."""
-        pose: Pose | None = None
+        """Frames of a video -> the person of the frame before in each, looked for anew once it is lost.
+
+        Where to look is smoothed, as the landmarks tremble with the square that they are sought in.
+        """
+        region: Region | None = None
+        calm = OneEuro(*REGION)
         for frame in frames:
-            pose = self.look(frame, pose.region) if pose is not None else None
-            pose = pose or self.detect(frame)
+            pose = self.look(frame, region) if region is not None else None
+            if pose is None:
+                calm, pose = OneEuro(*REGION), self.detect(frame)
+            region = None if pose is None else around(*calm(pose.region.points, FRAME_TIME, pose.region.side))
             yield pose
 
     def find(self, frame: np.ndarray, quarters: int = 0) -> list[Person]:

@@ -31,6 +31,11 @@ class Region(NamedTuple):
         turn = self.side * rotation(self.angle)
         return np.column_stack([turn, np.array([self.x, self.y]) - turn @ [0.5, 0.5]])
 
+    @property
+    def points(self) -> np.ndarray:
+        """(2, 2) the points that `around` made it of."""
+        return self.to_frame(np.array([[0.5, 0.5], [0.5, 0.5 - 0.5 / MARGIN]]))
+
     def to_frame(self, points: np.ndarray) -> np.ndarray:
         """(..., 2) shares of the square -> pixels of the frame."""
         matrix = self.matrix

@@ -1,46 +1,16 @@
-"""The one-euro filter (Casiez et al., CHI 2012) over a person's landmarks: calm while still, quick while moving."""
+"""A person's landmarks over time, calm while still and quick while moving."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from transm3e.data.blazepose.one_euro import OneEuro
 from transm3e.data.blazepose.pose import Pose
 
 # MediaPipe's: lowest cutoff in Hz, and Hz more per speed: of pixels in sides of the region per second; of metres per second.
 PIXELS, METRES = (0.05, 80.0), (0.1, 40.0)
-SPEED_CUTOFF = 1.0
-
-
-class OneEuro:
-    """A low-pass filter whose cutoff rises with speed; each number of an array by itself.
-
-    Args:
-        min_cutoff: in Hz, while nothing moves.
-        beta: Hz more per unit of speed.
-    """
-
-    def __init__(self, min_cutoff: float, beta: float) -> None:
-        self._min_cutoff, self._beta = min_cutoff, beta
-        self._raw = self._value = self._speed = np.zeros(0)
-
-    def __call__(self, values: np.ndarray, step: float, scale: float) -> np.ndarray:
-        """The next values, smoothed; the first come back as they are.
-
-        Args:
-            step: seconds since those before, above 0.
-            scale: what speed is measured in, of the values' unit.
-        """
-        if not self._raw.size:
-            self._raw, self._value, self._speed = values, values, np.zeros_like(values)
-            return values
-        speed = (values - self._raw) / (scale * step)
-        self._speed = self._speed + _share(SPEED_CUTOFF, step) * (speed - self._speed)
-        share = _share(self._min_cutoff + self._beta * np.abs(self._speed), step)
-        self._raw, self._value = values, self._value + share * (values - self._value)
-        return self._value
 
 
 def smooth(poses: Iterable[Pose | None], seconds: Sequence[float] | np.ndarray) -> Iterator[Pose | None]:
@@ -59,8 +29,3 @@ def smooth(poses: Iterable[Pose | None], seconds: Sequence[float] | np.ndarray) 
         step = float(seconds[number] - seconds[number - 1]) if number else 1.0
         xy = filters[0](pose.joints[:, :2], step, pose.region.side)
         yield pose._replace(joints=np.column_stack([xy, pose.joints[:, 2]]), world=filters[1](pose.world, step, 1.0))
-
-
-def _share(cutoff: np.ndarray | float, step: float) -> np.ndarray | float:
-    """How much of the new value is taken."""
-    return 1 / (1 + 1 / (2 * math.pi * cutoff * step))
