@@ -18,6 +18,8 @@ from transm3e.data.blazepose.region import Region, around, rotation, whole
 
 # The second network's own answer to whether a person is in its square.
 MIN_PRESENCE = 0.5
+# Of the two networks' answers multiplied, in a turned frame: below it half of the bodies are chairs and plants.
+SURE_TURNED = 0.6
 # Of a detection's points.
 HIPS, BODY = 2, 3
 # Of where to look next: lowest cutoff in Hz, and Hz more for a side of the square per second; seconds between frames, as
@@ -75,8 +77,9 @@ class BlazePose:
             return pose
         people = (person for quarters in (1, 2, 3) for person in self.find(frame, quarters))
         looked = ((person.score, self.look(frame, person.region)) for person in people)
-        sure = [(score * pose.presence, pose) for score, pose in looked if pose is not None]
-        return max(sure, key=lambda each: each[0])[1] if sure else None
+        rated = [(score * pose.presence, pose) for score, pose in looked if pose is not None]
+        best, found = max(rated, key=lambda each: each[0], default=(0.0, None))
+        return found if best >= SURE_TURNED else None
 
     def follow(self, frames: Iterable[np.ndarray]) -> Iterator[Pose | None]:
         """Frames of a video -> the person of the frame before in each, looked for anew once it is lost.
