@@ -27,6 +27,8 @@ test-tables: $(INSTALLED)
 # Kills, bad inputs, a cut network and damaged files, longer than make test has them: tests/faults/README.md.
 test-faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults.inputs
+	$(BIN)/python -m tests.faults.disk
+	$(BIN)/python -m tests.data.test_odd_videos
 	$(BIN)/python -m tests.faults.kills --processes 1 --kills 25
 	$(BIN)/python -m tests.faults.kills --processes 2 --kills 25
 	$(BIN)/python -m pytest tests/faults tests/tools/test_two_processes.py

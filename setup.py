@@ -26,7 +26,7 @@ setup(
         "scikit-learn",
         "opencv-python",
         "safetensors",
-        "av>=14.1",
+        "av>=14.1,<20",  # its interface changes with each major version; tried from the first to the last of these
         "simplejson",
         "tensorboard",
         "matplotlib",

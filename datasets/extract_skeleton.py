@@ -34,7 +34,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     files.add_argument("--score-scale", type=float, default=1.0, help="highest joint score; default: %(default)s")
     files.add_argument("--open-end", action="store_true", help="frames after a file's last detection show nobody")
     network = parser.add_argument_group("with --detector keypointrcnn")
-    network.add_argument("--weights", type=Path, help="state dict of torchvision's keypointrcnn_resnet50_fpn")
+    network.add_argument(
+        "--weights", metavar="FILE", help="or URL; state dict of torchvision's keypointrcnn_resnet50_fpn"
+    )
     network.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N; default: %(default)s")
     network.add_argument("--batch-size", type=int, default=4, help="frames at a time; default: %(default)s")
     network.add_argument("--min-score", type=float, default=0.5, help="of a person; default: %(default)s")

@@ -214,3 +214,23 @@ def test_runs_as_a_module(capsys):
         runpy.run_module("transm3e.doctor", run_name="__main__")
     assert ended.value.code in (0, 1)
     assert capsys.readouterr().out.startswith("versions\n  python")
+
+
+def test_a_decoder_that_imports_and_opens_nothing_is_a_problem(monkeypatch):
+    import av
+
+    assert doctor._codec_problems() == []
+
+    def changed(*_, **options):
+        raise TypeError(f"open() got an unexpected keyword argument {next(iter(options), '')!r}")
+
+    monkeypatch.setattr(av, "open", changed)
+    (problem,) = doctor._codec_problems()
+    assert "does not write and read a video of eight frames (TypeError: open()" in problem.what
+    assert problem.remedy == 'pip install --force-reinstall --only-binary av "av>=14.1,<20"'
+
+
+def test_the_bounds_of_pyav_are_those_of_the_package():
+    from pathlib import Path
+
+    assert f'"{doctor.PYAV}"' in (Path(__file__).parents[1] / "setup.py").read_text(encoding="utf-8")

@@ -34,7 +34,7 @@ def job(data, tmp_path_factory):
 
 
 def folder(runs: Path, name: str) -> Path:
-    (found,) = [path for path in runs.iterdir() if re.fullmatch(rf"{name}-[0-9a-f]{{10}}", path.name)]
+    (found,) = [path for path in runs.iterdir() if re.fullmatch(rf"{name}-MuscleSynth\d*-[0-9a-f]{{10}}", path.name)]
     return found
 
 
@@ -44,7 +44,7 @@ def results(runs: Path, name: str) -> dict:
 
 def test_one_command_makes_both_stages(job):
     _, _, runs = job
-    names = sorted(path.name.rsplit("-", 1)[0] for path in runs.iterdir())
+    names = sorted(path.name.split("-")[0] for path in runs.iterdir())
     assert names == ["all_ones", "mcts_rgb", "mcts_rgb_diff", "random", "transm3e"]
     for name in names:
         there = {path.name for path in folder(runs, name).iterdir()}

@@ -35,7 +35,7 @@ def test_every_row_trains_and_is_scored(few_clips, tmp_path):
     done = run_net(
         *("--cfg", *configs, "DATA.PATH_TO_DATA_DIR", few_clips, "RUNS_DIR", tmp_path, *QUICK, "INIT.OPTS", [*QUICK])
     )
-    folders = {path.name.rsplit("-", 1)[0]: path for path in tmp_path.iterdir()}
+    folders = {path.name.split("-")[0]: path for path in tmp_path.iterdir()}
     assert set(folders) == set(LEARNT)
     shown = {line.split()[0] for line in done.stdout.splitlines() if line}
     assert set(ROWS) <= shown

@@ -63,7 +63,7 @@ def test_a_disk_that_is_full_at_the_sync(tmp_path, monkeypatch):
     file = tmp_path / "a.txt"
     file.write_text("old")
     monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(UserError, match=r"cannot write .*a\.txt: No space left on device; free space"):
+    with pytest.raises(UserError, match=r"cannot write .*a\.txt: disk full \(No space left on device\); free space"):
         atomic_write_text(file, "new")
     assert file.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]

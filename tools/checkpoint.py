@@ -40,7 +40,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     look = commands.add_parser("inspect", help="source, sizes and names")
     convert_ = commands.add_parser("convert", help="write a checkpoint in our names")
     for command in (look, convert_):
-        command.add_argument("file", type=Path)
+        command.add_argument("file", help="or a URL; FILE::KEY takes the weights under KEY")
         command.add_argument("--source", default=AUTO, help=f"{AUTO}, {', '.join(SOURCES)}")
         command.add_argument("--allow", nargs="+", default=[], metavar="NAME", help="beginnings that may be missing")
     look.add_argument("--all", action="store_true", help="a line per tensor, not per group")

@@ -29,7 +29,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
-    add("tables", nargs="+", type=Path, metavar="TABLE", help="files such as configs/tables/table04.yaml")
+    add("tables", nargs="+", metavar="TABLE", help="files such as configs/tables/table04.yaml, or URLs")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
         "--dry-run", action="store_true", help="list rows, runs, shared runs and estimated GPU hours, and stop"

@@ -8,26 +8,29 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 
 from transm3e.cli import exit_with_message, parse_args
 from transm3e.config.plan import Run, plan
+from transm3e.config.targets import VALIDATION
 from transm3e.data import build_folder_loader, build_loader
 from transm3e.data.loader import ClipLoader
 from transm3e.doctor import check_devices
 from transm3e.engine.distributed import gather, is_main, local_size, rank, world_size
 from transm3e.engine.evaluate import Evaluator, predict
-from transm3e.engine.launch import launch, leads
+from transm3e.engine.launch import is_alone, launch, leads
 from transm3e.engine.logging import log_to
 from transm3e.engine.signals import stop_request
 from transm3e.engine.train import Trainer
+from transm3e.errors import disk_faults
 from transm3e.report import run as report
-from transm3e.report.run_folder import check_owner, claim, evaluation_checkpoint, is_evaluated, is_trained, owner_of
-from transm3e.tasks import build_task, build_trained_task, check_parts
+from transm3e.report.record import changed_settings, on_other_data, owner_of
+from transm3e.report.run_folder import Start, agreed, claim, evaluation_checkpoint, is_evaluated, is_trained
+from transm3e.tasks import build_task, build_trained_task, check_names, check_parts
 
 logger = logging.getLogger("transm3e.run_net")
-VALIDATION = ("known_val", "new_val")
 
 
 def main() -> int:
@@ -35,14 +38,16 @@ def main() -> int:
     with exit_with_message():
         runs = plan(args.cfg, args.opts)
         if args.print_config:
+            check_names(*(run.cfg for run in runs))
             print("\n".join(f"# {run.name} -> {run.folder}\n{run.cfg.dump()}" for run in runs), end="")
             return 0
         for problem in check_devices():
             print(f"warning: {problem}", file=sys.stderr)
         check_parts(*(run.cfg for run in runs))
         for run in runs:
-            check_owner(run, owner := owner_of(run))
-            if done := report.already_done(run):
+            owner = owner_of(run)
+            # Several machines may see several states of the files: there the main process says what is done.
+            if is_alone(run.cfg, args.init_method) and (done := report.already_done(run, owner)):
                 print(done, file=sys.stderr)
             else:
                 launch(execute, run.cfg, args.init_method, run, owner)
@@ -51,41 +56,58 @@ def main() -> int:
     return 0
 
 
-def execute(run: Run, owner: dict[str, str], device: torch.device) -> None:
+def execute(run: Run, owner: dict[str, Any], device: torch.device) -> None:
     """One run on this process: what is trained or evaluated already is not done again."""
-    with log_to(run.folder, is_main()), stop_request(), claim(run, owner) if is_main() else nullcontext():
+    run, owner = agreed(run, owner)
+    if done := gather(report.already_done(run, owner) if is_main() else "")[0]:
+        if is_main():
+            print(done, file=sys.stderr)
+        return
+    is_other = on_other_data(run, owner) if is_main() else ""
+    with (
+        claim(run, owner) if is_main() else nullcontext(Start()) as start,
+        log_to(run.folder, is_main()),
+        disk_faults(),
+        stop_request(),
+    ):
         logger.info("%s -> %s on %s", run.name, run.folder, device)
+        if is_other:
+            logger.info("%s", is_other)
         # What is missing there must not come out after hours of training.
         videos = build_folder_loader(run.cfg, run.cfg.DEMO.INPUT_VIDEO) if run.cfg.DEMO.ENABLE else None
         # As the main process sees it: the others' file system may be behind.
         trained, evaluated = gather((is_trained(run), is_evaluated(run)))[0]
         if not trained:
-            train(run, owner, device)
+            train(run, owner, device, start)
         if not evaluated:
             evaluate(run, owner, device)
         if videos:
             score_videos(run, videos, device)
 
 
-def train(run: Run, owner: dict[str, str], device: torch.device) -> None:
+def train(run: Run, owner: dict[str, Any], device: torch.device, start: Start) -> None:
     """Train to the last epoch, with a quick look at known_val and new_val on the way."""
     cfg = run.cfg
+    if is_main() and (changed := changed_settings(run)):
+        logger.info("config.yaml stays as training began; it goes on with %s", changed)
     # All that is to be scored is looked at now: what is missing must not come out after hours of training.
     Evaluator.from_cfg(cfg, cfg.TEST.SPLITS if cfg.TEST.ENABLE else [], device)
     looks = [s for s in VALIDATION if s in cfg.TEST.SPLITS and cfg.TRAIN.EVAL_PERIOD]
     validator = Evaluator.from_cfg(cfg, looks, device, single_view=True)
     task = build_task(cfg, device)
-    Trainer.from_cfg(
+    trainer = Trainer.from_cfg(
         cfg,
         task=task,
         loader=build_loader(cfg, "train", rank=rank(), world_size=world_size(), local_size=local_size()),
         validate=lambda: report.split_scores(validator(task)),
         device=device,
         origin={"cfg": cfg.dump(), "run": owner},
-    ).run()
+    )
+    start.begun = True
+    trainer.run()
 
 
-def evaluate(run: Run, owner: dict[str, str], device: torch.device) -> None:
+def evaluate(run: Run, owner: dict[str, Any], device: torch.device) -> None:
     """Score the splits with the trained model, and write results.json and its pictures."""
     task = build_trained_task(run.cfg, checkpoint := evaluation_checkpoint(run), device)
     predictions = Evaluator.from_cfg(run.cfg, run.cfg.TEST.SPLITS, device)(task)

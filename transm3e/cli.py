@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from transm3e.errors import ExitRequest, UserError
+from transm3e.errors import ExitRequest, UserError, disk_faults
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 # Exit statuses: an error of the program; a user's mistake; "the same command goes on", asked for by a scheduler's signal
@@ -47,7 +47,8 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
 def exit_with_message() -> Iterator[None]:
     """End the program with one line and a fitting status where the user, not the program, has to act."""
     try:
-        yield
+        with disk_faults():
+            yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_MISTAKE)

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ LIBRARIES = {  # module -> the package to install
     "cv2": "opencv-python",
 }
 CODECS = ("h264", "vp9", "mpeg4")  # of YouTube's and the re-encoded clips, and of UCF101's and HMDB51's AVI files
+PYAV = "av>=14.1,<20"  # as setup.py has it
+MOST_OFF = 6  # grey levels that a frame may be off after encoding
 SHM = Path("/dev/shm")
 SHM_NEEDED = 2**30  # bytes; a few batches of 16 clips of 16x224x224 uint8 in two modalities, per loader
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -242,10 +245,35 @@ def _matching_pair(torch_version: str) -> str:
 
 
 def _codec_problems() -> list[Problem]:
-    missing = [codec for codec in CODECS if not _decodes(codec)]
-    if not missing:
-        return []
-    return [Problem(f"PyAV cannot decode {', '.join(missing)}", "pip install --force-reinstall --only-binary av av")]
+    remedy = f'pip install --force-reinstall --only-binary av "{PYAV}"'
+    if missing := [codec for codec in CODECS if not _decodes(codec)]:
+        return [Problem(f"PyAV cannot decode {', '.join(missing)}", remedy)]
+    try:
+        _write_and_read_video()
+    except Exception as error:  # an interface that has changed may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return [Problem(f"PyAV {_version('av')} does not write and read a video of eight frames ({reason})", remedy)]
+    return []
+
+
+def _write_and_read_video() -> None:
+    """Eight grey frames through the code that data sets go through.
+
+    Raises:
+        ValueError: other frames come back than were written.
+    """
+    import numpy as np
+
+    from transm3e.data.decode import decode_frames
+    from transm3e.data.encode import write_video
+
+    greys = [30 * number for number in range(8)]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "eight.mp4"
+        write_video(file, [np.full((48, 64, 3), grey, np.uint8) for grey in greys], fps=8)
+        seen = [int(image.mean()) for image in decode_frames(file, range(8))]
+    if max(abs(there - grey) for there, grey in zip(seen, greys, strict=True)) > MOST_OFF:
+        raise ValueError(f"greys {greys} come back as {seen}")
 
 
 def _shm_problems() -> list[Problem]:

@@ -1,6 +1,10 @@
 """Ends of a program that are not bugs, and values as messages show them."""
 
+import errno
+import os
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SHOWN = 80
 LONGEST = 4000
@@ -32,6 +36,42 @@ MEMORY_WORDS = (
     "cannot allocate memory",
     "std::bad_alloc",
 )
+
+
+_DISK_FAILS = "the disk or its server fails: ask who runs it, then give the same command again"
+# What a disk may say at any moment, in plain words, and what to do.
+DISK_FAULTS = {
+    errno.ENOSPC: ("disk full", "free space there (df -h, df -i), or choose another folder"),
+    errno.EDQUOT: ("disk quota exceeded", "delete files of yours there (quota -s), or choose another folder"),
+    errno.EROFS: ("read-only", "choose another folder"),
+    errno.EACCES: ("not allowed", "choose another folder, or ask its owner"),
+    errno.EPERM: ("not allowed", "choose another folder, or ask its owner"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN), ("not reached", _DISK_FAILS)),
+}
+
+
+def disk_fault(error: OSError, remedy: str = "choose another folder") -> str:
+    """What is wrong with a disk and what to do: "disk full (No space left on device); free space there ..."."""
+    words, remedy = DISK_FAULTS.get(error.errno or 0, ("", remedy))
+    system = error.strerror or str(error)
+    return f"{words} ({system}); {remedy}" if words else f"{system}; {remedy}"
+
+
+@contextmanager
+def disk_faults() -> Iterator[None]:
+    """Turn what a disk may say at any moment into a message; other errors of the system pass.
+
+    Raises:
+        UserError: names the file where the system does.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Without a file's name it is a process, not a file, that is not allowed.
+        if error.errno not in DISK_FAULTS or (isinstance(error, PermissionError) and not error.filename):
+            raise
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        raise UserError(f"{where}{disk_fault(error)}") from error
 
 
 class UserError(ValueError):

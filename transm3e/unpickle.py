@@ -50,7 +50,7 @@ def read_pickle(path: str | Path) -> Any:
         raise UserError(f"{path}: not a pickle, or a damaged one ({_one_line(error)}); copy it anew") from error
 
 
-class _Refused(Exception):
+class _Refused(ValueError):
     """What was found in a pickle that is not data."""
 
 
@@ -79,7 +79,7 @@ class _Maker:
         raise _Refused("a change to a function")
 
 
-class _DType:
+class DTypeInMaking:
     """An element type in the making: NumPy stores the name and, as state, the byte order."""
 
     __slots__ = ("dtype",)
@@ -98,7 +98,7 @@ class _DType:
         self.dtype = self.dtype.newbyteorder(order)
 
 
-class _Array(np.ndarray):
+class ArrayInMaking(np.ndarray):
     """An array in the making: empty until its state arrives, checked before it is taken over."""
 
     __slots__ = ()
@@ -113,7 +113,7 @@ class _Array(np.ndarray):
 
 
 def _check_size(shape: Any, kind: Any, raw: Any) -> None:
-    if not isinstance(kind, _DType) or not isinstance(raw, bytes):
+    if not isinstance(kind, DTypeInMaking) or not isinstance(raw, bytes):
         raise _Refused("an array of objects")
     if any(type(side) is not int or side < 0 for side in shape) or math.prod(shape) * kind.dtype.itemsize != len(raw):
         raise ValueError(f"array of shape {shape} with {len(raw)} bytes")
@@ -126,36 +126,36 @@ def _from_buffer(raw: Any, kind: Any, shape: tuple[int, ...], order: str) -> np.
     return np.frombuffer(raw, kind.dtype).reshape(shape, order="F" if order == "F" else "C").copy()
 
 
-def _scalar(kind: Any, raw: Any) -> np.generic:
+def numpy_scalar(kind: Any, raw: Any) -> np.generic:
     # Before protocol 3 bytes are stored as text, and this is how NumPy writes scalars there.
     raw = raw.encode("latin1") if isinstance(raw, str) else raw
     _check_size((), kind, raw)
     return np.frombuffer(raw, kind.dtype)[0]
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
+def bytes_of_text(text: str, encoding: str = "latin1") -> bytes:
     # Bytes before protocol 3; no codec but this one is looked up.
     if encoding not in ("latin1", "latin-1"):
         raise _Refused(f"text in the encoding {encoding!r}")
     return text.encode("latin1")
 
 
-def _bytes(content: bytes | str = b"", encoding: str = "latin1") -> bytes:
+def plain_bytes(content: bytes | str = b"", encoding: str = "latin1") -> bytes:
     # bytes(10**12) would be a terabyte of zeros: contents only.
-    return _encode(content, encoding) if isinstance(content, str) else b"".join([content])
+    return bytes_of_text(content, encoding) if isinstance(content, str) else b"".join([content])
 
 
 def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:120]
 
 
-MAKERS: dict[tuple[str, str], Any] = {("numpy", "ndarray"): None, ("numpy", "dtype"): _Maker(_DType)}
+MAKERS: dict[tuple[str, str], Any] = {("numpy", "ndarray"): None, ("numpy", "dtype"): _Maker(DTypeInMaking)}
 for _core in ("numpy.core", "numpy._core"):
-    MAKERS[f"{_core}.multiarray", "_reconstruct"] = _Maker(lambda *_: _Array((0,), np.uint8))
-    MAKERS[f"{_core}.multiarray", "scalar"] = _Maker(_scalar)
+    MAKERS[f"{_core}.multiarray", "_reconstruct"] = _Maker(lambda *_: ArrayInMaking((0,), np.uint8))
+    MAKERS[f"{_core}.multiarray", "scalar"] = _Maker(numpy_scalar)
     MAKERS[f"{_core}.numeric", "_frombuffer"] = _Maker(_from_buffer)
-MAKERS["_codecs", "encode"] = _Maker(_encode)
+MAKERS["_codecs", "encode"] = _Maker(bytes_of_text)
 for _builtins in ("builtins", "__builtin__"):
     MAKERS |= {(_builtins, name): _Maker(make) for name, make in (("set", set), ("frozenset", frozenset))}
-    MAKERS[_builtins, "bytes"] = _Maker(_bytes)
+    MAKERS[_builtins, "bytes"] = _Maker(plain_bytes)
     MAKERS[_builtins, "complex"] = _Maker(complex)

@@ -1,12 +1,14 @@
 """Which runs a command line means: their ids, order, folders and what they hand down."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from transm3e.config import get_cfg
+from transm3e.config import data_identity, get_cfg
+from transm3e.config.data_identity import MANIFEST, data_name
 from transm3e.config.node import all_keys, names_key
-from transm3e.config.plan import HANDED_DOWN, MANIFEST, plan
+from transm3e.config.plan import HANDED_DOWN, plan
 from transm3e.data.musclesynth.generate import MANIFEST_NAME
 from transm3e.errors import UserError
 
@@ -18,6 +20,8 @@ AUG: {NUM_SAMPLE: 2}
 """
 # A second legal value for the keys whose default plus one or negation is none.
 OTHER = {
+    "SOLVER.STEPS": ["SOLVER.STEPS", [0], "SOLVER.LRS", [1]],
+    "SOLVER.LRS": ["SOLVER.STEPS", [0], "SOLVER.LRS", [0.5]],
     "TASK": ["TASK", "distill", "INIT.TEACHER_FROM", "t.pyth", "TRANSM3E.RECEIVERS", True, "AUG.NUM_SAMPLE", 2],
     "BN.NORM_TYPE": ["BN.NORM_TYPE", "sync_batchnorm"],
     "NUM_SHARDS": ["NUM_SHARDS", 2],
@@ -275,23 +279,170 @@ def test_the_last_checkpoint_is_named_after_the_last_epoch(configs):
     assert run.final_checkpoint == Path("run/checkpoints/checkpoint_epoch_00007.pyth")
 
 
-def test_the_id_depends_on_the_clip_tables_content_wherever_it_lies(configs):
-    for name, text in (("one", "table\n"), ("copy", "table\n"), ("other", "another table\n")):
-        Path(name).mkdir()
-        (Path(name) / "clips.csv").write_text(text)
-    ids = [run_id("plain.yaml", "DATA.PATH_TO_DATA_DIR", name) for name in ("one", "copy", "copy/clips.csv", "other")]
-    assert ids[0] == ids[1] == ids[2] != ids[3]
+TABLE = """path,split,activity,muscles,flow
+v/a.mp4,train,run,calves;gluteus,a.npy
+v/b.mp4,val,run,calves,b.npy
+v/c.mp4,new_test,row,biceps,c.npy
+"""
+
+
+def make_data(root, table=TABLE, sizes="123"):
+    """A table and files of so many bytes."""
+    root = Path(root)
+    (root / "v").mkdir(parents=True)
+    (root / "clips.csv").write_text(table)
+    for name, size in zip("abc", sizes, strict=True):
+        (root / f"v/{name}.mp4").write_bytes(b"." * int(size))
+        (root / f"{name}.npy").write_bytes(b"." * int(size))
+    return root
+
+
+def ids(root, *opts):
+    """(id, eval id) of a run on a folder of data."""
+    [run] = plan(["plain.yaml"], ["DATA.PATH_TO_DATA_DIR", str(root), *opts])
+    return run.id, run.eval_id
+
+
+def test_a_run_is_of_its_data_wherever_they_lie(configs):
+    one = make_data("one")
+    before = ids(one)
+    os.utime(one / "v/a.mp4", (0, 0))
+    assert ids(one) == ids("one/clips.csv") == ids(one.absolute()) == before
+    one.rename("moved")
+    assert ids("moved") == before
+    make_data(
+        "copy",
+        TABLE.replace("v/a", "./v//a").replace("calves;gluteus", "gluteus; calves").replace(",val", ",known_val"),
+    )
+    assert ids("copy") == before
+
+
+FLOW = ("DATA.MODALITY", "flow", "DATA.TARGET_FPS", 0.0)
+ACTIVITY = ("MODEL.LOSS_FUNC", "cross_entropy")
+
+
+@pytest.mark.parametrize(
+    ("table", "opts", "trained", "scored"),
+    [
+        (("calves;gluteus", "calves"), (), True, True),
+        (("calves;gluteus", "calves"), ACTIVITY, False, False),
+        (("train,run", "train,jump"), (), False, False),
+        (("train,run", "train,jump"), ACTIVITY, True, True),
+        ((",calves,b", ",chest,b"), (), True, True),  # of validation, which chooses the best checkpoint
+        ((",calves,b", ",chest,b"), ("TRAIN.EVAL_PERIOD", 0), False, True),
+        (("biceps", "chest"), (), False, True),
+        (("biceps", "chest"), ("TEST.SPLITS", ["known_val"]), False, False),
+        (("c.npy\n", "c.npy\nv/d.mp4,test,run,chest,d.npy\n"), (), False, True),
+        (("a.npy", "b.npy"), (), False, False),
+        (("a.npy", "b.npy"), FLOW, True, True),
+        (("v/a.mp4", "v/b.mp4"), (), True, True),
+        ((",flow\n", ",flow,note\n"), (), False, False),
+        # A clip's number is drawn with.
+        (("v/a.mp4", "v/z.mp4,new_test,row,chest,\nv/a.mp4"), (), True, True),
+    ],
+)
+def test_a_run_is_of_the_cells_it_reads(table, opts, trained, scored, configs):
+    one, other = make_data("one"), make_data("other", TABLE.replace(*table))
+    before, after = ids(one, *opts), ids(other, *opts)
+    assert (before[0] != after[0], before[1] != after[1]) == (trained, scored)
+
+
+def test_a_new_column_is_not_other_data(configs):
+    bare = "".join(",".join(line.split(",")[:4]) + "\n" for line in TABLE.splitlines())
+    assert ids(make_data("one")) == ids(make_data("bare", bare))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "opts", "trained", "scored"),
+    [
+        ("923", (), True, True),
+        ("193", (), True, True),
+        ("129", (), False, True),
+        ("923", (*FLOW, "TRAIN.EVAL_PERIOD", 0), True, True),
+    ],
+)
+def test_other_files_under_one_table_are_other_data(sizes, opts, trained, scored, configs):
+    one, other = make_data("one"), make_data("other", sizes=sizes)
+    before = ids(one, *opts)
+    assert ids(one, "DATA.PATH_PREFIX", str(one.absolute()), *opts) == before
+    after = ids(one, "DATA.PATH_PREFIX", str(other), *opts)
+    assert (before[0] != after[0], before[1] != after[1]) == (trained, scored)
+    # Videos that are not read do not count.
+    (one / "v/a.mp4").write_bytes(b"." * 50)
+    assert (ids(one, *opts) == before) == ("flow" in opts)
+
+
+def test_missing_files_and_folders_of_pictures_have_an_identity(configs):
+    one = make_data("one")
+    whole = ids(one)
+    (one / "v/a.mp4").unlink()
+    seen = [whole, ids(one)]
+    for names, size in (("01", 1), ("012", 1), ("013", 1), ("013", 2)):
+        (one / "v/a.mp4").mkdir(exist_ok=True)
+        for file in (one / "v/a.mp4").iterdir():
+            file.unlink()
+        for name in names:
+            (one / f"v/a.mp4/{name}.jpg").write_bytes(b"." * size)
+        seen.append(ids(one))
+    assert len(set(seen)) == len(seen)
+
+
+@pytest.mark.parametrize("content", [b"table", b"\xff", b"path,split\n\x00,train\n", b"path,split\n/etc,train\n", b""])
+def test_a_table_that_is_none_still_has_an_identity(content, configs):
+    Path("data").mkdir()
+    Path("data/clips.csv").write_bytes(content)
+    assert ids("data") == ids("data")
+    assert (ids("data") == ids("nowhere")) == (not content)
+
+
+def test_data_are_looked_up_once_for_all_runs_of_a_command(configs, monkeypatch):
+    looked = []
+    size = data_identity._size
+    monkeypatch.setattr(data_identity, "_size", lambda root, cell: looked.append(cell) or size(root, cell))
+    make_data("one")
+    plan(["stage2.yaml", "plain.yaml"], ["DATA.PATH_TO_DATA_DIR", "one"])
+    assert sorted(looked) == ["v/a.mp4", "v/b.mp4", "v/c.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("data/Mine", "Mine"),
+        ("data/Mine/", "Mine"),
+        ("data/Mine/clips.csv", "Mine"),
+        ("data/Mine/fold1.csv", "Mine-fold1"),
+        ("data/MuscleSynth/tiny", "MuscleSynth-tiny"),
+        ("/scratch/a/Mine", "Mine"),
+        ("/data", "data"),
+        ("x/../Mine", "Mine"),
+        ("", ""),
+    ],
+)
+def test_data_are_called_as_their_folder(path, name):
+    assert data_name(path) == name
+
+
+def test_a_runs_folder_carries_the_data_sets_name_and_is_found_under_another(configs):
+    [run] = plan(["plain.yaml"], ["DATA.PATH_TO_DATA_DIR", str(make_data("data/Mine"))])
+    assert run.folder == Path("runs") / f"plain-Mine-{run.id}"
+    assert run.cfg.TRAIN.DATASET == "Mine"
+    run.folder.mkdir(parents=True)
+    Path("data/Mine").rename("data/Yours")
+    [again] = plan(["plain.yaml"], ["DATA.PATH_TO_DATA_DIR", "data/Yours"])
+    assert again.folder == run.folder
+    rgb, _, _ = plan(["stage2.yaml"], ["TRAIN.DATASET", "../a b"])
+    assert rgb.folder == Path("runs") / f"rgb-a_b-{rgb.id}"
 
 
 def test_a_generated_data_sets_manifest_counts_by_content(configs):
     Path("data").mkdir()
     Path("data/clips.csv").write_text("table\n")
-    ids = [run_id("plain.yaml", "DATA.PATH_TO_DATA_DIR", "data")]
+    seen = [run_id("plain.yaml", "DATA.PATH_TO_DATA_DIR", "data")]
     for text in ("one", "two", "one"):
         (Path("data") / MANIFEST).write_text(text)
-        ids.append(run_id("plain.yaml", "DATA.PATH_TO_DATA_DIR", "data/clips.csv"))
-    assert len(set(ids)) == 3
-    assert ids[1] == ids[3]
+        seen.append(run_id("plain.yaml", "DATA.PATH_TO_DATA_DIR", "data/clips.csv"))
+    assert len(set(seen)) == 3
+    assert seen[1] == seen[3]
     assert MANIFEST == MANIFEST_NAME
 
 

@@ -1,6 +1,5 @@
 import faulthandler
 import gc
-import multiprocessing
 import os
 import random
 import resource
@@ -27,7 +26,7 @@ from transm3e.data.loader import ClipLoader, EpochItems
 from transm3e.data.reading import Decoding
 from transm3e.data.transforms import Augmentation
 from transm3e.data.types import Batch, FailedClip, Sample, mixed
-from transm3e.data.workers import Task, WorkerPool
+from transm3e.data.workers import SlotPlan, Task, WorkerPool
 from transm3e.errors import UserError
 
 SHAPE = ClipShape(length=4, stride=3, size=32)
@@ -264,14 +263,13 @@ def test_processes_that_always_die_end_the_run(folder: Path) -> None:
 
 def test_a_scheduler_that_ends_all_processes_ends_no_epoch(folder: Path) -> None:
     dataset = ClipDataset(table([f"{i % 7}.mp4" for i in range(40)]), folder, SHAPE, augmentation=Augmentation())
-    before = set(multiprocessing.active_children())
     with closing(ClipLoader(dataset, 10, num_workers=10)) as loader:
         batches = []
         for batch in loader.epoch(0):
             batches.append(batch)
             if len(batches) < 3:
-                for process in set(multiprocessing.active_children()) - before:
-                    os.kill(process.pid, signal.SIGTERM)
+                for pid in loader._loading.pids:
+                    os.kill(pid, signal.SIGTERM)
         assert same(batches, list(ClipLoader(dataset, 10).epoch(0)))
 
 
@@ -287,7 +285,7 @@ class Stalled:
 
 
 def test_any_number_of_files_may_hang_in_a_row() -> None:
-    pool = WorkerPool(Stalled(), [{}], num_workers=6, seconds=0.2)
+    pool = WorkerPool(Stalled(), SlotPlan({}, 1, 1), num_workers=6, seconds=0.2)
     for number in range(12):
         pool.submit(Task(number, (0, number), 0))
     found = [pool.result()[1] for _ in range(12)]
@@ -305,7 +303,7 @@ class Trivial:
 
 
 def test_any_number_of_tasks_may_wait(folder: Path) -> None:
-    pool = WorkerPool(Trivial(), [{}], num_workers=1, seconds=60)
+    pool = WorkerPool(Trivial(), SlotPlan({}, 1, 1), num_workers=1, seconds=60)
     for number in range(3000):  # their answers would not fit into a pipe
         pool.submit(Task(number, (0, number), 0))
     assert [pool.result()[0] for _ in range(3000)] == list(range(3000))
@@ -321,14 +319,13 @@ def test_other_errors_pass_as_they_are(folder: Path, workers: int) -> None:
 
 
 def test_no_process_outlives_its_loader(folder: Path) -> None:
-    before = set(multiprocessing.active_children())
     loader = build_loader(config(folder, workers=2), "train")
     next(loader.epoch(0))
-    processes = set(multiprocessing.active_children()) - before
-    assert len(processes) == 2
+    pids = loader._loading.pids
+    assert len(set(pids)) == 2
     del loader
     gc.collect()
-    assert not any(process.is_alive() for process in processes)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def test_loading_leaves_the_global_generators_alone(folder: Path) -> None:

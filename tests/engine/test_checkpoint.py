@@ -107,7 +107,7 @@ def test_a_full_disk_leaves_older_checkpoints_and_no_partial(tmp_path, monkeypat
 
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises(
-        UserError, match=r"cannot write .*checkpoint_epoch_00003\.pyth: (No space|write failed)"
+        UserError, match=r"cannot write .*checkpoint_epoch_00003\.pyth: (disk full \(No space|write failed)"
     ) as caught:
         store.save(STATE, 3)
     assert "\n" not in str(caught.value)

@@ -46,6 +46,15 @@ def test_the_warm_up_is_linear_and_meets_the_cosine(after_warmup, top):
     assert warm.rate(2 - 1e-9) == pytest.approx(warm.rate(2)) == pytest.approx(top)
 
 
+@pytest.mark.parametrize(
+    ("epoch", "share"), [(2.0, 1.0), (4.99, 1.0), (5.0, 0.1), (7.5, 0.1), (8.0, 0.01), (10.0, 0.01)]
+)
+def test_steps_are_shares_of_the_base_rate_as_in_pyslowfast(epoch, share):
+    steps = schedule(policy="steps_with_relative_lrs", base=0.4, steps=(0, 5, 8), shares=(1, 0.1, 0.01))
+    assert steps.rate(epoch) == pytest.approx(0.4 * share)
+    assert steps.rate(1.0) == pytest.approx((0.01 + 0.4) / 2)  # the warm-up leads to the first share
+
+
 def test_constant():
     rates = schedule(policy="constant")
     assert (rates.rate(0), rates.rate(2), rates.rate(10)) == (0.01, 1.0, 1.0)

@@ -32,7 +32,7 @@ def test_distances_are_shortest_paths(layout):
 def test_subsets_part_the_mean_over_a_joint_and_its_neighbours(layout, partition):
     adjacency = Graph(layout).adjacency(partition).double().numpy()
     near = linked(layout) + np.eye(len(LAYOUTS[layout].names))
-    assert adjacency.shape == ({"uniform": 1, "distance": 2, "spatial": 3}[partition], *near.shape)
+    assert adjacency.shape == ({"uniform": 1, "distance": 2}.get(partition, 3), *near.shape)
     assert np.abs(adjacency.sum(0) - near @ np.diag(1 / near.sum(0))).max() < 1e-7
     assert ((adjacency > 0).sum(0) == near).all(), "a neighbour is in one subset"
 
@@ -49,6 +49,17 @@ def test_distance_and_spatial_subsets_are_who_they_should_be(layout):
         children = [child for child, parent in parents.items() if parent == joint]
         assert nearer[:, joint].nonzero().flatten().tolist() == [p for j, p in parents.items() if j == joint]
         assert farther[:, joint].nonzero().flatten().tolist() == children
+
+
+@each_layout
+def test_the_codes_spatial_subsets_know_distances_of_one_bone(layout):
+    graph = Graph(layout)
+    # (2, 2) is infinity for both in the reference, which puts equals with the farther ones.
+    hops = torch.where(graph.distance <= 1, graph.distance.double(), torch.inf)[graph.centre]
+    own, farther, nearer = graph.adjacency("spatial_code") > 0
+    for v, w in (graph.distance == 1).nonzero().tolist():
+        assert (farther if hops[v] >= hops[w] else nearer)[v, w]
+    assert own.equal(graph.distance == 0)
 
 
 @each_layout

@@ -1,6 +1,7 @@
 """A run's folder: whose it is, and what is done in it already."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,22 +10,19 @@ from pathlib import Path
 import pytest
 
 from transm3e.config.plan import plan
-from transm3e.errors import UserError
-from transm3e.report import run_folder
+from transm3e.errors import ExitRequest, UserError
+from transm3e.report import folder_lock, run_folder
+from transm3e.report.record import OWNER, changed_settings, check_owner, on_other_data, owner_of
 from transm3e.report.results import summarise, write_results
 from transm3e.report.run_folder import (
     LOCK,
-    LOCK_TRIES,
-    LOCK_WAIT_S,
-    OWNER,
     RESULTS,
-    check_owner,
+    agreed,
     claim,
     evaluation_checkpoint,
     holder,
     is_evaluated,
     is_trained,
-    owner_of,
 )
 
 
@@ -102,7 +100,9 @@ def test_another_clip_table_is_another_run(make):
     Path("data/clips.csv").write_text("table two\n")
     other = make("OUTPUT_DIR", "out")
     assert other.id != run.id
-    with pytest.raises(UserError, match="or another clip table: choose another OUTPUT_DIR"):
+    with pytest.raises(
+        UserError, match=r"of other data: 0 clips of data/clips\.csv, data .* choose another OUTPUT_DIR"
+    ):
         check_owner(other, owner_of(other))
 
 
@@ -148,7 +148,7 @@ def test_which_checkpoint_is_scored(make):
 
 
 def test_a_folder_that_another_process_works_in_is_refused_until_that_ends(make, monkeypatch):
-    monkeypatch.setattr(run_folder, "LOCK_TRIES_OTHER_HOST", 2)
+    monkeypatch.setattr(folder_lock, "TRIES_OTHER_HOST", 2)
     run = make()
     claimed(run)
     hold = (
@@ -167,7 +167,8 @@ def test_a_folder_that_another_process_works_in_is_refused_until_that_ends(make,
 CLAIM = """
 import sys, time
 from transm3e.config.plan import plan
-from transm3e.report.run_folder import claim, owner_of
+from transm3e.report.record import owner_of
+from transm3e.report.run_folder import claim
 [run] = plan(["a.yaml"], [])
 with claim(run, owner_of(run)):
     print("there", flush=True)
@@ -197,7 +198,7 @@ def test_a_look_at_the_moment_of_a_claim_does_not_refuse_it(make):
     run.folder.mkdir(parents=True)
     (run.folder / LOCK).touch()
     look = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.lockf(f, fcntl.LOCK_SH); print(flush=True); "
-    look += f"time.sleep({LOCK_TRIES * LOCK_WAIT_S / 4})"
+    look += f"time.sleep({folder_lock.TRIES * folder_lock.WAIT_S / 4})"
     with subprocess.Popen([sys.executable, "-Sc", look, run.folder / LOCK], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         claimed(run)
@@ -208,7 +209,7 @@ def test_the_lock_of_another_host_is_waited_for_longer(make, monkeypatch):
     run = make()
     run.folder.mkdir(parents=True)
     (run.folder / LOCK).write_text("process 1 on a_lost_host\n\n")
-    seconds = 2 * LOCK_TRIES * LOCK_WAIT_S
+    seconds = 2 * folder_lock.TRIES * folder_lock.WAIT_S
     look = "import fcntl, sys, time; f = open(sys.argv[1], 'a+'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); "
     look += f"time.sleep({seconds})"
     with subprocess.Popen([sys.executable, "-Sc", look, run.folder / LOCK], stdout=subprocess.PIPE) as process:
@@ -217,8 +218,86 @@ def test_the_lock_of_another_host_is_waited_for_longer(make, monkeypatch):
     assert (run.folder / LOCK).read_text().startswith("process ")
 
 
+def test_the_record_of_a_training_is_written_once(make):
+    run = make()
+    claimed(run)
+    record = {name: (run.folder / name).read_text() for name in ("config.yaml", OWNER)}
+    # Before its first checkpoint it begins anew.
+    other = make("DATA_LOADER.NUM_WORKERS", 5)
+    claimed(other)
+    assert (run.folder / "config.yaml").read_text() == other.cfg.dump()
+    claimed(run)
+    (run.folder / "checkpoints").mkdir()
+    (run.folder / "checkpoints" / "checkpoint_epoch_00001.pyth").touch()
+    assert changed_settings(run) == ""
+    for words in (
+        ("DATA_LOADER.NUM_WORKERS", 5),
+        ("TEST.NUM_ENSEMBLE_VIEWS", 1),
+        ("TRAIN.ENABLE", False, "DEMO.ENABLE", True, "DEMO.INPUT_VIDEO", "a.mp4"),
+    ):
+        claimed(make(*words))
+        assert {name: (run.folder / name).read_text() for name in record} == record
+    assert changed_settings(make("LOG_PERIOD", 5, "RNG_SEED", 0)) == "LOG_PERIOD 5 (was 10)"
+    (run.folder / "config.yaml").write_text("{")
+    assert changed_settings(run).startswith("unknown, as config.yaml cannot be read")
+
+
+@pytest.mark.parametrize("end", [UserError("no clips"), ExitRequest("rank 1: no clips", 2)])
+def test_a_start_that_fails_by_a_users_mistake_leaves_no_folder(make, end):
+    run = make()
+
+    def start(name, begun, error):
+        with claim(run, owner_of(run)) as start:
+            for file in {"stdout.log", name}:
+                (run.folder / file).touch()
+            start.begun = begun
+            raise error
+
+    def fail(name="stdout.log", begun=False, error=end):
+        with pytest.raises(type(error)):
+            start(name, begun, error)
+
+    fail()
+    assert not run.folder.exists()
+    for words in ({"name": "results.json"}, {"begun": True}, {"error": ExitRequest("stopped", 143)}):
+        fail(**words)
+        assert (run.folder / "stdout.log").is_file()
+        fail()  # it was there before
+        assert run.folder.exists()
+        shutil.rmtree(run.folder)
+
+
+def test_a_run_on_other_data_is_named(make):
+    run = make()
+    claimed(run)
+    assert on_other_data(run, owner_of(run)) == ""
+    Path("runs/a-broken").mkdir()
+    Path("runs/a-broken", OWNER).write_text("{")
+    other = make("RNG_SEED", 5)
+    assert on_other_data(other, owner_of(other)) == ""
+    Path("data/clips.csv").write_text("path,split\na.mp4,train\nb.mp4,train\n")
+    new = make()
+    said = on_other_data(new, owner_of(new))
+    assert said.startswith(f"not the run in {run.folder}: that is of 0 clips of data/clips.csv, data ")
+    assert f"this one of 2 clips of data/clips.csv, data {new.data.digest}" in said
+
+
+def test_every_process_takes_the_run_that_the_main_one_has_planned(make, monkeypatch):
+    [main] = [make("INIT.STUDENT_FROM", "w.pyth")]
+    Path("data/clips.csv").write_text("another table\n")
+    other = make("INIT.STUDENT_FROM", "w.pyth", "SHARD_ID", 1, "NUM_SHARDS", 2)
+    assert other.id != main.id
+    assert agreed(other, owner_of(other))[0] == other
+    told = []
+    monkeypatch.setattr(run_folder, "gather", lambda item: told.append(item) or told)
+    agreed(main, {"id": main.id})
+    run, owner = agreed(other, owner_of(other))
+    assert (run.id, run.eval_id, run.folder, owner) == (main.id, main.eval_id, main.folder, {"id": main.id})
+    assert run.cfg.SHARD_ID == 1
+
+
 def test_a_folder_that_cannot_be_made_is_a_users_error(make):
     Path("file").touch()
     run = make("OUTPUT_DIR", "file/run")
-    with pytest.raises(UserError, match=r"cannot make the folder file/run: Not a directory; choose another one"):
+    with pytest.raises(UserError, match=r"cannot make the folder file/run: Not a directory; choose another OUTPUT_DIR"):
         claimed(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from tests.security.samples import (
     RESULTS,
     ROWS,
     SAFE,
+    STATE,
     TABLE,
     YOLO,
     as_cache,
@@ -59,6 +61,7 @@ from tests.security.uses import (
     use_flow,
     use_in_folder,
     use_list,
+    use_listed_run,
     use_owner,
     use_results,
     use_skeleton,
@@ -76,7 +79,10 @@ from transm3e.data.free_exercise.families import read_families
 from transm3e.data.free_exercise.landmarks import FIELDS, read_poses
 from transm3e.data.free_exercise.source import read_exercises
 from transm3e.data.pictures import read_picture
+from transm3e.data.video_files import is_video
 from transm3e.errors import UserError
+from transm3e.report import folder_lock
+from transm3e.report.folder_lock import Owner
 from transm3e.report.pictures import read_epochs
 from transm3e.report.scores import read_predictions
 from transm3e.tables.read import read_table
@@ -220,6 +226,14 @@ READERS = [
         use_checkpoint,
         wrong=(*ARRAYS, torch.ones(1), torch.ones(1).expand(10**6, 10**6), torch.ones(2).to_sparse()),
     ),
+    of_document(
+        "checkpoint of a training script",
+        ".pth",
+        {"state_dict": STATE, "args": argparse.Namespace(a=1), "epoch": np.int64(3), "b": np.arange(2.0), "c": {1}},
+        as_torch,
+        use_checkpoint,
+        wrong=(*ARRAYS, argparse.Namespace(a=ARRAYS[0])),
+    ),
     of_document("old checkpoint", ".pth", CHECKPOINT, partial(as_torch, zipped=False), use_checkpoint, wrong=ARRAYS),
     of_document("safetensors", ".safetensors", SAFE, as_safetensors, use_checkpoint),
     of_document(
@@ -233,6 +247,13 @@ READERS = [
     of_document("results.json", ".json", RESULTS, as_json, use_results, wrong=(*WRONG, *DEEP)),
     of_document(
         "run.json", "run.json", {"name": "a", "id": "b", "table": "c"}, as_json, use_owner, wrong=(*WRONG, *DEEP)
+    ),
+    of_document(
+        "config of a listed run",
+        "config.yaml",
+        {"TRAIN": {"DATASET": "Mine"}, "SOLVER": {"MAX_EPOCH": 3}},
+        as_yaml,
+        use_listed_run,
     ),
     of_document("predictions", ".npz", PREDICTIONS, as_npz, read_predictions, wrong=ARRAYS),
     of_document(
@@ -257,6 +278,14 @@ READERS = [
         {"a": {"mark": "transm3e-1", "task": 0, "logs": "b"}},
         as_json,
         lambda path: Submissions(path).read(),
+        wrong=(*WRONG, *DEEP),
+    ),
+    of_document(
+        "owner of a folder",
+        ".lock.owner",
+        vars(Owner("process 1 on n", "0", "p", 1, "2", "t")),
+        as_json,
+        folder_lock._read,
         wrong=(*WRONG, *DEEP),
     ),
     of_document("activities.txt", "activities.txt", ["squat", "jump"], as_lines, use_activities),
@@ -302,6 +331,7 @@ READERS = [
     Reader("video mp4", ".mp4", lambda: film(".mp4"), use_video, **OF_VIDEOS),
     Reader("video mkv", ".mkv", lambda: film(".mkv"), use_video, **OF_VIDEOS),
     Reader("video avi", ".avi", lambda: film(".avi", "XVID"), use_video, **OF_VIDEOS),
+    Reader("what may be a video", ".dat", lambda: film(".mp4"), is_video, errors=()),
     *(
         Reader(f"picture {kind}", kind, partial(picture, kind), read_picture, **OF_VIDEOS)
         for kind in (".jpg", ".png", ".bmp", ".webp")

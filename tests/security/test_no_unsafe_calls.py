@@ -10,6 +10,7 @@ FILES = sorted(file for room in ("transm3e", "tools", "datasets") for file in (R
 # Modules that take other objects out of pickles than transm3e.unpickle does.
 PICKLES = {
     "transm3e/unpickle.py": "the reader of pickles of data",
+    "transm3e/data/forking.py": "what this program gives to processes that it has started, in nameless memory",
     "transm3e/data/workers.py": "answers of processes that this one has started, through their pipes",
 }
 READERS_OF_PICKLES = {"load", "loads", "Unpickler", "_Unpickler", "_load", "_loads"}

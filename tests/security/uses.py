@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,9 +27,11 @@ from transm3e.data.check.video import VideoFacts, is_facts
 from transm3e.data.decode import Video
 from transm3e.data.flow import open_flow
 from transm3e.data.skeleton import read_skeleton
+from transm3e.errors import UserError
 from transm3e.models.weights import read_checkpoint
+from transm3e.report.record import check_owner
 from transm3e.report.results import read_results
-from transm3e.report.run_folder import check_owner
+from transm3e.report.run_list import DAMAGED, list_runs, runs_table
 from transm3e.report.table import results_table
 
 
@@ -66,6 +71,17 @@ def use_results(path: Path) -> None:
 def use_owner(path: Path) -> None:
     run: Any = SimpleNamespace(folder=path.parent)
     check_owner(run, {"name": "a", "id": "b", "table": "c"})
+
+
+def use_listed_run(path: Path) -> None:
+    with TemporaryDirectory(dir=path.parent) as runs:
+        (Path(runs) / "a").mkdir()
+        shutil.copy(path, Path(runs) / "a" / path.name)
+        [run] = list_runs(runs)
+        assert all(line.isprintable() for line in runs_table([run]).split("\n"))
+        json.dumps(run.as_plain())
+        if run.state == DAMAGED:
+            raise UserError(run.note)
 
 
 def use_cache(path: Path) -> None:

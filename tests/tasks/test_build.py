@@ -9,7 +9,7 @@ import torch
 
 from transm3e.errors import UserError
 from transm3e.models import build_model
-from transm3e.tasks import build_task, build_trained_task, check_parts
+from transm3e.tasks import build_task, build_trained_task, check_names, check_parts
 
 CPU = torch.device("cpu")
 
@@ -28,6 +28,7 @@ def save(cfg, path):
     ],
 )
 def test_misspelt_names_are_refused_before_any_run(tiny_cfg, noise_data, key, message):
+    check_names(tiny_cfg)  # without data, too: --print-config needs none
     tiny_cfg.DATA.PATH_TO_DATA_DIR = str(noise_data)
     check_parts(tiny_cfg)
     wrong = tiny_cfg.clone()

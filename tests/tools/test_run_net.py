@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 
 import pytest
 import torch
 
-from transm3e.data.annotations import MUSCLES
 from transm3e.models import build_model
 
 
@@ -66,14 +66,40 @@ def test_output_dir_of_another_run(run_net, noise_data, tmp_path):
     assert_mistake(run_net(*words, "SOLVER.BASE_LR", 0.5), "holds another run", "choose another OUTPUT_DIR")
 
 
-def test_a_changed_clip_table_is_another_run(run_net, noise_data, tmp_path):
+def test_results_are_of_the_data_they_name_and_other_data_are_another_run(run_net, noise_data, tmp_path):
     words = (*RGB, "DATA.PATH_TO_DATA_DIR", noise_data, *QUICK)
     assert run_net(*words)[0] == 0
+    [first] = (tmp_path / "runs").iterdir()
+    table, where = noise_data / "clips.csv", f"clips of {noise_data / 'clips.csv'}"
+    assert f"done already, in {first} (24 {where}, data " in run_net(*words)[2]
+    record = {name: (first / name).read_text() for name in ("config.yaml", "run.json")}
+    table.write_text(
+        "\n".join(f"{line},{'note' if not i else ''}" for i, line in enumerate(table.read_text().splitlines()))
+    )
     assert "done already" in run_net(*words)[2]
-    table = noise_data / "clips.csv"
-    table.write_text(table.read_text().replace(MUSCLES[4], MUSCLES[5]))
-    assert "done already" not in run_net(*words)[2]
+    # The same settings are scored anew: what was trained keeps its record.
+    assert run_net(*words, "TEST.NUM_ENSEMBLE_VIEWS", 1)[0] == 0
+    demo = ("TEST.ENABLE", False, "DEMO.ENABLE", True, "DEMO.INPUT_VIDEO", noise_data)
+    assert run_net(*words, *demo)[0] == 0
+    assert {name: (first / name).read_text() for name in record} == record
+    assert "NUM_ENSEMBLE_VIEWS: 1" in (first / "config_test.yaml").read_text()
+    assert f"INPUT_VIDEO: {noise_data}" in (first / "config_demo.yaml").read_text()
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == [first.name]
+    videos = tmp_path / "videos"
+    shutil.copytree(noise_data, videos)
+    (videos / "2.mp4").write_bytes((videos / "3.mp4").read_bytes() + b"0")
+    status, _, err = run_net(*words, "DATA.PATH_PREFIX", videos)
+    assert (status, "done already" in err) == (0, False)
+    assert f"not the run in {first}: that is of 24 {where}, data " in err
+    assert f"this one of 24 {where} with the files in {videos}, data " in err
     assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_a_start_that_fails_leaves_no_folder(run_net, noise_data, tmp_path):
+    words = (*RGB, "DATA.PATH_TO_DATA_DIR", noise_data, *QUICK)
+    (noise_data / "2.mp4").unlink()
+    assert_mistake(run_net(*words), "1 of 16 video files are not in")
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_undecodable_clips_are_named_and_counted(run_net, noise_data):

@@ -33,7 +33,7 @@ DATA_CHOICES = {
     "AUG.RE_MODE": ("pixel", "rand", "const"),
     "SKELETON.LAYOUT": tuple(LAYOUTS),
     "SKELETON.NORMALIZE": ("frame", "body"),
-    "STGCN.PARTITION": ("uniform", "distance", "spatial"),
+    "STGCN.PARTITION": ("uniform", "distance", "spatial", "spatial_code"),
     "DISTILL.MODALITY": PIXELS,
     "TWO_BRANCH.MODALITY": PIXELS,
 }

@@ -8,7 +8,10 @@ from transm3e.config.check_data import DATA_CHOICES
 from transm3e.errors import UserError
 
 # Projects whose parameter names can be read (transm3e.models.weights, which config does not import).
-SOURCES = ("auto", "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "videoswin", "authors")
+SOURCES = (
+    *("auto", "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "videoswin", "mmaction", "stgcn"),
+    "authors",
+)
 CHOICES = {
     **DATA_CHOICES,
     "TASK": ("classify", "distill", "har_lookup"),
@@ -35,7 +38,7 @@ CHOICES = {
     "DISTILL.REDUCTION": ("mean", "batchmean"),
     "DISTILL.PAIR_CASE": (1, 2, 3, 4),
     "SOLVER.OPTIMIZING_METHOD": ("adamw", "sgd"),
-    "SOLVER.LR_POLICY": ("cosine", "constant"),
+    "SOLVER.LR_POLICY": ("cosine", "constant", "steps_with_relative_lrs"),
 }
 AT_LEAST_ONE = (
     "NUM_SHARDS",
@@ -248,6 +251,16 @@ def _check_ranges(cfg: CfgNode) -> None:
     if cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE[1] > 1:
         raise UserError(
             f"DATA.TRAIN_JITTER_SCALES_RELATIVE is {cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE}; it must end at 1, the whole frame, or below"
+        )
+    steps, rates = cfg.SOLVER.STEPS, cfg.SOLVER.LRS
+    numbers = all(isinstance(each, int | float) and each >= 0 for each in (*steps, *rates))
+    wanted = cfg.SOLVER.LR_POLICY == "steps_with_relative_lrs" or steps or rates
+    if wanted and not (
+        numbers and steps and len(steps) == len(rates) and steps[0] == 0 and steps == sorted(set(steps))
+    ):
+        raise UserError(
+            f"SOLVER.STEPS is {steps} and SOLVER.LRS {rates}; STEPS must be rising epochs from 0 on, and LRS as many shares of "
+            "BASE_LR, as STEPS [0, 5], LRS [1, 0.1]"
         )
     if max(cfg.SOLVER.BETAS) >= 1:
         raise UserError(f"SOLVER.BETAS is {cfg.SOLVER.BETAS}; each must be below 1")

@@ -32,7 +32,7 @@ _C.DIST_TIMEOUT = 600.0
 _C.RNG_SEED = 0
 # On GPUs, only operations that give the same bits every time: slower, and an error where there is none. CPUs always do.
 _C.DETERMINISTIC = False
-# Folder of this run; "" = RUNS_DIR/<config name>-<hash of the settings that matter>.
+# Folder of this run; "" = RUNS_DIR/<config name>-<data set>-<hash of the settings and data that matter>.
 _C.OUTPUT_DIR = ""
 # Where runs without an OUTPUT_DIR go, among them those that a config starts from.
 _C.RUNS_DIR = "runs"
@@ -54,8 +54,8 @@ _C.INIT.OPTS = []
 # ---------------------------------------------------------------- training
 _C.TRAIN = CfgNode()
 _C.TRAIN.ENABLE = True
-# Name of the dataset, for titles and tables.
-_C.TRAIN.DATASET = "MuscleSynth"
+# Name of the dataset, for titles, tables and folders of runs; "" = the data's folder: Mine of data/Mine.
+_C.TRAIN.DATASET = ""
 # Clips per machine and optimiser step (videos, each giving AUG.NUM_SAMPLE clips), all its GPUs together.
 _C.TRAIN.BATCH_SIZE = 16
 # Steps whose gradients are summed before the optimiser moves; BATCH_SIZE is divided among them.
@@ -70,10 +70,12 @@ _C.TRAIN.CHECKPOINT_STEPS = 0
 _C.TRAIN.KEEP_CHECKPOINTS = 1
 # Go on from the newest checkpoint in OUTPUT_DIR; beats CHECKPOINT_FILE_PATH.
 _C.TRAIN.AUTO_RESUME = True
-# Start from the weights in this file; "" = from drawn ones.
+# Start from the weights in this file, a path or a URL; FILE::KEY takes those under KEY, as a.pth::model_ema; "" = from
+# drawn ones.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # Whose parameter names that file (or INIT.STUDENT_FROM's) has: "auto", "transm3e", "torchvision", "pyslowfast",
-# "pytorchvideo", "timm", "videoswin", "authors", "authors_teacher" (of the authors' two branches, the frozen one).
+# "pytorchvideo", "timm", "videoswin", "mmaction", "stgcn", "authors", "authors_teacher" (of the authors' two branches,
+# the frozen one).
 _C.TRAIN.CHECKPOINT_SOURCE = "auto"
 # Beginnings of our parameter names that such a file need not hold in our shape, as "head." for weights of another
 # number of classes; these keep their drawn values.
@@ -99,7 +101,7 @@ _C.TEST.BATCH_SIZE = 16
 _C.TEST.SPLITS = ["known_val", "new_val", "known_test", "new_test"]
 # Which of the run's checkpoints is scored: "last", or "best" (highest mean of known_val and new_val in training).
 _C.TEST.WHICH_CHECKPOINT = "last"
-# Score this .pyth file instead of the run's own checkpoint.
+# Score this file or URL instead of the run's own checkpoint.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Whose parameter names that file has; as TRAIN.CHECKPOINT_SOURCE, without "authors_teacher".
 _C.TEST.CHECKPOINT_SOURCE = "auto"
@@ -355,8 +357,10 @@ _C.SOLVER.MAX_EPOCH = 10
 # Learning rate per machine; BASE_LR_SCALE_NUM_SHARDS multiplies it and the two below by NUM_SHARDS.
 _C.SOLVER.BASE_LR = 1e-4
 _C.SOLVER.BASE_LR_SCALE_NUM_SHARDS = False
-# "cosine" down to COSINE_END_LR, or "constant".
+# "cosine" down to COSINE_END_LR, "constant", or "steps_with_relative_lrs": from epoch STEPS[i] on LRS[i] times BASE_LR.
 _C.SOLVER.LR_POLICY = "cosine"
+_C.SOLVER.STEPS = []
+_C.SOLVER.LRS = []
 _C.SOLVER.COSINE_END_LR = 1e-6
 # The cosine begins after the warm-up instead of under it.
 _C.SOLVER.COSINE_AFTER_WARMUP = True

@@ -45,7 +45,7 @@ def add_baselines(cfg: CfgNode) -> None:
     cfg.STGCN = CfgNode()
     # Channels of the first block, here and below; they double twice.
     cfg.STGCN.WIDTH = 64
-    # Which neighbours share weights: "uniform", "distance" or "spatial".
+    # Which neighbours share weights: "uniform", "distance", "spatial", or "spatial_code" (as published weights have it).
     cfg.STGCN.PARTITION = "uniform"
     # Frames of the temporal convolutions' kernels, odd.
     cfg.STGCN.TEMPORAL_KERNEL = 9

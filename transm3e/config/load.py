@@ -13,6 +13,7 @@ from transm3e.config.defaults import get_cfg
 from transm3e.config.node import file_settings, merge, opt_settings, text_settings
 from transm3e.config.protocol import PROTOCOLS, apply_protocol
 from transm3e.errors import UserError, shown
+from transm3e.files import beside, is_remote
 
 
 def load_cfg(path: str | Path, opts: Sequence[Any] = (), protocol: str = PROTOCOLS[0]) -> CfgNode:
@@ -31,7 +32,7 @@ def load_cfg(path: str | Path, opts: Sequence[Any] = (), protocol: str = PROTOCO
     merge(cfg, in_file, str(path))
     merge(cfg, in_opts, "command line")
     for key in ("STUDENT_FROM", "TEACHER_FROM"):
-        cfg.INIT[key] = _beside(Path(path), cfg.INIT[key])
+        cfg.INIT[key] = _beside(path, cfg.INIT[key])
     check_cfg(cfg)
     cfg.freeze()
     return cfg
@@ -53,6 +54,8 @@ def cfg_from_text(text: object, where: str) -> CfgNode:
     return cfg
 
 
-def _beside(file: Path, name: str) -> str:
-    beside = file.parent / name
-    return str(beside) if name and beside.is_file() else name
+def _beside(file: str | Path, name: str) -> str:
+    """Beside the config if it lies there, else as it is; of a config from another machine, here if it lies here."""
+    there = beside(file, name)
+    is_there = not Path(name).is_file() if is_remote(there) else Path(there).is_file()
+    return there if name and is_there else name

@@ -17,3 +17,13 @@ def read_modalities(cfg: CfgNode, training: bool) -> list[str]:
     """What a run reads: for the model, and in training for its teacher, too."""
     teacher = [cfg.DISTILL.MODALITY] if training and cfg.TASK == "distill" else []
     return [*model_modalities(cfg), *teacher]
+
+
+def file_columns(cfg: CfgNode, training: bool) -> list[str]:
+    """The clip table's columns whose files may be read for a clip: the video's also for its clock, and for its size
+    where joints do not say it."""
+    names = read_modalities(cfg, training)
+    skeleton = any(name.startswith("skeleton") for name in names)
+    flow = "flow" in names
+    video = skeleton or cfg.DATA.TARGET_FPS or any(name.startswith("rgb") for name in names)
+    return [name for name, read in (("path", video), ("flow", flow), ("skeleton", skeleton)) if read]

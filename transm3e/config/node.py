@@ -17,7 +17,7 @@ from fvcore.common.config import CfgNode
 
 from transm3e.config.pyslowfast import BUILT_HERE, IGNORED
 from transm3e.errors import MAX_BITS, SHOWN, UserError, shown
-from transm3e.files import read_text
+from transm3e.files import beside, local_path, read_text
 from transm3e.foreign.yaml_text import MAX_TEXT, parse_yaml
 
 logger = logging.getLogger(__name__)
@@ -40,15 +40,16 @@ def merge_opts(cfg: CfgNode, opts: Sequence[Any], where: str = "command line") -
 
 
 def file_settings(path: str | Path) -> list[Setting]:
-    """The settings of a YAML file, after those of its `_BASE_` files (one name or a list, relative to the file).
+    """The settings of a YAML file, after those of its `_BASE_` files (one name or a list, relative to the file;
+    of a URL, URLs).
 
     Raises:
         UserError: a file is missing or not YAML, `_BASE_` runs in a circle, or leads to more than MAX_FILES files.
     """
-    files = list(islice(_with_bases(Path(path), ()), MAX_FILES + 1))
+    files = list(islice(_with_bases(str(path), ()), MAX_FILES + 1))
     if len(files) > MAX_FILES:
         raise UserError(f"{path}: {BASE_KEY} leads to more than {MAX_FILES} files; name each base once")
-    return [(str(file), key, value) for file, keys in files for key, value in _flatten(keys, "")]
+    return [(file, key, value) for file, keys in files for key, value in _flatten(keys, "")]
 
 
 def text_settings(text: str, where: str) -> list[Setting]:
@@ -147,8 +148,9 @@ def all_keys(cfg: CfgNode) -> dict[str, Any]:
     return dict(_flatten(cfg, ""))
 
 
-def _with_bases(file: Path, below: tuple[Path, ...]) -> Iterator[tuple[Path, dict]]:
-    if file.resolve() in below:
+def _with_bases(file: str, below: tuple[Path, ...]) -> Iterator[tuple[str, dict]]:
+    here = local_path(file).resolve()
+    if here in below:
         raise UserError(f"{file}: {BASE_KEY} runs in a circle; remove it from one of the files")
     settings = dict(_read(file))
     bases = settings.pop(BASE_KEY, [])
@@ -156,13 +158,13 @@ def _with_bases(file: Path, below: tuple[Path, ...]) -> Iterator[tuple[Path, dic
     if not isinstance(bases, list) or not all(isinstance(base, str) and base.isprintable() for base in bases):
         raise UserError(f"{file}: {BASE_KEY} is {shown(bases)}; it must be a file name or a list of them")
     for base in bases:
-        yield from _with_bases(file.parent / base, (*below, file.resolve()))
+        yield from _with_bases(beside(file, base), (*below, here))
     yield file, settings
 
 
-def _read(file: Path) -> dict:
+def _read(file: str) -> dict:
     try:
-        return _parse(read_text(file, 4 * MAX_TEXT), str(file))
+        return _parse(read_text(local_path(file), 4 * MAX_TEXT), file)
     except OSError as error:
         raise UserError(f"cannot read the config {file}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:

@@ -1,16 +1,15 @@
 """Which runs a command line asks for, which runs those start from, and where each one lives.
 
-A run is identified by a hash of its resolved settings, without those that cannot change its weights, of its clip
-table's content (wherever that lies), and of the runs it starts from. So several configs share their stage-1 runs, and
+A run is identified by a hash of its resolved settings, without those that cannot change its weights, of the data it
+reads (transm3e.config.data_identity), and of the runs it starts from. So several configs share their stage-1 runs, and
 what is there already is not run again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ from fvcore.common.config import CfgNode
 
 from transm3e.config.check import check_student, check_teacher
 from transm3e.config.check_values import get
+from transm3e.config.data_identity import Data, DataFiles, content_id, data_name, folder_word, hash_of
 from transm3e.config.load import load_cfg
 from transm3e.config.node import all_keys, names_key
-from transm3e.config.targets import ACTIVITY_TARGET, ORDER_FILE, trained_target
 from transm3e.errors import UserError
-from transm3e.files import clip_table_file
+from transm3e.files import local_path
 
 # Settings that cannot change a run's weights; a name ending in "." stands for its group.
 NO_INFLUENCE = (
@@ -82,11 +81,10 @@ HANDED_DOWN = (
     "TRAIN.AMP_DTYPE",
     "TRAIN.CHECKPOINT_STEPS",
     "TRAIN.COMPILE",
+    "TRAIN.DATASET",
     "TRAIN.FSDP",
     "TRAIN.MIXED_PRECISION",
 )
-# What a generated data set was made by (transm3e.data.musclesynth.generate, which config does not import).
-MANIFEST = "musclesynth.json"
 STARTS = ("STUDENT_FROM", "TEACHER_FROM")
 
 
@@ -97,14 +95,18 @@ class Run:
     Attributes:
         name: the config file's stem.
         id: 10 hex digits over everything that determines its weights.
-        cfg: frozen; OUTPUT_DIR is set, and INIT names checkpoints instead of configs.
+        settings: the same without the data: what runs of one config on other data have in common.
+        cfg: frozen; OUTPUT_DIR and TRAIN.DATASET are set, and INIT names checkpoints instead of configs.
+        data: what it reads.
         asked: named on the command line, not only a run that another one starts from.
         starts: the runs it starts from.
     """
 
     name: str
     id: str
+    settings: str
     cfg: CfgNode
+    data: Data
     asked: bool
     starts: tuple[Run, ...] = ()
 
@@ -125,11 +127,11 @@ class Run:
             for key, value in all_keys(self.cfg).items()
             if key.startswith(("TEST.", "LOOKUP.", "DATA.ENSEMBLE_METHOD")) and key not in NO_INFLUENCE_ON_RESULTS
         }
-        settings["TEST.CHECKPOINT_FILE_PATH"] = _file_id(self.cfg.TEST.CHECKPOINT_FILE_PATH)
-        return _hash({"run": self.id, **settings})
+        settings["TEST.CHECKPOINT_FILE_PATH"] = content_id(self.cfg.TEST.CHECKPOINT_FILE_PATH)
+        return hash_of({"run": self.id, "data": self.data.scored, **settings})
 
 
-def plan(paths: Sequence[str], opts: Sequence[Any] = ()) -> list[Run]:
+def plan(paths: Sequence[str], opts: Sequence[Any] = (), files: DataFiles | None = None) -> list[Run]:
     """The runs behind config files, in the order to run them; each once, what they start from first.
 
     What a run starts from is in the list only while something is left to train.
@@ -137,14 +139,16 @@ def plan(paths: Sequence[str], opts: Sequence[Any] = ()) -> list[Run]:
     Args:
         paths: config files, each with `opts` applied.
         opts: KEY VALUE pairs or KEY=VALUE words.
+        files: what other plans of the same command have looked up of data sets.
 
     Raises:
         UserError: a config is wrong or does not fit what it starts from, configs start from each other in a circle, two
             runs share a folder, or two configs are one training with other settings besides.
     """
     runs: dict[Path, Run] = {}
+    files = files or DataFiles()
     for path in paths:
-        _add(runs, _run(path, load_cfg(path, opts), asked=True, below=()))
+        _add(runs, _run(path, load_cfg(path, opts), files, asked=True, below=()))
     return list(runs.values())
 
 
@@ -178,24 +182,29 @@ def _check_same(known: Run, run: Run) -> None:
 
 def _settings(run: Run) -> dict[str, Any]:
     settings = all_keys(run.cfg)
-    if run.folder.name == _folder_name(run.name, run.id):
+    if run.folder.name.endswith(f"-{run.id}"):
         # Named after the config, not chosen.
         settings["OUTPUT_DIR"] = ""
     return settings
 
 
-def _folder_name(name: str, run_id: str) -> str:
-    return f"{name}-{run_id}"
+def _folder(cfg: CfgNode, name: str, dataset: str, run_id: str) -> str:
+    if cfg.OUTPUT_DIR:
+        return cfg.OUTPUT_DIR
+    folder = Path(cfg.RUNS_DIR) / "-".join(filter(None, (name, folder_word(dataset), run_id)))
+    # Data whose folder is called otherwise now keep their runs.
+    there = [] if folder.is_dir() else sorted(folder.parent.glob(f"{escape(name)}-*{run_id}"))
+    return str(next((other for other in there if other.name.endswith(f"-{run_id}")), folder))
 
 
-def _run(path: str, cfg: CfgNode, asked: bool, below: tuple[Path, ...]) -> Run:
-    file = Path(path).resolve()
+def _run(path: str, cfg: CfgNode, files: DataFiles, asked: bool, below: tuple[Path, ...]) -> Run:
+    file = local_path(path).resolve()
     if file in below:
         raise UserError(
             f"{path} starts from itself by way of {' -> '.join(other.name for other in below)}; change INIT there"
         )
     starts = {
-        key: _run(cfg.INIT[key], _start_cfg(cfg.INIT[key], cfg), asked=False, below=(*below, file))
+        key: _run(cfg.INIT[key], _start_cfg(cfg.INIT[key], cfg), files, asked=False, below=(*below, file))
         for key in STARTS
         if cfg.INIT[key].endswith((".yaml", ".yml"))
     }
@@ -203,9 +212,11 @@ def _run(path: str, cfg: CfgNode, asked: bool, below: tuple[Path, ...]) -> Run:
         check_teacher(cfg, starts["TEACHER_FROM"].cfg, cfg.INIT.TEACHER_FROM)
     if "STUDENT_FROM" in starts:
         check_student(cfg, starts["STUDENT_FROM"].cfg, cfg.INIT.STUDENT_FROM)
-    run_id = _run_id(cfg, starts)
-    name = Path(path).stem
-    return Run(name, run_id, _resolved(cfg, _folder_name(name, run_id), starts), asked, tuple(starts.values()))
+    data = files.data(cfg)
+    settings = _settings_id(cfg, starts)
+    run_id = hash_of([settings, {key: run.id for key, run in starts.items()}, data.trained])
+    name = local_path(path).stem
+    return Run(name, run_id, settings, _resolved(cfg, name, run_id, starts), data, asked, tuple(starts.values()))
 
 
 def _start_cfg(source: str, parent: CfgNode) -> CfgNode:
@@ -213,38 +224,23 @@ def _start_cfg(source: str, parent: CfgNode) -> CfgNode:
     return load_cfg(source, [*handed, *parent.INIT.OPTS], parent.PROTOCOL)
 
 
-def _run_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
+def _settings_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
     settings = {key: value for key, value in all_keys(cfg).items() if not names_key(NO_INFLUENCE, key)}
     for key in STARTS:
-        settings[f"INIT.{key}"] = starts[key].id if key in starts else _file_id(cfg.INIT[key])
+        settings[f"INIT.{key}"] = starts[key].settings if key in starts else content_id(cfg.INIT[key])
     if not cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS:
         # What matters is the global batch, not on how many machines it is computed.
         settings |= {"TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS, "NUM_SHARDS": 1}
-    settings["start"] = _file_id(cfg.TRAIN.CHECKPOINT_FILE_PATH)
-    table = clip_table_file(cfg.DATA.PATH_TO_DATA_DIR)
-    # The manifest too: videos drawn anew by a changed generator under the same table are other data.
-    files = {"table": table, "manifest": table.parent / MANIFEST}
-    if trained_target(cfg) == ACTIVITY_TARGET:
-        files["order"] = table.parent / ORDER_FILE
-    for key, file in files.items():
-        settings[key] = _file_id(str(file)) if file.is_file() else ""
-    return _hash(settings)
+    settings["start"] = content_id(cfg.TRAIN.CHECKPOINT_FILE_PATH)
+    return hash_of(settings)
 
 
-def _file_id(path: str) -> str:
-    file = Path(path)
-    return hashlib.sha256(file.read_bytes()).hexdigest() if path and file.is_file() else path
-
-
-def _resolved(cfg: CfgNode, folder_name: str, starts: dict[str, Run]) -> CfgNode:
+def _resolved(cfg: CfgNode, name: str, run_id: str, starts: dict[str, Run]) -> CfgNode:
     resolved = cfg.clone()
     resolved.defrost()
-    resolved.OUTPUT_DIR = cfg.OUTPUT_DIR or str(Path(cfg.RUNS_DIR) / folder_name)
+    resolved.TRAIN.DATASET = cfg.TRAIN.DATASET or data_name(cfg.DATA.PATH_TO_DATA_DIR)
+    resolved.OUTPUT_DIR = _folder(cfg, name, resolved.TRAIN.DATASET, run_id)
     for key, run in starts.items():
         resolved.INIT[key] = str(run.final_checkpoint)
     resolved.freeze()
     return resolved
-
-
-def _hash(settings: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]

@@ -10,6 +10,17 @@ CROSS_ENTROPIES = ("cross_entropy", "soft_cross_entropy")
 LOOKUP_TASK = "har_lookup"
 # Beside the clip table: one activity per line, in the order of the classes; without it they are sorted by name.
 ORDER_FILE = "activities.txt"
+# Splits that are looked at while training.
+VALIDATION = ("known_val", "new_val")
+# The authors' lists say seen / unseen, Kinetics' val and test hold activities of train; accepted on input only.
+SPLIT_ALIASES = {
+    "val": "known_val",
+    "test": "known_test",
+    "val_seen": "known_val",
+    "val_unseen": "new_val",
+    "test_seen": "known_test",
+    "test_unseen": "new_test",
+}
 
 
 def scored_target(cfg: CfgNode) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transm3e.config.targets import SPLIT_ALIASES
 from transm3e.data.csv_tables import Row, read_rows
 from transm3e.errors import UserError, shown
 from transm3e.files import atomic_path, clip_table_file
@@ -53,15 +54,6 @@ MUSCLES = (
 NUMBERS = {f"{i:0{width}}" for i in range(len(MUSCLES)) for width in (1, 2, 3)}
 SPLITS = ("train", "known_val", "new_val", "known_test", "new_test")
 EVAL_SPLITS = SPLITS[1:]
-# The authors' lists say seen / unseen, Kinetics' val and test hold activities of train; accepted on input only.
-SPLIT_ALIASES = {
-    "val": "known_val",
-    "test": "known_test",
-    "val_seen": "known_val",
-    "val_unseen": "new_val",
-    "test_seen": "known_test",
-    "test_unseen": "new_test",
-}
 REQUIRED_COLUMNS = ("path", "split", "activity")
 MUSCLE_COLUMN = "muscles"
 # Files of a clip in other modalities than RGB.

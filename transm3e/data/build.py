@@ -27,13 +27,13 @@ from transm3e.data.annotations import (
 )
 from transm3e.data.backends import check_backend
 from transm3e.data.dataset import ClipDataset
-from transm3e.data.decode import VIDEO_SUFFIXES
 from transm3e.data.draws import ClipShape
 from transm3e.data.links import check_links
 from transm3e.data.modalities import SOURCE_OF
 from transm3e.data.randaugment import parse_policy
 from transm3e.data.reading import STORED, Decoding, Persons, columns_read
 from transm3e.data.transforms import Augmentation
+from transm3e.data.video_files import videos_below
 from transm3e.errors import UserError
 
 # Where clips of a folder are put: the split of known activities that is only ever tested on.
@@ -114,7 +114,7 @@ def build_folder_dataset(cfg: CfgNode, folder: str | Path) -> ClipDataset:
 
 
 def folder_table(folder: str | Path) -> tuple[ClipTable, Path]:
-    """Video files below a folder in sorted order, or one video file -> (table without labels, root of its paths).
+    """The videos below a folder (see videos_below), or one video file -> (table without labels, root of its paths).
 
     Raises:
         UserError: no such folder or file, or no video in it.
@@ -123,10 +123,10 @@ def folder_table(folder: str | Path) -> tuple[ClipTable, Path]:
     if place.is_file():
         files, root = [place], place.parent
     else:
-        files, root = sorted(f for f in place.rglob("*") if f.suffix.lower() in VIDEO_SUFFIXES and f.is_file()), place
+        files, root = videos_below(place), place
     if not files:
         what = "no video files in" if place.is_dir() else "no such folder or file:"
-        raise UserError(f"{what} {place.absolute()}; name a video file or a folder with {', '.join(VIDEO_SUFFIXES)}")
+        raise UserError(f"{what} {place.absolute()}; name a video file or a folder of them")
     return table_from_clips([Clip(f.relative_to(root).as_posix(), FOLDER_SPLIT, "", ()) for f in files]), root
 
 

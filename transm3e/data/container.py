@@ -38,7 +38,9 @@ def open_container(path: str | Path) -> av.container.InputContainer:
     # An absolute path is never read as a protocol; its title may be in any encoding.
     try:
         container = av.open(os.path.abspath(path), options=OPTIONS, **ANY_TITLE)
-    except av.ArgumentError as error:
+    except av.FFmpegError as error:
+        if error.errno != errno.EINVAL:
+            raise
         raise OSError(errno.EINVAL, "in no format of video files") from error
     for stream in container.streams.video:
         if stream.codec_context is not None:  # a codec that FFmpeg knows

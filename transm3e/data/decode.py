@@ -26,9 +26,11 @@ from transm3e.data.orientation import Orientation, orientation
 from transm3e.data.packets import COMPLETE_SHARE, REORDERING, Packets, Scan, StampsMislead, in_turn, rise
 from transm3e.errors import one_line
 
+# What videos are called; one by such a name that cannot be opened is a broken video. (.ps is PostScript, too.)
 VIDEO_SUFFIXES = (
-    *(".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+    *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov"),
+    *(".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm"),
+    *(".wmv", ".wtv", ".y4m"),
 )
 DEFAULT_TIMEOUT = 60.0
 # Pixels as they come, and their shape: "gray" is the luma plane as it was coded, untouched.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,10 +15,11 @@ from transm3e.config.node import CfgNode
 from transm3e.config.targets import ACTIVITY_TARGET, trained_target
 from transm3e.data.build import build_dataset, build_folder_dataset
 from transm3e.data.dataset import ClipDataset
+from transm3e.data.forking import warm_up
 from transm3e.data.mixup import Mix, Mixing, draw_mix
 from transm3e.data.sampling import batch_rng, epoch_order, replacement
 from transm3e.data.types import Batch, BatchBuilder, FailedClip, Sample
-from transm3e.data.workers import Serial, Slot, Task, WorkerPool, make_slots
+from transm3e.data.workers import Serial, SlotPlan, Task, WorkerPool
 from transm3e.errors import UserError
 
 FAILED_SHOWN = 3
@@ -99,12 +100,13 @@ class ClipLoader:
                 f"the train split has {len(dataset)} clips, fewer than one global batch of {batch_size * world_size}; "
                 "lower TRAIN.BATCH_SIZE (or NUM_GPUS, NUM_SHARDS), or point DATA.PATH_TO_DATA_DIR at more clips"
             )
-        if num_workers and "fork" not in multiprocessing.get_all_start_methods():
-            raise UserError("DATA_LOADER.NUM_WORKERS: processes cannot be forked on this system; set it to 0")
+        if num_workers:
+            if not hasattr(os, "fork"):
+                raise UserError("DATA_LOADER.NUM_WORKERS: processes cannot be forked on this system; set it to 0")
+            warm_up()  # as long as nothing is asked for
         # Videos in flight: enough for the next batches, and for every process to have one more waiting.
         videos = batch_size if self.training else -(-batch_size // dataset.samples)
         self._ahead = min(max(1, len(self._items)), AHEAD * max(videos, num_workers)) if num_workers else 1
-        self._slots: list[Slot] = []
 
     def __len__(self) -> int:
         if self.training:
@@ -123,7 +125,7 @@ class ClipLoader:
         """End the loading processes; the next epoch starts others."""
         if self._loading is not None:
             self._loading.close()
-            self._loading, self._slots = None, []
+            self._loading = None
 
     def _train(self, epoch: int, start_step: int) -> Iterator[Batch]:
         clips = self.batch_size * self.dataset.samples
@@ -172,7 +174,7 @@ class ClipLoader:
         keys = iter([(epoch, int(item)) for item in self._items.of(epoch)[first:]])
         waiting: deque[Task] = deque()
         done: dict[int, Sample | FailedClip] = {}
-        free, ticket = deque(range(len(self._slots))), 0
+        free, ticket = deque(range(len(loading.slots))), 0
         while True:
             while free and (key := next(keys, None)) is not None:
                 waiting.append(Task(ticket, key, free.popleft()))
@@ -182,7 +184,7 @@ class ClipLoader:
                 return
             task = waiting.popleft()
             sample, failed = self._finish(loading, task, done)
-            yield sample and replace(sample, clips=dict(self._slots[task.slot])), failed
+            yield sample and replace(sample, clips=dict(loading.slots[task.slot])), failed
             free.append(task.slot)
 
     def _finish(
@@ -209,12 +211,11 @@ class ClipLoader:
     def _start(self) -> Serial | WorkerPool:
         """The loading processes, started when they are first needed."""
         if self._loading is None:
-            shared = self.num_workers > 0
-            self._slots = make_slots(self.dataset.specs, self.dataset.samples, self._ahead, shared)
-            if shared:
-                self._loading = WorkerPool(self.dataset, self._slots, self.num_workers, self.dataset.reader.seconds)
+            plan = SlotPlan(self.dataset.specs, self.dataset.samples, self._ahead)
+            if self.num_workers:
+                self._loading = WorkerPool(self.dataset, plan, self.num_workers, self.dataset.reader.seconds)
             else:
-                self._loading = Serial(self.dataset, self._slots)
+                self._loading = Serial(self.dataset, plan)
         self._loading.drain()  # of an epoch that was left in the middle
         return self._loading
 

@@ -18,11 +18,12 @@ import av
 
 from transm3e.data.annotations import MEMBER, ClipTable, read_clip_table, table_file
 from transm3e.data.clip_names import table_with_column, target_names
-from transm3e.data.decode import VIDEO_SUFFIXES, DecodeError, count_frames, upright
+from transm3e.data.decode import DecodeError, count_frames, upright
 from transm3e.data.encode import parse_mark, read_comment, write_frames
 from transm3e.data.flow.files import read_flow_mark
 from transm3e.data.jobs import FAILED, Job, Result, run_jobs, stands
 from transm3e.data.resize_stream import FrameStream, Scaler, frame_stream
+from transm3e.data.video_files import videos_below
 from transm3e.errors import UserError
 from transm3e.files import CLIP_TABLE, atomic_path, atomic_write_text, make_folder
 
@@ -104,13 +105,9 @@ def resize_folder(folder: str | Path, out: str | Path, settings: ResizeSettings,
     """
     folder, out = Path(folder), Path(out)
     _keep_apart(out, folder)
-    paths = sorted(
-        file.relative_to(folder).as_posix()
-        for file in folder.rglob("*")
-        if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
+    paths = [file.relative_to(folder).as_posix() for file in videos_below(folder)]
     if not paths:
-        raise UserError(f"{folder}: neither a clip table nor videos ({', '.join(VIDEO_SUFFIXES)}) are there")
+        raise UserError(f"{folder}: neither a clip table nor videos are there")
     return _resize_all(folder, out, target_names(paths, ".mp4"), settings, workers)
 
 

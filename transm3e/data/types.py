@@ -43,16 +43,20 @@ class ClipSpec:
     dtype: torch.dtype = torch.uint8
     channels_last: bool = True
 
-    def empty(self, count: int, pin_memory: bool = False, shared: bool = False) -> Tensor:
+    def nbytes(self, count: int) -> int:
+        """Bytes of `count` clips."""
+        return count * prod(self.shape) * self.dtype.itemsize
+
+    def empty(self, count: int, pin_memory: bool = False, file: int | None = None) -> Tensor:
         """Memory for `count` clips, (count, *shape), not filled.
 
         Args:
             pin_memory: page-locked, for copies to a GPU that overlap with what runs there.
-            shared: with processes forked from this one.
+            file: open, of nbytes(count): what other processes see of it, too.
         """
         size = (count, *self.shape[1:], self.shape[0]) if self.channels_last else (count, *self.shape)
-        if shared:
-            clips = torch.frombuffer(mmap(-1, prod(size) * self.dtype.itemsize), dtype=self.dtype).view(size)
+        if file is not None:
+            clips = torch.frombuffer(mmap(file, self.nbytes(count)), dtype=self.dtype).view(size)
         else:
             clips = torch.empty(size, dtype=self.dtype, pin_memory=pin_memory)
         return clips.movedim(-1, 1) if self.channels_last else clips

@@ -6,7 +6,7 @@ they are. Clips are written straight into the slots, so memory is as much as the
 
 from __future__ import annotations
 
-import multiprocessing
+import logging
 import os
 import pickle
 import signal
@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field
+from logging.handlers import QueueHandler
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
@@ -23,12 +25,14 @@ import cv2
 import torch
 from torch import Tensor
 
+from transm3e.data import forking
 from transm3e.data.types import ClipSpec, FailedClip, Sample
 from transm3e.errors import UserError
 
 Key = tuple[int, int]
 Slot = Mapping[str, Tensor]
-# Seconds between two looks of an idle process at whether its parent still lives.
+LOGGER = "transm3e"
+# Seconds between two looks of an idle process at whether the one that forked it still lives.
 PARENT_EVERY_S = 2.0
 # Seconds that a process has to end when asked to.
 END_S = 5.0
@@ -40,7 +44,7 @@ MOST_TASKS = 64
 
 
 class Items(Protocol):
-    """What is loaded from: ClipDataset."""
+    """What is loaded from: ClipDataset. It is sent to other processes, which import its class."""
 
     def load(self, key: Key, clips: Slot) -> Sample | FailedClip:
         """Item `key` into memory."""
@@ -66,27 +70,37 @@ class Worker:
     both directions forgets.
     """
 
-    process: multiprocessing.process.BaseProcess
+    process: forking.Process
     questions: Connection
     answers: Connection
     tasks: deque[Task] = field(default_factory=deque)
 
 
-def make_slots(specs: Mapping[str, ClipSpec], samples: int, count: int, shared: bool) -> list[Slot]:
-    """Memory for `count` items of `samples` clips each.
+@dataclass(frozen=True)
+class SlotPlan:
+    """Memory for `count` items of `samples` clips of each modality."""
 
-    Args:
-        shared: with processes forked from this one: anonymous memory, which a small /dev/shm does not limit.
-    """
-    memory = {name: spec.empty(count * samples, shared=shared) for name, spec in specs.items()}
-    return [{name: clips[i * samples : (i + 1) * samples] for name, clips in memory.items()} for i in range(count)]
+    specs: Mapping[str, ClipSpec]
+    samples: int
+    count: int
+
+    def files(self) -> list[int]:
+        """Open files of shared memory, one per modality."""
+        return [forking.shared_file(spec.nbytes(self.count * self.samples)) for spec in self.specs.values()]
+
+    def slots(self, files: Sequence[int] | None = None) -> list[Slot]:
+        """The memory, of this process or in those files."""
+        clips, n = self.count * self.samples, self.samples
+        places = dict(zip(self.specs, files or (), strict=bool(files)))
+        memory = {name: spec.empty(clips, file=places.get(name)) for name, spec in self.specs.items()}
+        return [{name: all_[i * n : (i + 1) * n] for name, all_ in memory.items()} for i in range(self.count)]
 
 
 class Serial:
     """Loads in this process, when asked for results."""
 
-    def __init__(self, items: Items, slots: Sequence[Slot]) -> None:
-        self._items, self._slots = items, slots
+    def __init__(self, items: Items, plan: SlotPlan) -> None:
+        self._items, self.slots = items, plan.slots()
         self._tasks: deque[Task] = deque()
 
     def submit(self, task: Task) -> None:
@@ -96,7 +110,7 @@ class Serial:
     def result(self) -> tuple[int, Sample | FailedClip]:
         """(ticket, what became of it) of some task; there must be one."""
         task = self._tasks.popleft()
-        return task.ticket, self._items.load(task.key, self._slots[task.slot])
+        return task.ticket, self._items.load(task.key, self.slots[task.slot])
 
     def drain(self) -> None:
         """Forget all tasks."""
@@ -111,20 +125,32 @@ class WorkerPool:
 
     Args:
         items: what is loaded from.
-        slots: memory that results go to, of shared_slots.
+        plan: of the memory that results go to.
         num_workers: processes, at least 1.
         seconds: what one item may take. A process that takes longer is killed, wherever it hangs.
+
+    Raises:
+        UserError: the items cannot be sent to another process, or there is no memory.
     """
 
-    def __init__(self, items: Items, slots: Sequence[Slot], num_workers: int, seconds: float) -> None:
-        self._items, self._slots, self._seconds = items, slots, seconds
-        self._context = multiprocessing.get_context("fork")
+    def __init__(self, items: Items, plan: SlotPlan, num_workers: int, seconds: float) -> None:
+        self._items, self._seconds = items, seconds
+        level = logging.getLogger(LOGGER).getEffectiveLevel()
+        self._work = forking.pack(_work, items, plan, seconds, level)
+        self._files = plan.files()
+        self.slots = plan.slots(self._files)
+        self._told: set[str] = set()
         self._workers = [self._start() for _ in range(num_workers)]
         self._waiting: deque[Task] = deque()  # that no process has yet
         self._suspects: set[Task] = set()  # tasks that a process died on once
         self._deaths = 0
         # Ends the processes with this object or with the program, whichever comes first.
-        self.close = weakref.finalize(self, _end, self._workers)
+        self.close = weakref.finalize(self, _end, self._workers, [self._work, *self._files])
+
+    @property
+    def pids(self) -> list[int]:
+        """Numbers of the processes."""
+        return [worker.process.pid for worker in self._workers]
 
     def submit(self, task: Task) -> None:
         """Take a task."""
@@ -168,9 +194,10 @@ class WorkerPool:
 
     def _answer(self, worker: Worker) -> tuple[int, Sample | FailedClip] | None:
         try:
-            ticket, result = pickle.loads(worker.answers.recv_bytes())
+            ticket, result, records = pickle.loads(worker.answers.recv_bytes())
         except (EOFError, OSError):
             return self._bury(worker)
+        self._pass_on(records)
         self._deaths = 0
         assert worker.tasks.popleft().ticket == ticket, "answers come in order"
         self._hand_out()
@@ -180,11 +207,23 @@ class WorkerPool:
             raise RuntimeError(f"a data loading process failed:\n{result}")
         return ticket, result
 
+    def _pass_on(self, records: Sequence[logging.LogRecord]) -> None:
+        """Log what a process has to say, once if several say it."""
+        for record in records:
+            if record.getMessage() not in self._told:
+                self._told.add(record.getMessage())
+                logging.getLogger(record.name).handle(record)
+
     def _bury(self, worker: Worker) -> tuple[int, Sample | FailedClip] | None:
         """Start another process in a dead one's place; its first task is lost if that is what killed it."""
         worker.process.join()
         code = worker.process.exitcode or 0
         task = worker.tasks[0]
+        if code == forking.FAILED:
+            raise UserError(
+                "data loading processes cannot load these items, for the reason above; they import what they load from, so "
+                "its classes must stand in a module; or set DATA_LOADER.NUM_WORKERS 0"
+            )
         # A scheduler that ends the whole group says nothing of the files, nor of the memory; and a file that hangs, as
         # many do on a network disk that stalls, costs itself only.
         ended, hung = code == -signal.SIGTERM, code == -signal.SIGALRM
@@ -213,37 +252,26 @@ class WorkerPool:
         worker.tasks.clear()
 
     def _start(self) -> Worker:
-        asked, questions = self._context.Pipe(duplex=False)
-        answers, answered = self._context.Pipe(duplex=False)
-        ends = (asked, answered, questions, answers)
-        arguments = (ends, self._items, self._slots, self._seconds, os.getpid())
-        process = self._context.Process(target=_work, args=arguments, daemon=True)
-        process.start()
-        # The process now holds these ends alone, so its death is the end of its answers.
-        asked.close()
-        answered.close()
+        asked, questions = Pipe(duplex=False)
+        answers, answered = Pipe(duplex=False)
+        # The process will hold these ends alone, so its death is the end of its answers, and ours that of its questions.
+        with asked, answered:
+            process = forking.start(self._work, [asked.fileno(), answered.fileno(), *self._files])
         return Worker(process, questions, answers)
 
 
-def _work(
-    ends: tuple[Connection, Connection, Connection, Connection],
-    items: Items,
-    slots: Sequence[Slot],
-    seconds: float,
-    parent: int,
-) -> None:
+def _work(files: Sequence[int], items: Items, plan: SlotPlan, seconds: float, level: int) -> None:
     """What a loading process does until its parent says None or is no more."""
-    asked, answered, *parents = ends
-    for end in parents:
-        end.close()
-    # Ctrl-C reaches the whole group, but the training process decides when to stop. A scheduler's SIGTERM ends this
-    # process; if the training process still needs it, it starts another.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asked, answered = Connection(files[0], writable=False), Connection(files[1], readable=False)
+    slots = plan.slots(files[2:])
+    # A scheduler's SIGTERM ends this process; if the training process still needs it, it starts another. Ctrl-C and
+    # the like, which reach the whole group, do not: the training process decides when to stop.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # By default this signal kills, also in the middle of a decoder that never comes back.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     cv2.setNumThreads(0)  # processes are the parallelism; and OpenCV's threads do not survive a fork
     torch.set_num_threads(1)
+    records, parent = _records(level), os.getppid()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             while not asked.poll(PARENT_EVERY_S) and os.getppid() == parent:
@@ -256,7 +284,23 @@ def _work(
             result = _load(items, task, slots)
             signal.setitimer(signal.ITIMER_REAL, 0)
             # By value: a tensor that send() shares would have to be fetched from this process, which may be dead by then.
-            answered.send_bytes(pickle.dumps((task.ticket, result)))
+            answered.send_bytes(pickle.dumps((task.ticket, result, records)))
+            records.clear()
+
+
+def _records(level: int) -> list[logging.LogRecord]:
+    """What this process logs from now on, for the one that has the log."""
+    records: list[logging.LogRecord] = []
+
+    class Kept(QueueHandler):
+        def enqueue(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    logger = logging.getLogger(LOGGER)
+    logger.addHandler(Kept(records))  # type: ignore[arg-type]
+    logger.setLevel(level)
+    logger.propagate = False
+    return records
 
 
 def _load(items: Items, task: Task, slots: Sequence[Slot]) -> Sample | FailedClip | UserError | str:
@@ -271,12 +315,14 @@ def _load(items: Items, task: Task, slots: Sequence[Slot]) -> Sample | FailedCli
 def _why(code: int) -> str:
     if code == -signal.SIGKILL:
         return "the loading process was killed twice on it, mostly for lack of memory"
+    if code == forking.NOT_STARTED:
+        return "the system would not start them, see above"
     if code < 0:
         return f"the decoder crashed twice ({signal.Signals(-code).name})"
     return f"the loading process ended twice (status {code})"
 
 
-def _end(workers: Sequence[Worker]) -> None:
+def _end(workers: Sequence[Worker], files: Sequence[int]) -> None:
     for worker in workers:
         with suppress(OSError):
             worker.questions.send(None)
@@ -285,6 +331,8 @@ def _end(workers: Sequence[Worker]) -> None:
         if not worker.tasks:
             worker.process.join(END_S)
         _kill(worker)
+    for file in files:
+        os.close(file)
 
 
 def _kill(worker: Worker) -> None:

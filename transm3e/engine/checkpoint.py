@@ -20,6 +20,8 @@ NAME = re.compile(r"checkpoint_epoch_(\d{5})(?:_step_(\d{7}))?\.pyth")
 BEST = "checkpoint_best.pyth"
 # Ends the name of one that cannot be read.
 DAMAGED = ".damaged"
+# Bytes that find out what a disk has against being written to.
+PROBE = 1 << 22
 
 
 class CheckpointStore:
@@ -110,5 +112,9 @@ def _save(state: dict[str, Any], path: Path) -> None:
     try:
         torch.save(state, path)
     except RuntimeError as error:
-        # torch's zip writer reports a full disk as a RuntimeError.
+        # torch's zip writer reports whatever the disk says as a RuntimeError; the disk says it again.
+        with path.open("ab") as file:
+            file.write(bytes(PROBE))
+            file.flush()
+            os.fsync(file.fileno())
         raise OSError(str(error).splitlines()[0]) from error

@@ -14,6 +14,7 @@ import torch.multiprocessing as mp
 from fvcore.common.config import CfgNode
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
+from transm3e.data.forking import warm_up
 from transm3e.engine.distributed import joined, select_device
 from transm3e.engine.place import Place, launched_place, shard_place
 from transm3e.engine.seed import set_deterministic
@@ -60,6 +61,11 @@ def leads(cfg: CfgNode, init_method: str) -> bool:
     """Whether the main process of a run is this one, or one that it starts."""
     place = launched_place(cfg, init_method, os.environ)
     return place.rank == 0 if place else cfg.SHARD_ID == 0
+
+
+def is_alone(cfg: CfgNode, init_method: str) -> bool:
+    """Whether this program starts all processes of a run."""
+    return cfg.NUM_SHARDS == 1 and launched_place(cfg, init_method, os.environ) is None
 
 
 def _spawn(function: Callable[..., None], cfg: CfgNode, meeting: str, args: tuple, processes: int) -> None:
@@ -117,6 +123,8 @@ def _prepare(cfg: CfgNode) -> None:
     if cfg.CPU_THREADS:
         torch.set_num_threads(cfg.CPU_THREADS)
     set_deterministic(cfg.DETERMINISTIC)
+    if cfg.DATA_LOADER.NUM_WORKERS and hasattr(os, "fork"):
+        warm_up()  # while processes meet and the model is built
 
 
 def _free_port() -> int:

@@ -13,11 +13,12 @@ import simplejson
 import torch
 from tqdm import tqdm
 
-from transm3e.errors import ExitRequest, UserError
+from transm3e.errors import ExitRequest, UserError, disk_fault
 
 logger = logging.getLogger(__name__)
 FORMAT = "[%(asctime)s][%(levelname)s] %(filename)s: %(lineno)4d: %(message)s"
 DATES = "%m/%d %H:%M:%S"
+LOG = "stdout.log"
 
 
 class _Console(logging.Handler):
@@ -81,9 +82,11 @@ def log_to(folder: Path, main: bool = True) -> Iterator[None]:
 def _log_file(folder: Path) -> logging.Handler:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _File(folder / "stdout.log", encoding="utf-8")
+        return _File(folder / LOG, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another OUTPUT_DIR or RUNS_DIR") from error
+        raise UserError(
+            f"cannot write to {folder}: {disk_fault(error, 'choose another OUTPUT_DIR or RUNS_DIR')}"
+        ) from error
 
 
 class Recorder:
@@ -101,7 +104,10 @@ class Recorder:
         if tensorboard and main:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(folder / "tensorboard"))
+            try:
+                self.writer = SummaryWriter(str(folder / "tensorboard"))
+            except OSError as error:
+                logger.warning("no TensorBoard scalars in this run: %s", disk_fault(error))
 
     def record(self, stats: dict[str, Any], step: int) -> None:
         """One json_stats line: sorted keys, five decimals; numbers also go to TensorBoard at `step`."""

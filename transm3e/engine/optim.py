@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,11 +17,12 @@ class Schedule:
     """Learning rate as a function of the epochs passed.
 
     Attributes:
-        policy: "cosine" or "constant".
+        policy: "cosine", "constant" or "steps_with_relative_lrs".
         base, end: rate at the top and at the end of the cosine.
         max_epoch: length of the training.
         warmup_epochs, warmup_start: linear warm-up from this rate to the policy's rate at its end.
         after_warmup: the cosine begins after the warm-up instead of under it.
+        steps, shares: from epoch steps[i] on the rate is shares[i] of the base.
     """
 
     policy: str
@@ -30,6 +32,8 @@ class Schedule:
     warmup_epochs: float
     warmup_start: float
     after_warmup: bool
+    steps: tuple[float, ...] = (0,)
+    shares: tuple[float, ...] = (1,)
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode, machines: int = 0) -> Schedule:
@@ -44,6 +48,8 @@ class Schedule:
             warmup_epochs=solver.WARMUP_EPOCHS,
             warmup_start=solver.WARMUP_START_LR * factor,
             after_warmup=solver.COSINE_AFTER_WARMUP,
+            steps=tuple(solver.STEPS) or (0,),
+            shares=tuple(solver.LRS) or (1,),
         )
 
     def rate(self, epoch: float) -> float:
@@ -56,6 +62,8 @@ class Schedule:
     def _policy_rate(self, epoch: float) -> float:
         if self.policy == "constant":
             return self.base
+        if self.policy == "steps_with_relative_lrs":
+            return self.base * self.shares[bisect_right(self.steps, epoch) - 1]
         offset = self.warmup_epochs if self.after_warmup else 0.0
         length = self.max_epoch - offset
         # A warm-up as long as the training leaves no room for the cosine: it tops out at the base rate.

@@ -7,7 +7,8 @@ bpo gh-115952 is not mended), and the hash of tuples in tuples in tuples ... end
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 # Data have tuples of tuples of shapes at most.
@@ -27,25 +28,56 @@ EFFECTS = {
 }
 
 
-def scan_pickle(file: IO[bytes]) -> None:
+@dataclass
+class Found:
+    """What a pickle names.
+
+    Attributes:
+        classes: (module, name) of classes and functions, but those named by STACK_GLOBAL (protocol 4), in order, each once.
+        texts: of those asked for.
+        protocol: 0 where it names none.
+    """
+
+    classes: dict[tuple[str, str], None] = field(default_factory=dict)
+    texts: set[str] = field(default_factory=set)
+    protocol: int = 0
+
+    def add(self, name: str, arg: Any, texts: Collection[str]) -> None:
+        """Take an operation in."""
+        if name in ("GLOBAL", "INST"):
+            module, _, own = arg.partition(" ")
+            self.classes[module, own] = None
+        elif name == "PROTO":
+            self.protocol = arg
+        elif "UNICODE" in name and arg in texts:
+            self.texts.add(arg)
+
+
+def scan_pickle(file: IO[bytes], texts: Collection[str] = ()) -> Found:
     """Read one pickle up to its STOP.
+
+    Args:
+        texts: to look for.
 
     Raises:
         ValueError: not a pickle, cut off, or it would harm: a place in the memo beyond the pickle's length, or tuples
             nested deeper than MAX_TUPLES.
     """
+    found = Found()
     try:
-        _follow(file)
+        _follow(file, found, texts)
     except (IndexError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"no pickle ({type(error).__name__})") from error
+    return found
 
 
-def _follow(file: IO[bytes]) -> None:
+def _follow(file: IO[bytes], found: Found, texts: Collection[str]) -> None:
     # How deep each object on the stack is nested in tuples; anything else counts as 0: only tuples of tuples are hashed.
     stack: list[int] = []
     below: list[list[int]] = []
     memo: dict[int, int] = {}
     for count, (name, arg) in enumerate(_operations(file)):
+        found.add(name, arg, texts)
         if name == "MARK":
             below.append(stack)
             stack = []

@@ -2,23 +2,33 @@
 
 Refused before torch sees it: tar files, in which torch before 2.6 runs code whatever weights_only says
 (CVE-2025-32434); compressed records, which a small file can blow up; pickles that would bring the process down.
+Plain values of well-known classes are read by stand-ins (transm3e.foreign.stand_ins); other classes are named.
 """
 
 from __future__ import annotations
 
+import pickle
 import struct
 import tarfile
+import warnings
 import zipfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
+from transm3e.errors import UserError, shown
 from transm3e.files import open_regular
-from transm3e.foreign.pickle_scan import scan_pickle
+from transm3e.foreign.pickle_scan import Found, scan_pickle
+from transm3e.foreign.stand_ins import MOST_NAMES, full_name, stand_ins
 
 # How files of torch begin, those before its version 1.6 with a number after the pickle's two bytes.
 TORCH_ZIP, TORCH_NUMBER = b"PK\x03\x04", b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+# Of torch.save, unless it is told otherwise.
+TORCH_PROTOCOL = 2
 # Of an old file: the number, a version, the machine, the object, its storages.
 OLD_PICKLES = 5
 # What zipfile and tarfile raise at damaged files besides ValueError.
@@ -30,11 +40,15 @@ def begins_as_torch(start: bytes) -> bool:
     return start.startswith(TORCH_ZIP) or start[2:].startswith(TORCH_NUMBER)
 
 
-def load_torch(path: str | Path) -> Any:
-    """Tensors on the CPU, numbers, text, lists and dicts of a file of torch.save.
+def load_torch(path: str | Path, keys: Collection[str] = ()) -> Any:
+    """Tensors on the CPU, numbers, text, lists and dicts of a file of torch.save, and what stand_ins makes of others.
+
+    Args:
+        keys: under which weights may lie, for the message's remedy.
 
     Raises:
         OSError: it cannot be read.
+        UserError: it holds objects of other classes.
         ValueError: not written by torch.save, or refused.
         Exception: whatever torch raises at damaged files.
     """
@@ -43,13 +57,57 @@ def load_torch(path: str | Path) -> Any:
         if not begins_as_torch(start):
             raise ValueError("not written by torch.save")
         try:
-            (_check_zip if start.startswith(TORCH_ZIP) else _check_old)(file)
+            scans = list((_scan_zip if start.startswith(TORCH_ZIP) else _scan_old)(file, keys))
         except DAMAGE as error:
             raise ValueError(f"a damaged file of torch.save ({' '.join(str(error).split())[:120]})") from error
-    return torch.load(path, map_location="cpu", weights_only=True)
+    names = list(dict.fromkeys(full_name(*each) for found in scans for each in found.classes))
+    if len(names) > MOST_NAMES:
+        raise ValueError(f"{len(names)} classes named")
+    allowed, strange = stand_ins(names)
+    if strange:
+        raise _refusal(path, scans, strange)
+    try:
+        with _allowed(allowed), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # Of torch's own classes: it says which it takes. From protocol 3 on there are operations that it does not know.
+        refused, protocol = [name for name in names if name in str(error)], max(found.protocol for found in scans)
+        if refused or protocol > TORCH_PROTOCOL:
+            raise _refusal(path, scans, refused or [f"pickle protocol {protocol}"]) from error
+        raise
 
 
-def _check_zip(file: IO[bytes]) -> None:
+@contextmanager
+def _allowed(classes: list[Callable[..., Any]]) -> Iterator[None]:
+    """Meanwhile torch takes these and no others that a program may have allowed (safe_globals came with torch 2.5)."""
+    before = get_safe_globals()
+    clear_safe_globals()
+    add_safe_globals([*classes])
+    try:
+        yield
+    finally:
+        clear_safe_globals()
+        add_safe_globals(before)
+
+
+def _refusal(path: str | Path, scans: list[Found], names: list[str]) -> UserError:
+    file, key = Path(path), next(iter(sorted(set().union(*(found.texts for found in scans)))), None)
+    part = f"[{key!r}]" if key else ""
+    line = (
+        f"import torch; c = torch.load({file.name!r}, 'cpu', weights_only=False){part}; "
+        f"torch.save(getattr(c, 'state_dict', lambda: c)(), {file.stem + '_weights' + file.suffix!r})"
+    )
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return UserError(
+        f"{file}: refused, it holds objects other than tensors and plain values "
+        f"({', '.join(shown(name)[1:-1] for name in names[:3])}{more}), which are read by running what the file says only; "
+        "if you trust it, write its weights alone, where the program that made it is installed: "
+        f'python -c "{line}"'
+    )
+
+
+def _scan_zip(file: IO[bytes], keys: Collection[str]) -> Iterator[Found]:
     size = file.seek(0, 2)
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
@@ -62,13 +120,13 @@ def _check_zip(file: IO[bytes]) -> None:
             raise ValueError("no data.pkl in it")
         for record in pickles:
             with archive.open(record) as member:
-                scan_pickle(member)
+                yield scan_pickle(member, keys)
 
 
-def _check_old(file: IO[bytes]) -> None:
+def _scan_old(file: IO[bytes], keys: Collection[str]) -> Iterator[Found]:
     file.seek(0)
     if tarfile.is_tarfile(file):
         raise ValueError("a tar file, which older versions of torch would run code from")
     file.seek(0)
     for _ in range(OLD_PICKLES):
-        scan_pickle(file)
+        yield scan_pickle(file, keys)

@@ -15,7 +15,7 @@ from transm3e.errors import UserError
 from transm3e.joints import find_layout
 from transm3e.layers.temporal_graph import init_conv
 
-PARTITIONS = ("uniform", "distance", "spatial")
+PARTITIONS = ("uniform", "distance", "spatial", "spatial_code")
 
 
 class Graph:
@@ -46,8 +46,9 @@ class Graph:
         `spatial` has three: the joint, its neighbours farther from the centre, its neighbours nearer to it.
         The weights into a joint add up to 1 over v and all subsets (the reference's A D^-1).
 
-        The reference knows distances up to one bone only, so that it can tell farther from nearer around the centre
-        alone and puts all other neighbours into one subset; here distances are whole, as in the paper.
+        `spatial_code` is `spatial` as the reference and PYSKL compute it. They know distances up to one bone only, so
+        that they tell farther from nearer around the centre alone and put all other neighbours with the farther ones;
+        in `spatial` distances are whole, as in the paper.
 
         Returns:
             (K, V, V) float32 in [0, 1].
@@ -86,6 +87,10 @@ class Graph:
             return [own, ~own]
         if partition == "spatial":
             return [own, farther, farther.T]
+        if partition == "spatial_code":
+            known = to_centre.clamp(max=2)  # 2 stands for "not known"
+            nearer = known[:, None] < known
+            return [own, ~own & ~nearer, nearer]
         raise UserError(f"STGCN.PARTITION is {partition!r}; allowed: {', '.join(PARTITIONS)}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from transm3e.data.annotations import EVAL_SPLITS
 from transm3e.errors import UserError
-from transm3e.report.pictures import COLOURS, INK, dress, new_figure, save
+from transm3e.report.pictures import COLOURS, INK, dress, new_figure, run_title, save
 
 # Bars of one panel that can still be read; of more activities the worst are shown.
 MOST = 40
@@ -40,9 +40,7 @@ def activity_bars(results: Mapping[str, Any], path: str | Path) -> None:
         axes.set_xlabel("top-1 accuracy (%)")
         axes.set_title(_title(name, results["splits"][name], len(bars)), loc="left", fontsize=11, color=INK)
         dress(axes, "x")
-    figure.suptitle(
-        f"{results['run']['model']} on {results['run']['dataset']}", fontsize=14, fontweight="bold", color=INK
-    )
+    figure.suptitle(run_title(results), fontsize=14, fontweight="bold", color=INK)
     save(figure, path)
 
 

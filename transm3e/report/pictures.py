@@ -36,7 +36,7 @@ def muscle_bars(results: Mapping[str, Any], path: str | Path, title: str | None 
     Args:
         results: as read_results gives them; pairs of splits without any clip are left out.
         path: the file to write; .png, .pdf or .svg decides the format.
-        title: first line of the picture; default: model and data set of results["run"].
+        title: first line of the picture; default: run_title.
 
     Raises:
         UserError: no split has an mAP, the suffix is unknown, or the file cannot be written.
@@ -48,12 +48,12 @@ def muscle_bars(results: Mapping[str, Any], path: str | Path, title: str | None 
     for axes, (mean, names) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         _draw_pair(axes, results, mean, names)
     _draw_legend(figure)
-    figure.suptitle(title or _run_title(results), fontsize=14, fontweight="bold", color=INK)
+    figure.suptitle(title or run_title(results), fontsize=14, fontweight="bold", color=INK)
     save(figure, path)
 
 
 def training_curves(
-    log: str | Path | Iterable[Mapping[str, Any]], path: str | Path, score_name: str = "mAP (%)"
+    log: str | Path | Iterable[Mapping[str, Any]], path: str | Path, score_name: str = "mAP (%)", title: str = ""
 ) -> None:
     """Draw the training loss and, if there is any, the validation score over the epochs.
 
@@ -62,6 +62,7 @@ def training_curves(
             or the path of a run's stdout.log (see read_epochs).
         path: the file to write; .png, .pdf or .svg decides the format.
         score_name: what the validation score is.
+        title: first line of the picture.
 
     Raises:
         UserError: the log cannot be read or holds no epoch, or the picture cannot be written.
@@ -77,6 +78,7 @@ def training_curves(
         _draw_curves(rows[1], records, curves, score_name, 100)
     rows[-1].set_xlabel("epoch")
     rows[-1].xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK)
     save(figure, path)
 
 
@@ -185,9 +187,11 @@ def _activities(split: str) -> str:
     return split.partition("_")[0]
 
 
-def _run_title(results: Mapping[str, Any]) -> str:
+def run_title(results: Mapping[str, Any]) -> str:
+    """The run's name, or its model's, and the data set."""
     run = results.get("run", {})
-    return " on ".join(str(run[key]) for key in ("model", "dataset") if run.get(key)) or "average precision per muscle"
+    words = (run.get("name") or run.get("model"), run.get("dataset"))
+    return " on ".join(str(word) for word in words if word) or "average precision per muscle"
 
 
 def dress(axes: Axes, grid_axis: Literal["x", "y"]) -> None:

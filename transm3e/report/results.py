@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
 from transm3e.data.annotations import MUSCLES, SPLITS
-from transm3e.errors import UserError, shown
+from transm3e.errors import UserError, disk_fault, shown
 from transm3e.files import atomic_write_text, read_text
 from transm3e.foreign.json_text import parse_json
 from transm3e.metrics import average_precision, mean_average_precision
@@ -114,7 +114,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
     try:
         results = parse_json(read_text(file), constants=False)
     except OSError as error:
-        raise UserError(f"cannot read results {file}: {error.strerror or error}; {remedy}") from error
+        raise UserError(f"cannot read results {file}: {disk_fault(error, remedy)}") from error
     except ValueError as error:
         raise UserError(f"{file} is damaged: {error!s:.200}; delete it and {remedy}") from error
     problem = _format_problem(results)

@@ -12,12 +12,13 @@ from transm3e.config.plan import Run
 from transm3e.config.targets import MUSCLE_TARGET, scored_target
 from transm3e.engine.evaluate import Predictions
 from transm3e.errors import UserError
-from transm3e.files import atomic_path
+from transm3e.files import atomic_path, atomic_write_text, make_folder
 from transm3e.metrics import mean_average_precision, top_k_accuracy
 from transm3e.models.weights import read_checkpoint
 from transm3e.report.activity_picture import activity_bars
 from transm3e.report.activity_result import activity_result
-from transm3e.report.pictures import muscle_bars, training_curves
+from transm3e.report.pictures import muscle_bars, run_title, training_curves
+from transm3e.report.record import DEMO_CONFIG, TEST_CONFIG, check_owner, data_text
 from transm3e.report.results import METRICS, metric_of, read_results, split_result, summarise, write_results
 from transm3e.report.run_folder import RESULTS, is_evaluated, is_trained
 from transm3e.report.scores import write_predictions, write_scores
@@ -52,14 +53,15 @@ def _result(p: Predictions) -> dict[str, Any]:
 
 
 def write_report(
-    run: Run, owner: Mapping[str, str], checkpoint: Path | None, predictions: Mapping[str, Predictions]
+    run: Run, owner: Mapping[str, Any], checkpoint: Path | None, predictions: Mapping[str, Predictions]
 ) -> None:
-    """Write predictions per split, pictures, and last results.json: where it stands, the evaluation is complete.
+    """Write settings, predictions per split, pictures, and last results.json: where it stands, the evaluation is complete.
 
     With clips that could not be read, and TEST.ALLOW_MISSING False, it is not: MISSING names them, and there is no
     results.json.
     """
-    (run.folder / "predictions").mkdir(exist_ok=True)
+    atomic_write_text(run.folder / TEST_CONFIG, run.cfg.dump())
+    make_folder(run.folder / "predictions", "OUTPUT_DIR")
     for split, p in predictions.items():
         write_predictions(run.folder / "predictions" / f"{split}.npz", p.scores, p.labels, p.paths, split, p.columns)
     missing = [(split, *clip) for split, p in predictions.items() for clip in _failed(p)]
@@ -92,7 +94,8 @@ def write_report(
         else:
             activity_bars(results, run.folder / ACTIVITY_PICTURE)
     if progress.get("history"):
-        training_curves(progress["history"], run.folder / TRAINING_PICTURE, f"{METRIC_NAMES[metric]} (%)")
+        score_name, title = f"{METRIC_NAMES[metric]} (%)", run_title(results)
+        training_curves(progress["history"], run.folder / TRAINING_PICTURE, score_name, title)
     write_results(run.folder / RESULTS, results)
     for split, result in results["splits"].items():
         logger.info(
@@ -129,22 +132,29 @@ def _write_missing(file: Path, missing: Sequence[tuple[str, str, str]]) -> None:
         csv.writer(lines).writerows([("split", "path", "reason"), *missing])
 
 
-def already_done(run: Run) -> str:
-    """A line that says where the results of a run are with which nothing is left to do, and what they miss; else ""."""
+def already_done(run: Run, owner: Mapping[str, Any]) -> str:
+    """A line that says where the results of a run are with which nothing is left to do, of which data they are, and what
+    they miss; else "".
+
+    Raises:
+        UserError: the folder is another run's, or results.json is damaged.
+    """
+    check_owner(run, owner)
     if not (is_trained(run) and is_evaluated(run)) or run.cfg.DEMO.ENABLE:
         return ""
-    results = read_results(run.folder / RESULTS) if (run.folder / RESULTS).is_file() else {"splits": {}}
+    results = read_results(run.folder / RESULTS) if (run.folder / RESULTS).is_file() else {"splits": {}, "run": owner}
     missing = sum(len(split.get("failed_clips", ())) for split in results["splits"].values())
     note = (
         f", without {missing} clip(s) that could not be read; delete {RESULTS} there to score anew" if missing else ""
     )
-    return f"{run.name}: done already, in {run.folder}{note}"
+    return f"{run.name}: done already, in {run.folder} ({data_text(results['run'])}){note}"
 
 
 def write_video_scores(run: Run, predictions: Predictions) -> None:
     """Scores of video files as CSV, paths relative to their folder."""
     file = Path(run.cfg.DEMO.OUTPUT_FILE or run.folder / "scores.csv")
     write_scores(file, predictions.paths, predictions.scores, predictions.columns, _failed(predictions))
+    atomic_write_text(run.folder / DEMO_CONFIG, run.cfg.dump())
     print(f"scores of {len(predictions.paths)} videos, {len(predictions.failed)} failed: {file}")
 
 
@@ -154,7 +164,7 @@ def final_table(runs: Sequence[Run]) -> str:
     if not shown:
         return ""
     rows = [(run.name, read_results(run.folder / RESULTS)) for run in shown]
-    dataset = rows[-1][1]["run"]["dataset"]
+    dataset = ", ".join(dict.fromkeys(str(results["run"]["dataset"]) for _, results in rows))
     tables = ""
     for metric, name in METRIC_NAMES.items():
         have = [row for row in rows if metric_of(row[1]) == metric.replace("top5", "top1")]

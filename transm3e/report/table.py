@@ -39,6 +39,14 @@ def results_table(rows: Sequence[tuple[str, Mapping[str, Any]]], fmt: str = "tex
     return layout([["model", *COLUMNS], *([label, *row] for label, row in zip(labels, marked, strict=True))])
 
 
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as text, columns under each other."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
+    )
+
+
 def _percent(splits: Mapping[str, Any], column: str, metric: str) -> str:
     value = mean_of(splits, column, metric) if column in MEANS else splits.get(column, {}).get(metric)
     return MISSING if value is None else f"{100 * value:.1f}"

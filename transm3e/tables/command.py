@@ -32,7 +32,7 @@ SET_BY_ARGUMENTS = {"RNG_SEED": "--seeds", "NUM_GPUS": "--gpus-per-run"}
 
 
 def build_plan(
-    files: Sequence[Path],
+    files: Sequence[str | Path],
     on: Sequence[str] | None,
     scale: str,
     seeds: Sequence[int],

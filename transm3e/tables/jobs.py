@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transm3e.config.check_values import get
+from transm3e.config.data_identity import DataFiles
 from transm3e.config.defaults import get_cfg
 from transm3e.config.load import load_cfg
 from transm3e.config.node import Setting, file_settings, merge_opts, opt_settings
@@ -42,8 +43,8 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Unique: the config's name and the hash of the settings."""
-        return f"{self.run.name}-{self.run.id}"
+        """Unique: the names of config and data set, and the hash of settings and data."""
+        return self.run.folder.name
 
     @property
     def key(self) -> Path:
@@ -52,7 +53,7 @@ class Job:
     @property
     def has_data(self) -> bool:
         """Whether the clip table is there; a run's hash, and so its name, changes with it."""
-        return _has_data(self.run)
+        return clip_table_file(self.run.cfg.DATA.PATH_TO_DATA_DIR).is_file()
 
     def is_done(self) -> bool:
         """Whether what a table needs of it is there: the figures of a row, the weights of a run others start from.
@@ -64,14 +65,8 @@ class Job:
 
 
 def run_key(run: Run) -> Path:
-    """What tells runs from each other: their folders; where the clip table is missing, which alone tells the data sets'
-    runs from each other, with the data set."""
-    folder = run.folder.resolve()
-    return folder if _has_data(run) else folder / run.cfg.TRAIN.DATASET
-
-
-def _has_data(run: Run) -> bool:
-    return clip_table_file(run.cfg.DATA.PATH_TO_DATA_DIR).is_file()
+    """What tells runs from each other: their folders."""
+    return run.folder.resolve()
 
 
 @dataclass(frozen=True)
@@ -114,6 +109,7 @@ class Plan:
         self.made_with = made_with
         self.tables: list[PlannedTable] = []
         self.jobs: dict[Path, Job] = {}
+        self._files = DataFiles()
 
     @property
     def runs_dir(self) -> Path:
@@ -168,7 +164,7 @@ class Plan:
 
     def _job(self, config: Path, words: Sequence[Any], is_row: bool) -> Path:
         """Add a run and those it starts from; returns its key."""
-        run = plan([str(config)], words)[-1]
+        run = plan([str(config)], words, self._files)[-1]
         key = run_key(run)
         known = self.jobs.get(key)
         if known is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from transm3e.files import clip_table_file
+from transm3e.report.table import aligned
 from transm3e.tables.cost import gpu_hours
 from transm3e.tables.jobs import Job, Plan, PlannedRow, PlannedTable
 
@@ -22,14 +23,6 @@ def listing(plan: Plan, tflops: float) -> str:
     """
     tables = [_table(table, plan, tflops) for table in plan.tables]
     return "\n".join([*tables, _shared(plan), _sum(plan, tflops)]) + "\n"
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells as text, columns under each other."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
-    )
 
 
 def problems(table: PlannedTable) -> list[str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from transm3e.errors import UserError, shown
-from transm3e.files import read_text
+from transm3e.files import local_path, read_text
 from transm3e.foreign.yaml_text import MAX_TEXT, parse_yaml
 from transm3e.report.table import COLUMNS
 from transm3e.tables.datasets import DATASETS, MAIN
@@ -86,7 +86,7 @@ def read_table(path: str | Path) -> Table:
     Raises:
         UserError: names the file, the row and what is wrong there.
     """
-    file = Path(path)
+    file = local_path(path)
     content = _load(file)
     _check_keys(content, TABLE_KEYS, str(file))
     rows = list(_rows(content, file))

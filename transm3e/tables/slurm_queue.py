@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import getpass
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder, read_text
 from transm3e.foreign.json_text import parse_json
+from transm3e.report.folder_lock import InUse, hold
 
+WAIT_S = 0.5
 ANSWER_S = 60  # an overloaded controller answers late, or not at all
 
 
@@ -99,18 +101,19 @@ class Submissions:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Meanwhile other calls on this machine that want to submit wait, so that no run is submitted twice.
+        """Meanwhile other calls that want to submit wait, so that no run is submitted twice.
 
         Raises:
             UserError: its folder cannot be written to.
         """
         make_folder(self.file.parent)
-        try:
-            lock = self.file.with_suffix(".lock").open("a")
-        except OSError as error:
-            raise UserError(f"cannot write beside {self.file}: {error.strerror}; choose another RUNS_DIR") from error
-        with lock:
-            fcntl.lockf(lock, fcntl.LOCK_EX)
+        with ExitStack() as stack:
+            while True:
+                try:
+                    stack.enter_context(hold(self.file.with_suffix(".lock")))
+                    break
+                except InUse:
+                    time.sleep(WAIT_S)
             yield
 
     def read(self) -> dict[Path, Submission]:

@@ -97,14 +97,23 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
     return task
 
 
+def check_names(*cfgs: CfgNode) -> None:
+    """Whether what configs name is there.
+
+    Raises:
+        UserError: a name is not registered; the message has those that are.
+    """
+    for cfg in cfgs:
+        _ = MODELS[cfg.MODEL.MODEL_NAME], LOSSES[cfg.MODEL.LOSS_FUNC], DISTILLERS[cfg.DISTILL.METHOD]
+
+
 def check_parts(*cfgs: CfgNode) -> None:
     """Look at what configs name, so that a misspelt name or missing data end all runs before the first begins.
 
     Raises:
-        UserError: a name is not registered (names those that are), or check_tables' reasons.
+        UserError: as check_names and check_tables.
     """
-    for cfg in cfgs:
-        _ = MODELS[cfg.MODEL.MODEL_NAME], LOSSES[cfg.MODEL.LOSS_FUNC], DISTILLERS[cfg.DISTILL.METHOD]
+    check_names(*cfgs)
     check_tables(cfgs)
 
 
@@ -192,7 +201,7 @@ def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:
     report = load_weights(model, start, allowed, source=cfg.TRAIN.CHECKPOINT_SOURCE)
     logger.info("starting weights %s: %s", start, report)
     if report.source == "transm3e":
-        _warn_of_other_settings(cfg, Path(start), besides=OF_ITS_OWN)
+        _warn_of_other_settings(cfg, start, besides=OF_ITS_OWN)
     for part in NEW_IN_STAGE_2:
         absent = [name for name in report.missing if name.startswith(part)]
         if absent and any(name.startswith(part) for name in report.loaded):
@@ -202,7 +211,7 @@ def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:
             )
 
 
-def _warn_of_other_settings(cfg: CfgNode, checkpoint: Path, besides: tuple[str, ...] = ()) -> None:
+def _warn_of_other_settings(cfg: CfgNode, checkpoint: str | Path, besides: tuple[str, ...] = ()) -> None:
     """Weights load whatever the input was scaled by; the log says where this config reads them differently."""
     text = read_checkpoint(checkpoint).get("cfg")
     if not isinstance(text, str) or not text:

@@ -79,6 +79,5 @@ def test_configs_name_the_table_that_is_prepared(benchmark):
     leaves = sorted((ROOT / "configs" / benchmark.name).glob("*.yaml"))
     assert leaves
     for leaf in leaves:
-        cfg = load_cfg(leaf)
-        assert (benchmark.name, f"data/{benchmark.name}") == (cfg.TRAIN.DATASET, cfg.DATA.PATH_TO_DATA_DIR)
+        assert f"data/{benchmark.name}" == load_cfg(leaf).DATA.PATH_TO_DATA_DIR
         assert f"--cfg configs/{benchmark.name}/{leaf.name}" in leaf.read_text(encoding="utf-8")

@@ -165,7 +165,7 @@ def test_keypoint_rcnn_with_drawn_weights(root, tmp_path):
 
 def test_weights_that_do_not_fit_are_named(tmp_path):
     file = tmp_path / "w.pth"
-    for content, reason in [({"a": torch.ones(1)}, "Error"), (eval, "more than tensors")]:
+    for content, reason in [({"a": torch.ones(1)}, "Error"), (eval, "other than tensors")]:
         torch.save(content, file)
         with pytest.raises(UserError, match=f"--weights .*{reason}.*give a state dict"):
             load_network(file)

@@ -280,6 +280,10 @@ def test_wrappers_are_taken_off_and_said(mvit_cfg, wrap, note):
         (["stages.0.blocks.0.attn.pool_k.weight", "head.fc.weight"], "timm"),
         (["blocks.0.attn.pool_k.weight", "blocks_diff.0.attn.pool_k.weight"], "authors"),
         (["cls_token_distill", "blocks.0.attn.pool_k.weight"], "authors"),
+        (["backbone.conv1.conv.weight", "cls_head.fc_cls.weight"], "mmaction"),
+        (["backbone.patch_embed.projection.weight", "backbone.blocks.0.attn.pool_k.weight"], "mmaction"),
+        (["backbone.gcn.0.gcn.conv.weight", "backbone.gcn.0.gcn.A"], "stgcn"),
+        (["st_gcn_networks.0.gcn.conv.weight", "A"], "stgcn"),
         (["encoder.layer.0.weight"], None),
     ],
 )
@@ -292,6 +296,7 @@ def test_a_source_is_told_by_names_in_any_order(names, source):
 def test_every_source_has_a_name_and_strangers_are_named(mvit_cfg):
     assert set(SOURCES) == {
         "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "videoswin", "authors", "authors_teacher",
+        "mmaction", "stgcn",
     }  # fmt: skip
     model = randomised(mvit_cfg)
     with pytest.raises(

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from transm3e.data.benchmarks.facts import Benchmark
 from transm3e.data.benchmarks.tables import name_key
-from transm3e.data.decode import VIDEO_SUFFIXES
+from transm3e.data.video_files import is_video
 from transm3e.errors import UserError
 
 NAMES_SHOWN = 5
@@ -21,7 +21,7 @@ class Found:
     """What lies below a folder; all paths relative to it, with forward slashes.
 
     Attributes:
-        videos: files with a video's suffix that are not empty; the same order on every machine.
+        videos: files that are called videos or are, and are not empty; the same order on every machine.
         archives: .rar files.
         skipped: (path, reason) of every other file; hidden ones are not looked at.
     """
@@ -108,7 +108,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _fault(file: Path) -> str:
-    if file.suffix.lower() not in VIDEO_SUFFIXES:
+    if file.suffix.lower() != ".rar" and not is_video(file):
         return f"not a video ({file.suffix or 'no suffix'})"
     if not str(file).isprintable() or "\\" in file.name:
         return "its name cannot be written in a UTF-8 table, or has a backslash; rename it"

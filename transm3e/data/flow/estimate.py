@@ -12,6 +12,7 @@ from torch.nn import functional
 from torchvision.models import optical_flow
 
 from transm3e.errors import UserError
+from transm3e.files import local_path
 from transm3e.foreign.torch_file import load_torch
 
 DIS_PRESETS = {"fast": cv2.DISOPTICAL_FLOW_PRESET_FAST, "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM}
@@ -73,8 +74,9 @@ class RaftFlow:
 
 def load_raft(weights: str | Path) -> torch.nn.Module:
     """RAFT with weights from a file; see RaftFlow."""
+    file = local_path(weights)
     try:
-        state = load_torch(weights)
+        state = load_torch(file)
     except FileNotFoundError as error:
         raise UserError(f"no weights at {weights}; give torchvision's raft_small or raft_large as --weights") from error
     except UNREADABLE as error:

@@ -14,6 +14,7 @@ from transm3e.data.skeleton.detectors import DETECTORS, Options, frame_chunks
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.data.skeleton.units import AS_IS, clean
 from transm3e.errors import UserError
+from transm3e.files import local_path
 from transm3e.foreign.torch_file import load_torch
 
 NUM_JOINTS = 17
@@ -26,7 +27,7 @@ class KeypointRCNN:
     The network gives a joint's score as the logit of its heat map's peak; here it is the sigmoid of that.
 
     Args:
-        weights: file of a state dict of torchvision's keypointrcnn_resnet50_fpn.
+        weights: file or URL of a state dict of torchvision's keypointrcnn_resnet50_fpn.
         root: folder the clips are relative to.
         device: "cpu", "cuda" or "cuda:N".
         batch_size: frames at a time.
@@ -42,7 +43,7 @@ class KeypointRCNN:
 
     def __init__(
         self,
-        weights: Path,
+        weights: str | Path,
         root: Path,
         device: str = "cpu",
         batch_size: int = 4,
@@ -56,6 +57,7 @@ class KeypointRCNN:
             )
         self.root, self.batch_size, self.min_score, self.max_persons = root, batch_size, min_score, max_persons
         self.device = _device(device)
+        weights = local_path(weights)
         self.network = load_network(weights).to(self.device)
         self.origin = f"keypointrcnn_resnet50_fpn {weights.absolute()}, at most {max_persons} persons from {min_score}"
         self._weights = weights

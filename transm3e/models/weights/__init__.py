@@ -1,6 +1,6 @@
 """Weights in and out: checkpoints read safely, also under other projects' names, loaded whole or not at all."""
 
-from transm3e.models.weights import authors, mvit, torchvision
+from transm3e.models.weights import authors, mmaction, mvit, stgcn, torchvision
 from transm3e.models.weights.detect import find_source
 from transm3e.models.weights.files import check_target, read_checkpoint, write_weights
 from transm3e.models.weights.load import load_weights
@@ -14,8 +14,10 @@ __all__ = [
     "check_target",
     "find_source",
     "load_weights",
+    "mmaction",
     "mvit",
     "read_checkpoint",
+    "stgcn",
     "torchvision",
     "write_weights",
 ]

@@ -18,18 +18,19 @@ def convert_ours(state: State, own: State) -> Converted:
 def find_source(state: State, own: State | None = None) -> str | None:
     """The source whose names these are, or None.
 
-    Half of the names in common with the model make it ours; then the sources' markers decide, in the order of SOURCES;
-    last, any name in common makes it ours (a checkpoint of another model of this project).
+    Half of the names in common with the model make it ours, unless others are another source's; then the sources'
+    markers decide, in the order of SOURCES; last, any name in common makes it ours (a checkpoint of another model of
+    this project).
 
     Args:
         state: the checkpoint, without wrappers' prefixes.
         own: the model's state, if there is one.
     """
     common = sum(name in own for name in state) if own else 0
-    if 2 * common >= len(state) and (common or not state):
-        return OURS
-    for name in SOURCES:
-        marker = SOURCES[name].marker
-        if marker and any(re.search(marker, key) for key in state):
-            return name
-    return OURS if common else None
+    is_ours = 2 * common >= len(state) and (common or not state)
+    names = [name for name in state if name not in (own or ())] if is_ours else state
+    for source in SOURCES:
+        marker = SOURCES[source].marker
+        if marker and any(re.search(marker, name) for name in names):
+            return source
+    return OURS if common or is_ours else None

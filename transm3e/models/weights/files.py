@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transm3e.errors import UserError, shown
+from transm3e.errors import UserError, disk_faults, shown
+from transm3e.files import local_path, split_member
 from transm3e.foreign.torch_file import begins_as_torch, load_torch
+from transm3e.models.weights.wrappers import EMA_KEYS, STATE_KEYS, find_state
 from transm3e.unpickle import read_pickle
 
-# Where projects keep the tensors; a file may also be nothing but tensors.
-STATE_KEYS = ("model_state", "state_dict", "model")
+NOTE = "weights_note"
 SAFETENSORS = ".safetensors"
 # In PySlowFast's model zoo most are Caffe2's, {"blobs": {name: array}}, and some torch's own.
 CAFFE2, BLOBS = ".pkl", "blobs"
@@ -27,17 +28,23 @@ PICKLED = (".pyth", ".pth", ".pt")
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a .pyth, .pth, .pt, .safetensors or .pkl file (of torch or Caffe2): tensors, numbers, text, lists and dicts only.
 
+    Args:
+        path: also a URL; `FILE::KEY` takes the tensors under KEY, as `a.pth::model_ema` (see find_state).
+
     Returns:
-        "model_state": name -> tensor on the CPU, always; beside it what else the file holds (epoch, cfg, ...).
+        "model_state": name -> tensor on the CPU, always; NOTE: a sentence on where they lay, if there was a choice;
+        beside it what else the file holds (epoch, cfg, ...).
 
     Raises:
         UserError: the file is missing, damaged, holds other objects, or has no dict of tensors.
     """
-    file = Path(path)
+    name, member = split_member(path)
+    file = local_path(name)
     if not file.is_file():
         raise UserError(f"no checkpoint at {file.absolute()}; check the path")
     try:
-        state = READERS.get(file.suffix, load_torch)(file)
+        with disk_faults():
+            state = READERS.get(file.suffix, _load_torch)(file)
     except UserError:
         raise
     except pickle.UnpicklingError as error:
@@ -48,7 +55,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         # A damaged file makes the readers raise nearly anything: IndexError, KeyError, struct.error ...
         why = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"{file}: not a readable checkpoint ({why}); use another one") from error
-    normal = _normal(state, file)
+    normal = _normal(state, file, member)
     _check_sizes(normal["model_state"], file)
     return normal
 
@@ -85,18 +92,17 @@ def check_target(path: Path) -> None:
         )
 
 
-def _normal(state: Any, file: Path) -> dict[str, Any]:
-    if not isinstance(state, dict):
-        state = {}
-    key = next((key for key in STATE_KEYS if isinstance(state.get(key), dict)), None)
-    if key is None and state and _only_tensors(state):
-        return {"model_state": state}
-    if key is None or not _only_tensors(state[key]):
-        raise UserError(
-            f'{file}: no tensors in "model_state", "state_dict" or "model", nor a dict of nothing but tensors, '
-            "so it is not a checkpoint; use another one"
-        )
-    return {**{k: v for k, v in state.items() if k != key}, "model_state": state[key]}
+def _normal(content: Any, file: Path, member: str) -> dict[str, Any]:
+    try:
+        state, key, note = find_state(content, member)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    besides = {k: v for k, v in content.items() if k != key} if key else {}
+    return {**besides, **({NOTE: note} if note else {}), "model_state": state}
+
+
+def _load_torch(file: Path) -> Any:
+    return load_torch(file, (*STATE_KEYS, *EMA_KEYS))
 
 
 def _check_sizes(state: dict[str, Tensor], file: Path) -> None:
@@ -113,15 +119,11 @@ def _has_values(tensor: Tensor) -> bool:
     return tensor.layout == torch.strided and not tensor.is_meta
 
 
-def _only_tensors(state: dict[Any, Any]) -> bool:
-    return all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items())
-
-
 def _read_pkl(file: Path) -> Any:
     with file.open("rb") as opened:
         start = opened.read(16)
     if begins_as_torch(start):
-        return load_torch(file)
+        return _load_torch(file)
     if start.startswith(GZIP):
         raise UserError(f"{file}: compressed with gzip; unpack it first")
     return _read_caffe2(file)

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from transm3e.errors import UserError
 from transm3e.models.weights.detect import find_source
-from transm3e.models.weights.files import read_checkpoint
+from transm3e.models.weights.files import NOTE, read_checkpoint
 from transm3e.models.weights.fit import fit
-from transm3e.models.weights.rename import put_in_places, strip_wrappers
+from transm3e.models.weights.rename import put_in_places
 from transm3e.models.weights.report import LoadReport, some
 from transm3e.models.weights.source import SOURCES, Converted, State
 from transm3e.models.weights.values import check_values
+from transm3e.models.weights.wrappers import unwrap
 
 AUTO = "auto"
 
@@ -46,10 +47,10 @@ def load_weights(
             read_checkpoint's reasons.
     """
     name = name if isinstance(weights, Mapping) else str(weights)
-    given = weights if isinstance(weights, Mapping) else read_checkpoint(weights)["model_state"]
-    own = model.state_dict()
+    read = {"model_state": weights} if isinstance(weights, Mapping) else read_checkpoint(weights)
+    own, given = model.state_dict(), read["model_state"]
     another = f"{name} belongs to another model than {type(model).__name__} as configured"
-    source, converted = _convert(given, own, source, name, another)
+    source, converted = _convert(given, {**dict(model.named_buffers()), **own}, source, name, another)
     if places := getattr(model, "places", None):
         converted = put_in_places(converted, own, places)
     allowed = tuple(allow_missing)
@@ -69,7 +70,11 @@ def load_weights(
         unused=converted.dropped,
         reshaped=tuple((k, changed[k]) for k in own if k in changed and k not in kept),
         source=source,
-        notes=(*converted.notes, *(f"{k} is {tuple(state[k].shape)} there" for k in kept)),
+        notes=(
+            *filter(None, [read.get(NOTE)]),
+            *converted.notes,
+            *(f"{k} is {tuple(state[k].shape)} there" for k in kept),
+        ),
     )
     model.load_state_dict({**own, **{k: state[k] for k in report.loaded}})
     return report
@@ -77,7 +82,8 @@ def load_weights(
 
 def _convert(given: State, own: State, source: str, name: str, another: str) -> tuple[str, Converted]:
     try:
-        plain, notes = strip_wrappers(given)
+        inner = unwrap(given, own, "" if source == AUTO else source)
+        plain = inner.state
         found = find_source(plain, own) if source == AUTO else source
         converted = SOURCES[found].convert(plain, own) if found else None
     except UserError as error:
@@ -87,7 +93,8 @@ def _convert(given: State, own: State, source: str, name: str, another: str) -> 
             f"{another}: its names ({', '.join([*plain][:3])}, ...) are of no known source; "
             f"known: {', '.join(SOURCES)}; use another checkpoint, or name its source"
         )
-    return found, replace(converted, notes=(*notes, *converted.notes))
+    dropped, notes = (*inner.dropped, *converted.dropped), (*inner.notes, *converted.notes)
+    return found, replace(converted, dropped=dropped, notes=notes)
 
 
 def _problems(converted: Converted, state: State, own: State, allowed: tuple[str, ...]) -> dict[str, list[str]]:

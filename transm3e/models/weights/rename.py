@@ -1,4 +1,4 @@
-"""Names of tensors: rules, wrappers, prefixes."""
+"""Names of tensors: rules, places, prefixes."""
 
 from __future__ import annotations
 
@@ -58,18 +58,6 @@ def put_in_places(converted: Converted, own: State, places: Mapping[str, Sequenc
         placed.update(dict.fromkeys(names, tensor))
         dropped += [] if names else [name]
     return replace(converted, state=placed, dropped=tuple(dropped))
-
-
-def strip_wrappers(state: State) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Names without what DDP (module.) and torch.compile (_orig_mod.) put before them, and notes that say so."""
-    plain, notes = dict(state), []
-    if any("_orig_mod." in name for name in plain):
-        plain = renamed(plain, ((r"(^|\.)_orig_mod\.", r"\1"),))
-        notes.append("_orig_mod. (torch.compile) taken off the names")
-    if plain and all(name.startswith("module.") for name in plain):
-        plain = renamed(plain, ((r"^(module\.)+", ""),))
-        notes.append("module. (DDP) taken off the names")
-    return plain, tuple(notes)
 
 
 def under_prefix(state: State, own: State) -> dict[str, Tensor]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 
 from torch import Tensor
 
 from transm3e.models.weights.detect import find_source
-from transm3e.models.weights.files import read_checkpoint
-from transm3e.models.weights.rename import strip_wrappers
+from transm3e.models.weights.files import NOTE, read_checkpoint
 from transm3e.models.weights.report import LoadReport
+from transm3e.models.weights.wrappers import unwrap
 
 
 def group_of(name: str) -> str:
@@ -21,7 +22,7 @@ def group_of(name: str) -> str:
     return ".".join(parts[:end])
 
 
-def checkpoint_table(path: Path, every: bool = False) -> str:
+def checkpoint_table(path: str | Path, every: bool = False) -> str:
     """What a file holds: source, sizes, epoch and config where it has them, then tensor_table.
 
     Raises:
@@ -29,11 +30,12 @@ def checkpoint_table(path: Path, every: bool = False) -> str:
     """
     checkpoint = read_checkpoint(path)
     state = checkpoint["model_state"]
-    plain, notes = strip_wrappers(state)
+    inner = unwrap(state)
+    plain = inner.state
     count = sum(tensor.numel() for tensor in state.values())
     facts = [f"{path}: source {find_source(plain) or 'not known by its names'}, {len(state)} tensors, {count:,} values"]
-    facts += notes
-    if isinstance(checkpoint.get("epoch"), int):
+    facts += [*filter(None, [checkpoint.get(NOTE)]), *inner.notes]
+    if isinstance(checkpoint.get("epoch"), Integral):
         facts.append(f"epoch {checkpoint['epoch']}")
     if isinstance(checkpoint.get("cfg"), str):
         facts.append(f"a config of {len(checkpoint['cfg'].splitlines())} lines")

@@ -1,0 +1,180 @@
+"""Files behind http:// and https://, fetched once into a cache: whole and as their hash says, or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from math import ceil
+from pathlib import Path
+from typing import IO, Any
+from urllib import request
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit
+
+from iopath.common.file_io import PathHandler
+
+from transm3e.errors import UserError, shown
+from transm3e.files import atomic_path, make_folder
+from transm3e.progress import track
+
+logger = logging.getLogger(__name__)
+CACHE = "TRANSM3E_CACHE"
+TIMEOUT_S = 60
+CHUNK = 1 << 20
+LONGEST_NAME = 200
+LOCK_WAIT_S = 0.1
+BY_HAND = "fetch it by hand and give the path of the file instead"
+# As torch.hub and OpenMMLab name files: the beginning of their SHA-256. Eight digits without a letter are a date.
+HASH_IN_NAME = re.compile(r"-(?=[0-9]*[a-f])([0-9a-f]{8,64})\.\w+$")
+HASH_IN_URL = re.compile(r"sha256=([0-9a-fA-F]{64})")
+
+
+class WebHandler(PathHandler):
+    """What a path manager asks for http:// and https://."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return ["https://", "http://"]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        return str(fetched(path))
+
+
+def fetched(url: str) -> Path:
+    """The file of a URL in the cache, fetched if it is not there.
+
+    Processes of one machine that ask at the same time wait for the one that fetches.
+
+    Args:
+        url: `#sha256=` and 64 hex digits at its end is what the file must have; else a name as `resnet50-11ad3fa6.pth`
+            says how its SHA-256 begins.
+
+    Raises:
+        UserError: it cannot be reached or written, is cut short, a web page instead of a file, or has another hash.
+    """
+    wanted = _wanted_hash(url)
+    folder = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:16]
+    file = folder / _name(url)
+    if not file.is_file():
+        make_folder(folder, CACHE)
+        with _alone(folder):
+            if not file.is_file():
+                _fetch(url, file, wanted)
+    return file
+
+
+def cache_folder() -> Path:
+    """Where fetched files lie: $TRANSM3E_CACHE, else ~/.cache/transm3e."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "transm3e").absolute()
+
+
+def _wanted_hash(url: str) -> str:
+    fragment = urlsplit(url).fragment
+    found = HASH_IN_URL.fullmatch(fragment)
+    if fragment and not found:
+        raise UserError(f"{url} ends in {shown('#' + fragment)}; allowed is #sha256= and 64 hex digits")
+    if found:
+        return found[1].lower()
+    named = HASH_IN_NAME.search(_name(url))
+    return named[1] if named else ""
+
+
+def _name(url: str) -> str:
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    return re.sub(r"[^\w.+-]", "_", name).lstrip(".")[-LONGEST_NAME:] or "file"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Meanwhile no other process of this machine fetches into the folder; where locks are not known, each for itself."""
+    try:
+        lock = (folder / ".lock").open("a")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; set {CACHE} to another folder") from error
+    with lock:
+        if _locked(lock, folder):
+            for partial in folder.glob(".*.*.*"):  # of processes that were killed
+                partial.unlink(missing_ok=True)
+        yield
+
+
+def _locked(lock: IO[str], folder: Path) -> bool:
+    is_told = False
+    while True:
+        try:
+            # flock and not lockf: it keeps threads apart, too.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except (BlockingIOError, PermissionError):
+            if not is_told:
+                logger.info("another process fetches into %s; waiting", folder)
+            is_told = True
+            time.sleep(LOCK_WAIT_S)
+        except OSError:  # a file system without locks
+            return False
+
+
+def _fetch(url: str, file: Path, wanted: str) -> None:
+    digest, count = hashlib.sha256(), 0
+    with _open(url) as response:
+        size = int(response.headers.get("Content-Length") or 0)
+        logger.info("fetching %s (%s) into %s", url, f"{size / 1e6:.1f} MB" if size else "size not told", file)
+        with atomic_path(file) as partial, partial.open("wb") as out:
+            for chunk in track(_chunks(response, url), file.name, ceil(size / CHUNK), "MiB"):
+                out.write(chunk)
+                digest.update(chunk)
+                count += len(chunk)
+            _check(url, (count, size), digest.hexdigest(), wanted)
+
+
+def _check(url: str, sizes: tuple[int, int], found: str, wanted: str) -> None:
+    count, size = sizes
+    if not count or (size and count != size):
+        raise UserError(f"{url} ended after {count} of {size or 'some'} bytes; try again, or {BY_HAND}")
+    if not found.startswith(wanted):
+        raise UserError(
+            f"{url} has the SHA-256 {found}, not {wanted}: damaged on the way, or another file; {BY_HAND}, or end the "
+            f"URL in #sha256={found} if that is the file"
+        )
+
+
+def _open(url: str) -> Any:
+    # Only these, so that no redirection leads to a local file or to FTP.
+    opener = request.OpenerDirector()
+    for handler in (
+        *(request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler, request.HTTPRedirectHandler),
+        *(request.HTTPErrorProcessor, request.HTTPDefaultErrorHandler),
+    ):
+        opener.add_handler(handler())
+    headers = {"User-Agent": "transm3e", "Accept-Encoding": "identity"}
+    try:
+        response = opener.open(request.Request(url.partition("#")[0], headers=headers), timeout=TIMEOUT_S)
+    except (OSError, HTTPException, ValueError) as error:
+        raise _unreachable(url, error) from error
+    kind = response.headers.get_content_type()
+    if kind == "text/html" or response.headers.get("Content-Encoding", "identity") != "identity":
+        raise UserError(f"{url} leads to {kind}, not to a file; give the URL of the download itself, or {BY_HAND}")
+    return response
+
+
+def _chunks(response: Any, url: str) -> Iterator[bytes]:
+    try:
+        while chunk := response.read(CHUNK):
+            yield chunk
+    except (OSError, HTTPException) as error:
+        raise _unreachable(url, error) from error
+
+
+def _unreachable(url: str, error: Exception) -> UserError:
+    if isinstance(error, HTTPError):
+        why = f"the server answers {error.code} {error.reason}"
+    else:
+        cause = error.reason if isinstance(error, URLError) else error
+        why = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return UserError(f"{url} cannot be fetched: {why}; {BY_HAND}")

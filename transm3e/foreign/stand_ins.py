@@ -1,0 +1,133 @@
+"""Objects beside weights that are data all the same: what stands in for their classes when a file of torch is read.
+
+Nothing of the real classes is imported. A stand-in bears the name that the file asks for, so that
+torch.load with weights_only=True takes it, and does nothing but keep plain values: attributes become a dict, paths text,
+NumPy's scalars and arrays what they are (through transm3e.unpickle, which checks them); what is a program's own (a
+scheduler's functions, callbacks) becomes an empty object.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, time, timedelta, timezone
+from typing import Any
+
+import numpy as np
+
+from transm3e.unpickle import ArrayInMaking, DTypeInMaking, bytes_of_text, numpy_scalar, plain_bytes
+
+# What torch itself takes; of its own names it decides.
+OF_TORCH = re.compile(r"torch\..+|collections\.(OrderedDict|Counter)")
+# More names than any honest file has.
+MOST_NAMES = 1000
+
+
+class _Fields(dict):
+    """An object's attributes; what it was called with is left out."""
+
+    def __new__(cls, *_: Any) -> _Fields:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        for part in state if isinstance(state, tuple) else (state,):
+            self.update(part if isinstance(part, dict) else {})
+
+
+class _Empty:
+    """An object, a class or a function of which nothing is kept."""
+
+    __slots__ = ()
+
+    def __new__(cls, *_: Any) -> _Empty:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
+
+class _Mapping:
+    """Items, which torch sets in an OrderedDict only."""
+
+    def __new__(cls, *_: Any) -> Any:
+        return OrderedDict()
+
+
+class _Array(ArrayInMaking):
+    def __new__(cls, *_: Any) -> _Array:
+        return super().__new__(cls, (0,), np.uint8)
+
+
+def _calling(make: Callable[..., Any]) -> type:
+    """A class that gives what a function makes of the arguments."""
+    return type("_Call", (), {"__new__": lambda cls, *parts: make(*parts), "__slots__": ()})
+
+
+def _items(items: Any = (), *_: Any) -> list[Any]:
+    return list(items) if isinstance(items, (list, tuple)) else []
+
+
+def _path(*parts: Any) -> str:
+    return posixpath.join("", *(part for part in parts if isinstance(part, str)))
+
+
+# The first pattern that fits a name as a whole decides.
+KINDS: tuple[tuple[str, type], ...] = (
+    (r"numpy\.(_?core)\.multiarray\.scalar", _calling(numpy_scalar)),
+    (r"numpy\.(_?core)\.multiarray\._reconstruct", _Array),
+    (r"numpy\.dtype", DTypeInMaking),
+    (r"numpy\.(ndarray|bool_?|u?int\d+|float\d+|complex\d+|str_|bytes_|dtypes\.\w+|random\..+)", _Empty),
+    (r"pathlib\.(_local\.)?(Pure)?(Posix|Windows)?Path", _calling(_path)),
+    (
+        r"argparse\.Namespace|types\.SimpleNamespace|omegaconf\..+|mmengine\.logging\.history_buffer\.HistoryBuffer",
+        _Fields,
+    ),
+    (r"collections\.defaultdict|(yacs|fvcore\.common|detectron2\.config)\.config\.CfgNode", _Mapping),
+    (
+        r"(mmcv\.utils|mmengine\.config)\.config\.ConfigDict|addict\.addict\.Dict|easydict\.EasyDict|munch\.Munch",
+        _Mapping,
+    ),
+    (r"(pytorch_lightning|lightning(\.pytorch|\.fabric)|lightning_fabric)\.utilities\.\w+\.AttributeDict", _Mapping),
+    (r"collections\.deque|builtins\.(set|frozenset)", _calling(_items)),
+    # Torch's own from 2.5 on, which then go before.
+    (r"_codecs\.encode", _calling(bytes_of_text)),
+    (r"builtins\.(bytes|bytearray)", _calling(plain_bytes)),
+    (r"(pytorch_lightning|lightning\.pytorch)\.callbacks\..+|torch\.optim\..+", _Empty),
+    (r"typing\..+|builtins\.(int|float|complex|str|bool|list|dict|tuple|object|type|slice|range|getattr)", _Empty),
+)
+# Immutable, and built in C from numbers alone.
+THEMSELVES: dict[str, Callable[..., Any]] = {
+    f"datetime.{each.__name__}": each for each in (date, datetime, time, timedelta, timezone)
+}
+
+
+def full_name(module: str, name: str) -> str:
+    """A global of a pickle as torch looks it up, under Python 3's names."""
+    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+    return f"{module}.{name}"
+
+
+def stand_ins(names: Iterable[str]) -> tuple[list[Callable[..., Any]], list[str]]:
+    """What is to be allowed in torch.load for these names, and the names that nothing stands in for.
+
+    Args:
+        names: of full_name.
+    """
+    found, strange = [], []
+    for name in names:
+        kind = next((kind for pattern, kind in KINDS if re.fullmatch(pattern, name)), None)
+        if name in THEMSELVES:
+            found.append(THEMSELVES[name])
+        elif kind:
+            module, _, own = name.rpartition(".")
+            found.append(type(own, (kind,), {"__module__": module, "__qualname__": own, "__slots__": ()}))
+        elif not OF_TORCH.fullmatch(name):
+            strange.append(name)
+    return found, strange
