@@ -1,6 +1,8 @@
 """Make a data set from Free Exercise DB: `python datasets/prepare_free_exercise.py --source free-exercise-db`.
 
-Safe to stop and call again: videos that stand are kept. What is made, and the rights in it: datasets/README.md.
+With --poses it makes skeletons instead of videos: of the source's photos, or, without --source, of the landmarks that
+are in datasets/annotations. Safe to stop and call again: what stands is kept. What is made, and the rights in it:
+datasets/README.md.
 """
 
 from __future__ import annotations
@@ -9,24 +11,26 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from transm3e.cli import exit_with_message
-from transm3e.data.annotations import table_from_clips
+from transm3e.data.annotations import Clip, table_from_clips
 from transm3e.data.check import summary
+from transm3e.data.free_exercise.poses import prepare_poses
 from transm3e.data.free_exercise.prepare import prepare
 from transm3e.data.free_exercise.source import MUSCLE_KEYS
+from transm3e.errors import UserError
 
 ANNOTATIONS = Path(__file__).parent / "annotations"
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", type=Path, required=True, help="a clone of github.com/yuhonas/free-exercise-db")
-    parser.add_argument(
-        "--out", type=Path, default=Path("data/FreeExercise"), help="folder to make; default: %(default)s"
-    )
-    parser.add_argument("--frames", type=int, default=16, help="frames per clip; default: %(default)s")
-    parser.add_argument("--size", type=int, default=256, help="short side in pixels, even; default: %(default)s")
+    parser.add_argument("--source", type=Path, help="a clone of github.com/yuhonas/free-exercise-db")
+    parser.add_argument("--poses", action="store_true", help="skeletons by BlazePose, no videos")
+    parser.add_argument("--out", type=Path, help="folder to make; default: data/FreeExercise, or ...Poses")
+    parser.add_argument("--frames", type=int, help="frames per clip; default: 16, of poses 32")
+    parser.add_argument("--size", type=int, help="short side of videos in pixels, even; default: 256")
     parser.add_argument("--families", type=Path, help="CSV with id, family, proposed_split (default: the source's own)")
     parser.add_argument(
         "--muscles", choices=tuple(MUSCLE_KEYS), default="all", help="which of an exercise's muscles to label"
@@ -38,18 +42,27 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the preparation and return 0; a user's mistake ends the program with status 2."""
-    args = vars(parse_args(arguments))
+    args = {name: value for name, value in vars(parse_args(arguments)).items() if value is not None}
     with exit_with_message():
-        clips, skipped = prepare(
-            muscle_map=ANNOTATIONS / "free_exercise_muscles.json",
-            family_rules=ANNOTATIONS / "free_exercise_families.json",
-            **args,
-        )
+        out, clips, skipped = _prepare(**args)
     print(summary(table_from_clips(clips)))
     for name, reason in skipped:
         print(f"skipped {name}: {reason}")
-    print(f"{len(clips)} clips in {args['out']}, {len(skipped)} exercises skipped (skipped.csv)")
+    print(f"{len(clips)} clips in {out}, {len(skipped)} exercises skipped (skipped.csv)")
     return 0
+
+
+def _prepare(poses: bool, out: Path | None = None, **args: Any) -> tuple[Path, list[Clip], list[tuple[str, str]]]:
+    out = out or Path("data/FreeExercisePoses" if poses else "data/FreeExercise")
+    args["muscle_map"] = ANNOTATIONS / "free_exercise_muscles.json"
+    args["family_rules"] = ANNOTATIONS / "free_exercise_families.json"
+    if poses and "size" in args:
+        raise UserError("--size is of videos, which --poses does not make; leave one of the two away")
+    if poses:
+        return out, *prepare_poses(out, ANNOTATIONS / "free_exercise_poses.npz", **args)
+    if "source" not in args:
+        raise UserError("--source CLONE is needed for videos; or --poses, which goes without")
+    return out, *prepare(out=out, **args)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ from tests.security.samples import (
     flat,
     flow_file,
     picture,
+    wheel,
 )
 from tests.security.uses import (
     use_activities,
@@ -65,6 +66,7 @@ from tests.security.uses import (
     use_results,
     use_skeleton,
     use_video,
+    use_wheel,
 )
 from transm3e.config import load_cfg
 from transm3e.data.annotations import read_clip_table
@@ -74,6 +76,7 @@ from transm3e.data.check.cache import key
 from transm3e.data.csv_tables import read_rows
 from transm3e.data.decode import DecodeError
 from transm3e.data.free_exercise.families import read_families
+from transm3e.data.free_exercise.landmarks import FIELDS, read_poses
 from transm3e.data.free_exercise.source import read_exercises
 from transm3e.data.pictures import read_picture
 from transm3e.data.video_files import is_video
@@ -313,6 +316,18 @@ READERS = [
         partial(use_in_folder, lambda folder: read_exercises(folder, {"chest": (1,)}, "all")),
         wrong=(*WRONG, *DEEP),
     ),
+    of_document(
+        "landmarks of photos",
+        ".npz",
+        {
+            name: np.full((1, *shape), "a") if kind == "U" else np.ones((1, *shape), {"i": "i2", "f": "f2"}[kind])
+            for name, (kind, shape) in FIELDS.items()
+        },
+        as_npz,
+        read_poses,
+        wrong=ARRAYS,
+    ),
+    Reader("wheel", ".whl", wheel, use_wheel),
     Reader("video mp4", ".mp4", lambda: film(".mp4"), use_video, **OF_VIDEOS),
     Reader("video mkv", ".mkv", lambda: film(".mkv"), use_video, **OF_VIDEOS),
     Reader("video avi", ".avi", lambda: film(".avi", "XVID"), use_video, **OF_VIDEOS),

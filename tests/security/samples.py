@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import struct
+import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,7 @@ import yaml
 
 from tests.security.damage import WRONG, WRONG_ARRAYS, nested
 from transm3e.data.annotations import Clip, write_clip_table
+from transm3e.data.blazepose.models import Model
 from transm3e.data.check.cache import MARK
 from transm3e.data.encode import write_video
 from transm3e.data.flow.write import write_flow_npz, write_flow_video
@@ -42,6 +45,17 @@ def as_csv(rows: Any) -> bytes:
 
 def as_lines(lines: Any) -> bytes:
     return "".join(f"{line}\n" for line in (lines if isinstance(lines, list) else [lines])).encode("utf-8", "replace")
+
+
+# A network's file as a wheel brings it.
+WHEEL_MODEL = Model("a.tflite", "mediapipe/a.tflite", hashlib.sha256(b"network").hexdigest())
+
+
+def wheel() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(WHEEL_MODEL.member, b"network")
+    return file.getvalue()
 
 
 def as_npz(arrays: Any) -> bytes:

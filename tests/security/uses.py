@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.security.samples import WHEEL_MODEL
 from transm3e.config.load import cfg_from_text
 from transm3e.data.activities import Activities, find_activities
 from transm3e.data.annotations import Clip, table_from_clips
 from transm3e.data.benchmarks.classes import first_label
 from transm3e.data.benchmarks.list_files import LABELS, read_list
+from transm3e.data.blazepose.models import from_wheel
 from transm3e.data.check.cache import key, open_cache
 from transm3e.data.check.fingerprint import unpack
 from transm3e.data.check.video import VideoFacts, is_facts
@@ -101,6 +103,10 @@ def use_list(path: Path) -> None:
 def use_activities(path: Path) -> None:
     table = table_from_clips([Clip("a.mp4", "train", "squat", (1,))])
     find_activities(table, path.parent / "clips.csv")
+
+
+def use_wheel(path: Path) -> None:
+    from_wheel(path, WHEEL_MODEL)
 
 
 def use_in_folder(read: Callable[[Path], Any], path: Path) -> None:

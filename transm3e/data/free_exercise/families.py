@@ -71,8 +71,19 @@ def _singular(word: str) -> str:
     return word
 
 
-def group_families(exercises: Sequence[Exercise], rules: FamilyRules) -> list[str]:
-    """Each exercise's family; families that share a photo, byte for byte, are one, by the shorter name."""
+def digests(exercise: Exercise) -> list[str]:
+    """What two photos have in common that are the same, byte for byte."""
+    return [hashlib.sha256(photo.read_bytes()).hexdigest() for photo in exercise.photos]
+
+
+def group_families(
+    exercises: Sequence[Exercise], rules: FamilyRules, photos: Sequence[Sequence[str | int]] | None = None
+) -> list[str]:
+    """Each exercise's family; families that share a photo are one, by the shorter name.
+
+    Args:
+        photos: of each exercise, equal for the same photo; None = by their bytes.
+    """
     parent: dict[str, str] = {}
 
     def root(family: str) -> str:
@@ -81,10 +92,10 @@ def group_families(exercises: Sequence[Exercise], rules: FamilyRules) -> list[st
         return family
 
     names = [family_name(exercise.name, rules) for exercise in exercises]
-    first_family: dict[bytes, str] = {}
-    for exercise, name in zip(exercises, names, strict=True):
-        for photo in exercise.photos:
-            other = first_family.setdefault(hashlib.sha256(photo.read_bytes()).digest(), name)
+    first_family: dict[str | int, str] = {}
+    for name, pair in zip(names, photos or map(digests, exercises), strict=True):
+        for photo in pair:
+            other = first_family.setdefault(photo, name)
             kept, merged = sorted((root(other), root(name)), key=lambda family: (len(family), family))
             if kept != merged:
                 parent[merged] = kept

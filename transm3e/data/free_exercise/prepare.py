@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from transm3e.data.annotations import Clip, multi_hot, write_clip_table
 from transm3e.data.check import map_with_progress
 from transm3e.data.free_exercise.clips import make_clip
-from transm3e.data.free_exercise.families import group_families, read_families, read_family_rules
+from transm3e.data.free_exercise.families import FamilyRules, group_families, read_families, read_family_rules
 from transm3e.data.free_exercise.source import MUSCLE_KEYS, Exercise, read_exercises, read_muscle_map
 from transm3e.data.free_exercise.splits import draw_splits
 from transm3e.errors import UserError
@@ -65,15 +65,37 @@ def prepare(
     if not usable:
         why = ", ".join(sorted({reason for _, reason in skipped})[:3])
         raise UserError(f"{source}: none of {len(exercises)} exercises can be used ({why}); give a complete clone")
-    names = [proposals[e.id][0] for e in usable] if proposals else group_families(usable, rules)
-    proposed = [proposals[e.id][1] for e in usable] if proposals else None
-    splits = draw_splits(names, np.stack([multi_hot(e.muscles) for e in usable]), proposed, seed)
+    splits, names = assign(usable, rules, proposals, seed)
     rows = zip(usable, splits, names, strict=True)
     clips = [Clip(f"{folder.name}/{e.id}.mp4", split, name, e.muscles) for e, split, name in rows]
+    write_tables(out, clips, skipped)
+    return clips, skipped
+
+
+def assign(
+    exercises: Sequence[Exercise],
+    rules: FamilyRules,
+    proposals: Mapping[str, tuple[str, str]],
+    seed: int,
+    photos: Sequence[Sequence[str | int]] | None = None,
+) -> tuple[list[str], list[str]]:
+    """The split and the family of each exercise.
+
+    Args:
+        rules, photos: see group_families; of use without proposals.
+        proposals: see read_families; may be empty.
+        seed: of the draw.
+    """
+    names = [proposals[e.id][0] for e in exercises] if proposals else group_families(exercises, rules, photos)
+    proposed = [proposals[e.id][1] for e in exercises] if proposals else None
+    return draw_splits(names, np.stack([multi_hot(e.muscles) for e in exercises]), proposed, seed), names
+
+
+def write_tables(out: Path, clips: Sequence[Clip], skipped: Sequence[tuple[str, str]]) -> None:
+    """clips.csv, and skipped.csv with (id, reason) of each exercise left out."""
     with atomic_path(out / "skipped.csv") as partial, partial.open("w", newline="", encoding="utf-8") as lines:
         csv.writer(lines).writerows([("id", "reason"), *skipped])
     write_clip_table(out / CLIP_TABLE, clips)
-    return clips, skipped
 
 
 def _make_clips(

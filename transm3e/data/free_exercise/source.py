@@ -31,12 +31,15 @@ class Exercise:
         name: its name for people.
         muscles: indices into MUSCLES, sorted; () where it names none.
         photos: start and end photo.
+        primary, secondary: names of its muscles, as the source has them.
     """
 
     id: str
     name: str
     muscles: tuple[int, ...]
     photos: tuple[Path, Path]
+    primary: tuple[str, ...] = ()
+    secondary: tuple[str, ...] = ()
 
 
 def read_exercises(source: Path, muscle_map: Mapping[str, tuple[int, ...]], muscles: str) -> list[Exercise]:
@@ -59,7 +62,9 @@ def read_exercises(source: Path, muscle_map: Mapping[str, tuple[int, ...]], musc
         identity = _plain_id(entry.get("id"), where)
         name = str(entry.get("name") or identity)
         regions = _regions(entry, muscle_map, MUSCLE_KEYS[muscles], where)
-        exercises.append(Exercise(identity, name, regions, (photos / identity / "0.jpg", photos / identity / "1.jpg")))
+        pair = (photos / identity / "0.jpg", photos / identity / "1.jpg")
+        primary, secondary = (_names(entry, key) for key in MUSCLE_KEYS["all"])
+        exercises.append(Exercise(identity, name, regions, pair, primary, secondary))
     twice = [name for name, count in Counter(e.id.casefold() for e in exercises).items() if count > 1]
     if twice:
         raise UserError(f"{file}: id {twice[0]!r} occurs twice (letter case aside); delete one")
@@ -84,6 +89,10 @@ def _regions(entry: Any, muscle_map: Mapping[str, tuple[int, ...]], keys: Sequen
                 raise UserError(f"{where}: muscle {name!r} is not in the muscle map; add it there")
             regions.update(muscle_map[name])
     return tuple(sorted(regions))
+
+
+def _names(entry: Any, key: str) -> tuple[str, ...]:
+    return tuple(map(str, entry[key])) if isinstance(entry.get(key), list) else ()
 
 
 def read_muscle_map(path: str | Path) -> dict[str, tuple[int, ...]]:

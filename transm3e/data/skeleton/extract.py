@@ -9,12 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
+from transm3e.data.check import map_with_progress
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.pyskl import load_arrays, write_npz
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.errors import UserError
 from transm3e.files import atomic_path, make_folder
-from transm3e.progress import track
 
 NOBODY = "nobody was found in any frame (its file says so)"
 
@@ -39,7 +39,7 @@ class Maker(Protocol):
         """
 
 
-def extract(targets: Mapping[str, Path], maker: Maker) -> list[tuple[str, str]]:
+def extract(targets: Mapping[str, Path], maker: Maker, workers: int = 1) -> list[tuple[str, str]]:
     """Make the file of every clip -> (clip, reason) of each that is without joints; see write_report.
 
     Files appear whole or not at all, so it can be stopped and called again. A clip in which nobody is found gets a
@@ -47,19 +47,22 @@ def extract(targets: Mapping[str, Path], maker: Maker) -> list[tuple[str, str]]:
 
     Args:
         targets: path of a clip as the clip table has it -> its npz.
+        workers: threads, which share the maker.
 
     Raises:
         UserError: a file stands in the way that this did not make, or cannot be written.
     """
-    without = []
-    for clip, target in track(targets.items(), "skeletons", len(targets), unit="clip"):
+
+    def attempt(item: tuple[str, Path]) -> str:
+        clip, target = item
         try:
-            if not _make(clip, target, maker):
-                without.append((clip, NOBODY))
+            return "" if _make(clip, target, maker) else NOBODY
         except DecodeError as error:
             where = "" if error.path.endswith(clip) else f"{error.path}: "
-            without.append((clip, f"{where}{error.reason}"))
-    return without
+            return f"{where}{error.reason}"
+
+    reasons = map_with_progress(attempt, list(targets.items()), workers, "skeletons")
+    return [(clip, reason) for clip, reason in zip(targets, reasons, strict=True) if reason]
 
 
 def write_report(file: Path, without: Sequence[tuple[str, str]]) -> None:

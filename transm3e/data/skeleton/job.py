@@ -7,17 +7,20 @@ from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from transm3e.data.annotations import read_clip_table, table_file
 from transm3e.data.clip_names import table_with_column, target_names
+from transm3e.data.skeleton import blazepose, keypointrcnn  # noqa: F401 (they register themselves)
 from transm3e.data.skeleton.convert import DetectorFiles
+from transm3e.data.skeleton.detectors import DETECTORS, Options, build_detector
 from transm3e.data.skeleton.extract import NOBODY, Maker, extract, write_report
-from transm3e.data.skeleton.keypointrcnn import KeypointRCNN
 from transm3e.data.skeleton.units import Declared
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder
 
-DETECTORS = ("keypointrcnn",)
+__all__ = ["DETECTORS", "parse_size", "run"]
+
 REPORT = "without_skeleton.csv"
 COLUMN = "skeleton"
 
@@ -33,11 +36,8 @@ def run(
     open_end: bool = False,
     units: str = "",
     score_scale: float = 1.0,
-    weights: str | Path | None = None,
-    device: str = "cpu",
-    batch_size: int = 4,
-    min_score: float = 0.5,
-    max_persons: int = 8,
+    workers: int = 1,
+    **options: Any,
 ) -> tuple[str, list[tuple[str, str]]]:
     """Make the skeletons of a clip table's clips -> what was done in words, and (clip, reason) of those without joints.
 
@@ -45,7 +45,8 @@ def run(
         table: the CSV file or its folder.
         source: a detector's output, see DetectorFiles; or
         detector: one of DETECTORS.
-        weights, device, batch_size, min_score, max_persons: of the detector, see KeypointRCNN.
+        options: of the detector, see Options.
+        workers: clips at a time, in threads.
         out: folder of the files; default: skeletons beside the clips.
         prefix: folder the clips are relative to; default: the table's.
         update_table: fill the table's column skeleton for every clip that has a file.
@@ -60,19 +61,19 @@ def run(
     out = out or root / "skeletons"
     if update_table and not out.absolute().is_relative_to(root.absolute()):
         raise UserError(f"--out {out} is not below {root}, where the clip table's paths begin; choose a folder there")
+    if workers < 1:
+        raise UserError(f"--workers {workers}: at least 1")
     clips = [str(clip) for clip in read_clip_table(file).paths]
     maker: Maker
     if source is not None:
         if not 0 < score_scale < float("inf"):
             raise UserError(f"--score-scale {score_scale}: a number above 0, the highest score that the detector gives")
         maker = DetectorFiles(source, clips, root, open_end, Declared(units, score_scale, detector_size))
-    elif weights is not None:
-        maker = KeypointRCNN(weights, root, device, batch_size, min_score, max_persons)
     else:
-        raise UserError(f"--detector {detector} needs --weights FILE.pth, a state dict of torchvision's network")
+        maker = build_detector(detector or "", Options(root, **options))
     targets = {clip: out / name for clip, name in target_names(clips, ".npz").items()}
     make_folder(out, "--out")
-    without = extract(targets, maker)
+    without = extract(targets, maker, workers)
     write_report(out / REPORT, without)
     failed = {clip for clip, reason in without if reason != NOBODY}
     made = {clip: target for clip, target in targets.items() if clip not in failed}

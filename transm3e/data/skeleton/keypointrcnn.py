@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transm3e.data.backends import open_source
+from transm3e.data.skeleton.detectors import DETECTORS, Options, frame_chunks
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.data.skeleton.units import AS_IS, clean
 from transm3e.errors import UserError
 from transm3e.files import local_path
 from transm3e.foreign.torch_file import load_torch
 
-# Frames decoded at a time: a chunk of 1280x720 takes 88 MB.
-CHUNK = 32
 NUM_JOINTS = 17
 
 
+@DETECTORS.register("keypointrcnn")
 class KeypointRCNN:
     """A Maker that detects persons and their joints in every frame.
 
@@ -39,6 +37,9 @@ class KeypointRCNN:
     Raises:
         UserError: the weights cannot be read or do not fit, or the device is not there.
     """
+
+    layout: ClassVar[str] = "coco17"
+    options: ClassVar[tuple[str, ...]] = ("weights", "device", "batch_size", "min_score", "max_persons")
 
     def __init__(
         self,
@@ -61,6 +62,20 @@ class KeypointRCNN:
         self.origin = f"keypointrcnn_resnet50_fpn {weights.absolute()}, at most {max_persons} persons from {min_score}"
         self._weights = weights
 
+    @classmethod
+    def build(cls, options: Options) -> KeypointRCNN:
+        """See Detector.build."""
+        if options.weights is None:
+            raise UserError("--detector keypointrcnn needs --weights FILE.pth, a state dict of torchvision's network")
+        return cls(
+            options.weights,
+            options.root,
+            options.device,
+            options.batch_size,
+            options.min_score,
+            options.max_persons,
+        )
+
     def inputs(self, clip: str) -> list[Path]:
         """See Maker.inputs."""
         return [self.root / clip, self._weights]
@@ -69,7 +84,7 @@ class KeypointRCNN:
         """See Maker.make."""
         size = (0, 0)
         persons: list[np.ndarray] = []
-        for frames in _chunks(self.root / clip):
+        for frames in frame_chunks(self.root / clip):
             size = (frames.shape[1], frames.shape[2])
             for start in range(0, len(frames), self.batch_size):
                 persons += self.detect(frames[start : start + self.batch_size])
@@ -77,7 +92,7 @@ class KeypointRCNN:
         points = np.zeros((len(persons), most, NUM_JOINTS, 3), np.float32)
         for frame, found in enumerate(persons):
             points[frame, : len(found)] = found
-        return clean(Skeleton(points, "coco17", *size), AS_IS, clip), size
+        return clean(Skeleton(points, self.layout, *size), AS_IS, clip), size
 
     @torch.inference_mode()
     def detect(self, frames: np.ndarray) -> list[np.ndarray]:
@@ -114,18 +129,6 @@ def load_network(weights: Path) -> nn.Module:
         first = str(error).partition("\n")[0]
         raise UserError(f"--weights {weights}: {first[:160]}; give {what}") from error
     return network.eval()
-
-
-def _chunks(path: Path) -> Iterator[np.ndarray]:
-    """(up to CHUNK, H, W, 3) uint8 RGB, all frames in order; each chunk has its own time limit."""
-    start, end = 0, 1
-    while start < end:
-        with closing(open_source(path)) as video:
-            end = video.num_frames
-            numbers: Sequence[int] = range(start, min(start + CHUNK, end))
-            frames = video.frames(numbers)
-        yield frames
-        start += CHUNK
 
 
 def _device(name: str) -> torch.device:

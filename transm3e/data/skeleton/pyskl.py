@@ -2,8 +2,8 @@
 
 keypoint (M, T, V, 2) pixels, keypoint_score (M, T, V), img_shape (height, width), total_frames. A pickle holds one such
 annotation, a list of them, or {"annotations": [...]}, each with its frame_dir. Slots of M are not persons: detectors
-fill them frame by frame, so persons are linked anew. An npz written here has `track` (M, T) and `layout` beside; a
-file may name its `layout` (a key of transm3e.joints.LAYOUTS), and one of 25 joints has to. The compact layout of
+fill them frame by frame, so persons are linked anew. An npz written here has `track` (M, T) and `layout` beside, and
+`world` (M, T, V, 3) in metres where the detector gives it, which readers of 2D joints pass over; a file may name its `layout` (a key of transm3e.joints.LAYOUTS), and one of 25 joints has to. The compact layout of
 Kinetics has keypoint (D, V, 3) of x, y, score with frame_inds (D,) instead. An npz, or npy, may hold MediaPipe's
 landmarks, too. Three-dimensional joints are refused.
 """
@@ -211,7 +211,9 @@ def write_npz(file: Path, skeleton: Skeleton, size: tuple[int, int], origin: str
     """
     by_person = skeleton.points.swapaxes(0, 1)
     height, width = skeleton.height or size[0], skeleton.width or size[1]
-    tracks = {} if skeleton.tracks is None else {"track": skeleton.tracks.T.astype(np.int32)}
+    more = {} if skeleton.tracks is None else {"track": skeleton.tracks.T.astype(np.int32)}
+    if skeleton.world is not None:
+        more["world"] = skeleton.world.swapaxes(0, 1).astype(np.float16)
     with atomic_path(file) as partial:
         np.savez_compressed(
             partial,
@@ -221,7 +223,7 @@ def write_npz(file: Path, skeleton: Skeleton, size: tuple[int, int], origin: str
             total_frames=np.array(skeleton.num_frames),
             origin=np.array(origin),
             layout=np.array(skeleton.layout),
-            **tracks,
+            **more,
         )
 
 

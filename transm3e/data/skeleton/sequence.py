@@ -34,6 +34,8 @@ class Skeleton:
         open_ended: the file does not say how many frames the video has, N ends with the last detection.
         units: of x and y, "pixels", or "shares" of the frame's width and height until the video says these; see
             transm3e.data.skeleton.units.
+        world: (N, P, V, 3) float32 the same joints in metres, where a detector gives them: from the middle of the hips, x
+            to the right, y down, z away from the camera. It goes into files, and is not read from them yet.
     """
 
     points: np.ndarray
@@ -43,6 +45,7 @@ class Skeleton:
     tracks: np.ndarray | None = None
     open_ended: bool = False
     units: str = "pixels"
+    world: np.ndarray | None = None
 
     @property
     def num_frames(self) -> int:

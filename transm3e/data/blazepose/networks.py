@@ -1,0 +1,59 @@
+"""The two networks on one thread of the CPU, by LiteRT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from transm3e.data.blazepose.models import DETECTION, LANDMARKS, Model, read_model
+from transm3e.errors import UserError
+
+# Of the second network's outputs, told apart by their numbers of values: 39 x 5, 1, 64 x 64 x 39, 39 x 3. The mask of
+# the person is left alone.
+MARKS, FLAG, HEAT, WORLD = 195, 1, 64 * 64 * 39, 117
+
+
+def check_installed() -> None:
+    """Whether LiteRT is there.
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        import ai_edge_litert.interpreter  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"BlazePose runs with ai-edge-litert, which cannot be imported ({error}); pip install 'transm3e[pose]', or "
+            "pip install ai-edge-litert"
+        ) from error
+
+
+class Network:
+    """One network of one thread: not to be shared by threads.
+
+    Raises:
+        UserError: LiteRT is not installed, or the file is not in the cache.
+    """
+
+    def __init__(self, model: Model) -> None:
+        check_installed()
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter: Any = Interpreter(model_content=read_model(model), num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._outputs = {
+            int(np.prod(output["shape"])): output["index"] for output in self._interpreter.get_output_details()
+        }
+
+    def __call__(self, image: np.ndarray) -> dict[int, np.ndarray]:
+        """(H, W, 3) float32 -> outputs by their number of values, without the first axis."""
+        self._interpreter.set_tensor(self._input, image[None])
+        self._interpreter.invoke()
+        return {size: self._interpreter.get_tensor(index)[0] for size, index in self._outputs.items()}
+
+
+def load_networks() -> tuple[Network, Network]:
+    """That which finds persons, and that which finds landmarks; see Network."""
+    return Network(DETECTION), Network(LANDMARKS)

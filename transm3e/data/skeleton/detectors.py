@@ -1,0 +1,104 @@
+"""Detectors by name, for extract_skeleton.py --detector: a new one is a class that DETECTORS knows.
+
+    @DETECTORS.register("mine")
+    class Mine:
+        layout: ClassVar[str] = "coco17"
+        options: ClassVar[tuple[str, ...]] = ("weights",)
+
+        @classmethod
+        def build(cls, options: Options) -> Mine: ...
+
+It is a Maker; transm3e.data.skeleton.job imports its module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from transm3e.data.backends import open_source
+from transm3e.data.skeleton.extract import Maker
+from transm3e.errors import UserError
+from transm3e.registry import Registry
+
+# Frames decoded at a time: a chunk of 1280x720 takes 88 MB.
+CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of a detector; each takes some of it.
+
+    Attributes:
+        root: folder the clips are relative to.
+        weights: its file, if it needs one.
+        device: "cpu", "cuda" or "cuda:N".
+        batch_size: frames at a time.
+        min_score: persons below it are left out, in [0, 1].
+        max_persons: the best of a frame, at least 1.
+        smooth: whether joints are smoothed over time.
+    """
+
+    root: Path
+    weights: Path | None = None
+    device: str = "cpu"
+    batch_size: int = 4
+    min_score: float = 0.5
+    max_persons: int = 8
+    smooth: bool = False
+
+
+class Detector(Maker, Protocol):
+    """A Maker that runs a network.
+
+    Attributes:
+        layout: of its skeletons, one of transm3e.joints.LAYOUTS.
+        options: names of those Options that it takes, besides root.
+    """
+
+    layout: ClassVar[str]
+    options: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def build(cls, options: Options) -> Any:
+        """The detector.
+
+        Raises:
+            UserError: something it needs is missing, or an option is wrong.
+        """
+
+
+DETECTORS: Registry[type[Detector]] = Registry("--detector")
+
+
+def build_detector(name: str, options: Options) -> Maker:
+    """The detector of a name.
+
+    Raises:
+        UserError: there is none, it does not take one of the options, or see its build.
+    """
+    detector = DETECTORS[name]
+    for field in fields(Options)[1:]:
+        if field.name not in detector.options and getattr(options, field.name) != field.default:
+            flag = field.name.replace("_", "-")
+            takes = ", ".join(f"--{each.replace('_', '-')}" for each in detector.options) or "none"
+            raise UserError(f"--{flag} is not for --detector {name}, which takes: {takes}; leave it away")
+    maker: Maker = detector.build(options)
+    return maker
+
+
+def frame_chunks(path: Path) -> Iterator[np.ndarray]:
+    """(up to CHUNK, H, W, 3) uint8 RGB, all frames in order; each chunk has its own time limit."""
+    start, end = 0, 1
+    while start < end:
+        with closing(open_source(path)) as video:
+            end = video.num_frames
+            numbers: Sequence[int] = range(start, min(start + CHUNK, end))
+            frames = video.frames(numbers)
+        yield frames
+        start += CHUNK
