@@ -2,7 +2,7 @@
 
 --from takes a folder of files, one per video or per frame, by AlphaPose, OpenPose, MMPose, Ultralytics, MediaPipe or
 NTU's Kinect, or npz, or one PYSKL/MMAction2 pickle of many videos (datasets/README.md lists them);
---detector blazepose runs BlazePose (once: pip install 'transm3e[pose]', python datasets/get_pose_models.py), --detector
+--detector blazepose runs BlazePose (once: pip install -e '.[pose]', python datasets/get_pose_models.py), --detector
 keypointrcnn --weights FILE.pth torchvision's Keypoint R-CNN. Writes OUT/<clip>.npz; what stands is kept. Exit status 0:
 every clip has joints; 2: some have none (named in OUT/without_skeleton.csv), or a mistake in the call.
 """

@@ -91,4 +91,4 @@ def test_another_wheel_and_damaged_files_are_refused(wheel, tmp_path):
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    fails(check_installed, "ai-edge-litert", "pip install 'transm3e[pose]'")
+    fails(check_installed, "ai-edge-litert", "pip install -e '.[pose]'")

@@ -127,7 +127,8 @@ def _download(folder: Path) -> Path:
     done = subprocess.run([*call, RELEASE], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip ended without a wheel"]
+        lines = done.stderr.splitlines() or ["it ended without a wheel"]
+        said = [line for line in lines if line.startswith("ERROR")] or lines
         raise UserError(
             f"pip cannot download {RELEASE} ({said[-1].removeprefix('ERROR: ')[:120]}); where there is a network, run "
             f"pip {' '.join(download)} {RELEASE}, and here {COMMAND} --wheel FILE"

@@ -24,7 +24,7 @@ def check_installed() -> None:
         import ai_edge_litert.interpreter  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"BlazePose runs with ai-edge-litert, which cannot be imported ({error}); pip install 'transm3e[pose]', or "
+            f"BlazePose runs with ai-edge-litert, which cannot be imported ({error}); pip install -e '.[pose]', or "
             "pip install ai-edge-litert"
         ) from error
 
