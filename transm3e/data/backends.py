@@ -16,6 +16,8 @@ from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource, Vide
 from transm3e.data.pictures import PICTURE_SUFFIXES, PictureFolder
 from transm3e.errors import UserError
 
+# Mean difference of two decoders' colours, 0 to 255.
+MOST_APART = 8.0
 # DATA.DECODING_BACKEND; transm3e.config.check lists them, too.
 PYAV, TORCHCODEC, TORCHCODEC_CUDA, OPENCV = "pyav", "torchcodec", "torchcodec_cuda", "opencv"
 
@@ -37,7 +39,7 @@ def open_source(path: str | Path, backend: str = PYAV, timeout: float = DEFAULT_
         return Video(path, timeout)
     try:
         return BACKENDS[backend](str(path))
-    except NumbersOtherwise:
+    except ReadsOtherwise:
         return Video(path, timeout)
 
 
@@ -56,8 +58,8 @@ def check_backend(backend: str) -> None:
                 raise _no_torchcodec(error) from error
 
 
-class NumbersOtherwise(Exception):
-    """A file whose time stamps do not tell the order of its frames, or how many there are."""
+class ReadsOtherwise(Exception):
+    """A file that PyAV alone reads right: its stamps mislead, it is mirrored, or torchcodec cannot decode it."""
 
 
 class TorchcodecVideo(FrameSource):
@@ -68,33 +70,34 @@ class TorchcodecVideo(FrameSource):
         device: "cpu" or "cuda" (NVDEC); frames come to the CPU either way, where they are cropped.
 
     Raises:
-        DecodeError: torchcodec cannot read the file; from the constructor or from read().
+        DecodeError: the file cannot be read; from the constructor or from read().
         UserError: torchcodec is not installed, or finds no FFmpeg.
-        NumbersOtherwise: torchcodec's frame n is not the n-th that is shown.
+        ReadsOtherwise: torchcodec's frame n is not the n-th that is shown, or lies otherwise.
     """
 
     def __init__(self, path: str, device: str = "cpu") -> None:
         self.path = path
         decoders = _torchcodec()
         with closing(Video(path)) as video:  # the same stream as PyAV's; and what is damaged is refused
-            stream, count = video.stream_index, video.num_frames
+            stream, self.num_frames, self._seconds = video.stream_index, video.num_frames, video.seconds
+            first = video.frames([0])[0]
             if video.is_counted:
-                raise NumbersOtherwise
-        with self._naming():
-            self._decoder = decoders.VideoDecoder(
-                path, stream_index=stream, device=device, dimension_order="NHWC", seek_mode="exact"
-            )
-            self.num_frames = len(self._decoder)
-            if self.num_frames != count:
-                raise NumbersOtherwise
+                raise ReadsOtherwise
+        try:
+            with self._naming():
+                self._decoder = decoders.VideoDecoder(
+                    path, stream_index=stream, device=device, dimension_order="NHWC", seek_mode="exact"
+                )
+                ends = dict(self.read({0, self.num_frames - 1}))
+        except DecodeError as error:
+            raise ReadsOtherwise from error
+        if len(self._decoder) != self.num_frames or not _are_alike(first, ends[0]):
+            raise ReadsOtherwise
 
     @property
-    def seconds(self) -> np.ndarray:
-        """See FrameSource.seconds; by the average rate."""
-        rate = float(self._decoder.metadata.average_fps or 0)
-        if not rate:
-            raise DecodeError(self.path, "says no frame rate; set DATA.TARGET_FPS 0 or decode with pyav")
-        return np.arange(self.num_frames) / rate
+    def seconds(self) -> np.ndarray | None:
+        """See FrameSource.seconds; as PyAV has them."""
+        return self._seconds
 
     def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
         """See FrameSource.read."""
@@ -154,6 +157,11 @@ class OpenCVVideo(FrameSource):
                 raise DecodeError(self.path, f"truncated: only {number} of {self.num_frames} frames can be decoded")
             if number in wanted:
                 yield number, cv2.cvtColor(self._capture.retrieve()[1], cv2.COLOR_BGR2RGB)
+
+
+def _are_alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two images show the same: decoders round colours each in their own way."""
+    return one.shape == other.shape and float(np.abs(one.astype(np.int16) - other).mean()) < MOST_APART
 
 
 def _torchcodec() -> Any:

@@ -246,6 +246,10 @@ class Video(FrameSource):
             reason = getattr(error, "strerror", None) or str(error)
             remedy = "is it a video, and whole? Fetch it again or re-encode it"
             raise DecodeError(self.path, f"cannot be decoded: {reason}; {remedy}") from error
+        except IndexError as error:  # PyAV's demux()
+            raise DecodeError(
+                self.path, "a stream begins in its middle; put it into another file: ffmpeg -c copy"
+            ) from error
 
     def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
         if not os.path.isfile(self.path):
@@ -254,12 +258,10 @@ class Video(FrameSource):
             raise DecodeError(self.path, "the file is empty")
         container = open_container(self.path)
         stream = first_video_stream(container)
-        if stream is None:
+        if stream is None or stream.codec_context is None:
             container.close()
-            raise DecodeError(self.path, "holds no video stream (sound only, or cut off before its index)")
-        if stream.codec_context is None:
-            container.close()
-            raise DecodeError(self.path, "its codec is none that can be decoded here")
+            lacks = "holds no video stream (sound only, or cut off before its index)"
+            raise DecodeError(self.path, lacks if stream is None else "its codec is none that can be decoded here")
         stream.thread_type = "NONE"  # other kinds can deadlock, and workers are parallel already
         if is_hdr(stream):
             note_hdr()
@@ -272,17 +274,14 @@ class Video(FrameSource):
     def _scan(self) -> Packets:
         """List the packets of the stream: reads the file, decodes nothing."""
         scan = Scan(self._container, self._stream)
-        for packet in self._timed(self._container.demux()):
+        for packet in self._timed(self._container.demux(*scan.streams)):
             scan.see(packet)
         if fault := scan.fault(self.path):
             raise DecodeError(self.path, fault)
         return scan.packets()
 
     def _is_stamped_as_coded(self) -> bool:
-        """Whether the first frames show that rising stamps are not the order of frames, where the codec may reorder.
-
-        A file without B frames passes, and is looked at again with every read.
-        """
+        """Whether the first frames show that rising stamps do not tell their order; every read looks at its own frames."""
         codec = self._stream.codec_context
         depth = getattr(codec, "reorder_depth", 2)  # older PyAV does not tell
         if not self._packets.rising or codec.name not in REORDERING or not depth:

@@ -23,6 +23,8 @@ ONE_FRAME_EACH = ("h264", "hevc", "vp9", "av1")
 REORDERING = ("h264", "hevc")
 # Bytes of an MPEG-4 packet that repeats the frame before, of which a decoder yields none (FFmpeg's MAX_NVOP_SIZE).
 LARGEST_REPEAT = 19
+# Formats whose header has the length of what follows, and all of its streams.
+SAY_LENGTH = ("matroska",)
 # A length may be a little more than what is there, by sound or rounding; below this share the file is truncated.
 COMPLETE_SHARE = 0.9
 # Kinds of NAL units at which decoding begins with nothing missing (H.264 table 7-1, H.265 table 7-1), and how a unit's
@@ -71,14 +73,20 @@ class Scan:
         self.repeats = 0
         self.ends: dict[int, int] = {}  # of each of the file's streams, in its own units
         self._index = self.stream.index
+        self._says_length = self.container.format.name.startswith(SAY_LENGTH)
         self.last_is_cut = False
         self.first: list[bytes] = []
         # Some AVI files pack two MPEG-4 frames into a packet and follow it with an empty one.
         unpacks = self.stream.codec_context.name == "mpeg4"
         self._unpack = BitStreamFilterContext("mpeg4_unpack_bframes", self.stream) if unpacks else None
 
+    @property
+    def streams(self) -> list[av.stream.Stream]:
+        """Those whose packets are to be seen. Other formats than SAY_LENGTH may bring new streams while they are read."""
+        return list(self.container.streams) if self._says_length else [self.stream]
+
     def see(self, packet: av.Packet) -> None:
-        """Take the next packet of any of the file's streams."""
+        """Take the next packet of these streams."""
         index, stamp = packet.stream_index, packet.pts
         if stamp is not None:
             self.ends[index] = max(self.ends.get(index, 0), stamp + (packet.duration or 0))
@@ -143,7 +151,7 @@ class Scan:
         """What is missing in the file at `path`, "" where nothing is.
 
         A cut is told by the packet that it goes through, by an index or a size that leads beyond the file's end, and by
-        a length (Matroska). A header that counts more frames says nothing by itself: edit lists hide some of them, and
+        a length (SAY_LENGTH). A header that counts more frames says nothing by itself: edit lists hide some of them, and
         AVI counts those that were left out.
         """
         there = len(self.pts)
@@ -160,7 +168,7 @@ class Scan:
         length = (self.container.duration or 0) / av.time_base
         units = {stream.index: float(stream.time_base or 0) for stream in self.container.streams}
         end = max((end * units[index] for index, end in self.ends.items()), default=0.0)
-        if name.startswith("matroska") and end < COMPLETE_SHARE * length:
+        if self._says_length and end < COMPLETE_SHARE * length:
             return f"truncated: it ends at {end:.1f} s of {length:.1f} s"
         return ""
 
