@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-pytest.importorskip("submitit", reason="pip install 'transm3e[slurm]'")
+pytest.importorskip("submitit", reason="pip install -e '.[slurm]'")
 
 from tests.tables.slurm_stand_in import install, shut_down, submitted
 from tests.tables.stand_in import command, order

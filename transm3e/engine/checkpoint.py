@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from transm3e.errors import UserError
 from transm3e.files import atomic_path, make_folder
+from transm3e.models.weights.files import save_torch
 
 logger = logging.getLogger(__name__)
 # After epoch 10; within epoch 10 after 250 steps.
@@ -20,8 +19,6 @@ NAME = re.compile(r"checkpoint_epoch_(\d{5})(?:_step_(\d{7}))?\.pyth")
 BEST = "checkpoint_best.pyth"
 # Ends the name of one that cannot be read.
 DAMAGED = ".damaged"
-# Bytes that find out what a disk has against being written to.
-PROBE = 1 << 22
 
 
 class CheckpointStore:
@@ -49,7 +46,7 @@ class CheckpointStore:
         make_folder(self.folder)
         name = f"checkpoint_epoch_{epoch:05d}" + ("" if step is None else f"_step_{step:07d}") + ".pyth"
         with atomic_path(self.folder / name) as partial:
-            _save(state, partial)
+            save_torch(state, partial)
         self._prune(newest=self.folder / name)
         return self.folder / name
 
@@ -106,15 +103,3 @@ def _position(file: Path) -> tuple[int, float]:
     match = NAME.fullmatch(file.name)
     assert match, file
     return int(match[1]), float(match[2]) if match[2] else float("inf")
-
-
-def _save(state: dict[str, Any], path: Path) -> None:
-    try:
-        torch.save(state, path)
-    except RuntimeError as error:
-        # torch's zip writer reports whatever the disk says as a RuntimeError; the disk says it again.
-        with path.open("ab") as file:
-            file.write(bytes(PROBE))
-            file.flush()
-            os.fsync(file.fileno())
-        raise OSError(str(error).splitlines()[0]) from error

@@ -35,7 +35,7 @@ def load_submitit() -> ModuleType:
         import submitit
     except ImportError as error:
         raise UserError(
-            f"jobs are submitted with submitit, which is missing ({error}); pip install 'transm3e[slurm]'"
+            f"jobs are submitted with submitit, which is missing ({error}); pip install -e '.[slurm]'"
         ) from error
     return submitit
 

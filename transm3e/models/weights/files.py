@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +13,14 @@ import torch
 from torch import Tensor
 
 from transm3e.errors import UserError, disk_faults, shown
-from transm3e.files import local_path, split_member
+from transm3e.files import atomic_path, local_path, split_member
 from transm3e.foreign.torch_file import begins_as_torch, load_torch
 from transm3e.models.weights.wrappers import EMA_KEYS, STATE_KEYS, find_state
 from transm3e.unpickle import read_pickle
 
 NOTE = "weights_note"
+# Bytes that find out what a disk has against being written to.
+PROBE = 1 << 22
 SAFETENSORS = ".safetensors"
 # In PySlowFast's model zoo most are Caffe2's, {"blobs": {name: array}}, and some torch's own.
 CAFFE2, BLOBS = ".pkl", "blobs"
@@ -64,13 +67,32 @@ def write_weights(path: Path, state: Mapping[str, Tensor], cfg_text: str) -> Non
     """Write a model's tensors and its config as a .pyth (PySlowFast's keys) or .safetensors file.
 
     Raises:
-        UserError: see check_target.
+        UserError: it cannot be written, see also check_target; an older file stays.
     """
     check_target(path)
-    if path.suffix == SAFETENSORS:
-        _safetensors(path).torch.save_file({k: v.contiguous() for k, v in state.items()}, path, {"cfg": cfg_text})
-    else:
-        torch.save({"model_state": dict(state), "cfg": cfg_text}, path)
+    with atomic_path(path) as partial:
+        if path.suffix == SAFETENSORS:
+            tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+            partial.write_bytes(_safetensors(path).torch.save(tensors, {"cfg": cfg_text}))
+        else:
+            save_torch({"model_state": dict(state), "cfg": cfg_text}, partial)
+
+
+def save_torch(state: dict[str, Any], path: Path) -> None:
+    """torch.save that says what the disk says.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:
+        # torch's zip writer reports whatever the disk says as a RuntimeError; the disk says it again.
+        with path.open("ab") as file:
+            file.write(bytes(PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+        raise OSError(str(error).splitlines()[0]) from error
 
 
 def check_target(path: Path) -> None:
