@@ -144,7 +144,8 @@ def test_the_tool_in_small(repo, tmp_path, monkeypatch, capsys):
     assert len(values["throughputs"]) == 2 * 2 * 2  # original and resized, two loaders, one core and one process
     for row in values["stages"]:
         assert min(row["s_per_clip"].values()) >= 0
-        # Nothing that takes long is left out.
-        assert row["covered"] > 0.8
         assert {OPEN, SEEK, DECODE, CROP, AUGMENT, "collate"} <= set(row["s_per_clip"])
+    # Nothing that takes long is left out: it would be in each of a loader's rows, other programs' work may be in one.
+    for name in {row["name"] for row in values["stages"]}:
+        assert max(row["covered"] for row in values["stages"] if row["name"] == name) > 0.8
     assert cores is None or os.sched_getaffinity(0) == cores
