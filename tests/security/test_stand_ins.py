@@ -3,6 +3,7 @@
 import argparse
 import collections
 import datetime
+import os
 import pathlib
 import pickle
 import re
@@ -24,6 +25,7 @@ from transm3e.foreign.torch_file import load_torch
 from transm3e.models.weights import read_checkpoint
 
 STATE = {"a": torch.ones(2)}
+WHERE_TESTS_ARE = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
 
 
 @pytest.fixture
@@ -119,13 +121,13 @@ def test_the_remedys_line_saves_what_is_then_read(file):
     with pytest.raises(UserError) as caught:
         read_checkpoint(file)
     line = re.search(r'python -c "(.*)"$', str(caught.value))[1]
-    subprocess.run([sys.executable, "-c", line], cwd=file.parent, check=True)
+    subprocess.run([sys.executable, "-c", line], cwd=file.parent, check=True, env=WHERE_TESTS_ARE)
     assert torch.equal(read_checkpoint(file.with_name("a_weights.pth"))["model_state"]["a"], STATE["a"])
     torch.save(torch.nn.Linear(2, 2), file)
     with pytest.raises(UserError) as caught:
         read_checkpoint(file)
     line = re.search(r'python -c "(.*)"$', str(caught.value))[1]
-    subprocess.run([sys.executable, "-c", line], cwd=file.parent, check=True)
+    subprocess.run([sys.executable, "-c", line], cwd=file.parent, check=True, env=WHERE_TESTS_ARE)
     assert set(read_checkpoint(file.with_name("a_weights.pth"))["model_state"]) == {"weight", "bias"}
 
 
