@@ -12,7 +12,7 @@ from transm3e.config.node import CfgNode
 from transm3e.data.annotations import ClipTable
 from transm3e.data.build import folder_table, stored_modalities
 from transm3e.data.loader import ClipLoader, build_folder_loader
-from transm3e.data.skeleton.detectors import Note, Options, build_detector, untold
+from transm3e.data.skeleton.detectors import DETECTORS, Note, Options, build_detector, untold
 from transm3e.data.skeleton.found import Body, check_detector, files_beside, find_bodies
 from transm3e.files import local_path
 
@@ -62,7 +62,8 @@ def _find_from_cfg(cfg: CfgNode, whole: ClipTable, videos: list[Body], root: Pat
     if len(beside) < len(whole):
         check_detector(cfg.DEMO.DETECTOR, cfg.SKELETON.LAYOUT, cfg.DEMO.DETECTOR_WEIGHTS)
         weights = local_path(cfg.DEMO.DETECTOR_WEIGHTS) if cfg.DEMO.DETECTOR_WEIGHTS else None
-        maker = build_detector(cfg.DEMO.DETECTOR, Options(root, weights, note=note))
+        device = "cuda" if cfg.NUM_GPUS and "device" in DETECTORS[cfg.DEMO.DETECTOR].options else "cpu"
+        maker = build_detector(cfg.DEMO.DETECTOR, Options(root, weights, device, note=note))
     # This process computes, too, and the loading ones are not at work yet.
     workers = min(1 + cfg.DATA_LOADER.NUM_WORKERS, os.cpu_count() or 1)
     return find_bodies(root, videos, beside, maker, workers)

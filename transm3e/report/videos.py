@@ -54,9 +54,10 @@ def untaught(run: Run, columns: Sequence[str]) -> list[str]:
     None are known of a checkpoint from elsewhere (TEST.CHECKPOINT_FILE_PATH), or where the clip table is gone.
     """
     cfg = run.cfg
-    if cfg.TEST.CHECKPOINT_FILE_PATH or not clip_table_file(cfg.DATA.PATH_TO_DATA_DIR).is_file():
+    table = cfg.DATA.PATH_TO_DATA_DIR
+    if cfg.TEST.CHECKPOINT_FILE_PATH or not table or not clip_table_file(table).is_file():
         return []
-    labels = read_clip_table(cfg.DATA.PATH_TO_DATA_DIR).select("train").labels
+    labels = read_clip_table(table).select("train").labels
     if labels.shape[1] != len(columns) or not labels.any():
         return []
     return [name for name, count in zip(columns, labels.sum(axis=0), strict=True) if not count]

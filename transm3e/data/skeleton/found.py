@@ -28,7 +28,7 @@ from transm3e.data.skeleton.read import read_skeleton
 from transm3e.data.skeleton.sequence import check_frames
 from transm3e.downloads import CACHE, cache_folder
 from transm3e.errors import UserError
-from transm3e.files import make_folder
+from transm3e.files import make_folder, open_regular
 
 NO_BODY = "nobody was found in any frame"
 BLOCK = 1 << 20
@@ -158,7 +158,7 @@ def _key(maker: Maker, path: str) -> str:
 def _digest(path: str, _size: int, _modified: int) -> str:
     digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             while block := file.read(BLOCK):
                 digest.update(block)
     except OSError as error:
