@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MOST_BARS, USUAL_FRAMES, LEAST_FRAMES, MOST_FRAMES = 8, 5, 3, 8
 WIDTH_INCHES, BAR_INCHES = 12.0, 0.27
 NOTE_WIDTH = 40  # characters
+LITTLE = 0.5  # of the frames
 SIDE = 360  # pixels of a frame's longer side
 # Joints below are guesses at what is not seen.
 LEAST_SCORE = 0.3
@@ -119,7 +120,10 @@ def _write_notes(axes: Axes, body: Body, unknown: Sequence[str]) -> None:
     axes.set_axis_off()
     lines = []
     if body.frames is not None:
-        lines += [f"{body.frames} frames", f"somebody in {100 * (body.coverage or 0):.0f}% of them"]
+        coverage = body.coverage or 0.0
+        lines += [f"{body.frames} frames, {100 * coverage:.0f}% of them show a body"]
+        if coverage < LITTLE and not body.reason:
+            lines += ["so little that the scores say little"]
     if unknown and not body.reason:
         names = ", ".join(name.replace("_", " ") for name in unknown)
         lines += ["", *textwrap.wrap(f"not known, as no training clip shows them: {names}", NOTE_WIDTH)]

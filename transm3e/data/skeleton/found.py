@@ -25,12 +25,19 @@ from transm3e.data.skeleton.job import COLUMN, DETECTORS, FOLDER
 from transm3e.data.skeleton.layouts import POSSIBLE
 from transm3e.data.skeleton.pyskl import write_npz
 from transm3e.data.skeleton.read import read_skeleton
-from transm3e.data.skeleton.sequence import check_frames
+from transm3e.data.skeleton.sequence import Skeleton, check_frames
+from transm3e.data.skeleton.streams import MIN_SCORE
 from transm3e.downloads import CACHE, cache_folder
 from transm3e.errors import UserError
 from transm3e.files import make_folder, open_regular
+from transm3e.joints import LAYOUTS
 
 NO_BODY = "nobody was found in any frame"
+NO_TRUNK = "no frame shows somebody's shoulders or hips"
+# Of shoulders and hips, so many have to be seen where there is a body: a face or a hand is none, and detectors now and
+# then see one in a pattern, mostly beyond the frame's edge.
+TRUNK = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "hip"))
+LEAST_TRUNK = 2
 BLOCK = 1 << 20
 # Another number makes all files anew, whatever they are of: for when a detector's results change.
 VERSION = 1
@@ -45,7 +52,7 @@ class Body:
         path: the video, relative to their folder.
         skeleton: its file of joints, absolute; "" where there is none.
         frames: that were decoded, or that the file of joints has; None where nothing could be read.
-        coverage: share of them that show somebody, in [0, 1]; None likewise.
+        coverage: share of them that show a body, see shows_body, in [0, 1]; None likewise.
         reason: why it cannot be scored, one line; "" where it can.
     """
 
@@ -143,9 +150,19 @@ def _of_file(body: Body, file: Path, root: Path | None = None) -> Body:
     if root is not None:
         with closing(open_source(root / body.path)) as video:
             check_frames(skeleton, video.num_frames, str(file))
-    seen: np.ndarray = np.any(skeleton.points[..., 2], axis=(1, 2))
+    seen = shows_body(skeleton)
     found = replace(body, skeleton=str(file.absolute()), frames=len(seen), coverage=float(seen.mean()))
-    return found if seen.any() else replace(found, reason=NO_BODY)
+    reason = NO_TRUNK if skeleton.points.any() else NO_BODY
+    return found if seen.any() else replace(found, reason=reason)
+
+
+def shows_body(skeleton: Skeleton) -> np.ndarray:
+    """(N frames,) bool: two of somebody's shoulders and hips are inside of the frame, and no guesses (see MIN_SCORE)."""
+    trunk = skeleton.points[:, :, [LAYOUTS[skeleton.layout].names.index(name) for name in TRUNK]]
+    low, high = -0.5, np.array([skeleton.width or np.inf, skeleton.height or np.inf]) - 0.5
+    inside = ((trunk[..., :2] >= low) & (trunk[..., :2] <= high)).all(axis=-1)
+    shown: np.ndarray = np.any((inside & (trunk[..., 2] >= MIN_SCORE)).sum(axis=-1) >= LEAST_TRUNK, axis=-1)
+    return shown
 
 
 def _key(maker: Maker, path: str) -> str:
