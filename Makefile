@@ -5,13 +5,33 @@ BIN := $(VENV)/bin
 # Tests share no files; each process takes a core and up to 2 GB.
 TEST_PROCESSES ?= 2
 INSTALLED := $(VENV)/.installed
+# make phone: the model that is trained once, on the landmarks that are shipped, and where scores and pictures go.
+PHONE_CFG ?= configs/FreeExercise/ctrgcn.yaml
+PHONE_OPTS ?= DATA.PATH_TO_DATA_DIR data/FreeExercisePoses SKELETON.NORMALIZE body SKELETON.NUM_PERSONS 1 \
+	DATA.SAMPLING_RATE 2 TEST.NUM_ENSEMBLE_VIEWS 5
+PHONE_OUT ?= runs/phone
+# As it was typed: a name may have blanks, quotes or a $$.
+export PHONE_VIDEO := $(value VIDEO)
 
-.PHONY: demo test test-tables test-faults install check lint types clean
+.PHONY: demo phone phone-video test test-tables test-faults install check lint types clean
 
 # Train and evaluate TransM3E end to end on the embedded benchmark, then show the table.
 demo: $(INSTALLED)
 	$(BIN)/python datasets/prepare_musclesynth.py --size small
 	$(BIN)/python tools/run_net.py --cfg configs/MuscleSynth/random.yaml configs/MuscleSynth/all_ones.yaml configs/MuscleSynth/transm3e.yaml
+
+# Which muscles do the videos train? VIDEO=FILE-or-FOLDER; scores.csv and a picture of each.
+phone: phone-video $(INSTALLED)
+	$(BIN)/python datasets/get_pose_models.py
+	$(BIN)/python datasets/prepare_free_exercise.py --poses
+	out="$(PHONE_OUT)/$$(basename "$$PHONE_VIDEO")" && \
+	$(BIN)/python tools/run_net.py --cfg $(PHONE_CFG) $(PHONE_OPTS) TEST.ENABLE False DEMO.ENABLE True \
+		DEMO.INPUT_VIDEO "$$PHONE_VIDEO" DEMO.OUTPUT_FILE "$$out/scores.csv" DEMO.PICTURES "$$out"
+
+# Before anything is installed or fetched.
+phone-video:
+	@test -n "$$PHONE_VIDEO" || { echo "error: which video? make phone VIDEO=FILE-or-FOLDER" >&2; exit 2; }
+	@test -e "$$PHONE_VIDEO" || { echo "error: VIDEO=$$PHONE_VIDEO: no such file or folder" >&2; exit 2; }
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -47,7 +67,7 @@ types: $(INSTALLED)
 
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,pose]'
 	touch $@
 
 clean:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import nullcontext
+from itertools import chain
 from typing import Any
 
 import torch
@@ -15,17 +16,17 @@ import torch
 from transm3e.cli import exit_with_message, parse_args
 from transm3e.config.plan import Run, plan
 from transm3e.config.targets import VALIDATION
-from transm3e.data import build_folder_loader, build_loader
-from transm3e.data.loader import ClipLoader
+from transm3e.data import Videos, build_loader, build_videos
 from transm3e.doctor import check_devices
-from transm3e.engine.distributed import gather, is_main, local_size, rank, world_size
+from transm3e.engine.distributed import gather, is_main, local_size, note, rank, world_size
 from transm3e.engine.evaluate import Evaluator, predict
 from transm3e.engine.launch import is_alone, launch, leads
 from transm3e.engine.logging import log_to
-from transm3e.engine.signals import stop_request
+from transm3e.engine.signals import StopRequest, stop_request
 from transm3e.engine.train import Trainer
-from transm3e.errors import disk_faults
+from transm3e.errors import ExitRequest, disk_faults
 from transm3e.report import run as report
+from transm3e.report import videos as video_report
 from transm3e.report.record import changed_settings, on_other_data, owner_of
 from transm3e.report.run_folder import Start, agreed, claim, evaluation_checkpoint, is_evaluated, is_trained
 from transm3e.tasks import build_task, build_trained_task, check_names, check_parts
@@ -68,13 +69,13 @@ def execute(run: Run, owner: dict[str, Any], device: torch.device) -> None:
         claim(run, owner) if is_main() else nullcontext(Start()) as start,
         log_to(run.folder, is_main()),
         disk_faults(),
-        stop_request(),
+        stop_request() as request,
     ):
         logger.info("%s -> %s on %s", run.name, run.folder, device)
         if is_other:
             logger.info("%s", is_other)
         # What is missing there must not come out after hours of training.
-        videos = build_folder_loader(run.cfg, run.cfg.DEMO.INPUT_VIDEO) if run.cfg.DEMO.ENABLE else None
+        videos = find_videos(run, request) if run.cfg.DEMO.ENABLE else None
         # As the main process sees it: the others' file system may be behind.
         trained, evaluated = gather((is_trained(run), is_evaluated(run)))[0]
         if not trained:
@@ -116,12 +117,29 @@ def evaluate(run: Run, owner: dict[str, Any], device: torch.device) -> None:
     report.refuse_missing(run, predictions)
 
 
-def score_videos(run: Run, videos: ClipLoader, device: torch.device) -> None:
-    """Muscle scores of any video files, as CSV."""
+def find_videos(run: Run, request: StopRequest) -> Videos:
+    """This process's share of the video files, and for a model of joints the persons in them, which may take long."""
+
+    def get_on(where: str) -> None:
+        note(where)
+        if request.signal_number:
+            raise ExitRequest(
+                "stopped while looking for persons; the same command goes on from there", request.exit_status
+            )
+
+    share = {"rank": rank(), "world_size": world_size(), "local_size": local_size()}
+    return build_videos(run.cfg, run.cfg.DEMO.INPUT_VIDEO, **share, note=get_on)
+
+
+def score_videos(run: Run, videos: Videos, device: torch.device) -> None:
+    """Muscle scores of any video files, as CSV, and their pictures."""
     task = build_trained_task(run.cfg, evaluation_checkpoint(run), device)
-    predictions = predict(task, videos.epoch(0), device, "videos", len(videos), run.cfg.DATA.ENSEMBLE_METHOD)
+    batches = videos.loader.epoch(0)
+    predictions = predict(task, batches, device, "videos", len(videos.loader), run.cfg.DATA.ENSEMBLE_METHOD)
+    bodies = list(chain.from_iterable(gather(videos.bodies)))
     if is_main():
-        report.write_video_scores(run, predictions)
+        video_report.write_video_scores(run, predictions, bodies)
+    video_report.draw_videos(run, predictions, videos)
 
 
 if __name__ == "__main__":

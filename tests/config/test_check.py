@@ -211,8 +211,8 @@ def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(
         ({**CTRGCN, "CTRGCN.REDUCTION": 65}, ["CTRGCN.REDUCTION is 65", "at most CTRGCN.WIDTH 64"]),
         ({**CTRGCN, "MODEL.MODEL_NAME": "HDGCN", "HDGCN.CENTRE": "hop"}, ["HDGCN.CENTRE is 'hop'", "nose", "as hip"]),
         (
-            {**CTRGCN, "DEMO.ENABLE": True, "DEMO.INPUT_VIDEO": "a.mp4"},
-            ["DEMO.ENABLE scores video files", "no skeleton"],
+            {"DATA.MODALITY": "flow", "DEMO.ENABLE": True, "DEMO.INPUT_VIDEO": "a.mp4"},
+            ["DEMO.ENABLE scores video files", "no flow"],
         ),
         (
             {"MODEL.LOSS_FUNC": "cross_entropy", "DATA.TARGET": "muscles"},

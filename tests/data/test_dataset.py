@@ -262,7 +262,7 @@ def test_any_folder_or_file_can_be_predicted_on(folder: Path, tmp_path: Path) ->
     assert (table.paths.tolist(), root) == (["a.mkv", "b.MP4", "deep/c.avi"], tmp_path)
     assert set(table.splits) == {"known_test"}
     assert not table.labels.any()
-    dataset = build_folder_dataset(config(folder), tmp_path)
+    dataset = build_folder_dataset(config(folder), table, root)
     assert len(dataset) == 3
     assert item(dataset, 2).row == 2
     single, root = folder_table(tmp_path / "deep" / "c.avi")

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transm3e.config import get_cfg
-from transm3e.data import build_folder_loader, build_loader
+from transm3e.data import build_loader, build_videos
 from transm3e.data.annotations import Clip, ClipTable, table_from_clips, write_clip_table
 from transm3e.data.dataset import ClipDataset
 from transm3e.data.draws import ClipShape
@@ -356,11 +356,13 @@ def test_memory_does_not_grow_with_epochs(folder: Path) -> None:
 
 
 def test_a_folder_of_videos(folder: Path) -> None:
-    loader = build_folder_loader(config(folder, batch=5), folder)
-    batches = list(loader.epoch(0))
+    batches = list(build_videos(config(folder, batch=5), folder).loader.epoch(0))
     assert sum(len(batch) for batch in batches) == 2 * (TRAIN + EVAL)
     assert not any(batch.labels.any() for batch in batches)
     assert batches[0].paths[0] == "0.mp4"
+    shares = [build_videos(config(folder), folder, rank=rank, world_size=2).loader for rank in range(2)]
+    rows = [{row for batch in share.epoch(0) for row in batch.rows.tolist()} for share in shares]
+    assert rows == [set(range(start, TRAIN + EVAL, 2)) for start in range(2)]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="pinned memory needs a GPU")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from transm3e.config import get_cfg
-from transm3e.data import build_folder_loader
+from transm3e.data import build_videos
 from transm3e.data.video_files import videos_below
 
 PICTURE = np.full((32, 32, 3), 99, np.uint8)
@@ -71,7 +71,7 @@ def test_each_has_a_row_or_a_reason(folder: Path) -> None:
     cfg.DATA.NUM_FRAMES = cfg.DATA.SAMPLING_RATE = 2
     cfg.DATA.TEST_CROP_SIZE, cfg.TEST.BATCH_SIZE, cfg.DATA_LOADER.NUM_WORKERS = 32, 1, 0
     cfg.TEST.NUM_ENSEMBLE_VIEWS = 1
-    batches = list(build_folder_loader(cfg, folder).epoch(0))
+    batches = list(build_videos(cfg, folder).loader.epoch(0))
     assert [path for batch in batches for path in batch.paths] == [
         "a.gif",
         "b.ps",

@@ -15,8 +15,9 @@ from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
 from transm3e.report import run as report
 from transm3e.report.results import read_results
-from transm3e.report.run import final_table, refuse_missing, split_scores, write_report, write_video_scores
+from transm3e.report.run import final_table, refuse_missing, split_scores, write_report
 from transm3e.report.scores import read_predictions
+from transm3e.report.videos import write_video_scores
 
 OWNER = {"name": "a", "id": "0123456789", "table": "t"}
 SPLITS = ("known_val", "new_val", "known_test", "new_test")

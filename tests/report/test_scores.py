@@ -33,6 +33,19 @@ def test_scores_csv(tmp_path):
     assert rows[3][1:-1] == [""] * 20
 
 
+def test_scores_that_are_not_known_are_empty_and_there_may_be_more_columns(tmp_path):
+    more = {"frames": {CLIPS[0]: "12", "d.mp4": "9"}}
+    write_scores(tmp_path / "s.csv", CLIPS, np.full((3, 2), 0.5), ("a", "b"), [("d.mp4", "no")], {"b"}, more)
+    with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.reader(lines))
+    assert rows[0] == ["clip", "a", "b", "error", "frames"]
+    assert [row[1:] for row in rows[1:]] == [
+        ["0.500000", "", "", "12"],
+        *[["0.500000", "", "", ""]] * 2,
+        ["", "", "no", "9"],
+    ]
+
+
 def test_scores_csv_refuses_other_shapes_and_nan(tmp_path):
     scores, _ = drawn()
     with pytest.raises(ValueError, match=r"\(3, 20\); allowed: \(2, 20\)"):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
-from transm3e.config.modalities import TWO_BRANCH_MODEL
+from transm3e.config.modalities import TWO_BRANCH_MODEL, read_modalities
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
 
@@ -54,10 +54,10 @@ def check_data(cfg: CfgNode) -> None:
         raise UserError(f"both branches see {modality}; set DATA.MODALITY or TWO_BRANCH.MODALITY to another")
     if cfg.MIXUP.ENABLE and modality in SKELETONS:
         raise UserError(f"MIXUP.ENABLE is True, but joints cannot be mixed; set it False for DATA.MODALITY {modality}")
-    if cfg.DEMO.ENABLE and modality not in ("rgb", "rgb_diff"):
+    if cfg.DEMO.ENABLE and "flow" in read_modalities(cfg, training=False):
         raise UserError(
-            f"DEMO.ENABLE scores video files, which hold no {modality}; put them into a clip table with that column and "
-            "test on it, or choose a model of rgb or rgb_diff"
+            "DEMO.ENABLE scores video files, which hold no flow; put them into a clip table with that column and "
+            "test on it, or choose a model of rgb, rgb_diff or skeletons"
         )
     if cfg.AUG.SAMPLE_DISTANCE < -1:
         raise UserError(f"AUG.SAMPLE_DISTANCE is {cfg.AUG.SAMPLE_DISTANCE}; it must be -1 (anywhere), 0 or more frames")

@@ -122,6 +122,12 @@ _C.DEMO.ENABLE = False
 _C.DEMO.INPUT_VIDEO = ""
 # The scores as CSV, one row per file; "" = scores.csv in OUTPUT_DIR.
 _C.DEMO.OUTPUT_FILE = ""
+# A folder for a picture per file, of frames and the highest scores; "" = none.
+_C.DEMO.PICTURES = ""
+# For a model of skeletons: what finds the persons, "blazepose" or "keypointrcnn", and the latter's weights, file or URL.
+# Joints in skeletons/NAME.npz beside the videos (datasets/extract_skeleton.py) are taken instead.
+_C.DEMO.DETECTOR = "blazepose"
+_C.DEMO.DETECTOR_WEIGHTS = ""
 
 # ---------------------------------------------------------------- data
 _C.DATA = CfgNode()

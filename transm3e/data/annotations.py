@@ -17,7 +17,7 @@ import hashlib
 import posixpath
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -114,16 +114,11 @@ class ClipTable:
 
     def select(self, split: str) -> ClipTable:
         """Only the clips of one split (possibly none)."""
-        keep = self.splits == split
-        return ClipTable(
-            self.paths[keep],
-            self.splits[keep],
-            self.activities[keep],
-            self.labels[keep],
-            self.skeletons[keep],
-            self.flows[keep],
-            self.rows[keep],
-        )
+        return self.take(self.splits == split)
+
+    def take(self, keep: np.ndarray) -> ClipTable:
+        """Some of the clips, by their numbers or by a mask."""
+        return ClipTable(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
 
 
 def multi_hot(muscles: Iterable[int]) -> np.ndarray:

@@ -75,7 +75,7 @@ def check_tables(cfgs: Iterable[CfgNode]) -> None:
             for split in splits:
                 check_table(cfg, table, file, split)
             root = str(cfg.DATA.PATH_PREFIX or file.parent)
-            for column in columns_read(_stored(cfg, cfg.TRAIN.ENABLE), cfg.DATA.TARGET_FPS):
+            for column in columns_read(stored_modalities(cfg, cfg.TRAIN.ENABLE), cfg.DATA.TARGET_FPS):
                 if (file, root, column) not in linked:
                     check_links(table, _files(table, column), root, file)
                     linked.add((file, root, column))
@@ -99,17 +99,12 @@ def check_table(cfg: CfgNode, table: ClipTable, file: Path, split: str) -> None:
             "to predict activities"
         )
     if split == "train" or not cfg.TEST.ALLOW_MISSING:
-        for column in _stored(cfg, training=split == "train"):
+        for column in stored_modalities(cfg, training=split == "train"):
             _check_filled(clips, column, file)
 
 
-def build_folder_dataset(cfg: CfgNode, folder: str | Path) -> ClipDataset:
-    """The videos of a folder, in evaluation mode, for prediction; see folder_table.
-
-    Raises:
-        UserError: as folder_table.
-    """
-    table, root = folder_table(folder)
+def build_folder_dataset(cfg: CfgNode, table: ClipTable, root: Path) -> ClipDataset:
+    """The videos of a folder_table, or some of them, in evaluation mode, for prediction."""
     return _dataset_from_cfg(cfg, table, root, training=False)
 
 
@@ -140,7 +135,7 @@ def _dataset_from_cfg(
         table,
         root,
         ClipShape(cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, size, **spans),
-        modalities=_stored(cfg, training),
+        modalities=stored_modalities(cfg, training),
         augmentation=_augmentation_from_cfg(cfg) if training else None,
         samples=cfg.AUG.NUM_SAMPLE,
         sample_distance=cfg.AUG.SAMPLE_DISTANCE,
@@ -155,7 +150,7 @@ def _dataset_from_cfg(
     )
 
 
-def _stored(cfg: CfgNode, training: bool) -> list[str]:
+def stored_modalities(cfg: CfgNode, training: bool) -> list[str]:
     """What is read from files for the modalities that a run reads."""
     names = {SOURCE_OF[name] for name in read_modalities(cfg, training)}
     return [name for name in STORED if name in names]

@@ -13,6 +13,7 @@ import torch
 
 from transm3e.config.node import CfgNode
 from transm3e.config.targets import ACTIVITY_TARGET, trained_target
+from transm3e.data.annotations import ClipTable
 from transm3e.data.build import build_dataset, build_folder_dataset
 from transm3e.data.dataset import ClipDataset
 from transm3e.data.forking import warm_up
@@ -245,14 +246,10 @@ def build_loader(
     return _loader_from_cfg(cfg, dataset, cfg.TRAIN.BATCH_SIZE // cfg.TRAIN.ACCUM_STEPS // here, rank, world_size)
 
 
-def build_folder_loader(cfg: CfgNode, folder: str | Path) -> ClipLoader:
-    """Evaluation loader over the videos of a folder (or one file), labels zero; rows count the sorted files.
-
-    Raises:
-        UserError: as folder_table.
-    """
-    batch_size = max(1, cfg.TEST.BATCH_SIZE // max(1, cfg.NUM_GPUS))
-    return _loader_from_cfg(cfg, build_folder_dataset(cfg, folder), batch_size, 0, 1)
+def build_folder_loader(cfg: CfgNode, table: ClipTable, root: Path, local_size: int = 0) -> ClipLoader:
+    """Evaluation loader over all of a folder_table, which may be this process's share of one."""
+    batch_size = max(1, cfg.TEST.BATCH_SIZE // (local_size or max(1, cfg.NUM_GPUS)))
+    return _loader_from_cfg(cfg, build_folder_dataset(cfg, table, root), batch_size, 0, 1)
 
 
 def _loader_from_cfg(cfg: CfgNode, dataset: ClipDataset, batch_size: int, rank: int, world_size: int) -> ClipLoader:

@@ -224,14 +224,14 @@ def _joints_screen(name: str, x: Tensor, joints: Tensor, rgb: Tensor | None, inp
         note += f"; motion to the next frame of the clip times {gain}"
     images = _backdrop(x, rgb)
     places = joints.movedim(1, -1).numpy()  # (B, n, V, M, 3)
-    lines = _lines(name, places, x.movedim(1, -1).numpy(), LAYOUTS[inputs.layout], gain)
+    lines = joint_lines(name, places, x.movedim(1, -1).numpy(), LAYOUTS[inputs.layout], gain)
     side = images.shape[2]
     for clip, frame in np.ndindex(images.shape[:2]):
         dots, strokes = (part[clip, frame].copy() for part in (places, lines))
         dots[..., :2], strokes[..., :4] = (
             (at / extent + 1) * side / 2 - 0.5 for at in (dots[..., :2], strokes[..., :4])
         )
-        _draw_joints(images[clip, frame], dots, strokes, LAYOUTS[inputs.layout].names, arrows=STREAMS[name][1])
+        draw_joints(images[clip, frame], dots, strokes, LAYOUTS[inputs.layout].names, arrows=STREAMS[name][1])
     return Screen(images, note)
 
 
@@ -243,7 +243,7 @@ def _backdrop(joints: Tensor, rgb: Tensor | None) -> np.ndarray:
     return rgb.permute(0, 2, 3, 4, 1).numpy().repeat(times, 2).repeat(times, 3)
 
 
-def _lines(name: str, joints: np.ndarray, x: np.ndarray, layout: Layout, gain: int) -> np.ndarray:
+def joint_lines(name: str, joints: np.ndarray, x: np.ndarray, layout: Layout, gain: int) -> np.ndarray:
     """Joints and a stream of them, (..., V, M, 3) -> (..., V, M, 5): a line from x, y to x, y per joint, and its score.
 
     Joints are joined to their parents. A bone starts at its parent, motion at its joint.
@@ -258,7 +258,7 @@ def _lines(name: str, joints: np.ndarray, x: np.ndarray, layout: Layout, gain: i
     return np.concatenate([start, end, score], axis=-1)
 
 
-def _draw_joints(image: np.ndarray, dots: np.ndarray, lines: np.ndarray, names: Sequence[str], arrows: bool) -> None:
+def draw_joints(image: np.ndarray, dots: np.ndarray, lines: np.ndarray, names: Sequence[str], arrows: bool) -> None:
     """(V, M, 3) joints and (V, M, 5) lines of a frame into it, in pixels; the first person's are the thickest."""
     lines[..., :4], dots[..., :2] = (np.clip(at, -FAR, FAR).round() for at in (lines[..., :4], dots[..., :2]))
     draw = cv2.arrowedLine if arrows else cv2.line

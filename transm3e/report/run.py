@@ -1,4 +1,4 @@
-"""The report of one run: results.json, predictions, pictures, scores of video files; and the table of several."""
+"""The report of one run: results.json, predictions, pictures; and the table of several."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from transm3e.models.weights import read_checkpoint
 from transm3e.report.activity_picture import activity_bars
 from transm3e.report.activity_result import activity_result
 from transm3e.report.pictures import muscle_bars, run_title, training_curves
-from transm3e.report.record import DEMO_CONFIG, TEST_CONFIG, check_owner, data_text
+from transm3e.report.record import TEST_CONFIG, check_owner, data_text
 from transm3e.report.results import (
     DRAWS,
     METRICS,
@@ -33,7 +33,7 @@ from transm3e.report.results import (
     write_results,
 )
 from transm3e.report.run_folder import RESULTS, is_evaluated, is_trained
-from transm3e.report.scores import write_predictions, write_scores
+from transm3e.report.scores import write_predictions
 from transm3e.report.table import results_table
 
 logger = logging.getLogger(__name__)
@@ -163,14 +163,6 @@ def already_done(run: Run, owner: Mapping[str, Any]) -> str:
         f", without {missing} clip(s) that could not be read; delete {RESULTS} there to score anew" if missing else ""
     )
     return f"{run.name}: done already, in {run.folder} ({data_text(results['run'])}){note}"
-
-
-def write_video_scores(run: Run, predictions: Predictions) -> None:
-    """Scores of video files as CSV, paths relative to their folder."""
-    file = Path(run.cfg.DEMO.OUTPUT_FILE or run.folder / "scores.csv")
-    write_scores(file, predictions.paths, predictions.scores, predictions.columns, _failed(predictions))
-    atomic_write_text(run.folder / DEMO_CONFIG, run.cfg.dump())
-    print(f"scores of {len(predictions.paths)} videos, {len(predictions.failed)} failed: {file}")
 
 
 def final_table(runs: Sequence[Run]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,8 +47,12 @@ def write_scores(
     scores: ArrayLike,
     columns: Sequence[str] = MUSCLES,
     failed: Sequence[tuple[str, str]] = (),
+    unknown: Collection[str] = (),
+    more: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> None:
     """Write a CSV table: clip, one column per muscle (or activity) with 6 decimals, error; it appears whole or not at all.
+
+    An empty score in a row without an error is one that is not known.
 
     Args:
         path: the file to write.
@@ -56,6 +61,8 @@ def write_scores(
         columns: M names.
         failed: (clip, reason) of clips without scores: rows at the end with empty scores and the reason
             under error, which is empty for all others.
+        unknown: those of `columns` whose scores say nothing: their cells stay empty.
+        more: columns after error: name -> clip -> cell.
 
     Raises:
         ValueError: lengths differ, or a score is NaN or infinite.
@@ -68,11 +75,12 @@ def write_scores(
         raise ValueError("scores hold NaN or infinite values; list such clips under failed")
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
-        writer.writerow(("clip", *columns, "error"))
-        for clip, row in zip(clip_names, scores_NM, strict=True):
-            writer.writerow((clip, *(f"{score:.6f}" for score in row), ""))
-        for clip, reason in failed:
-            writer.writerow((clip, *[""] * len(columns), " ".join(reason.split())))
+        writer.writerow(("clip", *columns, "error", *more))
+        shown = [name not in unknown for name in columns]
+        cells = [[f"{score:.6f}" * known for score, known in zip(row, shown, strict=True)] for row in scores_NM]
+        rows = [(clip, *row, "") for clip, row in zip(clip_names, cells, strict=True)]
+        rows += [(clip, *[""] * len(columns), " ".join(reason.split())) for clip, reason in failed]
+        writer.writerows((*row, *(column.get(row[0], "") for column in more.values())) for row in rows)
 
 
 def write_predictions(

@@ -13,7 +13,7 @@ from transm3e.data.backends import open_source
 from transm3e.data.blazepose.models import RELEASE
 from transm3e.data.blazepose.pose import BlazePose
 from transm3e.data.blazepose.smooth import smooth
-from transm3e.data.skeleton.detectors import DETECTORS, Options, frame_chunks
+from transm3e.data.skeleton.detectors import DETECTORS, Note, Options, frame_chunks, untold
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.data.skeleton.units import AS_IS, clean
 
@@ -28,6 +28,7 @@ class BlazePoseMaker:
     Args:
         root: folder the clips are relative to.
         smoothed: whether joints pass a one-euro filter.
+        note: see Options.
 
     Raises:
         UserError: LiteRT or the networks are not there.
@@ -36,15 +37,15 @@ class BlazePoseMaker:
     layout: ClassVar[str] = "blazepose33"
     options: ClassVar[tuple[str, ...]] = ("smooth",)
 
-    def __init__(self, root: Path, smoothed: bool = False) -> None:
-        self.root, self.smoothed = root, smoothed
+    def __init__(self, root: Path, smoothed: bool = False, note: Note = untold) -> None:
+        self.root, self.smoothed, self.note = root, smoothed, note
         self.detector = BlazePose()
         self.origin = f"blazepose of {RELEASE}{', smoothed' if smoothed else ''}"
 
     @classmethod
     def build(cls, options: Options) -> BlazePoseMaker:
         """See Detector.build."""
-        return cls(options.root, options.smooth)
+        return cls(options.root, options.smooth, options.note)
 
     def inputs(self, clip: str) -> list[Path]:
         """See Maker.inputs."""
@@ -56,7 +57,7 @@ class BlazePoseMaker:
 
         def frames() -> Iterator[np.ndarray]:
             nonlocal size
-            for chunk in frame_chunks(self.root / clip):
+            for chunk in frame_chunks(self.root / clip, self.note):
                 size = (chunk.shape[1], chunk.shape[2])
                 yield from chunk
 

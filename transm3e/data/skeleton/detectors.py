@@ -13,7 +13,7 @@ It is a Maker; transm3e.data.skeleton.job imports its module.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -24,10 +24,18 @@ import numpy as np
 from transm3e.data.backends import open_source
 from transm3e.data.skeleton.extract import Maker
 from transm3e.errors import UserError
+from transm3e.progress import track
 from transm3e.registry import Registry
 
 # Frames decoded at a time: a chunk of 1280x720 takes 88 MB.
 CHUNK = 32
+# Chunks from which on a video has a progress bar of its own.
+LONG = 20
+Note = Callable[[str], None]
+
+
+def untold(where: str) -> None:
+    """Nobody waits for this."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Options:
         min_score: persons below it are left out, in [0, 1].
         max_persons: the best of a frame, at least 1.
         smooth: whether joints are smoothed over time.
+        note: told of each chunk of frames, by those who are waited for; no option of the command line.
     """
 
     root: Path
@@ -51,6 +60,7 @@ class Options:
     min_score: float = 0.5
     max_persons: int = 8
     smooth: bool = False
+    note: Note = untold
 
 
 class Detector(Maker, Protocol):
@@ -83,7 +93,7 @@ def build_detector(name: str, options: Options) -> Maker:
         UserError: there is none, it does not take one of the options, or see its build.
     """
     detector = DETECTORS[name]
-    for field in fields(Options)[1:]:
+    for field in fields(Options)[1:-1]:
         if field.name not in detector.options and getattr(options, field.name) != field.default:
             flag = field.name.replace("_", "-")
             takes = ", ".join(f"--{each.replace('_', '-')}" for each in detector.options) or "none"
@@ -92,13 +102,13 @@ def build_detector(name: str, options: Options) -> Maker:
     return maker
 
 
-def frame_chunks(path: Path) -> Iterator[np.ndarray]:
+def frame_chunks(path: Path, note: Note = untold) -> Iterator[np.ndarray]:
     """(up to CHUNK, H, W, 3) uint8 RGB, all frames in order; each chunk has its own time limit."""
-    start, end = 0, 1
-    while start < end:
+    with closing(open_source(path)) as video:
+        end = video.num_frames
+    starts = range(0, end, CHUNK)
+    for start in track(starts, path.name, len(starts), "chunks") if len(starts) > LONG else starts:
+        note(f"frame {start} of {end} of {path}")
         with closing(open_source(path)) as video:
-            end = video.num_frames
-            numbers: Sequence[int] = range(start, min(start + CHUNK, end))
-            frames = video.frames(numbers)
+            frames = video.frames(range(start, min(start + CHUNK, end)))
         yield frames
-        start += CHUNK

@@ -19,10 +19,12 @@ from transm3e.data.skeleton.units import Declared
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder
 
-__all__ = ["DETECTORS", "parse_size", "run"]
+__all__ = ["COLUMN", "DETECTORS", "FOLDER", "parse_size", "run"]
 
 REPORT = "without_skeleton.csv"
 COLUMN = "skeleton"
+# Of the files, beside the clips.
+FOLDER = "skeletons"
 
 
 def run(
@@ -58,7 +60,7 @@ def run(
     """
     file = table_file(table)
     root = prefix or file.parent
-    out = out or root / "skeletons"
+    out = out or root / FOLDER
     if update_table and not out.absolute().is_relative_to(root.absolute()):
         raise UserError(f"--out {out} is not below {root}, where the clip table's paths begin; choose a folder there")
     if workers < 1:

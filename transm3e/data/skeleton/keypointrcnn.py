@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transm3e.data.skeleton.detectors import DETECTORS, Options, frame_chunks
+from transm3e.data.skeleton.detectors import DETECTORS, Note, Options, frame_chunks, untold
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.data.skeleton.units import AS_IS, clean
 from transm3e.errors import UserError
@@ -33,6 +33,7 @@ class KeypointRCNN:
         batch_size: frames at a time.
         min_score: persons below it are left out, in [0, 1].
         max_persons: the best of a frame, at least 1.
+        note: see Options.
 
     Raises:
         UserError: the weights cannot be read or do not fit, or the device is not there.
@@ -49,12 +50,14 @@ class KeypointRCNN:
         batch_size: int = 4,
         min_score: float = 0.5,
         max_persons: int = 8,
+        note: Note = untold,
     ) -> None:
         if batch_size < 1 or not 0 <= min_score <= 1 or max_persons < 1:
             raise UserError(
                 f"--batch-size {batch_size}, --min-score {min_score}, --max-persons {max_persons}: "
                 "needs at least 1, a score in 0..1, at least 1"
             )
+        self.note = note
         self.root, self.batch_size, self.min_score, self.max_persons = root, batch_size, min_score, max_persons
         self.device = _device(device)
         weights = local_path(weights)
@@ -74,6 +77,7 @@ class KeypointRCNN:
             options.batch_size,
             options.min_score,
             options.max_persons,
+            options.note,
         )
 
     def inputs(self, clip: str) -> list[Path]:
@@ -84,7 +88,7 @@ class KeypointRCNN:
         """See Maker.make."""
         size = (0, 0)
         persons: list[np.ndarray] = []
-        for frames in frame_chunks(self.root / clip):
+        for frames in frame_chunks(self.root / clip, self.note):
             size = (frames.shape[1], frames.shape[2])
             for start in range(0, len(frames), self.batch_size):
                 persons += self.detect(frames[start : start + self.batch_size])

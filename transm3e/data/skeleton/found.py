@@ -1,0 +1,187 @@
+"""Skeletons of video files that no clip table names: taken from beside them, or found by a detector and kept.
+
+They are the files that extract_skeleton.py writes, by the same detectors: a clip table with these gives the same scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from transm3e.data.backends import open_source
+from transm3e.data.check import map_with_progress
+from transm3e.data.clip_names import target_names
+from transm3e.data.decode import DecodeError
+from transm3e.data.skeleton.extract import Maker
+from transm3e.data.skeleton.job import COLUMN, DETECTORS, FOLDER
+from transm3e.data.skeleton.layouts import POSSIBLE
+from transm3e.data.skeleton.pyskl import write_npz
+from transm3e.data.skeleton.read import read_skeleton
+from transm3e.data.skeleton.sequence import Skeleton, check_frames
+from transm3e.data.skeleton.streams import MIN_SCORE
+from transm3e.downloads import CACHE, cache_folder
+from transm3e.errors import UserError
+from transm3e.files import make_folder, open_regular
+from transm3e.joints import LAYOUTS
+
+NO_BODY = "nobody was found in any frame"
+NO_TRUNK = "no frame shows somebody's shoulders or hips"
+# Of shoulders and hips, so many have to be seen where there is a body: a face or a hand is none, and detectors now and
+# then see one in a pattern, mostly beyond the frame's edge.
+TRUNK = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "hip"))
+LEAST_TRUNK = 2
+BLOCK = 1 << 20
+# Another number makes all files anew, whatever they are of: for when a detector's results change.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Body:
+    """What is known of the person in a video file.
+
+    Attributes:
+        row: number of the video among all that are scored.
+        path: the video, relative to their folder.
+        skeleton: its file of joints, absolute; "" where there is none.
+        frames: that were decoded, or that the file of joints has; None where nothing could be read.
+        coverage: share of them that show a body, see shows_body, in [0, 1]; None likewise.
+        reason: why it cannot be scored, one line; "" where it can.
+    """
+
+    row: int
+    path: str
+    skeleton: str = ""
+    frames: int | None = None
+    coverage: float | None = None
+    reason: str = ""
+
+
+def check_detector(detector: str, layout: str, weights: str) -> None:
+    """Whether a model's joints can be had from a detector, before it is built.
+
+    Raises:
+        UserError: no such detector, it finds other joints, or it has no weights, or needs none.
+    """
+    if detector not in DETECTORS:
+        raise UserError(f"DEMO.DETECTOR is {detector!r}, which does not exist; allowed: {', '.join(sorted(DETECTORS))}")
+    finds, takes_weights = DETECTORS[detector].layout, "weights" in DETECTORS[detector].options
+    if layout != finds and (finds, layout) not in POSSIBLE:
+        others = [name for name in DETECTORS if (DETECTORS[name].layout, layout) in {*POSSIBLE, (layout, layout)}]
+        remedy = f"set DEMO.DETECTOR {' or '.join(others)}" if others else "no detector of this project finds them"
+        raise UserError(
+            f"DEMO.DETECTOR {detector} finds {finds}, of which the model's SKELETON.LAYOUT {layout} cannot be made; "
+            f"{remedy}, or put files of them beside the videos, {FOLDER}/NAME.npz"
+        )
+    if takes_weights != bool(weights):
+        what = (
+            "needs DEMO.DETECTOR_WEIGHTS, its file"
+            if takes_weights
+            else "has its own; leave DEMO.DETECTOR_WEIGHTS empty"
+        )
+        raise UserError(f"DEMO.DETECTOR {detector} {what}")
+
+
+def files_beside(root: Path, paths: Sequence[str]) -> dict[str, Path]:
+    """Videos for which extract_skeleton.py has left a file of joints, no older than they are -> that file.
+
+    Raises:
+        UserError: two videos would share one.
+    """
+    if not (root / FOLDER).is_dir():
+        return {}
+    named = {path: root / FOLDER / name for path, name in target_names(paths, ".npz").items()}
+    return {path: file for path, file in named.items() if file.is_file() and _age(file) >= _age(root / path)}
+
+
+def find_bodies(
+    root: Path, videos: Sequence[Body], beside: Mapping[str, Path], maker: Maker | None, workers: int
+) -> list[Body]:
+    """The persons in videos, in order; with progress.
+
+    Args:
+        root: folder of the videos.
+        videos: of which row and path are known.
+        beside: as files_beside.
+        maker: what finds them where no file lies beside.
+        workers: threads, which share the maker.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+
+    def find(body: Body) -> Body:
+        path = body.path
+        try:
+            return _of_file(body, beside[path], root) if path in beside else _detected(body, root, maker)
+        except DecodeError as error:
+            where = "" if error.path in (path, str(root / path)) else f"{error.path}: "
+            return replace(body, reason=f"{where}{error.reason}")
+        except (UnicodeError, MemoryError, cv2.error, av.FFmpegError) as error:
+            return replace(body, reason=f"cannot be read: {type(error).__name__}: {' '.join(str(error).split())}")
+
+    return map_with_progress(find, videos, workers, "persons in videos")
+
+
+def _detected(body: Body, root: Path, maker: Maker | None) -> Body:
+    assert maker is not None, "one is built where a file is missing"
+    file = cache_folder() / COLUMN / f"{_key(maker, body.path)}.npz"
+    if file.is_file():
+        try:
+            return _of_file(body, file)
+        except DecodeError:  # damaged: it is made anew
+            pass
+    make_folder(file.parent, CACHE)
+    skeleton, size = maker.make(body.path)
+    write_npz(file, skeleton, size, maker.origin)
+    return _of_file(body, file)
+
+
+def _of_file(body: Body, file: Path, root: Path | None = None) -> Body:
+    """What a file of joints says; of one that lies beside its video, in `root`, only if it can be of that."""
+    skeleton = read_skeleton(file)
+    if root is not None:
+        with closing(open_source(root / body.path)) as video:
+            check_frames(skeleton, video.num_frames, str(file))
+    seen = shows_body(skeleton)
+    found = replace(body, skeleton=str(file.absolute()), frames=len(seen), coverage=float(seen.mean()))
+    reason = NO_TRUNK if skeleton.points.any() else NO_BODY
+    return found if seen.any() else replace(found, reason=reason)
+
+
+def shows_body(skeleton: Skeleton) -> np.ndarray:
+    """(N frames,) bool: two of somebody's shoulders and hips are inside of the frame, and no guesses (see MIN_SCORE)."""
+    trunk = skeleton.points[:, :, [LAYOUTS[skeleton.layout].names.index(name) for name in TRUNK]]
+    low, high = -0.5, np.array([skeleton.width or np.inf, skeleton.height or np.inf]) - 0.5
+    inside = ((trunk[..., :2] >= low) & (trunk[..., :2] <= high)).all(axis=-1)
+    shown: np.ndarray = np.any((inside & (trunk[..., 2] >= MIN_SCORE)).sum(axis=-1) >= LEAST_TRUNK, axis=-1)
+    return shown
+
+
+def _key(maker: Maker, path: str) -> str:
+    """Of what is found: by the detector and by what is in the video and the detector's files, whatever they are called."""
+    digests = [_digest(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in maker.inputs(path)]
+    return hashlib.sha256("\n".join([str(VERSION), maker.origin, *digests]).encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=64)
+def _digest(path: str, _size: int, _modified: int) -> str:
+    digest = hashlib.sha256()
+    try:
+        with open_regular(path) as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise DecodeError(path, f"cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _age(file: Path) -> float:
+    return file.stat().st_mtime

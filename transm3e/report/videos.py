@@ -1,0 +1,92 @@
+"""Scores of video files: a table, and a picture for each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from transm3e.config.check_data import SKELETONS
+from transm3e.config.plan import Run
+from transm3e.data.annotations import read_clip_table
+from transm3e.data.decode import DecodeError
+from transm3e.data.skeleton.found import Body
+from transm3e.data.videos import Videos
+from transm3e.engine.evaluate import Predictions
+from transm3e.files import atomic_write_text, clip_table_file, make_folder
+from transm3e.report.record import DEMO_CONFIG
+from transm3e.report.scores import write_scores
+from transm3e.report.video_picture import draw_video
+
+logger = logging.getLogger(__name__)
+
+
+def write_video_scores(run: Run, predictions: Predictions, bodies: Sequence[Body] = ()) -> None:
+    """Scores of video files as CSV, paths relative to their folder; see write_scores.
+
+    Args:
+        predictions: of all that could be read.
+        bodies: of every process; of a model of joints they give the columns frames and coverage, and rows for those
+            without a body.
+    """
+    file = Path(run.cfg.DEMO.OUTPUT_FILE or run.folder / "scores.csv")
+    reasons = {clip.row: (clip.path, clip.reason) for clip in predictions.failed}
+    reasons |= {body.row: (body.path, body.reason) for body in bodies if body.reason}
+    failed = [reasons[row] for row in sorted(reasons)]
+    unknown = untaught(run, predictions.columns)
+    more = {}
+    if run.cfg.DATA.MODALITY in SKELETONS:
+        seen = [body for body in bodies if body.frames is not None]
+        more["frames"] = {body.path: str(body.frames) for body in seen}
+        more["coverage"] = {body.path: f"{body.coverage:.4f}" for body in seen}
+    make_folder(file.parent, "DEMO.OUTPUT_FILE")
+    write_scores(file, predictions.paths, predictions.scores, predictions.columns, failed, unknown, more)
+    atomic_write_text(run.folder / DEMO_CONFIG, run.cfg.dump())
+    print(f"scores of {len(predictions.paths)} videos, {len(failed)} failed: {file}")
+    if unknown:
+        print(f"not known, as no training clip shows them: {', '.join(unknown)}")
+
+
+def untaught(run: Run, columns: Sequence[str]) -> list[str]:
+    """Muscles that no training clip of a run shows, so that their scores say nothing.
+
+    None are known of a checkpoint from elsewhere (TEST.CHECKPOINT_FILE_PATH), or where the clip table is gone.
+    """
+    cfg = run.cfg
+    table = cfg.DATA.PATH_TO_DATA_DIR
+    if cfg.TEST.CHECKPOINT_FILE_PATH or not table or not clip_table_file(table).is_file():
+        return []
+    labels = read_clip_table(table).select("train").labels
+    if labels.shape[1] != len(columns) or not labels.any():
+        return []
+    return [name for name, count in zip(columns, labels.sum(axis=0), strict=True) if not count]
+
+
+def draw_videos(run: Run, predictions: Predictions, videos: Videos) -> None:
+    """A picture for each video of this process's share, into DEMO.PICTURES if that is set.
+
+    Raises:
+        UserError: one cannot be written.
+    """
+    if not run.cfg.DEMO.PICTURES:
+        return
+    folder, unknown = Path(run.cfg.DEMO.PICTURES), untaught(run, predictions.columns)
+    scores = dict(zip(predictions.paths, predictions.scores.tolist(), strict=True))
+    reasons = {clip.path: clip.reason for clip in predictions.failed}
+    drawn = 0
+    for body in videos.bodies:
+        known = {
+            name: score
+            for name, score in zip(predictions.columns, scores.get(body.path, ()), strict=False)
+            if name not in unknown
+        }
+        file = folder / f"{body.path}.png"
+        make_folder(file.parent, "DEMO.PICTURES")
+        try:
+            shown = replace(body, reason=body.reason or reasons.get(body.path, ""))
+            draw_video(videos.root / body.path, shown, known, unknown, file)
+            drawn += 1
+        except DecodeError as error:
+            logger.warning("no picture of %s: %s", body.path, error.reason)
+    print(f"pictures of {drawn} videos: {folder}")
