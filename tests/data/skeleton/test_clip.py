@@ -82,8 +82,10 @@ def test_layouts_keep_the_names_of_joints():
         {(source, target) for source in ("coco17", "openpose18", "halpe26", "blazepose33") if source != target}
         for target in ("coco17", "openpose18")
     )
-    assert to_coco | to_openpose == POSSIBLE
-    for source, target in sorted(POSSIBLE):
+    from_body = {("body23", "coco17"), ("body23", "openpose18")}
+    to_body = {(source, "body23") for source in ("coco17", "openpose18", "halpe26", "blazepose33")}
+    assert to_coco | to_openpose | from_body | to_body == POSSIBLE
+    for source, target in sorted(POSSIBLE - to_body):
         joints = rng.uniform(1, 9, (2, 3, len(LAYOUTS[source].names), 3)).astype(np.float32)
         result = to_layout(joints, source, target)
         assert result.shape == (2, 3, len(LAYOUTS[target].names), 3)
@@ -96,6 +98,24 @@ def test_layouts_keep_the_names_of_joints():
     np.testing.assert_array_equal(to_layout(to_layout(coco, "coco17", "openpose18"), "openpose18", "coco17"), coco)
     coco[5] = 0
     assert not to_layout(coco, "coco17", "openpose18")[1].any()
+
+
+def test_hands_and_feet_that_a_layout_lacks_are_missing():
+    names = LAYOUTS["body23"].names
+    for source, ends in {
+        "coco17": (),
+        "halpe26": ("heel", "foot_index"),
+        "blazepose33": ("heel", "foot_index", "index"),
+    }.items():
+        joints = np.random.default_rng(2).uniform(1, 9, (2, len(LAYOUTS[source].names), 3)).astype(np.float32)
+        there = to_layout(joints, source, "body23").all(axis=(0, 2))
+        assert [name for name, found in zip(names[17:], there[17:], strict=True) if found] == [
+            f"{side}_{end}" for end in ends for side in ("left", "right")
+        ]
+        assert there[:17].all()
+    halpe = joints = np.zeros((26, 3), np.float32)
+    halpe[LAYOUTS["halpe26"].names.index("left_big_toe")] = [3, 4, 1]
+    np.testing.assert_array_equal(to_layout(joints, "halpe26", "body23")[names.index("left_foot_index")], [3, 4, 1])
 
 
 def test_ntu_stays_as_it_is_and_its_flip_swaps_hands_and_feet():

@@ -82,7 +82,8 @@ def prepare_poses(
 
 
 def annotation(poses: PhotoPoses, number: int, frames: int) -> dict[str, Any]:
-    """The skeleton of an exercise as PYSKL keeps it, with `layout` and `world` (1, T, 33, 3) in metres.
+    """The skeleton of an exercise as PYSKL keeps it, with `layout`, `track` (one person) and `world` (1, T, 33, 3) in
+    metres.
 
     Both frames are scaled to one short side and cropped, centred, to what they have in common, as the clips' are.
     """
@@ -98,6 +99,7 @@ def annotation(poses: PhotoPoses, number: int, frames: int) -> dict[str, Any]:
         "keypoint": mixed[0][None].astype(np.float32),
         "keypoint_score": mixed[1][None].astype(np.float16),
         "world": mixed[2][None].astype(np.float16),
+        "track": np.zeros((1, frames), np.int16),
         "img_shape": (int(frame[0]), int(frame[1])),
         "total_frames": frames,
         "layout": LAYOUT,
