@@ -67,8 +67,6 @@ def add_baselines(cfg: CfgNode) -> None:
     cfg.POSENET.WIDTH = 192
     cfg.POSENET.DEPTH = 2
     cfg.POSENET.INPUT_DROPOUT = 0.0
-    # Networks side by side, whose logits are averaged.
-    cfg.POSENET.MEMBERS = 1
 
     # HD-GCN (Lee et al. 2023).
     cfg.HDGCN = CfgNode()

@@ -47,6 +47,11 @@ class PoseFeatures(nn.Module):
         axes: D.
     """
 
+    pair: Tensor
+    bend: Tensor
+    torso: Tensor
+    span: Tensor
+
     def __init__(self, layout: str, axes: int) -> None:
         super().__init__()
         joints = find_layout(layout)
@@ -56,8 +61,7 @@ class PoseFeatures(nn.Module):
         self.pairs = [pair for pair in dict.fromkeys(pairs) if {*pair} <= {*names}]
         spans = [number for number, pair in enumerate(self.pairs) if pair in SPANS]
         self.bends = [bend for bend in bends if {*bend} <= {*names}]
-        numbers = {"pair": self.pairs, "bend": self.bends}
-        for name, groups in numbers.items():
+        for name, groups in (("pair", self.pairs), ("bend", self.bends)):
             indices = torch.tensor([[names.index(joint) for joint in group] for group in groups])
             self.register_buffer(name, indices.T, persistent=False)
         torso = [[names.index(f"{side}_{end}") for side in SIDES] for end in ("hip", "shoulder")]
@@ -99,7 +103,6 @@ class PoseNet(nn.Module):
         coordinates: key of transm3e.joints.COORDINATES.
         width: of the hidden layers.
         depth: hidden layers.
-        members: networks that are trained side by side; their logits are averaged.
         input_dropout, head_dropout: of the statistics, and after each hidden layer.
         modality: the clip it reads, "skeleton".
     """
@@ -111,7 +114,6 @@ class PoseNet(nn.Module):
         coordinates: str = "image",
         width: int = 192,
         depth: int = 2,
-        members: int = 1,
         input_dropout: float = 0.0,
         head_dropout: float = 0.0,
         modality: str = "skeleton",
@@ -120,10 +122,7 @@ class PoseNet(nn.Module):
         self.layout, self.coordinates, self.modality = layout, coordinates, modality
         self.features = PoseFeatures(layout, COORDINATES[coordinates] - 1)
         self.norm = nn.BatchNorm1d(2 * self.features.count, affine=False)
-        self.members = nn.ModuleList(
-            _mlp(2 * self.features.count, width, depth, num_classes, input_dropout, head_dropout)
-            for _ in range(members)
-        )
+        self.mlp = _mlp(2 * self.features.count, width, depth, num_classes, input_dropout, head_dropout)
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> PoseNet:
@@ -133,7 +132,6 @@ class PoseNet(nn.Module):
             coordinates=cfg.SKELETON.COORDINATES,
             width=cfg.POSENET.WIDTH,
             depth=cfg.POSENET.DEPTH,
-            members=cfg.POSENET.MEMBERS,
             input_dropout=cfg.POSENET.INPUT_DROPOUT,
             head_dropout=cfg.MODEL.DROPOUT_RATE,
             modality=cfg.DATA.MODALITY,
@@ -152,7 +150,7 @@ class PoseNet(nn.Module):
         features, known = self.features(x_NTVC[..., :-1], there)
         statistics, some = _statistics(features, known)
         inputs = torch.where(some, self.norm(statistics), 0)
-        logits = torch.stack([member(inputs) for member in self.members]).mean(0)
+        logits = self.mlp(inputs)
         shape = (len(x_BCTVM), -1)
         present = there.any(2).any(1).unflatten(0, shape)[..., None]
         # A clip without anybody is scored as an average one.
@@ -164,7 +162,7 @@ def _mlp(inputs: int, width: int, depth: int, outputs: int, input_dropout: float
     layers: list[nn.Module] = [nn.Dropout(input_dropout)]
     for before, after in pairwise([inputs, *depth * [width]]):
         layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(), nn.Dropout(dropout)]
-    return nn.Sequential(*layers, nn.Linear(width, outputs))
+    return nn.Sequential(*layers, nn.Linear(width if depth else inputs, outputs))
 
 
 def _statistics(features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
