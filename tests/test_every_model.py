@@ -101,7 +101,8 @@ def stirred(model):
         torch.manual_seed(1)
         for module in model.modules():
             if isinstance(module, NORMS):
-                nn.init.uniform_(module.weight, 0.5, 1.5)
+                if module.weight is not None:
+                    nn.init.uniform_(module.weight, 0.5, 1.5)
                 if isinstance(module, BATCH_NORMS):
                     nn.init.normal_(module.running_mean, std=0.1)
                     nn.init.uniform_(module.running_var, 0.5, 1.5)
