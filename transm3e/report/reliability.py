@@ -17,6 +17,8 @@ from transm3e.report.scores import Predictions, read_predictions
 
 RESAMPLES = 2000
 DIGITS = 4
+# Clips with a muscle below which nothing is known of it.
+FEWEST = 10
 
 
 def read_folds(runs: Sequence[Path], split: str) -> list[Predictions]:
@@ -44,7 +46,7 @@ def cross_validated(folds: Sequence[Predictions], families: Sequence[str]) -> di
         families: of those clips, one after the other; whole families are drawn for the interval.
 
     Returns:
-        Ready for JSON. A muscle without positives has "known" false. "ece_calibrated" is of clips whose fold had no part
+        Ready for JSON. A muscle with fewer than FEWEST positives has "known" false. "ece_calibrated" is of clips whose fold had no part
         in "slope" and "biases".
     """
     scores, labels = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("scores", "labels"))
@@ -69,7 +71,7 @@ def cross_validated(folds: Sequence[Predictions], families: Sequence[str]) -> di
         "biases": [round(float(bias), DIGITS) for bias in biases],
         "muscles": {
             name: {
-                "known": bool(labels[:, m].any()),
+                "known": int(labels[:, m].sum()) >= FEWEST,
                 "AP": None if np.isnan(precisions[m]) else round(float(precisions[m]), DIGITS),
                 "random": round(float(labels[:, m].mean()), DIGITS),
                 "positives": int(labels[:, m].sum()),
