@@ -194,3 +194,22 @@ def test_the_real_joints_lie_in_the_whole_frame(shared):
     x, y = np.abs(clip[:2, :, :, 0][:, found] - 0.5)
     assert found.sum() > 50
     assert ((x <= 2 / 3) & (y <= 0.5)).mean() > 0.9
+
+
+def test_joints_in_space_are_mirrored_and_neither_cropped_nor_made_up():
+    rng = np.random.default_rng(3)
+    points = np.concatenate([rng.uniform(10, 90, (4, 1, 33, 2)), np.full((4, 1, 33, 1), 0.8)], -1).astype(np.float32)
+    points[:, :, 5] = 0
+    world = rng.normal(size=(4, 1, 33, 3)).astype(np.float32)
+    skeleton = Skeleton(points, "blazepose33", 100, 100, world=world)
+    sizes = (64, (100, 100), 1, "blazepose33", "world")
+    plain = skeleton_clip(skeleton, range(4), ViewParams(Box(10, 10, 50, 50)), *sizes)
+    assert plain.shape == (4, 4, 33, 1)
+    there = np.delete(np.arange(33), 5)
+    np.testing.assert_array_equal(plain[:3, :, there, 0], world[:, 0, there].transpose(2, 0, 1))
+    assert not plain[:, :, 5].any()
+    flipped = skeleton_clip(skeleton, range(4), ViewParams(Box(0, 0, 100, 100), flip=True), *sizes)
+    order = mirror_order("blazepose33")
+    np.testing.assert_array_equal(flipped[:, :, order], plain * np.array([-1, 1, 1, 1]).reshape(4, 1, 1, 1))
+    with pytest.raises(UserError, match=r"no joints in space; .*--detector blazepose"):
+        skeleton_clip(replace(skeleton, world=None), range(4), ViewParams(Box(0, 0, 100, 100)), *sizes)
