@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,8 @@ def write_calibrated(checkpoint: str, out: Path, found: dict[str, Any]) -> None:
     weights[f"{head}weight"] *= found["slope"]
     weights[f"{head}bias"] = found["slope"] * weights[f"{head}bias"] + biases
     with atomic_path(out) as partial:
-        write_weights(partial, weights, state.get("cfg", ""))
+        # Where the run lay is nobody else's business.
+        write_weights(partial, weights, re.sub(r"(?m)^OUTPUT_DIR: .*$", "OUTPUT_DIR: ''", state.get("cfg", "")))
 
 
 if __name__ == "__main__":
