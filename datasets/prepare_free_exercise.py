@@ -35,6 +35,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--muscles", choices=tuple(MUSCLE_KEYS), default="all", help="which of an exercise's muscles to label"
     )
+    parser.add_argument("--fold", type=int, help="with --poses: cross-validation, see datasets/README.md; 0 to 4")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split; default: %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads; default: one per CPU core")
     return parser.parse_args(arguments)
@@ -58,6 +59,8 @@ def _prepare(poses: bool, out: Path | None = None, **args: Any) -> tuple[Path, l
     args["family_rules"] = ANNOTATIONS / "free_exercise_families.json"
     if poses and "size" in args:
         raise UserError("--size is of videos, which --poses does not make; leave one of the two away")
+    if not poses and "fold" in args:
+        raise UserError("--fold is of --poses; add it, or leave --fold away")
     if poses:
         return out, *prepare_poses(out, ANNOTATIONS / "free_exercise_poses.npz", **args)
     if "source" not in args:

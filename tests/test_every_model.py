@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from transm3e.config.check_data import GRAPH_MODELS
+from transm3e.config.check_data import GRAPH_MODELS, POSE_MODEL
 from transm3e.config.modalities import model_modalities
 from transm3e.config.node import merge, opt_settings
 from transm3e.joints import find_layout
@@ -41,6 +41,7 @@ TINY = {
     "STGCN": ["MODEL.MODEL_NAME", "STGCN", "STGCN.WIDTH", 8, "STGCN.PARTITION", "spatial"],
     "CTRGCN": ["MODEL.MODEL_NAME", "CTRGCN", "CTRGCN.WIDTH", 8],
     "HDGCN": ["MODEL.MODEL_NAME", "HDGCN", "HDGCN.WIDTH", 8],
+    "PoseNet": ["MODEL.MODEL_NAME", "PoseNet", "POSENET.WIDTH", 8, "SKELETON.LAYOUT", "body23"],
     "TransM3E class tokens": ["MODEL.MODEL_NAME", "TransM3E", "TRANSM3E.READOUT", "class_tokens"],
     **{
         f"TransM3E {fusion}": ["MODEL.MODEL_NAME", "TransM3E", "TRANSM3E.RECEIVERS", True, "TRANSM3E.FUSION", fusion]
@@ -77,7 +78,7 @@ def model_cfg(request, tiny_cfg, student_cfg):
     merge(cfg, opt_settings(TINY[name]), "test")
     cfg.MODEL.MODEL_NAME = cfg.MODEL.MODEL_NAME.split()[0]
     cfg.MVIT.DROPPATH_RATE = cfg.MCTF.DROPPATH_RATE = 0.0
-    if cfg.MODEL.MODEL_NAME in GRAPH_MODELS:
+    if cfg.MODEL.MODEL_NAME in (*GRAPH_MODELS, POSE_MODEL):
         cfg.DATA.MODALITY = "skeleton"
     return cfg
 
@@ -100,7 +101,8 @@ def stirred(model):
         torch.manual_seed(1)
         for module in model.modules():
             if isinstance(module, NORMS):
-                nn.init.uniform_(module.weight, 0.5, 1.5)
+                if module.weight is not None:
+                    nn.init.uniform_(module.weight, 0.5, 1.5)
                 if isinstance(module, BATCH_NORMS):
                     nn.init.normal_(module.running_mean, std=0.1)
                     nn.init.uniform_(module.running_var, 0.5, 1.5)

@@ -2,7 +2,8 @@
 
 The orders are those of the detectors' files: COCO (Lin et al., ECCV 2014), Halpe-26 (AlphaPose; the COCO joints and
 nine more), OpenPose-18 (Cao et al., PAMI 2019; COCO and the neck), NTU-25 (Shahroudy et al., CVPR 2016; the joints of
-the Kinect), and BlazePose-33 (Bazarevsky et al., CVPRW 2020; MediaPipe Pose). Bones form a tree with its root in the
+the Kinect), and BlazePose-33 (Bazarevsky et al., CVPRW 2020; MediaPipe Pose). body23 is ours: COCO's joints, heels, toes
+and index fingers, without which calves, feet and wrists are hardly seen. Bones form a tree with its root in the
 centre joint. COCO and BlazePose have no neck, so the shoulders hang on the nose and the hips on the shoulders, as in
 PYSKL and MMAction2. NTU-25 is the tree of ST-GCN and CTR-GCN: a hand's tip hangs on its thumb (in PYSKL both hang on
 the hand).
@@ -66,6 +67,9 @@ _BLAZE_NAMES = (
     ),
 )
 
+# What body23 has besides COCO's joints.
+EXTREMITIES = tuple(f"{side}_{joint}" for joint in ("heel", "foot_index", "index") for side in ("left", "right"))
+
 # joint <- parent, by name: parents are listed here once, the numbers follow from each layout's order.
 _LIMBS = {
     **{f"{side}_eye": "nose" for side in ("left", "right")},
@@ -128,7 +132,11 @@ LAYOUTS = {
     "openpose18": _layout(_OPENPOSE_NAMES, _OPENPOSE_PARENTS, "neck"),
     "ntu25": _layout(_NTU_NAMES, _NTU_PARENTS, "spine"),
     "blazepose33": _layout(_BLAZE_NAMES, _BLAZE_PARENTS, "nose"),
+    "body23": _layout((*_COCO_NAMES, *EXTREMITIES), _BLAZE_PARENTS | _COCO_PARENTS, "nose"),
 }
+
+# SKELETON.COORDINATES -> numbers of a joint: x and y in the frame, or x, y and z in metres; and its score.
+COORDINATES = {"image": 3, "world": 4}
 
 
 def find_layout(name: str) -> Layout:

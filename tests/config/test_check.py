@@ -206,6 +206,7 @@ def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(
         ({"MODEL.MODEL_NAME": "VideoSwin", "VIDEOSWIN.DEPTHS": [2, 2]}, ["DEPTHS [2, 2]", "one number for each stage"]),
         ({"MODEL.MODEL_NAME": "VideoSwin", "VIDEOSWIN.EMBED_DIM": 50}, ["3 heads do not divide 50", "EMBED_DIM"]),
         ({"MODEL.MODEL_NAME": "VideoSwin", "VIDEOSWIN.NUM_HEADS": [3, 6, 12, 2.5]}, ["NUM_HEADS is", "whole numbers"]),
+        ({"MODEL.MODEL_NAME": "PoseNet"}, ["DATA.MODALITY is rgb", "PoseNet reads skeleton;"]),
         ({**CTRGCN, "CTRGCN.WIDTH": 30}, ["CTRGCN.WIDTH 30", "multiple of 4"]),
         ({**CTRGCN, "CTRGCN.DILATIONS": [1, 0]}, ["CTRGCN.DILATIONS is [1, 0]", "at least 1"]),
         ({**CTRGCN, "CTRGCN.REDUCTION": 65}, ["CTRGCN.REDUCTION is 65", "at most CTRGCN.WIDTH 64"]),

@@ -144,3 +144,18 @@ def test_command_line(tmp_path, capsys):
 def test_the_documents_name_the_shipped_file():
     digest = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
     assert digest in (REPOSITORY / "datasets" / "README.md").read_text(encoding="utf-8")
+
+
+def test_folds_part_the_clips_of_train_by_families(made, tmp_path):
+    train = {clip.path: clip.activity for clip in made[1] if clip.split == "train"}
+    held, families = [], []
+    for fold in range(poses.FOLDS):
+        clips, _ = run(tmp_path, fold=fold)
+        assert {clip.path for clip in clips} == set(train)
+        assert {clip.split for clip in clips} == {"train", "new_val"}
+        held += [clip.path for clip in clips if clip.split == "new_val"]
+        families += sorted({clip.activity for clip in clips if clip.split == "new_val"})
+    assert sorted(held) == sorted(train)
+    assert sorted(families) == sorted(set(train.values()))
+    with pytest.raises(UserError, match=r"fold 5: needs .* fold 0 to 4"):
+        run(tmp_path, fold=5)

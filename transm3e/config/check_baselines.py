@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fvcore.common.config import CfgNode
 
-from transm3e.config.check_data import GRAPH_MODELS
+from transm3e.config.check_data import GRAPH_MODELS, POSE_MODEL
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
 
@@ -20,6 +20,7 @@ GROUPS = {
     "SlowFast": ("RESNET", "SLOWFAST"),
     "VideoSwin": ("VIDEOSWIN",),
     **{name: (name, "SKELETON") for name in GRAPH_MODELS},
+    POSE_MODEL: ("POSENET", "SKELETON"),
 }
 # Models whose blocks can be computed again in the backward pass.
 CAN_CHECKPOINT = ("MViT", "TransM3E", "VideoSwin", "ResNet", "SlowFast", "TwoBranch")

@@ -8,12 +8,13 @@ from fvcore.common.config import CfgNode
 
 from transm3e.config.modalities import TWO_BRANCH_MODEL, read_modalities
 from transm3e.errors import UserError
-from transm3e.joints import LAYOUTS
+from transm3e.joints import COORDINATES, LAYOUTS
 
 # What models read: frames of pixels, or joints, which graph models read.
 PIXELS = ("rgb", "rgb_diff", "flow")
 SKELETONS = ("skeleton", "skeleton_bone", "skeleton_motion", "skeleton_bone_motion")
 GRAPH_MODELS = ("STGCN", "CTRGCN", "HDGCN")
+POSE_MODEL = "PoseNet"
 RANDOM = "Random"
 WITHOUT_WEIGHTS = (RANDOM, "AllOnes")
 # This decoder works in the process that trains.
@@ -34,6 +35,7 @@ DATA_CHOICES = {
     "AUG.RE_MODE": ("pixel", "rand", "const"),
     "SKELETON.LAYOUT": tuple(LAYOUTS),
     "SKELETON.NORMALIZE": ("frame", "body"),
+    "SKELETON.COORDINATES": tuple(COORDINATES),
     "STGCN.PARTITION": ("uniform", "distance", "spatial", "spatial_code"),
     "DISTILL.MODALITY": PIXELS,
     "TWO_BRANCH.MODALITY": PIXELS,
@@ -47,8 +49,8 @@ def check_data(cfg: CfgNode) -> None:
         UserError: names the key, its value, what is allowed and what to change.
     """
     name, modality = cfg.MODEL.MODEL_NAME, cfg.DATA.MODALITY
-    if name not in WITHOUT_WEIGHTS and (modality in SKELETONS) != (name in GRAPH_MODELS):
-        fit = ", ".join(SKELETONS if name in GRAPH_MODELS else PIXELS)
+    if name not in WITHOUT_WEIGHTS and modality not in _readable(name):
+        fit = ", ".join(_readable(name))
         raise UserError(f"DATA.MODALITY is {modality}, but MODEL.MODEL_NAME {name} reads {fit}; change one of them")
     if name == TWO_BRANCH_MODEL and modality == cfg.TWO_BRANCH.MODALITY:
         raise UserError(f"both branches see {modality}; set DATA.MODALITY or TWO_BRANCH.MODALITY to another")
@@ -66,6 +68,13 @@ def check_data(cfg: CfgNode) -> None:
             f"DATA.DECODING_BACKEND {CUDA_DECODER} decodes in the process that trains, as forked processes cannot use its "
             f"GPU; set DATA_LOADER.NUM_WORKERS 0 (it is {cfg.DATA_LOADER.NUM_WORKERS})"
         )
+
+
+def _readable(model: str) -> tuple[str, ...]:
+    """The modalities that a model reads."""
+    if model == POSE_MODEL:
+        return SKELETONS[:1]
+    return SKELETONS if model in GRAPH_MODELS else PIXELS
 
 
 def data_warnings(cfg: CfgNode) -> Iterable[str]:

@@ -197,6 +197,17 @@ _C.AUG.COLOR_JITTER = 0.4
 _C.AUG.RE_PROB = 0.25
 _C.AUG.RE_MODE = "pixel"
 _C.AUG.RE_COUNT = 1
+# Of a clip's frames: it is so many times as fast as its video, at least and at most (log-uniform; the video is then played
+# back and forth from anywhere), and this share of its time stands still.
+_C.AUG.TEMPO = [1.0, 1.0]
+_C.AUG.PAUSES = 0.0
+# Of joints alone. The most degrees around the vertical axis (of joints in space) and around the others; each axis is scaled by
+# up to 1 -+ this; a joint's error in body sizes (standard deviation); probability that feet, hands or the head are missing.
+_C.AUG.JOINT_TURN = 0.0
+_C.AUG.JOINT_TILT = 0.0
+_C.AUG.JOINT_STRETCH = 0.0
+_C.AUG.JOINT_NOISE = 0.0
+_C.AUG.JOINT_DROPOUT = 0.0
 
 # Mixup and CutMix of training batches: each video with another one of its batch, labels likewise.
 _C.MIXUP = CfgNode()
@@ -212,13 +223,16 @@ _C.MIXUP.LABEL_SMOOTH_VALUE = 0.1
 
 # ---------------------------------------------------------------- skeletons
 _C.SKELETON = CfgNode()
-# Joints that a graph model reads: "coco17", "halpe26", "openpose18", "ntu25", "blazepose33". Files of another layout are
-# turned into it.
+# Joints that a graph model reads: "coco17", "halpe26", "openpose18", "ntu25", "blazepose33", "body23" (COCO-17 with
+# heels, toes and index fingers, which may be missing). Files of another layout are turned into it.
 _C.SKELETON.LAYOUT = "coco17"
 # Persons of a clip, those seen best; zeros where there are fewer.
 _C.SKELETON.NUM_PERSONS = 2
-# Coordinates: "frame", -1 to 1 over the crop, or "body", from the first person's hips in torso lengths.
+# Coordinates: "frame", -1 to 1 over the crop, or "body", from the first person's hips in torso lengths (in space also turned
+# to face the camera).
 _C.SKELETON.NORMALIZE = "frame"
+# Joints as the camera sees them, "image", or in space, "world": metres from the hips, as BlazePose gives them.
+_C.SKELETON.COORDINATES = "image"
 
 _C.DATA_LOADER = CfgNode()
 # Processes that load data, per process that trains; 0 = load in the training process.

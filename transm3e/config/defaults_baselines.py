@@ -61,6 +61,13 @@ def add_baselines(cfg: CfgNode) -> None:
     cfg.CTRGCN.REDUCTION = 8
     cfg.CTRGCN.DROPOUT = 0.0
 
+    # PoseNet, ours: an MLP on the mean and the spread of poses. DEPTH 0 is a logistic regression.
+    cfg.POSENET = CfgNode()
+    # Channels and number of the hidden layers; MODEL.DROPOUT_RATE is their dropout, INPUT_DROPOUT that of what they read.
+    cfg.POSENET.WIDTH = 192
+    cfg.POSENET.DEPTH = 2
+    cfg.POSENET.INPUT_DROPOUT = 0.0
+
     # HD-GCN (Lee et al. 2023).
     cfg.HDGCN = CfgNode()
     cfg.HDGCN.WIDTH = 64

@@ -28,6 +28,7 @@ from transm3e.data.annotations import (
 from transm3e.data.backends import check_backend
 from transm3e.data.dataset import ClipDataset
 from transm3e.data.draws import ClipShape
+from transm3e.data.joint_changes import JointChanges
 from transm3e.data.links import check_links
 from transm3e.data.modalities import SOURCE_OF
 from transm3e.data.randaugment import parse_policy
@@ -146,7 +147,7 @@ def _dataset_from_cfg(
         resizing=cfg.DATA.RESIZE,
         seed=cfg.RNG_SEED,
         decoding=Decoding(cfg.DATA.DECODING_BACKEND, cfg.DATA.DECODE_TIMEOUT, cfg.DATA.TARGET_FPS),
-        persons=Persons(cfg.SKELETON.NUM_PERSONS, cfg.SKELETON.LAYOUT),
+        persons=Persons(cfg.SKELETON.NUM_PERSONS, cfg.SKELETON.LAYOUT, cfg.SKELETON.COORDINATES),
     )
 
 
@@ -170,6 +171,13 @@ def _augmentation_from_cfg(cfg: CfgNode) -> Augmentation:
         order=cfg.AUG.ORDER,
         resizing=cfg.DATA.RESIZE,
         interpolation=cfg.AUG.INTERPOLATION,
+        joints=JointChanges(
+            *(cfg.AUG.JOINT_TURN, cfg.AUG.JOINT_TILT, cfg.AUG.JOINT_STRETCH, cfg.AUG.JOINT_NOISE, cfg.AUG.JOINT_DROPOUT)
+        )
+        if on
+        else JointChanges(),
+        tempo=tuple(cfg.AUG.TEMPO) if on else (1.0, 1.0),
+        pauses=cfg.AUG.PAUSES if on else 0.0,
     )
 
 

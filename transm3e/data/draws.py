@@ -60,7 +60,10 @@ class TrainDraw:
             self.start = train_start(num_frames, self.shape, self.rng)
         else:
             self.start = start_near(self.near.start, self.distance, num_frames, self.shape, self.rng)
-        return self.shape.at(self.start, num_frames)
+        aug = self.augmentation
+        if aug.tempo == (1.0, 1.0) and not aug.pauses:
+            return self.shape.at(self.start, num_frames)
+        return self.shape.warped(num_frames, aug.tempo, aug.pauses, self.rng)
 
     def params(self, height: int, width: int) -> ViewParams:
         """See Draw."""

@@ -23,7 +23,7 @@ from transm3e.data.skeleton.clip import skeleton_clip
 from transm3e.data.transforms import ViewParams, apply_flow, finish, place
 from transm3e.data.types import ClipSpec
 from transm3e.errors import UserError
-from transm3e.joints import LAYOUTS
+from transm3e.joints import COORDINATES, LAYOUTS
 
 # What files hold; other modalities are computed from these on the device (transm3e.data.modalities).
 STORED = ("rgb", "flow", "skeleton")
@@ -59,10 +59,12 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Persons:
-    """What of a skeleton is read: so many persons, and their joints in this layout (transm3e.joints.LAYOUTS)."""
+    """What of a skeleton is read: so many persons, and their joints in this layout and in these coordinates (keys of
+    transm3e.joints.LAYOUTS and COORDINATES)."""
 
     count: int = 2
     layout: str = "coco17"
+    coordinates: str = "image"
 
 
 class ClipReader:
@@ -87,7 +89,8 @@ class ClipReader:
     def specs(self) -> dict[str, ClipSpec]:
         """Modality -> what its clips are."""
         frames, size = self.shape.length, self.shape.size
-        joints = (3, frames, len(LAYOUTS[self.persons.layout].names), self.persons.count)
+        channels = COORDINATES[self.persons.coordinates]
+        joints = (channels, frames, len(LAYOUTS[self.persons.layout].names), self.persons.count)
         every = {
             "rgb": ClipSpec((3, frames, size, size)),
             "flow": ClipSpec((2, frames, size, size)),
@@ -204,7 +207,8 @@ class ClipReader:
         size = views.size if all(views.size) else (skeleton.height or 0, skeleton.width or 0)
         for clip, frames, params in zip(out, indices, views.of(*size), strict=True):
             clip[:] = skeleton_clip(
-                skeleton, frames, params, self.shape.size, views.size, self.persons.count, self.persons.layout
+                *(skeleton, frames, params, self.shape.size, views.size),
+                *(self.persons.count, self.persons.layout, self.persons.coordinates),
             )
 
 

@@ -45,6 +45,24 @@ class Span:
             numbers = start + self.stride * np.arange(self.length)
         return numbers % num_frames if self.short == LOOP else np.minimum(numbers, num_frames - 1)
 
+    def warped(
+        self, num_frames: int, tempo: tuple[float, float], pauses: float, rng: np.random.Generator
+    ) -> np.ndarray:
+        """(T,) int64 frame numbers of a clip at another tempo, from anywhere in the video, which is played back and forth.
+
+        Args:
+            tempo: the least and the most that the stride is multiplied by, log-uniform for the clip; each step varies
+                around it by a fifth.
+            pauses: share of the steps that are 0, in runs of up to a quarter of the clip.
+        """
+        steps = self.stride * np.exp(rng.uniform(*np.log(tempo)) + rng.normal(0, 0.2, self.length))
+        longest = max(1, self.length // 4)
+        for start in np.flatnonzero(rng.random(self.length) < 2 * pauses / longest):
+            steps[start : start + int(rng.integers(1, longest + 1))] = 0
+        last = max(1, num_frames - 1)
+        place = (rng.uniform(0, 2 * last) + np.cumsum(steps)) % (2 * last)
+        return np.minimum(np.rint(last - np.abs(place - last)), num_frames - 1).astype(np.int64)
+
 
 def clip_rng(seed: int, epoch: int, row: int, sample: int) -> np.random.Generator:
     """The generator of one augmented clip; the same for any order, worker or resumed run. All arguments >= 0."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from transm3e.data.erasing import ERASE_MODES, Erase, draw_erase, erase
 from transm3e.data.geometry import INTERPOLATIONS, RESIZINGS, Box, as_image, flip_matrix, resize, resize_matrix, warp
+from transm3e.data.joint_changes import DrawnChanges, JointChanges
 from transm3e.data.randaugment import GEOMETRIC, Op, RandAugment, draw_ops, forward_matrix, inverse_matrix
 from transm3e.data.randaugment_ops import LUMA, augment
 from transm3e.errors import UserError
@@ -48,6 +49,7 @@ class ViewParams:
             on the cropped, resized, flipped and jittered clip.
         resizing: a name of geometry.RESIZINGS.
         interpolation: a name of geometry.INTERPOLATIONS, for the operations' warps.
+        joints: what is done to joints alone, or None.
     """
 
     crop: Box
@@ -58,6 +60,7 @@ class ViewParams:
     ops_frame: tuple[int, int] | None = None
     resizing: str = "mipmap"
     interpolation: str = "bilinear"
+    joints: DrawnChanges | None = None
 
     def rescaled(self, from_size: tuple[int, int], to_size: tuple[int, int]) -> ViewParams:
         """The same view of a source of another resolution and the same aspect ratio, as flow stored smaller.
@@ -84,6 +87,9 @@ class Augmentation:
         order: one of ORDERS.
         resizing: a name of geometry.RESIZINGS.
         interpolation: of RandAugment's warps, a name of geometry.INTERPOLATIONS.
+        joints: of joints alone.
+        tempo: a clip is so many times as fast as the video, at least and at most; (1, 1) = as fast.
+        pauses: share of a clip's steps in time that stand still.
 
     Raises:
         UserError: a name or count that is not allowed.
@@ -100,6 +106,9 @@ class Augmentation:
     order: str = "crop_first"
     resizing: str = "mipmap"
     interpolation: str = "bilinear"
+    joints: JointChanges = JointChanges()  # noqa: RUF009 (frozen)
+    tempo: tuple[float, float] = (1.0, 1.0)
+    pauses: float = 0.0
 
     def __post_init__(self) -> None:
         for key, value, allowed in (
@@ -115,7 +124,7 @@ class Augmentation:
 
 
 def draw_train(rng: np.random.Generator, height: int, width: int, size: int, aug: Augmentation) -> ViewParams:
-    """Draw the parameters of one training clip. RandAugment comes last, so that it changes no other draw.
+    """Draw the parameters of one training clip. RandAugment and joints come last, so that they change no other draw.
 
     Args:
         rng: the clip's generator.
@@ -132,6 +141,7 @@ def draw_train(rng: np.random.Generator, height: int, width: int, size: int, aug
         ops_frame=(height, width) if aug.order == "augment_first" else None,
         resizing=aug.resizing,
         interpolation=aug.interpolation,
+        joints=DrawnChanges(aug.joints, int(rng.integers(1 << 62))) if aug.joints else None,
     )
 
 

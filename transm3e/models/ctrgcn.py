@@ -76,10 +76,11 @@ class CTRGCN(SkeletonModel):
         temporal_kernel: frames of the temporal convolutions, odd.
         dilations: of the temporal convolutions, a branch each.
         reduction: a block's input channels to those of a correlation of two joints; the first block, which reads
-            three, counts from `width`.
+            coordinates, counts from `width`.
         dropout: in every block but the first.
         head_dropout: before the last linear layer.
         modality: what it reads: joints, their bones, or how either moves.
+        coordinates: key of transm3e.joints.COORDINATES.
 
     Raises:
         UserError: unknown layout, an even temporal kernel, a width that does not divide.
@@ -97,17 +98,18 @@ class CTRGCN(SkeletonModel):
         dropout: float = 0.0,
         head_dropout: float = 0.0,
         modality: str = "skeleton",
+        coordinates: str = "image",
     ) -> None:
         check_scales("CTRGCN", width, temporal_kernel, dilations)
         if not 1 <= reduction <= width:
             raise UserError(f"CTRGCN.REDUCTION is {reduction}; allowed: 1 to CTRGCN.WIDTH, which is {width}")
         topology, blocks = Graph(layout).directions(), nn.Sequential()
-        for number, (before, after, stride) in enumerate(block_sizes(width)):
+        for number, (before, after, stride) in enumerate(block_sizes(width, coordinates)):
             relations = (before if number else width) // reduction
             rate = dropout if number else 0.0
             sizes = (before, after, relations, topology, temporal_kernel, dilations)
             blocks.append(CTRGCNBlock(*sizes, stride, rate, residual=number > 0))
-        super().__init__(layout, blocks, 4 * width, num_classes, num_persons, head_dropout, modality)
+        super().__init__(layout, blocks, 4 * width, num_classes, num_persons, head_dropout, modality, coordinates)
         nn.init.normal_(self.head.weight, 0.0, math.sqrt(2 / num_classes))
 
     @classmethod
@@ -123,4 +125,5 @@ class CTRGCN(SkeletonModel):
             dropout=cfg.CTRGCN.DROPOUT,
             head_dropout=cfg.MODEL.DROPOUT_RATE,
             modality=cfg.DATA.MODALITY,
+            coordinates=cfg.SKELETON.COORDINATES,
         )

@@ -79,6 +79,7 @@ class HDGCN(SkeletonModel):
         dropout: in every block but the first.
         head_dropout: before the last linear layer.
         modality: what it reads: joints, their bones, or how either moves.
+        coordinates: key of transm3e.joints.COORDINATES.
 
     Raises:
         UserError: unknown layout or centre, an even temporal kernel, a width that does not divide.
@@ -97,15 +98,16 @@ class HDGCN(SkeletonModel):
         dropout: float = 0.0,
         head_dropout: float = 0.0,
         modality: str = "skeleton",
+        coordinates: str = "image",
     ) -> None:
         check_scales("HDGCN", width, temporal_kernel, dilations)
         if width % (SUBSETS + 1):
             raise UserError(f"HDGCN.WIDTH is {width}; allowed: multiples of {SUBSETS + 1}, a share for each subset")
         hierarchy, blocks = Hierarchy(layout, centre), nn.Sequential()
-        for number, (before, after, stride) in enumerate(block_sizes(width)):
+        for number, (before, after, stride) in enumerate(block_sizes(width, coordinates)):
             first, sizes = number == 0, (before, after, hierarchy, temporal_kernel, dilations, stride)
             blocks.append(HDGCNBlock(*sizes, 0.0 if first else dropout, attention and not first, residual=not first))
-        super().__init__(layout, blocks, 4 * width, num_classes, num_persons, head_dropout, modality)
+        super().__init__(layout, blocks, 4 * width, num_classes, num_persons, head_dropout, modality, coordinates)
         nn.init.normal_(self.head.weight, 0.0, math.sqrt(2 / num_classes))
 
     @classmethod
@@ -122,4 +124,5 @@ class HDGCN(SkeletonModel):
             dropout=cfg.HDGCN.DROPOUT,
             head_dropout=cfg.MODEL.DROPOUT_RATE,
             modality=cfg.DATA.MODALITY,
+            coordinates=cfg.SKELETON.COORDINATES,
         )

@@ -11,11 +11,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from transm3e.errors import UserError
-from transm3e.joints import find_layout
+from transm3e.joints import COORDINATES, find_layout
 from transm3e.layers.temporal_graph import EXTRA_BRANCHES
 from transm3e.models.output import ModelOutput
-
-IN_CHANNELS = 3  # x, y, score
 
 
 class SkeletonModel(nn.Module):
@@ -27,13 +25,14 @@ class SkeletonModel(nn.Module):
 
     Args:
         layout: key of transm3e.joints.LAYOUTS.
-        blocks: (N, 3, T, V) -> (N, width, T', V).
+        blocks: (N, C, T, V) -> (N, width, T', V).
         width: channels that come out of them.
         num_classes: width of the output.
         num_persons: M, where each person has a batch norm of its own (CTR-GCN, HD-GCN); None: all persons share one,
             and M is any (ST-GCN).
         head_dropout: before the last linear layer.
         modality: what it reads: joints, their bones, or how either moves.
+        coordinates: key of transm3e.joints.COORDINATES.
 
     Raises:
         UserError: unknown layout.
@@ -48,17 +47,18 @@ class SkeletonModel(nn.Module):
         num_persons: int | None = None,
         head_dropout: float = 0.0,
         modality: str = "skeleton",
+        coordinates: str = "image",
     ) -> None:
         super().__init__()
         self.layout, self.num_joints, self.modality = layout, len(find_layout(layout).names), modality
-        self.num_persons = num_persons
-        self.data_norm = nn.BatchNorm1d((num_persons or 1) * self.num_joints * IN_CHANNELS)
+        self.num_persons, self.coordinates = num_persons, coordinates
+        self.data_norm = nn.BatchNorm1d((num_persons or 1) * self.num_joints * COORDINATES[coordinates])
         self.blocks = blocks
         self.dropout = nn.Dropout(head_dropout)
         self.head = nn.Linear(width, num_classes)
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
-        """its modality's clips: (B, 3, T, V, M) float, x, y and score, 0 where missing -> logits (B, num_classes).
+        """its modality's clips: (B, C, T, V, M) float, coordinates and score, 0 where missing -> logits (B, num_classes).
 
         Raises:
             UserError: another number of joints than the layout's, or of persons than the batch norm's.
@@ -70,18 +70,14 @@ class SkeletonModel(nn.Module):
         return ModelOutput(self.head(self.dropout(features_BD)))
 
     def _normalised(self, x_BCTVM: Tensor) -> Tensor:
-        """(B, 3, T, V, M) -> (N, 3, T, V): each channel of each joint to mean 0 and variance 1, as seen in training."""
+        """(B, C, T, V, M) -> (N, C, T, V): each channel of each joint to mean 0 and variance 1, as seen in training."""
         rows_BMET = x_BCTVM.permute(0, 4, 3, 1, 2).flatten(2, 3)
         rows = rows_BMET.flatten(0, 1) if self.num_persons is None else rows_BMET.flatten(1, 2)
         return self.data_norm(rows).reshape(-1, self.num_joints, *x_BCTVM.shape[1:3]).permute(0, 2, 3, 1)
 
     def _check(self, x_BCTVM: Tensor) -> None:
-        channels, _, joints, persons = x_BCTVM.shape[1:]
-        if (channels, joints) != (IN_CHANNELS, self.num_joints):
-            raise UserError(
-                f"a skeleton clip has {channels} channels and {joints} joints, SKELETON.LAYOUT {self.layout} asks for "
-                f"{IN_CHANNELS} and {self.num_joints}; set SKELETON.LAYOUT to the layout of the skeleton files"
-            )
+        check_clip(x_BCTVM, self.layout, self.coordinates)
+        persons = x_BCTVM.shape[-1]
         if self.num_persons not in (None, persons):
             raise UserError(
                 f"a skeleton clip has {persons} persons, the model was built for SKELETON.NUM_PERSONS "
@@ -89,12 +85,26 @@ class SkeletonModel(nn.Module):
             )
 
 
-def block_sizes(width: int) -> list[tuple[int, int, int]]:
+def check_clip(x_BCTVM: Tensor, layout: str, coordinates: str) -> None:
+    """Refuse clips of other joints.
+
+    Raises:
+        UserError: another number of joints than the layout's, or of coordinates.
+    """
+    (channels, _, joints), wanted = x_BCTVM.shape[1:4], (COORDINATES[coordinates], len(find_layout(layout).names))
+    if (channels, joints) != wanted:
+        raise UserError(
+            f"a skeleton clip has {channels} channels and {joints} joints, SKELETON.LAYOUT {layout} asks for "
+            f"{wanted[0]} and {wanted[1]}; set SKELETON.LAYOUT to the layout of the skeleton files"
+        )
+
+
+def block_sizes(width: int, coordinates: str = "image") -> list[tuple[int, int, int]]:
     """(in_channels, out_channels, stride) of the ten blocks: width four times, 2 width and 4 width three times each.
 
     A block that widens also halves the frames.
     """
-    widths = [IN_CHANNELS, *4 * [width], *3 * [2 * width], *3 * [4 * width]]
+    widths = [COORDINATES[coordinates], *4 * [width], *3 * [2 * width], *3 * [4 * width]]
     return [
         (before, after, 2 if number and after > before else 1)
         for number, (before, after) in enumerate(pairwise(widths))

@@ -69,6 +69,7 @@ class STGCN(SkeletonModel):
         dropout: in every block but the first.
         head_dropout: before the last linear layer.
         modality: what it reads: joints, their bones, or how either moves.
+        coordinates: key of transm3e.joints.COORDINATES.
 
     Raises:
         UserError: unknown layout or partition, an even temporal kernel.
@@ -84,14 +85,15 @@ class STGCN(SkeletonModel):
         dropout: float = 0.0,
         head_dropout: float = 0.0,
         modality: str = "skeleton",
+        coordinates: str = "image",
     ) -> None:
         check_kernel("STGCN", temporal_kernel)
         adjacency = Graph(layout).adjacency(partition)
         blocks = nn.Sequential()
-        for number, (before, after, stride) in enumerate(block_sizes(width)):
+        for number, (before, after, stride) in enumerate(block_sizes(width, coordinates)):
             rate = dropout if number else 0.0
             blocks.append(STGCNBlock(before, after, adjacency, temporal_kernel, stride, rate, residual=number > 0))
-        super().__init__(layout, blocks, 4 * width, num_classes, head_dropout=head_dropout, modality=modality)
+        super().__init__(layout, blocks, 4 * width, num_classes, None, head_dropout, modality, coordinates)
         self.apply(_init_weights)
 
     @classmethod
@@ -105,6 +107,7 @@ class STGCN(SkeletonModel):
             dropout=cfg.STGCN.DROPOUT,
             head_dropout=cfg.MODEL.DROPOUT_RATE,
             modality=cfg.DATA.MODALITY,
+            coordinates=cfg.SKELETON.COORDINATES,
         )
 
 

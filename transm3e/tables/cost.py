@@ -24,7 +24,7 @@ from transm3e.data.benchmarks.facts import MUSCLEHMDB41, MUSCLEMAP136, MUSCLEUCF
 from transm3e.data.modalities import MODALITIES
 from transm3e.data.skeleton.streams import STREAMS
 from transm3e.files import clip_table_file
-from transm3e.joints import LAYOUTS
+from transm3e.joints import COORDINATES, LAYOUTS
 from transm3e.models import build_model
 
 # Of a V100 in mixed precision on these networks, an assumption: a sixth of its peak.
@@ -34,7 +34,17 @@ FLOPS_PER_MAC = 2
 BENCHMARKS = {benchmark.name: benchmark.counts for benchmark in (MUSCLEMAP136, MUSCLEUCF90, MUSCLEHMDB41)}
 # What of a config a model's work hangs on; a name ending in "." stands for its group.
 OF_MODEL = (
-    *("CTRGCN.", "DATA.MODALITY", "DATA.NUM_FRAMES", "DATA.TRAIN_CROP_SIZE", "HDGCN.", "MCTF.", "MODEL.", "MVIT."),
+    *(
+        "CTRGCN.",
+        "DATA.MODALITY",
+        "DATA.NUM_FRAMES",
+        "DATA.TRAIN_CROP_SIZE",
+        "HDGCN.",
+        "MCTF.",
+        "MODEL.",
+        "MVIT.",
+        "POSENET.",
+    ),
     *("RESNET.", "SKELETON.", "SLOWFAST.", "STGCN.", "TRANSM3E.", "TWO_BRANCH.", "VIDEOSWIN."),
 )
 _KNOWN_MACS: dict[str, int] = {}
@@ -87,7 +97,8 @@ def _clip(cfg: CfgNode) -> dict[str, torch.Tensor]:
         name: (frames, joints, cfg.SKELETON.NUM_PERSONS) if name in STREAMS else (frames, side, side)
         for name in MODALITIES
     }
-    return {name: torch.zeros(1, MODALITIES[name], *shape) for name, shape in shapes.items()}
+    channels = dict.fromkeys(STREAMS, COORDINATES[cfg.SKELETON.COORDINATES])
+    return {name: torch.zeros(1, channels.get(name, MODALITIES[name]), *shape) for name, shape in shapes.items()}
 
 
 def _training_macs(run: Run, clips: Mapping[str, int]) -> float:

@@ -82,8 +82,10 @@ def test_layouts_keep_the_names_of_joints():
         {(source, target) for source in ("coco17", "openpose18", "halpe26", "blazepose33") if source != target}
         for target in ("coco17", "openpose18")
     )
-    assert to_coco | to_openpose == POSSIBLE
-    for source, target in sorted(POSSIBLE):
+    from_body = {("body23", "coco17"), ("body23", "openpose18")}
+    to_body = {(source, "body23") for source in ("coco17", "openpose18", "halpe26", "blazepose33")}
+    assert to_coco | to_openpose | from_body | to_body == POSSIBLE
+    for source, target in sorted(POSSIBLE - to_body):
         joints = rng.uniform(1, 9, (2, 3, len(LAYOUTS[source].names), 3)).astype(np.float32)
         result = to_layout(joints, source, target)
         assert result.shape == (2, 3, len(LAYOUTS[target].names), 3)
@@ -96,6 +98,24 @@ def test_layouts_keep_the_names_of_joints():
     np.testing.assert_array_equal(to_layout(to_layout(coco, "coco17", "openpose18"), "openpose18", "coco17"), coco)
     coco[5] = 0
     assert not to_layout(coco, "coco17", "openpose18")[1].any()
+
+
+def test_hands_and_feet_that_a_layout_lacks_are_missing():
+    names = LAYOUTS["body23"].names
+    for source, ends in {
+        "coco17": (),
+        "halpe26": ("heel", "foot_index"),
+        "blazepose33": ("heel", "foot_index", "index"),
+    }.items():
+        joints = np.random.default_rng(2).uniform(1, 9, (2, len(LAYOUTS[source].names), 3)).astype(np.float32)
+        there = to_layout(joints, source, "body23").all(axis=(0, 2))
+        assert [name for name, found in zip(names[17:], there[17:], strict=True) if found] == [
+            f"{side}_{end}" for end in ends for side in ("left", "right")
+        ]
+        assert there[:17].all()
+    halpe = joints = np.zeros((26, 3), np.float32)
+    halpe[LAYOUTS["halpe26"].names.index("left_big_toe")] = [3, 4, 1]
+    np.testing.assert_array_equal(to_layout(joints, "halpe26", "body23")[names.index("left_foot_index")], [3, 4, 1])
 
 
 def test_ntu_stays_as_it_is_and_its_flip_swaps_hands_and_feet():
@@ -174,3 +194,22 @@ def test_the_real_joints_lie_in_the_whole_frame(shared):
     x, y = np.abs(clip[:2, :, :, 0][:, found] - 0.5)
     assert found.sum() > 50
     assert ((x <= 2 / 3) & (y <= 0.5)).mean() > 0.9
+
+
+def test_joints_in_space_are_mirrored_and_neither_cropped_nor_made_up():
+    rng = np.random.default_rng(3)
+    points = np.concatenate([rng.uniform(10, 90, (4, 1, 33, 2)), np.full((4, 1, 33, 1), 0.8)], -1).astype(np.float32)
+    points[:, :, 5] = 0
+    world = rng.normal(size=(4, 1, 33, 3)).astype(np.float32)
+    skeleton = Skeleton(points, "blazepose33", 100, 100, world=world)
+    sizes = (64, (100, 100), 1, "blazepose33", "world")
+    plain = skeleton_clip(skeleton, range(4), ViewParams(Box(10, 10, 50, 50)), *sizes)
+    assert plain.shape == (4, 4, 33, 1)
+    there = np.delete(np.arange(33), 5)
+    np.testing.assert_array_equal(plain[:3, :, there, 0], world[:, 0, there].transpose(2, 0, 1))
+    assert not plain[:, :, 5].any()
+    flipped = skeleton_clip(skeleton, range(4), ViewParams(Box(0, 0, 100, 100), flip=True), *sizes)
+    order = mirror_order("blazepose33")
+    np.testing.assert_array_equal(flipped[:, :, order], plain * np.array([-1, 1, 1, 1]).reshape(4, 1, 1, 1))
+    with pytest.raises(UserError, match=r"no joints in space; .*--detector blazepose"):
+        skeleton_clip(replace(skeleton, world=None), range(4), ViewParams(Box(0, 0, 100, 100)), *sizes)

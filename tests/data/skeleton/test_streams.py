@@ -82,3 +82,23 @@ def test_streams_are_zero_where_joints_are_missing(how, layout):
         assert stream.isfinite().all()
         assert not (stream * ~(x[:, 2:] > 0)).any()
         assert not stream[:, :2][(stream[:, 2:] == 0).expand(-1, 2, -1, -1, -1)].any()
+
+
+def test_joints_in_space_are_turned_to_face_the_camera_whatever_way_they_stood():
+    x = torch.rand(3, 4, 5, 23, 2)
+    turned = x.clone()
+    angle = torch.tensor(1.1)
+    turned[:, 0], turned[:, 2] = (
+        angle.cos() * x[:, 0] + angle.sin() * x[:, 2],
+        angle.cos() * x[:, 2] - angle.sin() * x[:, 0],
+    )
+    faced = normalize(x, "body", "body23")
+    torch.testing.assert_close(normalize(turned, "body", "body23"), faced, rtol=1e-4, atol=1e-5)
+    names = LAYOUTS["body23"].names
+    across = sum(
+        (faced[..., names.index(f"left_{end}"), :] - faced[..., names.index(f"right_{end}"), :]).sum(2)
+        for end in ("hip", "shoulder")
+    )
+    assert (across[:, 0] > 0).all()
+    torch.testing.assert_close(across[:, 2], torch.zeros(3, 2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(normalize(x, "frame", "body23"), x)

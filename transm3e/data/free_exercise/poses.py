@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transm3e.data.free_exercise.families import read_families, read_family_rule
 from transm3e.data.free_exercise.landmarks import LAYOUT, PhotoPoses, measure, read_poses, write_poses
 from transm3e.data.free_exercise.prepare import assign, write_tables
 from transm3e.data.free_exercise.source import MUSCLE_KEYS, Exercise, read_exercises, read_muscle_map
+from transm3e.data.free_exercise.splits import draw_folds
 from transm3e.errors import UserError
 from transm3e.files import atomic_path, make_folder
 
@@ -21,6 +23,7 @@ SKELETONS = "poses.pkl"
 MEASURED = "free_exercise_poses.npz"
 # Pixels of the frames' short side, as the clips'.
 SHORT_SIDE = 256
+FOLDS = 5
 
 
 def prepare_poses(
@@ -34,6 +37,7 @@ def prepare_poses(
     muscles: str = "all",
     seed: int = 0,
     workers: int = 1,
+    fold: int | None = None,
 ) -> tuple[list[Clip], list[tuple[str, str]]]:
     """Make poses.pkl, clips.csv and skipped.csv in `out`: a benchmark of skeletons, without videos.
 
@@ -45,6 +49,7 @@ def prepare_poses(
         source: as of prepare; its landmarks are measured once, and kept in out/free_exercise_poses.npz.
         frames: T, frames per clip, at least 2.
         muscle_map, family_rules, families, muscles, seed, workers: as of prepare.
+        fold: keep the clips of train alone, with this fifth of their families as new_val; None: all splits.
 
     Returns:
         The clips of the table, and (id, reason) of each exercise left out.
@@ -52,10 +57,10 @@ def prepare_poses(
     Raises:
         UserError: an argument or an input file is wrong, or the photos are to be measured and BlazePose is not there.
     """
-    if frames < 2 or seed < 0 or workers < 1 or muscles not in MUSCLE_KEYS:
+    if frames < 2 or seed < 0 or workers < 1 or muscles not in MUSCLE_KEYS or fold not in (None, *range(FOLDS)):
         raise UserError(
-            f"frames {frames}, muscles {muscles!r}, seed {seed}, workers {workers}: needs frames >= 2, muscles one of "
-            f"{', '.join(MUSCLE_KEYS)}, seed >= 0 and workers >= 1"
+            f"frames {frames}, muscles {muscles!r}, seed {seed}, workers {workers}, fold {fold}: needs frames >= 2, muscles "
+            f"one of {', '.join(MUSCLE_KEYS)}, seed >= 0, workers >= 1 and fold 0 to {FOLDS - 1}"
         )
     regions = read_muscle_map(muscle_map)
     out = Path(out)
@@ -74,6 +79,8 @@ def prepare_poses(
             e = exercises[n]
             clips.append(Clip(f"exercises/{e.id}", split, name, e.muscles, f"{SKELETONS}{MEMBER}{e.id}"))
             annotations.append(annotation(poses, n, frames))
+    if fold is not None:
+        clips = _of_fold(clips, fold, seed)
     with atomic_path(out / SKELETONS) as partial, partial.open("wb") as file:
         pickle.dump(annotations, file)
     skipped = [(e.id, reason) for n, e in enumerate(exercises) if (reason := _fault(poses, n, e))]
@@ -81,8 +88,18 @@ def prepare_poses(
     return clips, skipped
 
 
+def _of_fold(clips: list[Clip], fold: int, seed: int) -> list[Clip]:
+    """The clips of train, those of this fold as new_val."""
+    clips = [clip for clip in clips if clip.split == "train"]
+    folds = draw_folds([clip.activity for clip in clips], FOLDS, seed)
+    return [
+        replace(clip, split="new_val") if number == fold else clip for clip, number in zip(clips, folds, strict=True)
+    ]
+
+
 def annotation(poses: PhotoPoses, number: int, frames: int) -> dict[str, Any]:
-    """The skeleton of an exercise as PYSKL keeps it, with `layout` and `world` (1, T, 33, 3) in metres.
+    """The skeleton of an exercise as PYSKL keeps it, with `layout`, `track` (one person) and `world` (1, T, 33, 3) in
+    metres.
 
     Both frames are scaled to one short side and cropped, centred, to what they have in common, as the clips' are.
     """
@@ -98,6 +115,7 @@ def annotation(poses: PhotoPoses, number: int, frames: int) -> dict[str, Any]:
         "keypoint": mixed[0][None].astype(np.float32),
         "keypoint_score": mixed[1][None].astype(np.float16),
         "world": mixed[2][None].astype(np.float16),
+        "track": np.zeros((1, frames), np.int16),
         "img_shape": (int(frame[0]), int(frame[1])),
         "total_frames": frames,
         "layout": LAYOUT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,6 +44,17 @@ def draw_splits(
     for split in ("known_val", "known_test"):
         spare = draw_units(spare, labels * known[:, None], KNOWN_SHARE * known.mean(), rng, splits, split)
     return splits.tolist()
+
+
+def draw_folds(families: Sequence[str], folds: int, seed: int = 0) -> list[int]:
+    """The fold of each clip, 0 to folds - 1: whole families, the largest first, each to the fold with the fewest clips."""
+    sizes = Counter(families)
+    order = np.random.default_rng(seed).permutation(sorted(sizes)).tolist()
+    filled, fold_of = [0] * folds, {}
+    for family in sorted(order, key=lambda family: -sizes[family]):
+        fold_of[family] = min(range(folds), key=filled.__getitem__)
+        filled[fold_of[family]] += sizes[family]
+    return [fold_of[family] for family in families]
 
 
 def draw_units(

@@ -13,6 +13,8 @@ from transm3e.data.transforms import ViewParams, apply_points
 
 # Joints are given in pixels, the first of which has its centre at 0 and its edge at -0.5.
 PIXEL_CENTRE = 0.5
+# Of x, y, score and x, y, z in space: those in space, and the score.
+WORLD, WORLD_X = [3, 4, 5, 2], slice(3, 4)
 
 
 def skeleton_clip(
@@ -23,12 +25,13 @@ def skeleton_clip(
     source_size: Sequence[int],
     num_persons: int,
     layout: str,
+    coordinates: str = "image",
 ) -> np.ndarray:
-    """One view -> (3, T, V, M) float32: x, y and score of V joints of M persons in T frames.
+    """One view -> (C, T, V, M) float32: x, y, in space z, and score of V joints of M persons in T frames.
 
     x and y are shares of the finished clip, 0 at its left or upper edge and 1 at the other; joints outside of the crop
-    are kept.
-    A missing joint or person is zero in all three. The persons are chosen before the crop, so every view shows the
+    are kept. In space they are metres, as the file has them, mirrored where the clip is and not cropped.
+    A missing joint or person is zero in all of them. The persons are chosen before the crop, so every view shows the
     same ones. Erased boxes hide pixels, not joints.
 
     Args:
@@ -38,11 +41,14 @@ def skeleton_clip(
         source_size: (height, width) of the video's frames in pixels.
         num_persons: M.
         layout: of the result, one of transm3e.joints.LAYOUTS.
+        coordinates: key of transm3e.joints.COORDINATES.
 
     Raises:
-        UserError: the file's layout cannot be turned into `layout`.
+        UserError: the file's layout cannot be turned into `layout`, or it has no joints in space.
     """
     everybody = skeleton.joints(indices)
+    if coordinates == "world":
+        everybody = np.concatenate([everybody, skeleton.world_joints(indices)], axis=-1)
     joints = to_layout(everybody, skeleton.layout, layout)
     joints = pick_persons(joints, num_persons, skeleton.track_numbers(indices))
     missing = joints[..., 2] == 0
@@ -52,5 +58,10 @@ def skeleton_clip(
     joints[..., :2] = (apply_points(joints[..., :2], params, size) + PIXEL_CENTRE) / size
     if params.flip:
         joints, missing = joints[..., mirror_order(layout), :], missing[..., mirror_order(layout)]
+        joints[..., WORLD_X] *= -1
     joints[missing] = 0
+    if coordinates == "world":
+        joints = joints[..., WORLD]
+    if params.joints:
+        joints = params.joints.apply(joints, layout)
     return np.ascontiguousarray(joints.transpose(3, 0, 2, 1))

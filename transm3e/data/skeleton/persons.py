@@ -12,14 +12,14 @@ INSIDE = 0.8
 
 
 def pick_persons(joints: np.ndarray, num_persons: int, tracks: np.ndarray | None = None) -> np.ndarray:
-    """(T, P, V, 3) joints of everybody -> (T, M, V, 3) float32 of the M most visible, one person per slot.
+    """(T, P, V, C) joints of everybody -> (T, M, V, C) float32 of the M most visible, one person per slot.
 
     Persons are ranked by mean score times the area of the box around their joints, averaged over the clip's frames
     (0 where they are not seen); the earlier one wins a tie. Slots without a person are zero. Nothing is drawn at
     random.
 
     Args:
-        joints: x, y and score in [0, 1]; zeros where missing.
+        joints: x, y, score in [0, 1], and what else there is; zeros where missing.
         num_persons: M.
         tracks: (T, P) which person each slot holds, -1 for nobody, from a tracker. None: slots are linked to the
             nearest person of the frames before, at most one box diagonal away; what is left over is a new person,
@@ -45,7 +45,7 @@ def pick_persons(joints: np.ndarray, num_persons: int, tracks: np.ndarray | None
 
 def _corners(joints: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """(T, P, 2, 2) lower and upper (x, y) of the boxes around the joints; 0 for nobody."""
-    found = joints[..., 2:] > 0
+    found = joints[..., 2:3] > 0
     low = np.where(found, joints[..., :2], np.inf).min(axis=2)
     high = np.where(found, joints[..., :2], -np.inf).max(axis=2)
     return np.where(seen[..., None, None], np.stack([low, high], axis=2), 0).astype(np.float64)

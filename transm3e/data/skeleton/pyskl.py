@@ -3,7 +3,8 @@
 keypoint (M, T, V, 2) pixels, keypoint_score (M, T, V), img_shape (height, width), total_frames. A pickle holds one such
 annotation, a list of them, or {"annotations": [...]}, each with its frame_dir. Slots of M are not persons: detectors
 fill them frame by frame, so persons are linked anew. An npz written here has `track` (M, T) and `layout` beside, and
-`world` (M, T, V, 3) in metres where the detector gives it, which readers of 2D joints pass over; a file may name its `layout` (a key of transm3e.joints.LAYOUTS), and one of 25 joints has to. The compact layout of
+`world` (M, T, V, 3) in metres where the detector gives it; a file may name its `layout` (a key of transm3e.joints.LAYOUTS),
+and one of 25 joints has to. The compact layout of
 Kinetics has keypoint (D, V, 3) of x, y, score with frame_inds (D,) instead. An npz, or npy, may hold MediaPipe's
 landmarks, too. Three-dimensional joints are refused.
 """
@@ -106,7 +107,12 @@ def from_annotation(annotation: Any, path: str) -> Skeleton:
     tracks = _array(annotation, "track", path).T.astype(np.int64) if "track" in annotation else None
     if tracks is not None and tracks.shape != points.shape[:2]:
         raise DecodeError(path, f"track {tracks.T.shape} does not fit keypoint {xy.shape}; make the file anew")
-    return Skeleton(points, layout, height, width, tracks)
+    world = _array(annotation, "world", path).swapaxes(0, 1) if "world" in annotation else None
+    if world is not None and world.shape != points.shape:
+        raise DecodeError(
+            path, f"world {annotation['world'].shape} does not fit keypoint {xy.shape}; make the file anew"
+        )
+    return Skeleton(points, layout, height, width, tracks, world=world)
 
 
 def _from_compact(annotation: Mapping[str, Any], path: str) -> Skeleton:

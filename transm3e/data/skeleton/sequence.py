@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transm3e.data.decode import DecodeError
+from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
 
 # Joints of a detector's model -> layout. The whole-body models begin with the body's joints.
@@ -35,7 +36,7 @@ class Skeleton:
         units: of x and y, "pixels", or "shares" of the frame's width and height until the video says these; see
             transm3e.data.skeleton.units.
         world: (N, P, V, 3) float32 the same joints in metres, where a detector gives them: from the middle of the hips, x
-            to the right, y down, z away from the camera. It goes into files, and is not read from them yet.
+            to the right, y down, z away from the camera.
     """
 
     points: np.ndarray
@@ -57,6 +58,19 @@ class Skeleton:
         A number past the end stands for the last frame, or, where the file is open-ended, for a frame with nobody.
         """
         return self._take(self.points, indices, 0)
+
+    def world_joints(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The same frames of `world` -> (T, P, V, 3) float32.
+
+        Raises:
+            UserError: there are none.
+        """
+        if self.world is None:
+            raise UserError(
+                "holds no joints in space; detect them by datasets/extract_skeleton.py --detector blazepose, or set "
+                "SKELETON.COORDINATES image"
+            )
+        return self._take(self.world, indices, 0)
 
     def track_numbers(self, indices: Sequence[int] | np.ndarray) -> np.ndarray | None:
         """The same frames of `tracks` -> (T, P) int64, or None."""

@@ -1,6 +1,6 @@
 """Joints, bones and motion from the loader's skeleton clips; runs on the device the clips are on.
 
-B clips, channels x, y, score, T frames, V joints, M persons. A joint is there where its score is above 0.
+B clips, C channels (x, y, in space z, and score), T frames, V joints, M persons. A joint is there where its score is above 0.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from transm3e.joints import LAYOUTS, Layout
+from transm3e.joints import COORDINATES, LAYOUTS, Layout
 
 # Modality -> (bones, motion): what it is made of, as in two-stream networks (Shi et al., CVPR 2019).
 STREAMS = {
@@ -23,10 +23,10 @@ MIN_TORSO, MIN_SCORE = 0.02, 0.2
 
 
 def make_stream(x: Tensor, name: str, how: str, layout: str) -> Tensor:
-    """Loader's clip -> one of STREAMS, (B, 3, T, V, M) float32: normalised, then bones, then motion.
+    """Loader's clip -> one of STREAMS, (B, C, T, V, M) float32: normalised, then bones, then motion.
 
     Args:
-        x: (B, 3, T, V, M) float32, x and y in shares of the frame, score in [0, 1].
+        x: (B, C, T, V, M) float32, x and y in shares of the frame, or x, y and z in metres; score in [0, 1].
         name: key of STREAMS.
         how: one of NORMALIZATIONS.
         layout: one of transm3e.joints.LAYOUTS.
@@ -38,21 +38,26 @@ def make_stream(x: Tensor, name: str, how: str, layout: str) -> Tensor:
 
 
 def normalize(x: Tensor, how: str, layout: str) -> Tensor:
-    """Shares of the frame -> coordinates around 0; (B, 3, T, V, M), missing joints stay zero.
+    """Shares of the frame -> coordinates around 0; (B, C, T, V, M), missing joints stay zero.
 
     "frame": -1 to 1 inside the frame. "body": in torso lengths (mid-hip to mid-shoulder) around the mid-hip of the
     first person, in the first frame that shows both shoulders and both hips with a score of at least 0.2: the camera's
     distance and place no longer count. A clip without such a frame is normalised as "frame".
+
+    Joints in space are already measured from the hips: "frame" leaves them as they are, "body" turns each person, by one angle
+    for the clip, so that hips and shoulders lie across the view.
     """
     assert how in NORMALIZATIONS, f"normalisation {how!r}"
+    if x.shape[1] == COORDINATES["world"]:
+        return _facing(x, LAYOUTS[layout]) if how == "body" else x
     origin, unit = _torso(x, LAYOUTS[layout]) if how == "body" else (x.new_tensor(0.5), x.new_tensor(0.5))
-    return _keep(torch.cat([(x[:, :2] - origin) / unit, x[:, 2:]], dim=1), x[:, 2:] > 0)
+    return _keep(torch.cat([(x[:, :-1] - origin) / unit, x[:, -1:]], dim=1), x[:, -1:] > 0)
 
 
 def bones(x: Tensor, layout: str) -> Tensor:
     """Each joint minus its parent, with the lower of their scores; zero where either is missing, and at the centre.
 
-    (B, 3, T, V, M) -> the same shape.
+    (B, C, T, V, M) -> the same shape.
     """
     joints = [joint for joint, _ in LAYOUTS[layout].bones]
     parents = [parent for _, parent in LAYOUTS[layout].bones]
@@ -64,18 +69,31 @@ def bones(x: Tensor, layout: str) -> Tensor:
 def motion(x: Tensor) -> Tensor:
     """Next frame minus this one, with the lower of their scores; zero in the last frame and where either is missing.
 
-    (B, 3, T, V, M) -> the same shape. After `bones` these are the bones' motions.
+    (B, C, T, V, M) -> the same shape. After `bones` these are the bones' motions.
     """
     return torch.cat([_difference(x[:, :, 1:], x[:, :, :-1]), torch.zeros_like(x[:, :, :1])], dim=2)
 
 
 def _difference(x: Tensor, start: Tensor) -> Tensor:
-    score = torch.minimum(x[:, 2:], start[:, 2:])
-    return _keep(torch.cat([x[:, :2] - start[:, :2], score], dim=1), score > 0)
+    score = torch.minimum(x[:, -1:], start[:, -1:])
+    return _keep(torch.cat([x[:, :-1] - start[:, :-1], score], dim=1), score > 0)
 
 
 def _keep(x: Tensor, present: Tensor) -> Tensor:
     return torch.where(present, x, torch.zeros((), dtype=x.dtype, device=x.device))
+
+
+def _facing(x: Tensor, layout: Layout) -> Tensor:
+    """Joints in space, each person turned around the vertical axis."""
+    across = x.new_zeros(len(x), 2, x.shape[-1])  # x and z from right to left, summed over the clip
+    for end in ("hip", "shoulder"):
+        left, right = (x[:, :, :, layout.names.index(f"{side}_{end}")] for side in ("left", "right"))
+        seen = (left[:, -1:] > 0) & (right[:, -1:] > 0)
+        across = across + ((left - right)[:, :-1:2] * seen).sum(2)
+    angle = torch.atan2(across[:, 1], across[:, 0])[:, None, None]
+    cos, sin = angle.cos(), angle.sin()
+    right, down, away, score = x.unbind(1)
+    return torch.stack([cos * right + sin * away, down, cos * away - sin * right, score], dim=1)
 
 
 def _torso(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:

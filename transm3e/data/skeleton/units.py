@@ -61,8 +61,10 @@ def clean(raw: Skeleton, said: Declared, path: str) -> Skeleton:
             that the format or the user says, or mostly outside of the frame.
     """
     with np.errstate(over="ignore"):  # becomes infinite and is named below
-        points = np.array(raw.points[..., : len(LAYOUTS[raw.layout].names), :], np.float32)
-    if not np.isfinite(points).all():
+        count = len(LAYOUTS[raw.layout].names)
+        points = np.array(raw.points[..., :count, :], np.float32)
+        world = None if raw.world is None else np.array(raw.world[..., :count, :], np.float32)
+    if not np.isfinite(points).all() or (world is not None and not np.isfinite(world).all()):
         raise DecodeError(path, "holds numbers that are NaN or infinite; run the detector on this clip anew")
     units = said.units or raw.units
     score = points[..., 2]
@@ -76,7 +78,9 @@ def clean(raw: Skeleton, said: Declared, path: str) -> Skeleton:
     points = np.zeros_like(points)
     points[found] = joints
     height, width = said.size or (raw.height, raw.width)
-    skeleton = replace(raw, points=points, height=height, width=width, units=PIXELS if units == PIXELS else SHARES)
+    skeleton = replace(
+        raw, points=points, world=world, height=height, width=width, units=PIXELS if units == PIXELS else SHARES
+    )
     if units == PIXELS:
         _check_pixels(joints, int(found.sum(axis=-1).max(initial=0)), path)
     if skeleton.units == SHARES or height:

@@ -1,0 +1,95 @@
+"""What cross-validation says of a model: how good it is, muscle by muscle, and how its scores become probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transm3e.data.annotations import MUSCLES, read_clip_table
+from transm3e.errors import UserError
+from transm3e.metrics import average_precision, mean_average_precision
+from transm3e.metrics.bootstrap import bootstrap_map, draw_counts, percentile_interval
+from transm3e.metrics.calibration import apply_platt, expected_calibration_error, fit_platt
+from transm3e.report.scores import Predictions, read_predictions
+
+RESAMPLES = 2000
+DIGITS = 4
+# Clips with a muscle below which nothing is known of it.
+FEWEST = 10
+
+
+def read_folds(runs: Sequence[Path], split: str) -> list[Predictions]:
+    """The predictions of each run for its held-out fold.
+
+    Raises:
+        UserError: fewer than two runs, predictions that are missing or damaged, of activities, or a clip in two folds.
+    """
+    if len(runs) < 2:
+        raise UserError("one run is no cross-validation; name the folders of all folds' runs")
+    folds = [read_predictions(run / "predictions" / f"{split}.npz") for run in runs]
+    if any(fold.columns != MUSCLES for fold in folds):
+        raise UserError(f"{runs[0]}: predictions of activities; only muscles have a reliability")
+    clips = np.concatenate([fold.clips for fold in folds])
+    if len(np.unique(clips)) < len(clips):
+        raise UserError("a clip is in two of these runs' folds; name each fold's run once")
+    return folds
+
+
+def cross_validated(folds: Sequence[Predictions], families: Sequence[str]) -> dict[str, Any]:
+    """mAP with its interval, the share of clips whose highest muscle is right, ECE, and each muscle's AP.
+
+    Args:
+        folds: their held-out clips.
+        families: of those clips, one after the other; whole families are drawn for the interval.
+
+    Returns:
+        Ready for JSON. A muscle with fewer than FEWEST positives has "known" false. "ece_calibrated" is of clips whose fold had no part
+        in "slope" and "biases".
+    """
+    scores, labels = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("scores", "labels"))
+    counts = draw_counts(len(scores), RESAMPLES, [0], list(families))
+    interval = percentile_interval(bootstrap_map(scores, labels, counts))
+    slope, biases = fit_platt(scores, labels)
+    number = np.repeat(np.arange(len(folds)), [len(fold.scores) for fold in folds])
+    calibrated = np.empty(scores.shape)
+    for fold in range(len(folds)):
+        others = number != fold
+        calibrated[~others] = apply_platt(scores[~others], *fit_platt(scores[others], labels[others]))
+    precisions = average_precision(scores, labels)
+    first = labels[np.arange(len(labels)), scores.argmax(axis=1)].mean()
+    return {
+        "clips": len(scores),
+        "mAP": round(mean_average_precision(scores, labels), DIGITS),
+        "interval_95": [round(end, DIGITS) for end in interval],
+        "first_muscle_right": round(float(first), DIGITS),
+        "ece": round(expected_calibration_error(scores, labels), DIGITS),
+        "ece_calibrated": round(expected_calibration_error(calibrated, labels), DIGITS),
+        "slope": round(slope, DIGITS),
+        "biases": [round(float(bias), DIGITS) for bias in biases],
+        "muscles": {
+            name: {
+                "known": int(labels[:, m].sum()) >= FEWEST,
+                "AP": None if np.isnan(precisions[m]) else round(float(precisions[m]), DIGITS),
+                "random": round(float(labels[:, m].mean()), DIGITS),
+                "positives": int(labels[:, m].sum()),
+            }
+            for m, name in enumerate(MUSCLES)
+        },
+    }
+
+
+def families_of(table: Path, clips: np.ndarray) -> list[str]:
+    """The activity of each clip, by the clip table.
+
+    Raises:
+        UserError: it lacks one of them.
+    """
+    found = read_clip_table(table)
+    activity = dict(zip(map(str, found.paths), map(str, found.activities), strict=True))
+    missing = [str(clip) for clip in clips if str(clip) not in activity]
+    if missing:
+        raise UserError(f"{table} has no clip {missing[0]}; give the table that the folds were made of")
+    return [activity[str(clip)] for clip in clips]
