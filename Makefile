@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 # Tests share no files; each process takes a core and up to 2 GB.
 TEST_PROCESSES ?= 2
 INSTALLED := $(VENV)/.installed
-# make phone: the model that is trained once, on the landmarks that are shipped, and where scores and pictures go.
-PHONE_CFG ?= configs/FreeExercise/ctrgcn.yaml
-PHONE_OPTS ?= DATA.PATH_TO_DATA_DIR data/FreeExercisePoses SKELETON.NORMALIZE body SKELETON.NUM_PERSONS 1 \
-	DATA.SAMPLING_RATE 2 TEST.NUM_ENSEMBLE_VIEWS 5
+# make phone: the model, with weights that are shipped, how videos are read, and where scores and pictures go.
+PHONE_CFG ?= configs/FreeExercise/posenet.yaml
+PHONE_OPTS ?= TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH datasets/annotations/free_exercise_posenet.pyth \
+	DATA.TARGET_FPS 10 TEST.NUM_ENSEMBLE_VIEWS 10
 PHONE_OUT ?= runs/phone
 # As it was typed: a name may have blanks, quotes or a $$.
 export PHONE_VIDEO := $(value VIDEO)

@@ -225,7 +225,7 @@ def test_what_slurm_or_the_installation_refuses_is_said_in_one_line(call, slurm,
     with pytest.raises(UserError, match=r"squeue fails .*No such file"):
         call(on_slurm([], None, None, False))
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(UserError, match=r"submitit.* is missing .*; pip install 'transm3e\[slurm\]'"):
+    with pytest.raises(UserError, match=r"submitit.* is missing .*; pip install -e '.\[slurm\]'"):
         on_slurm([], None, None, False)
 
 

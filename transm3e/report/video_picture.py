@@ -126,6 +126,6 @@ def _write_notes(axes: Axes, body: Body, unknown: Sequence[str]) -> None:
             lines += ["so little that the scores say little"]
     if unknown and not body.reason:
         names = ", ".join(name.replace("_", " ") for name in unknown)
-        lines += ["", *textwrap.wrap(f"not known, as no training clip shows them: {names}", NOTE_WIDTH)]
+        lines += ["", *textwrap.wrap(f"not known, as hardly any training clip shows them: {names}", NOTE_WIDTH)]
     # It may be higher than the bars, which are not to shrink for it.
     axes.text(0, 1, "\n".join(lines), va="top", fontsize=9, color=INK).set_in_layout(False)

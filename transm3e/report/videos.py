@@ -14,7 +14,9 @@ from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.found import Body
 from transm3e.data.videos import Videos
 from transm3e.engine.evaluate import Predictions
-from transm3e.files import atomic_write_text, clip_table_file, make_folder
+from transm3e.errors import UserError, first_line
+from transm3e.files import atomic_write_text, clip_table_file, make_folder, read_text
+from transm3e.foreign.json_text import parse_json
 from transm3e.report.record import DEMO_CONFIG
 from transm3e.report.scores import write_scores
 from transm3e.report.video_picture import draw_video
@@ -45,22 +47,40 @@ def write_video_scores(run: Run, predictions: Predictions, bodies: Sequence[Body
     atomic_write_text(run.folder / DEMO_CONFIG, run.cfg.dump())
     print(f"scores of {len(predictions.paths)} videos, {len(failed)} failed: {file}")
     if unknown:
-        print(f"not known, as no training clip shows them: {', '.join(unknown)}")
+        print(f"not known, as hardly any training clip shows them: {', '.join(unknown)}")
 
 
 def untaught(run: Run, columns: Sequence[str]) -> list[str]:
     """Muscles that no training clip of a run shows, so that their scores say nothing.
 
-    None are known of a checkpoint from elsewhere (TEST.CHECKPOINT_FILE_PATH), or where the clip table is gone.
+    Of a checkpoint from elsewhere (TEST.CHECKPOINT_FILE_PATH) the report of tools/calibrate.py beside it says so, if it is
+    there. None are told where the clip table is gone.
     """
     cfg = run.cfg
     table = cfg.DATA.PATH_TO_DATA_DIR
-    if cfg.TEST.CHECKPOINT_FILE_PATH or not table or not clip_table_file(table).is_file():
+    if cfg.TEST.CHECKPOINT_FILE_PATH:
+        return _unreliable(Path(cfg.TEST.CHECKPOINT_FILE_PATH).with_suffix(".json"), columns)
+    if not table or not clip_table_file(table).is_file():
         return []
     labels = read_clip_table(table).select("train").labels
     if labels.shape[1] != len(columns) or not labels.any():
         return []
     return [name for name, count in zip(columns, labels.sum(axis=0), strict=True) if not count]
+
+
+def _unreliable(report: Path, columns: Sequence[str]) -> list[str]:
+    """Of a report of tools/calibrate.py; none where there is no such file.
+
+    Raises:
+        UserError: it is another file.
+    """
+    if not report.is_file():
+        return []
+    try:
+        muscles = parse_json(read_text(report))["muscles"]
+        return [name for name in columns if name in muscles and not muscles[name]["known"]]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{report}: not a report of tools/calibrate.py ({first_line(error)}); move it away") from error
 
 
 def draw_videos(run: Run, predictions: Predictions, videos: Videos) -> None:
