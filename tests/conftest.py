@@ -19,7 +19,10 @@ SHARED = REPO.parent / "shared"
 
 
 # Files that take longest begin first, so that processes that share the files (make test) end together.
-LONGEST = ("test_end_to_end", "test_every_row", "test_interrupted", "test_make_table")
+LONGEST = (
+    *("test_end_to_end", "test_every_row", "test_interrupted", "test_make_table"),
+    *("test_two_processes", "test_two_hosts", "test_mvit_full_size", "test_mixed_precision", "test_musclesynth"),
+)
 # Of few_clips: training clips of each activity, and clips of every other split.
 PER_ACTIVITY, PER_SPLIT = 2, 8
 

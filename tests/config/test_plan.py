@@ -20,6 +20,7 @@ AUG: {NUM_SAMPLE: 2}
 """
 # A second legal value for the keys whose default plus one or negation is none.
 OTHER = {
+    "SKELETON.COORDINATES": ["SKELETON.COORDINATES", "world"],
     "SOLVER.STEPS": ["SOLVER.STEPS", [0], "SOLVER.LRS", [1]],
     "SOLVER.LRS": ["SOLVER.STEPS", [0], "SOLVER.LRS", [0.5]],
     "TASK": ["TASK", "distill", "INIT.TEACHER_FROM", "t.pyth", "TRANSM3E.RECEIVERS", True, "AUG.NUM_SAMPLE", 2],

@@ -221,18 +221,6 @@ _C.MIXUP.SWITCH_PROB = 0.5
 # Every label y becomes y (1 - s) + s / 2; with DATA.TARGET activity, of C classes, y (1 - s) + s / C.
 _C.MIXUP.LABEL_SMOOTH_VALUE = 0.1
 
-# ---------------------------------------------------------------- skeletons
-_C.SKELETON = CfgNode()
-# Joints that a graph model reads: "coco17", "halpe26", "openpose18", "ntu25", "blazepose33", "body23" (COCO-17 with
-# heels, toes and index fingers, which may be missing). Files of another layout are turned into it.
-_C.SKELETON.LAYOUT = "coco17"
-# Persons of a clip, those seen best; zeros where there are fewer.
-_C.SKELETON.NUM_PERSONS = 2
-# Coordinates: "frame", -1 to 1 over the crop, or "body", from the first person's hips in torso lengths (in space also turned
-# to face the camera).
-_C.SKELETON.NORMALIZE = "frame"
-# Joints as the camera sees them, "image", or in space, "world": metres from the hips, as BlazePose gives them.
-_C.SKELETON.COORDINATES = "image"
 
 _C.DATA_LOADER = CfgNode()
 # Processes that load data, per process that trains; 0 = load in the training process.

@@ -78,3 +78,16 @@ def add_baselines(cfg: CfgNode) -> None:
     # Attention over the levels of the hierarchy; False: their sum.
     cfg.HDGCN.ATTENTION = True
     cfg.HDGCN.DROPOUT = 0.0
+
+    # ---------------------------------------------------------------- skeletons
+    cfg.SKELETON = CfgNode()
+    # Joints that a graph model reads: "coco17", "halpe26", "openpose18", "ntu25", "blazepose33", "body23" (COCO-17 with
+    # heels, toes and index fingers, which may be missing). Files of another layout are turned into it.
+    cfg.SKELETON.LAYOUT = "coco17"
+    # Persons of a clip, those seen best; zeros where there are fewer.
+    cfg.SKELETON.NUM_PERSONS = 2
+    # Coordinates: "frame", -1 to 1 over the crop, or "body", from the first person's hips in torso lengths (in space also turned
+    # to face the camera).
+    cfg.SKELETON.NORMALIZE = "frame"
+    # Joints as the camera sees them, "image", or in space, "world": metres from the hips, as BlazePose gives them.
+    cfg.SKELETON.COORDINATES = "image"
