@@ -172,6 +172,7 @@ class Video(FrameSource):
         self.path, self._pixel_format = str(path), pixel_format
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
+        self._upright: dict[int, Orientation] = {}
         self._reformatter = VideoReformatter()  # one for all frames: each frame's own would set up the conversion anew
         with self._naming():
             self._container, self._stream = self._open()
@@ -296,8 +297,7 @@ class Video(FrameSource):
     def _count(self) -> Packets:
         """What only decoding the whole file tells."""
         self._reopen()
-        stamps = [frame.pts for frame in self._sequence()]
-        if not stamps:
+        if not (stamps := [frame.pts for frame in self._sequence()]):
             raise DecodeError(self.path, "holds no video frame")
         times = np.array(stamps, np.int64) if rise(stamps) else self._packets.times
         return replace(self._packets, count=len(stamps), times=times)
@@ -395,4 +395,6 @@ class Video(FrameSource):
             image = np.frombuffer(memoryview(luma), np.uint8).reshape(luma.height, luma.line_size)[:, : luma.width]
         else:
             image = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
-        return upright(frame, self.path).apply(image)
+        if (turn := frame.rotation) not in self._upright:  # the whole matrix is looked at once for all frames
+            self._upright[turn] = upright(frame, self.path)
+        return self._upright[turn].apply(image)

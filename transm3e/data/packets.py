@@ -202,11 +202,12 @@ def in_turn(
     kept: list[tuple[int, av.VideoFrame]] = []
     for count, (start, frame) in enumerate(frames):
         stamp = frame.pts
-        due = int(np.searchsorted(shown, start)) + count
         if stamp is None or (last is not None and stamp <= last):
             raise StampsMislead
-        if rising and (due >= len(shown) or stamp != shown[due]):
-            raise StampsMislead
+        if rising:
+            due = int(np.searchsorted(shown, start)) + count
+            if due >= len(shown) or stamp != shown[due]:
+                raise StampsMislead
         last = stamp
         kept.append((stamp, frame))
         if count > 0 or not rising:
