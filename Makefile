@@ -23,7 +23,6 @@ demo: $(INSTALLED)
 # Which muscles do the videos train? VIDEO=FILE-or-FOLDER; scores.csv and a picture of each.
 phone: phone-video $(INSTALLED)
 	$(BIN)/python datasets/get_pose_models.py
-	$(BIN)/python datasets/prepare_free_exercise.py --poses
 	out="$(PHONE_OUT)/$$(basename "$$PHONE_VIDEO")" && \
 	$(BIN)/python tools/run_net.py --cfg $(PHONE_CFG) $(PHONE_OPTS) TEST.ENABLE False DEMO.ENABLE True \
 		DEMO.INPUT_VIDEO "$$PHONE_VIDEO" DEMO.OUTPUT_FILE "$$out/scores.csv" DEMO.PICTURES "$$out"

@@ -54,13 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _prepare(poses: bool, out: Path | None = None, **args: Any) -> tuple[Path, list[Clip], list[tuple[str, str]]]:
-    out = out or Path("data/FreeExercisePoses" if poses else "data/FreeExercise")
+    fold = f"-{args['fold']}" if "fold" in args else ""
+    out = out or Path(f"data/FreeExercisePoses{fold}" if poses else "data/FreeExercise")
     args["muscle_map"] = ANNOTATIONS / "free_exercise_muscles.json"
     args["family_rules"] = ANNOTATIONS / "free_exercise_families.json"
     if poses and "size" in args:
-        raise UserError("--size is of videos, which --poses does not make; leave one of the two away")
+        raise UserError("--size is of videos, which --poses does not make; use one of the two")
     if not poses and "fold" in args:
-        raise UserError("--fold is of --poses; add it, or leave --fold away")
+        raise UserError("--fold is of --poses; add it, or leave --fold out")
     if poses:
         return out, *prepare_poses(out, ANNOTATIONS / "free_exercise_poses.npz", **args)
     if "source" not in args:

@@ -32,7 +32,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--line", default="", choices=tuple(LAYOUTS), help="what stands after a path, where the lists leave it open")
     add("--first-label", dest="first", type=int, choices=(0, 1), help="number of the first class, likewise")
     add("--fold", default="", metavar="N", help="which division, of lists with several (trainlist01, ..._split2)")
-    add("--strip", default="", metavar="PREFIX", help="beginning of the listed paths to leave away")
+    add("--strip", default="", metavar="PREFIX", help="beginning of the listed paths to strip")
     add("--allow-missing", action="store_true", help="leave listed videos out that are not there")
     add("--overwrite", action="store_true", help="replace a clip table that says something else")
     return parser.parse_args(arguments)

@@ -20,7 +20,7 @@ import torch
 
 from transm3e.cli import exit_with_message
 from transm3e.errors import UserError
-from transm3e.files import atomic_path, atomic_write_text
+from transm3e.files import atomic_write_text
 from transm3e.models.weights import check_target, read_checkpoint, write_weights
 from transm3e.report.reliability import cross_validated, families_of, read_folds
 
@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_with_message():
         if bool(args.checkpoint) != bool(args.weights):
             raise UserError("--checkpoint and --weights belong together; give both or none")
+        if args.weights:
+            check_target(args.weights)
         folds = read_folds(args.runs, args.split)
         families = families_of(args.table, np.concatenate([fold.clips for fold in folds]))
         found = cross_validated(folds, families)
@@ -60,18 +62,22 @@ def write_calibrated(checkpoint: str, out: Path, found: dict[str, Any]) -> None:
     Raises:
         UserError: the last weights are no linear layer with a bias for each muscle.
     """
-    check_target(out)
     state = read_checkpoint(checkpoint)
     weights = state["model_state"]
-    head = [name for name in weights if name.endswith(".weight")][-1].removesuffix("weight")
+    head = next((name for name in reversed(weights) if name.endswith(".weight")), "").removesuffix("weight")
     biases = torch.tensor(found["biases"])
-    if weights[f"{head}weight"].ndim != 2 or weights.get(f"{head}bias", torch.empty(0)).shape != biases.shape:
-        raise UserError(f"{checkpoint}: {head}weight and bias are no linear layer of {len(biases)} muscles")
+    if (
+        not head
+        or weights[f"{head}weight"].ndim != 2
+        or weights.get(f"{head}bias", torch.empty(0)).shape != biases.shape
+    ):
+        raise UserError(
+            f"{checkpoint}: its last weights are no linear layer with a bias for each of {len(biases)} muscles"
+        )
     weights[f"{head}weight"] *= found["slope"]
     weights[f"{head}bias"] = found["slope"] * weights[f"{head}bias"] + biases
-    with atomic_path(out) as partial:
-        # Where the run lay is nobody else's business.
-        write_weights(partial, weights, re.sub(r"(?m)^OUTPUT_DIR: .*$", "OUTPUT_DIR: ''", state.get("cfg", "")))
+    # Where the run lay is nobody else's business.
+    write_weights(out, weights, re.sub(r"(?m)^OUTPUT_DIR: .*$", "OUTPUT_DIR: ''", state.get("cfg", "")))
 
 
 if __name__ == "__main__":

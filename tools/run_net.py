@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import nullcontext
-from itertools import chain
 from typing import Any
 
 import torch
@@ -16,15 +15,15 @@ import torch
 from transm3e.cli import exit_with_message, parse_args
 from transm3e.config.plan import Run, plan
 from transm3e.config.targets import VALIDATION
-from transm3e.data import Videos, build_loader, build_videos
+from transm3e.data import build_loader
 from transm3e.doctor import check_devices
-from transm3e.engine.distributed import gather, is_main, local_size, note, rank, world_size
-from transm3e.engine.evaluate import Evaluator, predict
+from transm3e.engine.distributed import gather, is_main, local_size, rank, world_size
+from transm3e.engine.evaluate import Evaluator
 from transm3e.engine.launch import is_alone, launch, leads
 from transm3e.engine.logging import log_to
-from transm3e.engine.signals import StopRequest, stop_request
+from transm3e.engine.signals import stop_request
 from transm3e.engine.train import Trainer
-from transm3e.errors import ExitRequest, disk_faults
+from transm3e.errors import disk_faults
 from transm3e.report import run as report
 from transm3e.report import videos as video_report
 from transm3e.report.record import changed_settings, on_other_data, owner_of
@@ -75,7 +74,7 @@ def execute(run: Run, owner: dict[str, Any], device: torch.device) -> None:
         if is_other:
             logger.info("%s", is_other)
         # What is missing there must not come out after hours of training.
-        videos = find_videos(run, request) if run.cfg.DEMO.ENABLE else None
+        videos = video_report.find_videos(run, request) if run.cfg.DEMO.ENABLE else None
         # As the main process sees it: the others' file system may be behind.
         trained, evaluated = gather((is_trained(run), is_evaluated(run)))[0]
         if not trained:
@@ -83,14 +82,14 @@ def execute(run: Run, owner: dict[str, Any], device: torch.device) -> None:
         if not evaluated:
             evaluate(run, owner, device)
         if videos:
-            score_videos(run, videos, device)
+            video_report.score_videos(run, videos, device)
 
 
 def train(run: Run, owner: dict[str, Any], device: torch.device, start: Start) -> None:
     """Train to the last epoch, with a quick look at known_val and new_val on the way."""
     cfg = run.cfg
     if is_main() and (changed := changed_settings(run)):
-        logger.info("config.yaml stays as training began; it goes on with %s", changed)
+        logger.info("config.yaml stays as training began; resumed with %s", changed)
     # All that is to be scored is looked at now: what is missing must not come out after hours of training.
     Evaluator.from_cfg(cfg, cfg.TEST.SPLITS if cfg.TEST.ENABLE else [], device)
     looks = [s for s in VALIDATION if s in cfg.TEST.SPLITS and cfg.TRAIN.EVAL_PERIOD]
@@ -115,31 +114,6 @@ def evaluate(run: Run, owner: dict[str, Any], device: torch.device) -> None:
     if is_main():
         report.write_report(run, owner, checkpoint, predictions)
     report.refuse_missing(run, predictions)
-
-
-def find_videos(run: Run, request: StopRequest) -> Videos:
-    """This process's share of the video files, and for a model of joints the persons in them, which may take long."""
-
-    def get_on(where: str) -> None:
-        note(where)
-        if request.signal_number:
-            raise ExitRequest(
-                "stopped while looking for persons; the same command goes on from there", request.exit_status
-            )
-
-    share = {"rank": rank(), "world_size": world_size(), "local_size": local_size()}
-    return build_videos(run.cfg, run.cfg.DEMO.INPUT_VIDEO, **share, note=get_on)
-
-
-def score_videos(run: Run, videos: Videos, device: torch.device) -> None:
-    """Muscle scores of any video files, as CSV, and their pictures."""
-    task = build_trained_task(run.cfg, evaluation_checkpoint(run), device)
-    batches = videos.loader.epoch(0)
-    predictions = predict(task, batches, device, "videos", len(videos.loader), run.cfg.DATA.ENSEMBLE_METHOD)
-    bodies = list(chain.from_iterable(gather(videos.bodies)))
-    if is_main():
-        video_report.write_video_scores(run, predictions, bodies)
-    video_report.draw_videos(run, predictions, videos)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -21,11 +20,10 @@ from urllib.parse import unquote, urlsplit
 from iopath.common.file_io import PathHandler
 
 from transm3e.errors import UserError, shown
-from transm3e.files import atomic_path, make_folder
+from transm3e.files import CACHE, atomic_path, cache_folder, make_folder
 from transm3e.progress import track
 
 logger = logging.getLogger(__name__)
-CACHE = "TRANSM3E_CACHE"
 TIMEOUT_S = 60
 CHUNK = 1 << 20
 LONGEST_NAME = 200
@@ -67,11 +65,6 @@ def fetched(url: str) -> Path:
             if not file.is_file():
                 _fetch(url, file, wanted)
     return file
-
-
-def cache_folder() -> Path:
-    """Where fetched files lie: $TRANSM3E_CACHE, else ~/.cache/transm3e."""
-    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "transm3e").absolute()
 
 
 def _wanted_hash(url: str) -> str:

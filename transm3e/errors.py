@@ -74,6 +74,10 @@ def disk_faults() -> Iterator[None]:
         raise UserError(f"{where}{disk_fault(error)}") from error
 
 
+# How a message ends after which nothing is lost; `tools/runs.py` knows a stopped run from a failed one by it.
+RESUMES = "the same command resumes"
+
+
 class UserError(ValueError):
     """A mistake in a config, a file or a command line.
 

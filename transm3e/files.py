@@ -23,10 +23,12 @@ CLIP_TABLE = "clips.csv"
 # Of a text that is read as a whole: lists of a million names are a tenth of it.
 MAX_TEXT = 1 << 28
 REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# Between a file and a part of it: a video's skeleton in a pickle of many, the weights under a key of a checkpoint.
 MEMBER = "::"
 WITH_MEMBER = re.compile(rf"(.+){MEMBER}([\w.-]+)$")
 # Names modules, joined by commas, that are imported before the first path of another machine is looked up.
 HANDLERS = "TRANSM3E_PATH_HANDLERS"
+CACHE = "TRANSM3E_CACHE"
 
 
 @contextmanager
@@ -90,6 +92,11 @@ def _remote_table(url: str) -> Path:
         url,
     )
     return file
+
+
+def cache_folder() -> Path:
+    """Where fetched files, networks and found persons lie: $TRANSM3E_CACHE, else ~/.cache/transm3e."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "transm3e").absolute()
 
 
 def is_remote(path: str | Path) -> bool:

@@ -59,13 +59,11 @@ class ParentsThreads(Numbers):
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 def test_who_forks_has_one_thread_and_it_is_never_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fork", lambda: pytest.fail("forked a process with threads"))
-    stop = threading.Event()
-    threading.Thread(target=stop.wait).start()
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
     with closing(WorkerPool(ParentsThreads(np.zeros(1)), NO_SLOTS, 2, 60)) as pool:
         assert load(pool, 4) == [1] * 4
         os.kill(pool.pids[0], signal.SIGKILL)  # another takes its place, with the threads there
         assert load(pool, 4) == [1] * 4
-    stop.set()
 
 
 def test_pythons_warning_of_a_fork_with_threads_is_an_error_here() -> None:

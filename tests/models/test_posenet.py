@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from transm3e.config import load_cfg
 from transm3e.errors import UserError
 from transm3e.joints import EXTREMITIES, LAYOUTS
 from transm3e.models import build_model, count_parameters
 from transm3e.models.posenet import PoseNet
+from transm3e.models.weights import load_weights
 
 NAMES = LAYOUTS["body23"].names
 
@@ -85,3 +87,18 @@ def test_sizes_come_from_the_config_and_depth_0_is_linear(tiny_cfg):
     model = build_model(tiny_cfg)
     assert count_parameters(model) == 8 * (2 * model.features.count + 2) + 20 * 9
     assert [layer.p for layer in model.mlp if isinstance(layer, torch.nn.Dropout)] == [0.0, 0.4]
+
+
+@pytest.mark.parametrize("missing", [("left_hip", "right_hip"), ("left_shoulder",)])
+def test_without_a_torso_place_and_size_are_not_guessed(model, missing):
+    clip = clips(2, model.coordinates)
+    clip[:, :, :, [NAMES.index(name) for name in missing]] = 0
+    moved = clip.clone()
+    moved[:, :-1] = torch.where(clip[:, -1:] > 0, 3 * clip[:, :-1] + 0.7, 0)
+    torch.testing.assert_close(scores(model, moved), scores(model, clip), rtol=1e-3, atol=1e-3)
+
+
+def test_the_shipped_weights_fit_their_config(repo):
+    cfg = load_cfg(str(repo / "configs/FreeExercise/posenet.yaml"))
+    report = load_weights(build_model(cfg), repo / "datasets/annotations/free_exercise_posenet.pyth")
+    assert (report.missing, report.unused) == ((), ())

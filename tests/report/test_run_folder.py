@@ -157,7 +157,7 @@ def test_a_folder_that_another_process_works_in_is_refused_until_that_ends(make,
     )
     other = subprocess.Popen([sys.executable, "-c", hold, str(run.folder / LOCK)], stdout=subprocess.PIPE)
     other.stdout.readline()
-    with pytest.raises(UserError, match=r"is being worked in by process 7 on node3; wait for it"):
+    with pytest.raises(UserError, match=r"is in use by process 7 on node3; wait for it"):
         claimed(run)
     other.kill()
     other.wait()
@@ -187,7 +187,7 @@ def test_who_works_in_a_folder_is_known_and_looking_takes_it_from_nobody(make, m
         found = holder(run)
         assert found.process == f"process {process.pid} on {socket.gethostname()}"
         assert found.devices == "2,3"
-        with pytest.raises(UserError, match=rf"is being worked in by process {process.pid} on \S+; wait for it"):
+        with pytest.raises(UserError, match=rf"is in use by process {process.pid} on \S+; wait for it"):
             claimed(run)
         process.kill()
     assert holder(run) is None

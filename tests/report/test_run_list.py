@@ -62,7 +62,7 @@ def test_every_run_is_listed_with_its_state_newest_first(make):
         make(0, 1, "2", results=SCORES),
         make(1, 2, "2"),
         make(2, 3, "1", "2_step_0000007"),
-        make(3, 4, "1", log=ERROR % "stopped in epoch 2; the same command goes on from there"),
+        make(3, 4, "1", log=ERROR % "stopped in epoch 2; the same command resumes there"),
         make(4, 5, log="[01/01 00:00:00][INFO] a.py:    1: x\n" + ERROR % "data/Mine: 1 of 1 videos are missing"),
         make(5, 6, log=ERROR % "x" + "[01/01 00:00:00][INFO] a.py:    1: going on\n"),
     ]
@@ -106,8 +106,13 @@ def test_a_damaged_folder_is_a_line(make, name, text):
 def test_the_command_prints_text_or_json(make, repo):
     folder = make(0, 0, "2", results=SCORES)
     command = [sys.executable, str(repo / "tools" / "runs.py")]
-    text, as_json = (subprocess.run([*command, *more], capture_output=True, text=True) for more in ((), ("--json",)))
+    text, as_json = (
+        subprocess.run([*command, *more], capture_output=True, text=True, check=True) for more in ((), ("--json",))
+    )
     assert folder.name in text.stdout
     assert json.loads(as_json.stdout)[0]["scores"]["mean_val"] == 0.375
+
+
+def test_a_folder_that_is_not_there():
     with pytest.raises(UserError, match="cannot read gone: No such file or directory; name the folder"):
         list_runs("gone")

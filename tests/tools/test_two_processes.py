@@ -100,7 +100,7 @@ def test_a_killed_process_is_named_and_torchrun_goes_on_after_another_one(data, 
     status, said = finish(processes)
     assert status == [76, -signal.SIGKILL], said
     assert f"rank 1 (process {processes[1].pid} on " in said[0]
-    assert "the same command goes on from the last checkpoint" in (tmp_path / "stdout.log").read_text()
+    assert "the same command resumes from the last checkpoint" in (tmp_path / "stdout.log").read_text()
 
     agent = start_torchrun(*words(data, tmp_path, EPOCHS, 8), *every_step, restarts=1)
     wait_for_steps(tmp_path, len(losses(tmp_path)) + 2)

@@ -33,7 +33,7 @@ from transm3e.config.targets import (
     scored_target,
     trained_target,
 )
-from transm3e.files import CLIP_TABLE, clip_table_file, local_path, read_bytes, split_member
+from transm3e.files import CLIP_TABLE, MEMBER, clip_table_file, local_path, read_bytes, split_member
 
 # What a generated data set was made by (transm3e.data.musclesynth.generate, which config does not import).
 MANIFEST = "musclesynth.json"
@@ -216,7 +216,7 @@ def _size(root: str, cell: str) -> str:
     if not cell or cell.startswith(("/", "../")) or cell == "..":
         return OUTSIDE
     # A pickle of many videos is named as file::video.
-    path = os.path.join(root, cell.split("::")[0])
+    path = os.path.join(root, cell.partition(MEMBER)[0])
     try:
         found = os.stat(path)
         if not stat.S_ISDIR(found.st_mode):

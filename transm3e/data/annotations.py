@@ -25,7 +25,7 @@ import numpy as np
 from transm3e.config.targets import SPLIT_ALIASES
 from transm3e.data.csv_tables import Row, read_rows
 from transm3e.errors import UserError, shown
-from transm3e.files import atomic_path, clip_table_file
+from transm3e.files import MEMBER, atomic_path, clip_table_file
 
 # The paper's 20 muscle regions in its order (section D.1); an index into this tuple is a label.
 MUSCLES = (
@@ -59,8 +59,6 @@ MUSCLE_COLUMN = "muscles"
 # Files of a clip in other modalities than RGB.
 OPTIONAL_COLUMNS = ("skeleton", "flow")
 NO_MUSCLE = "none"
-# A skeleton of a pickle of many is named file.pkl::name.
-MEMBER = "::"
 # Characters of a cell: the longest path of a system. Columns are arrays, whose every cell takes as much as the longest.
 MAX_CELL = 4096
 
@@ -260,7 +258,7 @@ def _clip_from_row(row: Row, labelled: bool) -> Clip:
         cell = cells.get(name, "")
         if len(cell) > MAX_CELL or not (cell.isprintable() or _is_text(cell)):
             raise UserError(
-                f"{where}: {name} {shown(cell)} has control characters, or more than {MAX_CELL} characters; mend the row"
+                f"{where}: {name} {shown(cell)} has control characters, or more than {MAX_CELL} characters; fix the row"
             )
     path, skeleton, flow = (_path_from_cell(name, cells.get(name, ""), where) for name in ("path", *OPTIONAL_COLUMNS))
     muscles = parse_muscles(cells[MUSCLE_COLUMN], where) if labelled else ()

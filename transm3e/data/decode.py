@@ -247,10 +247,6 @@ class Video(FrameSource):
             reason = getattr(error, "strerror", None) or str(error)
             remedy = "is it a video, and whole? Fetch it again or re-encode it"
             raise DecodeError(self.path, f"cannot be decoded: {reason}; {remedy}") from error
-        except IndexError as error:  # PyAV's demux()
-            raise DecodeError(
-                self.path, "a stream begins in its middle; put it into another file: ffmpeg -c copy"
-            ) from error
 
     def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
         if not os.path.isfile(self.path):
@@ -303,12 +299,15 @@ class Video(FrameSource):
         return replace(self._packets, count=len(stamps), times=times)
 
     def _timed(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-        for packet in packets:
-            if time.monotonic() > self._deadline:
-                raise DecodeError(
-                    self.path, f"took longer than {self._timeout:g} s; raise DATA.DECODE_TIMEOUT or re-encode"
-                )
-            yield packet
+        try:
+            for packet in packets:
+                if time.monotonic() > self._deadline:
+                    raise DecodeError(
+                        self.path, f"took longer than {self._timeout:g} s; raise DATA.DECODE_TIMEOUT or re-encode"
+                    )
+                yield packet
+        except IndexError as error:  # of PyAV's demux(); what is done with the packets does not come here
+            raise DecodeError(self.path, "a stream begins in its middle; remux it: ffmpeg -c copy") from error
 
     def _by_stamp(self, left: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Frames through their nearest keyframes; leaves those that the file does not lead to so."""

@@ -27,7 +27,8 @@ class JointChanges:
         stretch: every axis is scaled by 1 - s to 1 + s.
         noise: standard deviation of a joint's error, once for the clip and once more in each frame, in body sizes: root
             of the mean square distance of its joints from their middle.
-        dropout: probability that all feet, all hands or the whole head are missing; a quarter of it for single joints.
+        dropout: probability that the feet, the hands or the head of layout body23 are missing; a quarter of it for single
+            joints but the torso's, of any layout.
     """
 
     turn: float = 0.0

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from transm3e.data.annotations import MEMBER, ClipTable
+from transm3e.data.annotations import ClipTable
 from transm3e.errors import UserError, shown
+from transm3e.files import MEMBER
 
 logger = logging.getLogger(__name__)
 Identity = tuple[object, ...]

@@ -276,5 +276,5 @@ def _all_failed(failed: list[FailedClip]) -> str:
     shown = "; ".join(f"{clip.path}: {clip.reason}" for clip in failed[:FAILED_SHOWN])
     return (
         f"{len(failed)} training videos, drawn one in place of the other, could not be read: {shown} and "
-        f"{len(failed) - FAILED_SHOWN} more; mend or remove them, or raise DATA.DECODE_TIMEOUT"
+        f"{len(failed) - FAILED_SHOWN} more; fix or remove them, or raise DATA.DECODE_TIMEOUT"
     )

@@ -23,6 +23,8 @@ ONE_FRAME_EACH = ("h264", "hevc", "vp9", "av1")
 REORDERING = ("h264", "hevc")
 # Bytes of an MPEG-4 packet that repeats the frame before, of which a decoder yields none (FFmpeg's MAX_NVOP_SIZE).
 LARGEST_REPEAT = 19
+# FFmpeg's numbers of orders of fields (AVFieldOrder); older PyAV does not tell.
+UNKNOWN, PROGRESSIVE = 0, 1
 # Formats whose header has the length of what follows, and all of its streams.
 SAY_LENGTH = ("matroska",)
 # A length may be a little more than what is there, by sound or rounding; below this share the file is truncated.
@@ -66,8 +68,8 @@ class Scan:
     stream: av.VideoStream
 
     def __post_init__(self) -> None:
-        self.pts: list[int | None] = []
-        self.dts: list[int | None] = []
+        self.pts: list[Any] = []  # int or None, as the packets have them
+        self.dts: list[Any] = []
         self.shown: list[bool] = []
         self.keys: list[bool] = []
         self.repeats = 0
@@ -121,18 +123,15 @@ class Scan:
         codec = self.stream.codec_context
         if codec.name not in ONE_FRAME_EACH or None in self.pts or not self.keys[0]:
             return False
-        if (
-            len(set(self.pts)) < len(self.pts)
-            or not _starts_clean(codec, self.first)
-            or _keeps_state(codec, self.first[0])
-        ):
+        if len(set(self.pts)) < len(self.pts) or min(self.pts) < self.pts[0]:
             return False
-        # Fields may have a packet each.
-        if getattr(codec, "field_order", None) not in (None, "progressive", "unknown", 0, 1):
+        if not _starts_clean(codec, self.first) or _keeps_state(codec, self.first[0]):
+            return False
+        if getattr(codec, "field_order", UNKNOWN) not in (UNKNOWN, PROGRESSIVE):  # fields may have a packet each
             return False
         decoded = [stamp for stamp in self.dts if stamp is not None]
         pairs = zip(self.pts, self.dts, strict=True)
-        return rise(decoded) and all(None in (pts, dts) or dts <= pts for pts, dts in pairs)  # type: ignore[operator]
+        return rise(decoded) and all(None in (pts, dts) or dts <= pts for pts, dts in pairs)
 
     def _count(self, stamps: np.ndarray | None, shown: np.ndarray) -> int | None:
         codec = self.stream.codec_context

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import av
 
-from transm3e.data.annotations import MEMBER, ClipTable, read_clip_table, table_file
+from transm3e.data.annotations import ClipTable, read_clip_table, table_file
 from transm3e.data.clip_names import table_with_column, target_names
 from transm3e.data.decode import DecodeError, count_frames, upright
 from transm3e.data.encode import parse_mark, read_comment, write_frames
@@ -25,7 +25,7 @@ from transm3e.data.jobs import FAILED, Job, Result, run_jobs, stands
 from transm3e.data.resize_stream import FrameStream, Scaler, frame_stream
 from transm3e.data.video_files import videos_below
 from transm3e.errors import UserError
-from transm3e.files import CLIP_TABLE, atomic_path, atomic_write_text, make_folder
+from transm3e.files import CLIP_TABLE, MEMBER, atomic_path, atomic_write_text, make_folder
 
 MADE_BY = "transm3e resize"
 HIGHEST_CRF = 51

@@ -89,7 +89,7 @@ class Batch:
     no place in B, which may then be smaller than asked for, even 0.
 
     Attributes:
-        clips: modality -> (B, *ClipSpec.shape): pixels (B, C, T, H, W) uint8, joints (B, 3, T, V, M) float32.
+        clips: modality -> (B, *ClipSpec.shape): pixels (B, C, T, H, W) uint8, joints (B, C, T, V, M) float32.
         labels: (B, C) float32 of 0 and 1, muscles or activities; without clips (0, 20).
         rows: (B,) int64 clip-table rows.
         views: (B,) int64 view numbers, temporal view * spatial crops + crop; in training the sample number.

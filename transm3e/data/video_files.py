@@ -8,9 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 import av
-from av.stream import Disposition
 
-from transm3e.data.container import open_container
+from transm3e.data.container import first_video_stream, open_container
 from transm3e.data.decode import VIDEO_SUFFIXES
 from transm3e.data.pictures import PICTURE_SUFFIXES
 
@@ -25,8 +24,7 @@ def is_video(file: Path) -> bool:
         return suffix in VIDEO_SUFFIXES
     try:
         with closing(open_container(file)) as container:
-            # The cover of a song is a video stream, too.
-            return any(not stream.disposition & Disposition.attached_pic for stream in container.streams.video)
+            return first_video_stream(container) is not None
     except (av.FFmpegError, OSError, UnicodeError):
         return False
 

@@ -12,7 +12,7 @@ from transm3e.config.node import CfgNode
 from transm3e.data.annotations import ClipTable
 from transm3e.data.build import folder_table, stored_modalities
 from transm3e.data.loader import ClipLoader, build_folder_loader
-from transm3e.data.skeleton.detectors import DETECTORS, Note, Options, build_detector, untold
+from transm3e.data.skeleton.detectors import DETECTORS, Note, Options, build_detector, ignore
 from transm3e.data.skeleton.found import Body, check_detector, files_beside, find_bodies
 from transm3e.files import local_path
 
@@ -35,7 +35,7 @@ class Videos:
 
 
 def build_videos(
-    cfg: CfgNode, folder: str | Path, *, rank: int = 0, world_size: int = 1, local_size: int = 0, note: Note = untold
+    cfg: CfgNode, folder: str | Path, *, rank: int = 0, world_size: int = 1, local_size: int = 0, note: Note = ignore
 ) -> Videos:
     """The videos of a folder, or one file; persons are found before this returns, with progress.
 

@@ -17,7 +17,7 @@ from transm3e.data.loader import ClipLoader, build_loader
 from transm3e.data.types import Batch, FailedClip
 from transm3e.engine.distributed import gather, highest, is_main, local_size, note, rank, world_size
 from transm3e.engine.signals import stop_request
-from transm3e.errors import ExitRequest
+from transm3e.errors import RESUMES, ExitRequest
 from transm3e.progress import track
 from transm3e.tasks import Classify
 
@@ -133,9 +133,7 @@ def _together(batches: Iterable[Batch], title: str, device: torch.device) -> Ite
             told, more = highest([request.signal_number, batch is not None], device)
             request.agree(told)
             if request.agreed:
-                raise ExitRequest(
-                    f"stopped while scoring {title}; the same command goes on from there", request.exit_status
-                )
+                raise ExitRequest(f"stopped while scoring {title}; {RESUMES} there", request.exit_status)
             if batch is not None:
                 number += 1
                 note(f"batch {number} of {title}")

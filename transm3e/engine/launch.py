@@ -19,7 +19,7 @@ from transm3e.engine.distributed import joined, select_device
 from transm3e.engine.place import Place, launched_place, shard_place
 from transm3e.engine.seed import set_deterministic
 from transm3e.engine.signals import left_to
-from transm3e.errors import ExitRequest, UserError
+from transm3e.errors import RESUMES, ExitRequest, UserError
 
 
 def launch(function: Callable[..., None], cfg: CfgNode, init_method: str, *args: Any) -> None:
@@ -89,7 +89,7 @@ def _exited(place: Place, status: int) -> ExitRequest:
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     return ExitRequest(
         f"rank {place.rank} (process {place.local_rank} of {place.local_size} on {socket.gethostname()}) {how}, and the "
-        "others were ended; the same command goes on from the last checkpoint",
+        f"others were ended; {RESUMES} from the last checkpoint",
         128 - status if status < 0 else status,
     )
 

@@ -31,7 +31,7 @@ from transm3e.engine.resume import Progress, Resume, merged
 from transm3e.engine.seed import seed_step
 from transm3e.engine.sharding import shard, whole
 from transm3e.engine.signals import StopRequest, stop_request
-from transm3e.errors import ExitRequest, UserError
+from transm3e.errors import RESUMES, ExitRequest, UserError
 from transm3e.progress import on_terminal
 from transm3e.tasks import Classify
 
@@ -286,7 +286,7 @@ class Trainer:
         self.resume.save(self.progress, self.progress.step)
         raise ExitRequest(
             f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}; "
-            f"checkpoint {self.store.newest()}; the same command goes on from there",
+            f"checkpoint {self.store.newest()}; {RESUMES} there",
             request.exit_status,
         )
 

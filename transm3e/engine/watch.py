@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transm3e.cli import LOST_PROCESS
-from transm3e.errors import ExitRequest, first_line
+from transm3e.errors import RESUMES, ExitRequest, first_line
 
 logger = logging.getLogger(__name__)
 RUNNING, DONE, LEFT, ENDED = "running", "done", "left", "ended"
@@ -30,7 +30,7 @@ SILENT_S = 60.0
 # Seconds that this process has to end by itself after another one has said that it ends the run.
 GRACE_S = 5.0
 BEAT_S = 1.0
-GOES_ON = "the same command goes on from the last checkpoint"
+FROM_CHECKPOINT = f"{RESUMES} from the last checkpoint"
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Watch:
         while time.monotonic() < end:
             found = self._verdict(min(self.silent_s, 5 * self.pause_s), grace_s=0)
             if found:
-                return ExitRequest(f"{found[0]} ({first_line(error)}); {GOES_ON}", found[1])
+                return ExitRequest(f"{found[0]} ({first_line(error)}); {FROM_CHECKPOINT}", found[1])
             time.sleep(self.pause_s / 2)
         self._judges = True
         return None
@@ -253,7 +253,7 @@ class Watch:
 
     def _end(self, message: str, status: int) -> None:
         self._judges = False
-        logger.error("%s; %s\nwhere this process is:\n%s", message, GOES_ON, stacks())
+        logger.error("%s; %s\nwhere this process is:\n%s", message, FROM_CHECKPOINT, stacks())
         self.message, self.status, self.state = message, status, ENDED
         self._await_beat()
         if self.holds_store:

@@ -1,4 +1,4 @@
-"""Scores as probabilities: how far they are from it, and Platt scaling, which mends it.
+"""Scores as probabilities: how far they are from it, and Platt scaling, which corrects it.
 
 Legend: N clips, C muscles.
 """

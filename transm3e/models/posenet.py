@@ -1,7 +1,8 @@
 """PoseNet: a small network on joints that takes no notice of camera, place, size and tempo; ours.
 
-For 641 training clips of two poses: each frame becomes what a coach would look at (where joints are from the hips, where
-bones point, how far joints are bent, how far hands and feet are from each other), the clip its mean and spread over time, and an MLP reads that.
+For 609 training clips of two poses: each frame becomes what a coach would look at (where joints are from the hips, where
+bones point, how far joints are bent, how far hands and feet are from each other), the clip its mean and spread over time,
+and an MLP reads that.
 
 Shapes: N persons of all clips, T frames, V joints, D coordinates (2, or 3 in space), F features of a frame.
 """
@@ -80,11 +81,14 @@ class PoseFeatures(nn.Module):
         first, second = (points[:, :, self.bend[end]] - points[:, :, self.bend[1]] for end in (0, 2))
         bent = functional.cosine_similarity(first, second, dim=-1)
         line_there, bend_there = (there[:, :, group].all(2) for group in (self.pair, self.bend))
+        # Without hips there is no place, and nothing to measure by where no frame shows the whole torso.
+        measured = seen.any(1, keepdim=True)
+        placed = there & there[:, :, self.torso[0]].any(-1, keepdim=True) & measured
         axes = points.shape[-1]
         values = (places.flatten(2), functional.normalize(lines, dim=-1).flatten(2), bent, lengths[:, :, self.span])
         masks = (
-            *(mask.repeat_interleave(axes, dim=2) for mask in (there, line_there)),
-            *(bend_there, line_there[:, :, self.span]),
+            *(mask.repeat_interleave(axes, dim=2) for mask in (placed, line_there)),
+            *(bend_there, line_there[:, :, self.span] & measured),
         )
         features, known = torch.cat(values, -1), torch.cat(masks, -1)
         return torch.where(known, features, 0), known
@@ -94,8 +98,8 @@ class PoseFeatures(nn.Module):
 class PoseNet(nn.Module):
     """Features of each frame, their mean and standard deviation over time, an MLP; persons are averaged.
 
-    Frames without anybody, and joints that are missing, do not count; a feature that is missing in all frames is the training's
-    mean.
+    Frames without anybody, and joints that are missing, do not count; a feature that is missing in all frames is the mean of
+    training's (for which, as for the spread, missing ones count as 0).
 
     Args:
         layout: key of transm3e.joints.LAYOUTS.

@@ -100,7 +100,7 @@ def one_batch(loader: ClipLoader, epoch: int = 0, step: int = 0) -> Batch:
     if batch is None or not len(batch):
         failed = batch.failed[0] if batch is not None else None
         why = f" ({failed.path}: {failed.reason})" if failed else ""
-        raise UserError(f"no clip of step {step} can be read{why}; mend the files or look at another step")
+        raise UserError(f"no clip of step {step} can be read{why}; fix the files or look at another step")
     return batch
 
 

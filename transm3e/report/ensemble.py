@@ -179,7 +179,7 @@ def ensemble_table(ensemble: Ensemble) -> str:
 def _why_no_results(folder: Path) -> str:
     if (folder / MISSING).is_file():
         return (
-            f"{folder}: the evaluation is incomplete, clips could not be read ({folder / MISSING}); mend them and "
+            f"{folder}: the evaluation is incomplete, clips could not be read ({folder / MISSING}); fix them and "
             "evaluate again, or leave them out with TEST.ALLOW_MISSING True"
         )
     return f"{folder} is not the folder of an evaluated run: it has no {RESULTS}; name a folder tools/run_net.py made"

@@ -158,7 +158,7 @@ def _lock(file: Path, lock: IO[str]) -> bool:
 
 
 def _held(file: Path, process: str, remedy: str = "") -> str:
-    return f"{file.parent} is being worked in by {one_line(process)}; wait for it, or choose another OUTPUT_DIR{remedy}"
+    return f"{file.parent} is in use by {one_line(process)}; wait for it, or choose another OUTPUT_DIR{remedy}"
 
 
 def _take(sign: Path, owner: Owner) -> None:
@@ -174,7 +174,7 @@ def _take(sign: Path, owner: Owner) -> None:
             lives = _beats(sign)
         if lives:
             raise InUse(
-                _held(sign, other.process, f"; if that process is no more for sure, delete {sign} and start again")
+                _held(sign, other.process, f"; if that process has certainly ended, delete {sign} and start again")
             )
         _remove(sign, other)
 

@@ -87,7 +87,7 @@ def write_record(run: Run, owner: Mapping[str, Any]) -> None:
 
 
 def changed_settings(run: Run) -> str:
-    """ "KEY new (was old), ...": what a training that goes on is set otherwise than when it began; "" for nothing."""
+    """ "KEY new (was old), ...": what a resumed training is set otherwise than when it began; "" for nothing."""
     try:
         began = all_keys(cfg_from_text(read_text(run.folder / CONFIG), str(run.folder / CONFIG)))
     except (OSError, ValueError) as error:

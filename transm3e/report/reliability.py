@@ -13,6 +13,8 @@ from transm3e.errors import UserError
 from transm3e.metrics import average_precision, mean_average_precision
 from transm3e.metrics.bootstrap import bootstrap_map, draw_counts, percentile_interval
 from transm3e.metrics.calibration import apply_platt, expected_calibration_error, fit_platt
+from transm3e.metrics.random_scores import random_average_precision
+from transm3e.report.results import DRAWS
 from transm3e.report.scores import Predictions, read_predictions
 
 RESAMPLES = 2000
@@ -46,8 +48,8 @@ def cross_validated(folds: Sequence[Predictions], families: Sequence[str]) -> di
         families: of those clips, one after the other; whole families are drawn for the interval.
 
     Returns:
-        Ready for JSON. A muscle with fewer than FEWEST positives has "known" false. "ece_calibrated" is of clips whose fold had no part
-        in "slope" and "biases".
+        Ready for JSON. A muscle with fewer than FEWEST positives has "known" false; "random" is the mean AP of DRAWS random
+        orders. "ece_calibrated" is of clips whose fold had no part in "slope" and "biases".
     """
     scores, labels = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("scores", "labels"))
     counts = draw_counts(len(scores), RESAMPLES, [0], list(families))
@@ -59,6 +61,7 @@ def cross_validated(folds: Sequence[Predictions], families: Sequence[str]) -> di
         others = number != fold
         calibrated[~others] = apply_platt(scores[~others], *fit_platt(scores[others], labels[others]))
     precisions = average_precision(scores, labels)
+    chance = random_average_precision(labels, DRAWS, [0]).mean(axis=0)
     first = labels[np.arange(len(labels)), scores.argmax(axis=1)].mean()
     return {
         "clips": len(scores),
@@ -72,13 +75,17 @@ def cross_validated(folds: Sequence[Predictions], families: Sequence[str]) -> di
         "muscles": {
             name: {
                 "known": int(labels[:, m].sum()) >= FEWEST,
-                "AP": None if np.isnan(precisions[m]) else round(float(precisions[m]), DIGITS),
-                "random": round(float(labels[:, m].mean()), DIGITS),
+                "AP": _rounded(precisions[m]),
+                "random": _rounded(chance[m]),
                 "positives": int(labels[:, m].sum()),
             }
             for m, name in enumerate(MUSCLES)
         },
     }
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), DIGITS)
 
 
 def families_of(table: Path, clips: np.ndarray) -> list[str]:

@@ -134,7 +134,7 @@ def refuse_missing(run: Run, predictions: Mapping[str, Predictions]) -> None:
         shown = "; ".join(f"{clip.path}: {clip.reason}" for clip in failed[:MISSING_SHOWN])
         raise UserError(
             f"{run.name}: {len(failed)} clip(s) could not be read, so there is no score: {shown}"
-            f"{'; ...' if len(failed) > MISSING_SHOWN else ''}; all of them stand in {run.folder / MISSING}; mend them "
+            f"{'; ...' if len(failed) > MISSING_SHOWN else ''}; all of them stand in {run.folder / MISSING}; fix them "
             "and evaluate again, or leave them out with TEST.ALLOW_MISSING True"
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from transm3e.engine.checkpoint import NAME, CheckpointStore
 from transm3e.engine.logging import LOG
-from transm3e.errors import UserError, one_line
+from transm3e.errors import RESUMES, UserError, one_line
 from transm3e.files import open_regular, read_text
 from transm3e.foreign.yaml_text import parse_yaml
 from transm3e.report.record import CONFIG, OWNER, read_owner
@@ -22,10 +22,9 @@ from transm3e.report.table import aligned
 
 AT_WORK, DONE, TRAINED, STOPPED, FAILED, DAMAGED = "at work", "done", "trained", "stopped", "failed", "damaged"
 HEAD = ("run", "state", "epoch", *MEANS, "data set", "changed")
-# The end of a log, and a line there that says why a run has ended; not an end where the same command goes on.
+# The end of a log, and a line there that says why a run has ended; not an end where it can be resumed.
 TAIL = 1 << 16
 ERROR = re.compile(r"\[ERROR\] [^:]+: +\d+: (.*)")
-GOES_ON = "the same command goes on"
 NOTE = 160
 
 
@@ -103,7 +102,7 @@ def _with_state(run: ListedRun, has_trained: bool) -> ListedRun:
     if run.state == DONE:
         return run
     if why := _last_error(run.folder / LOG):
-        return replace(run, state=STOPPED if GOES_ON in why else FAILED, note=why[:NOTE])
+        return replace(run, state=STOPPED if RESUMES in why else FAILED, note=why[:NOTE])
     return replace(run, state=TRAINED) if has_trained else run
 
 

@@ -1,4 +1,4 @@
-"""Picture of a scored video: frames with the joints that were found, and its highest scores as bars."""
+"""Figure of a scored video: frames with the joints that were found, and its highest scores as bars."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _draw_bars(axes: Axes, scores: Mapping[str, float], reason: str) -> None:
     axes.set_yticks(range(len(best)), [name.replace("_", " ") for name, _ in best])
     axes.set_ylim(len(best) - 0.4, -0.6)
     # Scores of a softmax share a sum of 1, and would be short bars.
-    shares = sum(scores.values()) < 1 + 1e-3
+    shares = abs(sum(scores.values()) - 1) < 1e-3
     axes.set_xlim(0, 1.15 * best[0][1] if shares else 1.08)
     axes.set_xlabel("score; all of them together are 1" if shares else "score, 0 to 1", fontsize=9, color=INK)
     dress(axes, "x")

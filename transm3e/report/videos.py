@@ -5,30 +5,65 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+
+import torch
 
 from transm3e.config.check_data import SKELETONS
 from transm3e.config.plan import Run
+from transm3e.data import build_videos
 from transm3e.data.annotations import read_clip_table
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.found import Body
 from transm3e.data.videos import Videos
-from transm3e.engine.evaluate import Predictions
-from transm3e.errors import UserError, first_line
-from transm3e.files import atomic_write_text, clip_table_file, make_folder, read_text
+from transm3e.engine.distributed import gather, is_main, local_size, note, rank, world_size
+from transm3e.engine.evaluate import Predictions, predict
+from transm3e.engine.signals import StopRequest
+from transm3e.errors import RESUMES, ExitRequest, UserError, first_line
+from transm3e.files import atomic_write_text, clip_table_file, local_path, make_folder, read_text, split_member
 from transm3e.foreign.json_text import parse_json
 from transm3e.report.record import DEMO_CONFIG
+from transm3e.report.run_folder import evaluation_checkpoint
 from transm3e.report.scores import write_scores
 from transm3e.report.video_picture import draw_video
+from transm3e.tasks import build_trained_task
 
 logger = logging.getLogger(__name__)
 
 
-def write_video_scores(run: Run, predictions: Predictions, bodies: Sequence[Body] = ()) -> None:
+def find_videos(run: Run, request: StopRequest) -> Videos:
+    """This process's share of the video files, and for a model of joints the persons in them, which may take long."""
+
+    def get_on(where: str) -> None:
+        note(where)
+        if request.signal_number:
+            raise ExitRequest(f"stopped while looking for persons; {RESUMES} there", request.exit_status)
+
+    share = {"rank": rank(), "world_size": world_size(), "local_size": local_size()}
+    return build_videos(run.cfg, run.cfg.DEMO.INPUT_VIDEO, **share, note=get_on)
+
+
+def score_videos(run: Run, videos: Videos, device: torch.device) -> None:
+    """Muscle scores of any video files, as CSV, and their pictures."""
+    task = build_trained_task(run.cfg, evaluation_checkpoint(run), device)
+    batches = videos.loader.epoch(0)
+    predictions = predict(task, batches, device, "videos", len(videos.loader), run.cfg.DATA.ENSEMBLE_METHOD)
+    bodies = list(chain.from_iterable(gather(videos.bodies)))
+    unknown = untaught(run, predictions.columns)
+    if is_main():
+        write_video_scores(run, predictions, unknown, bodies)
+    draw_videos(run, predictions, unknown, videos)
+
+
+def write_video_scores(
+    run: Run, predictions: Predictions, unknown: Sequence[str] = (), bodies: Sequence[Body] = ()
+) -> None:
     """Scores of video files as CSV, paths relative to their folder; see write_scores.
 
     Args:
         predictions: of all that could be read.
+        unknown: muscles whose scores say nothing, see untaught.
         bodies: of every process; of a model of joints they give the columns frames and coverage, and rows for those
             without a body.
     """
@@ -36,7 +71,6 @@ def write_video_scores(run: Run, predictions: Predictions, bodies: Sequence[Body
     reasons = {clip.row: (clip.path, clip.reason) for clip in predictions.failed}
     reasons |= {body.row: (body.path, body.reason) for body in bodies if body.reason}
     failed = [reasons[row] for row in sorted(reasons)]
-    unknown = untaught(run, predictions.columns)
     more = {}
     if run.cfg.DATA.MODALITY in SKELETONS:
         seen = [body for body in bodies if body.frames is not None]
@@ -51,7 +85,7 @@ def write_video_scores(run: Run, predictions: Predictions, bodies: Sequence[Body
 
 
 def untaught(run: Run, columns: Sequence[str]) -> list[str]:
-    """Muscles that no training clip of a run shows, so that their scores say nothing.
+    """Muscles that hardly any training clip of a run shows, so that their scores say nothing: none of its clip table.
 
     Of a checkpoint from elsewhere (TEST.CHECKPOINT_FILE_PATH) the report of tools/calibrate.py beside it says so, if it is
     there. None are told where the clip table is gone.
@@ -59,7 +93,8 @@ def untaught(run: Run, columns: Sequence[str]) -> list[str]:
     cfg = run.cfg
     table = cfg.DATA.PATH_TO_DATA_DIR
     if cfg.TEST.CHECKPOINT_FILE_PATH:
-        return _unreliable(Path(cfg.TEST.CHECKPOINT_FILE_PATH).with_suffix(".json"), columns)
+        checkpoint = local_path(split_member(cfg.TEST.CHECKPOINT_FILE_PATH)[0])
+        return _unreliable(checkpoint.with_suffix(".json"), columns)
     if not table or not clip_table_file(table).is_file():
         return []
     labels = read_clip_table(table).select("train").labels
@@ -80,10 +115,12 @@ def _unreliable(report: Path, columns: Sequence[str]) -> list[str]:
         muscles = parse_json(read_text(report))["muscles"]
         return [name for name in columns if name in muscles and not muscles[name]["known"]]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{report}: not a report of tools/calibrate.py ({first_line(error)}); move it away") from error
+        raise UserError(
+            f"{report}: not a report of tools/calibrate.py ({first_line(error)}); move it elsewhere"
+        ) from error
 
 
-def draw_videos(run: Run, predictions: Predictions, videos: Videos) -> None:
+def draw_videos(run: Run, predictions: Predictions, unknown: Sequence[str], videos: Videos) -> None:
     """A picture for each video of this process's share, into DEMO.PICTURES if that is set.
 
     Raises:
@@ -91,7 +128,7 @@ def draw_videos(run: Run, predictions: Predictions, videos: Videos) -> None:
     """
     if not run.cfg.DEMO.PICTURES:
         return
-    folder, unknown = Path(run.cfg.DEMO.PICTURES), untaught(run, predictions.columns)
+    folder = Path(run.cfg.DEMO.PICTURES)
     scores = dict(zip(predictions.paths, predictions.scores.tolist(), strict=True))
     reasons = {clip.path: clip.reason for clip in predictions.failed}
     drawn = 0

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from transm3e.engine.signals import stop_request
-from transm3e.errors import ExitRequest
+from transm3e.errors import RESUMES, ExitRequest
 from transm3e.report.run_folder import GPUS, Holder, holder
 from transm3e.tables.jobs import Job
 from transm3e.tables.progress import DONE, ELSEWHERE, RUNNING, WAITING, Progress, last_words, start_all
@@ -139,4 +139,4 @@ class Runner:
             process.terminate()
         for process in self._children:
             process.wait()
-        return "stopped; the same command goes on from here"
+        return f"stopped; {RESUMES} here"

@@ -81,7 +81,7 @@ def submit(executor: Any, jobs: Sequence[ClusterJob]) -> list[Any]:
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError, OSError) as error:
         problem = (str(error).strip().split("\n") or [""])[-1]
         raise UserError(
-            f"sbatch refuses {len(jobs)} runs ({problem}); mend --slurm and call again (what is queued already stays)"
+            f"sbatch refuses {len(jobs)} runs ({problem}); fix --slurm and call again (what is queued already stays)"
         ) from error
 
 

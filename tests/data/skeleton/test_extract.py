@@ -233,7 +233,7 @@ def test_what_the_numbers_are_is_said_once_for_all_files(main, root, tmp_path):
         main([str(root), "--from", str(source), "--score-scale", "0"])
 
 
-def test_exchanged_sides_are_told_by_the_video_and_mended_by_the_size(main, root, tmp_path):
+def test_exchanged_sides_are_told_by_the_video_and_fixed_by_the_size(main, root, tmp_path):
     points = np.random.default_rng(0).uniform(2, 46, (1, 8, 17, 2))
     whole = {"keypoint": points, "keypoint_score": np.ones((1, 8, 17)), "img_shape": (64, 48), "total_frames": 8}
     (tmp_path / "all.pkl").write_bytes(pickle.dumps([whole | {"frame_dir": name} for name in "abc"]))

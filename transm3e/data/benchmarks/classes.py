@@ -77,7 +77,7 @@ def read_classes(path: Path) -> list[str]:
         raise UserError(f"{path}: class {shown(twice)} stands there twice; keep one")
     bad = next((name for name in plain if len(name) > MAX_CELL or not name.isprintable()), None)
     if bad is not None:
-        raise UserError(f"{path}: class {shown(bad)} is too long or has control characters; mend it")
+        raise UserError(f"{path}: class {shown(bad)} is too long or has control characters; fix it")
     return plain
 
 

@@ -182,7 +182,7 @@ def _by_number(
             count = len(line.numbers)
             raise UserError(
                 f"{line.where}: {shown(line.path)} is followed by {count or 'no'} number{'s' * (count != 1)}; the file was "
-                f"taken for {told}; mend the line (a header has no place there), or say --line {'|'.join(LAYOUTS)}"
+                f"taken for {told}; fix the line (a header has no place there), or say --line {'|'.join(LAYOUTS)}"
             )
         if len(set(labels)) < len(labels):
             raise UserError(
@@ -233,7 +233,7 @@ def _kinetics(file: Path, split: str) -> ListFile:
         name, key = cells["label"].strip('"').strip(), cells["youtube_id"]
         of = split or split_of(Path(cells.get("split") or file.name))
         if len(name) > MAX_CELL or not name.isprintable():
-            raise UserError(f"{where}: label {shown(name)} is too long or has control characters; mend it")
+            raise UserError(f"{where}: label {shown(name)} is too long or has control characters; fix it")
         if not (name and key and of):
             raise UserError(
                 f"{where}: label, youtube_id or split is empty; taken for Kinetics' official CSV, which names them"

@@ -40,7 +40,7 @@ def read_marks(values: np.ndarray, heat: np.ndarray, world: np.ndarray) -> Marks
         world: 39 x (x, y, z) metres.
     """
     marks = values.reshape(ALL_MARKS, 5).astype(np.float64)
-    visible, present = _sigmoid(marks[:, 3]), _sigmoid(marks[:, 4])
+    visible, present = sigmoid(marks[:, 3]), sigmoid(marks[:, 4])
     metres = world.reshape(ALL_MARKS, 3)[:JOINTS].astype(np.float64)
     return Marks(refine(marks[:, :2] / INPUT, heat), visible * present, metres)
 
@@ -60,12 +60,13 @@ def refine(xy: np.ndarray, heat: np.ndarray) -> np.ndarray:
         column, row = cells[mark]
         columns = np.arange(max(0, column - REACH), min(width, column + REACH + 1))
         rows = np.arange(max(0, row - REACH), min(height, row + REACH + 1))
-        weights = _sigmoid(heat[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, mark].astype(np.float64))
+        weights = sigmoid(heat[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, mark].astype(np.float64))
         if weights.max() >= SURE:
             middle = np.array([weights.sum(axis=0) @ columns, weights.sum(axis=1) @ rows]) / weights.sum()
             refined[mark] = middle / [width, height]
     return refined
 
 
-def _sigmoid(values: np.ndarray) -> np.ndarray:
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    """Logits as probabilities; beyond 100 they are 0 and 1."""
     return 1 / (1 + np.exp(-np.clip(values, -100, 100)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,13 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transm3e.errors import UserError
-from transm3e.files import atomic_path, make_folder, read_bytes
+from transm3e.files import CACHE, atomic_path, cache_folder, make_folder, read_bytes
 
 RELEASE = "mediapipe==0.10.21"
 # Of every platform's wheel these files are the same, so one is taken that is always there.
 PLATFORM, PYTHON = "manylinux_2_28_x86_64", "3.12"
 COMMAND = "python datasets/get_pose_models.py"
-CACHE_VARIABLE = "TRANSM3E_CACHE"
 # Of a network's file, unpacked.
 MAX_BYTES = 1 << 24
 
@@ -46,7 +44,7 @@ MODELS = (DETECTION, LANDMARKS)
 
 def model_folder() -> Path:
     """Where the files are kept: pose/ in $TRANSM3E_CACHE, or in ~/.cache/transm3e."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "transm3e") / "pose"
+    return cache_folder() / "pose"
 
 
 def read_model(model: Model) -> bytes:
@@ -97,7 +95,7 @@ def unpack(wheel: Path, folder: Path) -> None:
         UserError: it cannot be read, or holds other files.
     """
     contents = [(model, from_wheel(wheel, model)) for model in MODELS]
-    make_folder(folder, CACHE_VARIABLE)
+    make_folder(folder, CACHE)
     for model, content in contents:
         with atomic_path(folder / model.name) as partial:
             partial.write_bytes(content)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from transm3e.data.blazepose.landmarks import sigmoid
+
 INPUT = 224
 # Two anchors for each cell of a stride's grid, as often as the stride stands here.
 STRIDES = (8, 16, 32, 32, 32)
 PER_CELL = 2
-CLIP = 100.0
 MIN_SCORE = 0.5
 # Boxes that share more than this, intersection over union, are one person.
 SAME_PERSON = 0.3
@@ -36,7 +37,7 @@ def decode(raw: np.ndarray, logits: np.ndarray, centres: np.ndarray) -> tuple[np
         logits: (A,).
         centres: (A, 2), see anchors.
     """
-    scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -CLIP, CLIP)))
+    scores = sigmoid(logits.astype(np.float64))
     keep = scores >= MIN_SCORE
     pairs = raw[keep].reshape(-1, 6, 2).astype(np.float64) / INPUT
     middle, half = pairs[:, :1] + centres[keep][:, None], pairs[:, 1:2] / 2

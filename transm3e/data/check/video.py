@@ -199,8 +199,8 @@ def _film(facts: VideoFacts, file: Path, sight: Sight, decode: str) -> VideoFact
         fault = f"{damaged} of {sight.count} decoded frames are damaged" if damaged else ""
         if decode == "all" and not fault and sight.count < COMPLETE_SHARE * facts.frames:
             fault = f"cut off: {sight.count} of {facts.frames} frames decode"
-        facts = replace(facts, fault=fault, mirrored=shown.flipped, hdr=is_hdr(stream))
-        facts = replace(facts, pixel_aspect=float(pixel_aspect(stream)))
+        aspect = float(pixel_aspect(stream))
+        facts = replace(facts, fault=fault, mirrored=shown.flipped, hdr=is_hdr(stream), pixel_aspect=aspect)
         return _complete(facts, sight, stream.codec_context.name, 90 * shown.turns)
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from transm3e.data.annotations import MEMBER, Clip
+from transm3e.data.annotations import Clip
 from transm3e.data.free_exercise.families import read_families, read_family_rules
 from transm3e.data.free_exercise.landmarks import LAYOUT, PhotoPoses, measure, read_poses, write_poses
 from transm3e.data.free_exercise.prepare import assign, write_tables
 from transm3e.data.free_exercise.source import MUSCLE_KEYS, Exercise, read_exercises, read_muscle_map
 from transm3e.data.free_exercise.splits import draw_folds
 from transm3e.errors import UserError
-from transm3e.files import atomic_path, make_folder
+from transm3e.files import MEMBER, atomic_path, make_folder
 
 SKELETONS = "poses.pkl"
 MEASURED = "free_exercise_poses.npz"

@@ -75,7 +75,7 @@ def _plain_id(identity: Any, where: str) -> str:
     # It becomes a file name here, and the source is not ours.
     plain = isinstance(identity, str) and PurePosixPath(identity).name == identity and "\\" not in identity
     if not plain or not identity.isprintable() or identity.startswith("."):
-        raise UserError(f"{where}: id {identity!r} is not a plain file name; mend it in the source")
+        raise UserError(f"{where}: id {identity!r} is not a plain file name; fix it in the source")
     return identity
 
 

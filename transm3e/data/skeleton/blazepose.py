@@ -13,7 +13,7 @@ from transm3e.data.backends import open_source
 from transm3e.data.blazepose.models import RELEASE
 from transm3e.data.blazepose.pose import BlazePose
 from transm3e.data.blazepose.smooth import smooth
-from transm3e.data.skeleton.detectors import DETECTORS, Note, Options, frame_chunks, untold
+from transm3e.data.skeleton.detectors import DETECTORS, Note, Options, frame_chunks, ignore
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.data.skeleton.units import AS_IS, clean
 
@@ -37,7 +37,7 @@ class BlazePoseMaker:
     layout: ClassVar[str] = "blazepose33"
     options: ClassVar[tuple[str, ...]] = ("smooth",)
 
-    def __init__(self, root: Path, smoothed: bool = False, note: Note = untold) -> None:
+    def __init__(self, root: Path, smoothed: bool = False, note: Note = ignore) -> None:
         self.root, self.smoothed, self.note = root, smoothed, note
         self.detector = BlazePose()
         self.origin = f"blazepose of {RELEASE}{', smoothed' if smoothed else ''}"

@@ -13,11 +13,12 @@ import numpy as np
 from transm3e.data.backends import open_source
 from transm3e.data.decode import VIDEO_SUFFIXES, DecodeError
 from transm3e.data.skeleton.per_frame import OPENPOSE_ENDING, STAR, split_name
-from transm3e.data.skeleton.pyskl import MEMBER, read_annotations
+from transm3e.data.skeleton.pyskl import read_annotations
 from transm3e.data.skeleton.read import read_skeleton
 from transm3e.data.skeleton.sequence import Skeleton, check_frames
 from transm3e.data.skeleton.units import AS_IS, Declared, fit_video
 from transm3e.errors import UserError
+from transm3e.files import MEMBER
 
 NTU_SUFFIX, FRAMES_SUFFIX = ".skeleton", ".txt"
 FILE_SUFFIXES = (".json", ".npz", ".npy", ".pkl", ".pickle", NTU_SUFFIX)

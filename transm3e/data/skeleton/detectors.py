@@ -34,7 +34,7 @@ LONG = 20
 Note = Callable[[str], None]
 
 
-def untold(where: str) -> None:
+def ignore(where: str) -> None:
     """Nobody waits for this."""
 
 
@@ -60,7 +60,7 @@ class Options:
     min_score: float = 0.5
     max_persons: int = 8
     smooth: bool = False
-    note: Note = untold
+    note: Note = ignore
 
 
 class Detector(Maker, Protocol):
@@ -93,16 +93,16 @@ def build_detector(name: str, options: Options) -> Maker:
         UserError: there is none, it does not take one of the options, or see its build.
     """
     detector = DETECTORS[name]
-    for field in fields(Options)[1:-1]:
-        if field.name not in detector.options and getattr(options, field.name) != field.default:
+    for field in fields(Options):
+        if field.name not in ("root", "note", *detector.options) and getattr(options, field.name) != field.default:
             flag = field.name.replace("_", "-")
             takes = ", ".join(f"--{each.replace('_', '-')}" for each in detector.options) or "none"
-            raise UserError(f"--{flag} is not for --detector {name}, which takes: {takes}; leave it away")
+            raise UserError(f"--{flag} is not for --detector {name}, which takes: {takes}; leave it out")
     maker: Maker = detector.build(options)
     return maker
 
 
-def frame_chunks(path: Path, note: Note = untold) -> Iterator[np.ndarray]:
+def frame_chunks(path: Path, note: Note = ignore) -> Iterator[np.ndarray]:
     """(up to CHUNK, H, W, 3) uint8 RGB, all frames in order; each chunk has its own time limit."""
     with closing(open_source(path)) as video:
         end = video.num_frames

@@ -27,9 +27,8 @@ from transm3e.data.skeleton.pyskl import write_npz
 from transm3e.data.skeleton.read import read_skeleton
 from transm3e.data.skeleton.sequence import Skeleton, check_frames
 from transm3e.data.skeleton.streams import MIN_SCORE
-from transm3e.downloads import CACHE, cache_folder
 from transm3e.errors import UserError
-from transm3e.files import make_folder, open_regular
+from transm3e.files import CACHE, cache_folder, make_folder, open_regular
 from transm3e.joints import LAYOUTS
 
 NO_BODY = "nobody was found in any frame"
@@ -166,7 +165,7 @@ def shows_body(skeleton: Skeleton) -> np.ndarray:
 
 
 def _key(maker: Maker, path: str) -> str:
-    """Of what is found: by the detector and by what is in the video and the detector's files, whatever they are called."""
+    """Of what is found: by what the detector says of itself, and by the content of the video and the detector's files."""
     digests = [_digest(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in maker.inputs(path)]
     return hashlib.sha256("\n".join([str(VERSION), maker.origin, *digests]).encode()).hexdigest()[:32]
 

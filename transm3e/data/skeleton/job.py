@@ -70,8 +70,14 @@ def run(
     if source is not None:
         if not 0 < score_scale < float("inf"):
             raise UserError(f"--score-scale {score_scale}: a number above 0, the highest score that the detector gives")
+        if Options(root, **options) != Options(root):
+            raise UserError(
+                "--weights, --device and the like are for --detector, which finds joints; leave them out with --from"
+            )
         maker = DetectorFiles(source, clips, root, open_end, Declared(units, score_scale, detector_size))
     else:
+        if units or score_scale != 1 or detector_size or open_end:
+            raise UserError("--units, --score-scale, --detector-size and --open-end are for --from; leave them out")
         maker = build_detector(detector or "", Options(root, **options))
     targets = {clip: out / name for clip, name in target_names(clips, ".npz").items()}
     make_folder(out, "--out")

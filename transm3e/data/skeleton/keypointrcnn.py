@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transm3e.data.skeleton.detectors import DETECTORS, Note, Options, frame_chunks, untold
+from transm3e.data.skeleton.detectors import DETECTORS, Note, Options, frame_chunks, ignore
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.data.skeleton.units import AS_IS, clean
 from transm3e.errors import UserError
@@ -50,7 +50,7 @@ class KeypointRCNN:
         batch_size: int = 4,
         min_score: float = 0.5,
         max_persons: int = 8,
-        note: Note = untold,
+        note: Note = ignore,
     ) -> None:
         if batch_size < 1 or not 0 <= min_score <= 1 or max_persons < 1:
             raise UserError(
@@ -137,8 +137,7 @@ def load_network(weights: Path) -> nn.Module:
 
 def _device(name: str) -> torch.device:
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
+        device = torch.empty(1, device=name).device  # with its number: threads have a current device of their own
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"--device {name} is not there ({first[:100]}); allowed: cpu, cuda, cuda:N") from error

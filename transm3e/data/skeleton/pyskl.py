@@ -25,11 +25,10 @@ from transm3e.data.skeleton.assemble import Person, assemble
 from transm3e.data.skeleton.sequence import LANDMARKS, Skeleton, layout_of
 from transm3e.data.skeleton.units import SHARES
 from transm3e.errors import UserError, shown
-from transm3e.files import atomic_path
+from transm3e.files import MEMBER, atomic_path
 from transm3e.foreign.npz import Archive, ArchiveError, read_npy
 from transm3e.unpickle import read_pickle
 
-MEMBER = "::"
 NEEDED = (
     "needs keypoint (persons, frames, joints, 2), keypoint_score (persons, frames, joints), img_shape, total_frames"
 )

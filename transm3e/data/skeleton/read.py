@@ -10,10 +10,10 @@ from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.ntu import START, read_ntu
 from transm3e.data.skeleton.people_json import read_json
 from transm3e.data.skeleton.per_frame import STAR, read_folder
-from transm3e.data.skeleton.pyskl import MEMBER, read_annotation, read_landmarks, read_npz
+from transm3e.data.skeleton.pyskl import read_annotation, read_landmarks, read_npz
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.data.skeleton.units import AS_IS, Declared, clean
-from transm3e.files import open_regular
+from transm3e.files import MEMBER, open_regular
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Protocol 2 and later; older pickles are text and begin with the mark, dict, list or global opcode.

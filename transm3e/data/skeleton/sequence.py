@@ -96,7 +96,8 @@ def layout_of(count: int, path: str, said: str = "") -> str:
     Raises:
         DecodeError: no layout has so many joints, or not the one that the file names; 25 joints and no name.
     """
-    fits = LAYOUT_OF_JOINTS.get(count, "ntu25" if said and count == AMBIGUOUS_JOINTS else "")
+    is_said = said in LAYOUTS and len(LAYOUTS[said].names) == count
+    fits = LAYOUT_OF_JOINTS.get(count) or (said if is_said else "")
     if fits and said in ("", fits):
         return fits
     if said:
