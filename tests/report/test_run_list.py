@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.runs import main
 from transm3e.config.plan import plan
 from transm3e.errors import UserError
 from transm3e.report.record import owner_of
@@ -103,14 +104,12 @@ def test_a_damaged_folder_is_a_line(make, name, text):
     assert f"    {bad.note}\n" in runs_table([bad, good])
 
 
-def test_the_command_prints_text_or_json(make, repo):
+def test_the_command_prints_text_or_json(make, capsys):
     folder = make(0, 0, "2", results=SCORES)
-    command = [sys.executable, str(repo / "tools" / "runs.py")]
-    text, as_json = (
-        subprocess.run([*command, *more], capture_output=True, text=True, check=True) for more in ((), ("--json",))
-    )
-    assert folder.name in text.stdout
-    assert json.loads(as_json.stdout)[0]["scores"]["mean_val"] == 0.375
+    assert main([]) == 0
+    assert folder.name in capsys.readouterr().out
+    assert main(["--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["scores"]["mean_val"] == 0.375
 
 
 def test_a_folder_that_is_not_there():

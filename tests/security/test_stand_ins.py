@@ -116,19 +116,18 @@ def test_other_classes_are_named_and_nothing_of_them_runs(file, content, named, 
     assert "\n" not in str(caught.value)
 
 
-def test_the_remedys_line_saves_what_is_then_read(file):
-    torch.save({"epoch": 1, "state_dict": STATE, "hook": Own()}, file)
-    with pytest.raises(UserError) as caught:
-        read_checkpoint(file)
-    line = re.search(r'python -c "(.*)"$', str(caught.value))[1]
-    subprocess.run([sys.executable, "-c", line], cwd=file.parent, check=True, env=WHERE_TESTS_ARE)
-    assert torch.equal(read_checkpoint(file.with_name("a_weights.pth"))["model_state"]["a"], STATE["a"])
-    torch.save(torch.nn.Linear(2, 2), file)
-    with pytest.raises(UserError) as caught:
-        read_checkpoint(file)
-    line = re.search(r'python -c "(.*)"$', str(caught.value))[1]
-    subprocess.run([sys.executable, "-c", line], cwd=file.parent, check=True, env=WHERE_TESTS_ARE)
-    assert set(read_checkpoint(file.with_name("a_weights.pth"))["model_state"]) == {"weight", "bias"}
+def test_the_remedys_line_saves_what_is_then_read(tmp_path):
+    state, module = tmp_path / "state.pth", tmp_path / "module.pth"
+    torch.save({"epoch": 1, "state_dict": STATE, "hook": Own()}, state)
+    torch.save(torch.nn.Linear(2, 2), module)
+    lines = []
+    for file in (state, module):
+        with pytest.raises(UserError) as caught:
+            read_checkpoint(file)
+        lines.append(re.search(r'python -c "(.*)"$', str(caught.value))[1])
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, check=True, env=WHERE_TESTS_ARE)
+    assert torch.equal(read_checkpoint(tmp_path / "state_weights.pth")["model_state"]["a"], STATE["a"])
+    assert set(read_checkpoint(tmp_path / "module_weights.pth")["model_state"]) == {"weight", "bias"}
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])

@@ -70,7 +70,7 @@ def test_a_stop_ends_the_runs_and_the_next_call_goes_on(make, tmp_path):
 
     thread = threading.Thread(target=stop)
     thread.start()
-    with pytest.raises(ExitRequest, match="the same command goes on") as end:
+    with pytest.raises(ExitRequest, match="the same command resumes") as end:
         runner.run()
     thread.join()
     assert end.value.exit_status == 128 + signal.SIGTERM
