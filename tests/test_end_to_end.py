@@ -27,8 +27,8 @@ def job(data, tmp_path_factory):
     """Random, All Ones and TransM3E with both its stage-1 runs, by one command; and its output."""
     runs = tmp_path_factory.mktemp("runs")
     words = [
-        *("--cfg", *STAGES, "DATA.PATH_TO_DATA_DIR", data, "RUNS_DIR", runs, "SOLVER.MAX_EPOCH", 8, *SMALL),
-        *("INIT.OPTS", [*SMALL, "SOLVER.MAX_EPOCH", 32, "TRAIN.EVAL_PERIOD", 32, "TRAIN.CHECKPOINT_PERIOD", 32]),
+        *("--cfg", *STAGES, "DATA.PATH_TO_DATA_DIR", data, "RUNS_DIR", runs, "SOLVER.MAX_EPOCH", 4, *SMALL),
+        *("INIT.OPTS", [*SMALL, "SOLVER.MAX_EPOCH", 16, "TRAIN.EVAL_PERIOD", 16, "TRAIN.CHECKPOINT_PERIOD", 16]),
     ]
     return words, run_net(*words), runs
 
@@ -96,8 +96,8 @@ def test_logs_have_json_stats_as_pyslowfast_writes_them(job):
 
 def test_the_student_started_from_stage_1_and_holds_no_teacher(job):
     _, done, runs = job
-    state = read_checkpoint(folder(runs, "transm3e") / "checkpoints" / "checkpoint_epoch_00008.pyth")
-    assert state["epoch"] == 7
+    state = read_checkpoint(folder(runs, "transm3e") / "checkpoints" / "checkpoint_epoch_00004.pyth")
+    assert state["epoch"] == 3
     assert not any("teacher" in name for name in state["model_state"])
     assert "receivers" in state["model_state"]
     assert "starting weights" in done.stderr
@@ -114,7 +114,7 @@ def test_the_same_command_again_reuses_every_run(job):
 
 def test_evaluation_alone_needs_neither_teacher_nor_stage_1(job, tmp_path):
     words, done, runs = job
-    checkpoint = folder(runs, "transm3e") / "checkpoints" / "checkpoint_epoch_00008.pyth"
+    checkpoint = folder(runs, "transm3e") / "checkpoints" / "checkpoint_epoch_00004.pyth"
     alone = run_net(
         *("--cfg", STAGES[2], *words[4:], "RUNS_DIR", tmp_path),
         *("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", checkpoint),

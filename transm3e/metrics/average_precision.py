@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.metrics import average_precision_score
 
 from transm3e.errors import UserError
 
@@ -31,6 +30,9 @@ def average_precision(scores: ArrayLike | torch.Tensor, labels: ArrayLike | torc
         ValueError: shapes differ or are not (N, C), or labels hold something besides 0 and 1.
         UserError: there is no clip, or a score is NaN or infinite (a diverged model).
     """
+    # Here, as scikit-learn takes seconds to import, and a training needs it at its end only.
+    from sklearn.metrics import average_precision_score
+
     scores_NC, labels_NC = _checked(scores, labels)
     ap_C = np.full(labels_NC.shape[1], np.nan)
     for c in np.flatnonzero(labels_NC.any(axis=0)):

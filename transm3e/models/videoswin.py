@@ -12,7 +12,6 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torchvision.models.video.swin_transformer import PatchEmbed3d, SwinTransformer3d
 
 from transm3e.data.modalities import MODALITIES
 from transm3e.errors import UserError
@@ -61,6 +60,9 @@ class VideoSwin(nn.Module):
         head_dropout: float = 0.0,
         act_checkpoint: bool = False,
     ) -> None:
+        # Here, as importing torchvision doubles the time that a program takes to start, and no other model needs it.
+        from torchvision.models.video.swin_transformer import PatchEmbed3d, SwinTransformer3d
+
         super().__init__()
         if sum(depths) < 2:
             raise UserError(f"VIDEOSWIN.DEPTHS is {list(depths)}; it must name two blocks at least, as [2]")
