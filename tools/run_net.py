@@ -10,9 +10,13 @@ import sys
 from contextlib import nullcontext
 from typing import Any
 
+from transm3e.cli import exit_with_message, parse_args
+
+if __name__ == "__main__":
+    parse_args(sys.argv[1:], __doc__)  # --help and --help-keys answer before torch is imported
+
 import torch
 
-from transm3e.cli import exit_with_message, parse_args
 from transm3e.config.plan import Run, plan
 from transm3e.config.targets import VALIDATION
 from transm3e.data import build_loader

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from transm3e.errors import ExitRequest, UserError, disk_faults
 
@@ -22,6 +23,7 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
         cfg: list of files; opts: list of words; init_method; print_config.
     """
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("--help-keys", action=_HelpKeys, help="print the keys whose names or meanings hold PATTERN")
     parser.add_argument("--cfg", nargs="+", required=True, metavar="FILE", help="config files, run in turn")
     parser.add_argument("--shard_id", type=int, help="number of this machine, from 0")
     parser.add_argument("--num_shards", type=int, help="number of machines")
@@ -41,6 +43,23 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
     args.opts = [*args.cfg[first_key:], *tail, *args.opts, *flags]
     args.cfg = args.cfg[:first_key]
     return args
+
+
+class _HelpKeys(argparse.Action):
+    """--help-keys [PATTERN]."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "nargs": "?", "metavar": "PATTERN"})
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: object, values: Any, option: Any = None) -> None:
+        """Print and leave."""
+        from transm3e.config.schema import reference
+
+        found = "\n".join(reference(values or ""))
+        if not found:
+            parser.error(f"no key's name or meaning holds {values!r}; --help-keys alone lists all")
+        print(found)
+        parser.exit()
 
 
 @contextmanager

@@ -117,7 +117,7 @@ def test_a_group_given_twice_loses_no_settings(write):
         ("SOLVER: {BASE_LRR: 1}", "SOLVER.BASE_LRR", "SOLVER.BASE_LR"),
         ("NUM_FRAMES: 8", "NUM_FRAMES", "DATA.NUM_FRAMES"),
         ("SOLVER: {MAX_EPOCH: {A: 1}}", "SOLVER.MAX_EPOCH.A", "SOLVER.MAX_EPOCH"),
-        ("1: 2", "unknown key 1", "defaults.py"),
+        ("1: 2", "unknown key 1", "--help-keys"),
     ],
 )
 def test_an_unknown_key_is_named_with_its_file_and_the_nearest(write, text, key, near):

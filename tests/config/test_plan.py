@@ -8,7 +8,8 @@ import pytest
 from transm3e.config import data_identity, get_cfg
 from transm3e.config.data_identity import MANIFEST, data_name
 from transm3e.config.node import all_keys, names_key
-from transm3e.config.plan import HANDED_DOWN, plan
+from transm3e.config.plan import plan
+from transm3e.config.schema import keys_with
 from transm3e.data.musclesynth.generate import MANIFEST_NAME
 from transm3e.errors import UserError
 
@@ -213,9 +214,10 @@ def test_seed_devices_and_data_are_handed_down(configs):
         assert (start.cfg.RNG_SEED, start.cfg.NUM_GPUS, start.cfg.DATA.PATH_TO_DATA_DIR) == (7, 0, "1_000")
         assert (start.cfg.SOLVER.MAX_EPOCH, start.cfg.LOG_PERIOD) == (2, 10)
     assert stage2.cfg.SOLVER.MAX_EPOCH == 9
-    assert {"RNG_SEED", "NUM_GPUS", "DATA.PATH_TO_DATA_DIR", "RUNS_DIR", "NUM_SHARDS"} <= set(HANDED_DOWN)
-    assert {"TRAIN.CHECKPOINT_STEPS", "DIST_BACKEND", "DATA.DECODE_TIMEOUT", "TENSORBOARD.ENABLE"} <= set(HANDED_DOWN)
-    assert {"MODEL.ACT_CHECKPOINT", "TRAIN.COMPILE", "TRAIN.FSDP", "TRAIN.MIXED_PRECISION"} <= set(HANDED_DOWN)
+    handed = set(keys_with(inherited=True))
+    assert {"RNG_SEED", "NUM_GPUS", "DATA.PATH_TO_DATA_DIR", "RUNS_DIR", "NUM_SHARDS"} <= handed
+    assert {"TRAIN.CHECKPOINT_STEPS", "DIST_BACKEND", "DATA.DECODE_TIMEOUT", "TENSORBOARD.ENABLE"} <= handed
+    assert {"MODEL.ACT_CHECKPOINT", "TRAIN.COMPILE", "TRAIN.FSDP", "TRAIN.MIXED_PRECISION"} <= handed
 
 
 def test_init_opts_reach_the_starts_and_change_the_id(configs):

@@ -9,7 +9,8 @@ from transm3e.config import get_cfg, load_cfg
 from transm3e.config.load import cfg_from_text
 from transm3e.config.node import all_keys
 from transm3e.config.plan import plan
-from transm3e.config.protocol import POINTS, PROTOCOLS
+from transm3e.config.protocol import PROTOCOLS
+from transm3e.config.schema import KEYS
 from transm3e.data import build_dataset
 from transm3e.data.modalities import build_modalities
 from transm3e.distill import build_distiller
@@ -18,6 +19,7 @@ from transm3e.errors import UserError
 from transm3e.models import build_model
 from transm3e.models.registry import count_parameters
 
+POINTS = {name: each for name, each in KEYS.items() if each.authors}
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "MuscleMap136"
 
 
@@ -39,7 +41,7 @@ def both(load):
 
 
 def column(protocol):
-    return {key: point[PROTOCOLS.index(protocol)] for key, point in POINTS.items()}
+    return {name: each.default if protocol == "paper" else each.authors.value for name, each in POINTS.items()}
 
 
 def chosen(cfg):
@@ -48,7 +50,7 @@ def chosen(cfg):
 
 def test_the_papers_column_is_the_defaults_and_every_point_differs():
     assert chosen(get_cfg()) == column("paper")
-    assert all(point.paper != point.authors_code and point.source for point in POINTS.values())
+    assert all(each.default != each.authors.value and each.authors.source for each in POINTS.values())
 
 
 def test_a_protocol_sets_its_column_and_nothing_else(both):
@@ -146,7 +148,7 @@ def test_parameters_of_the_authors_code_and_of_the_papers_biases(name, parameter
 @pytest.mark.parametrize("name", ["SCALE", "AUTHORS_VIEW"])
 def test_a_point_of_mctf_changes_what_the_same_weights_compute(student_cfg, name):
     models = []
-    for value in POINTS[f"MCTF.{name}"][:2]:
+    for value in (column(protocol)[f"MCTF.{name}"] for protocol in PROTOCOLS):
         student_cfg.MCTF[name] = value
         models.append(build_model(student_cfg).double().eval())
     one, two = models

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from transm3e.config import get_cfg
-from transm3e.config.check_values import CHOICES
+from transm3e.config.schema import KEYS
 from transm3e.distill import DISTILLERS, build_distiller
 from transm3e.distill.kl import AXES, token_kl
 from transm3e.distill.mctkd import KD, MCTKD
@@ -113,6 +113,6 @@ def test_half_precision_tokens_are_compared_in_float32():
 
 
 def test_the_config_allows_what_is_there():
-    assert set(CHOICES["DISTILL.METHOD"]) == set(DISTILLERS)
-    assert CHOICES["DISTILL.POSITION"] == POSITIONS
-    assert CHOICES["DISTILL.AXIS"] == tuple(AXES)
+    assert set(KEYS["DISTILL.METHOD"].rule.choices) == set(DISTILLERS)
+    assert KEYS["DISTILL.POSITION"].rule.choices == POSITIONS
+    assert KEYS["DISTILL.AXIS"].rule.choices == tuple(AXES)

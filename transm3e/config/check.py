@@ -10,7 +10,8 @@ from fvcore.common.config import CfgNode
 from transm3e.config.check_baselines import CAN_CHECKPOINT, GROUPS, check_baselines
 from transm3e.config.check_data import WITHOUT_WEIGHTS, check_data, data_warnings
 from transm3e.config.check_sizes import check_sizes, size_warnings
-from transm3e.config.check_values import check_values, get
+from transm3e.config.node import names_key
+from transm3e.config.schema import NETWORK, READING, check_values, get, keys_comparing, keys_with
 from transm3e.config.targets import (
     ACTIVITY_TARGET,
     CROSS_ENTROPIES,
@@ -23,35 +24,10 @@ from transm3e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# How clips are read; a model that learnt from others reads these differently, which is allowed but seldom meant.
-HOW_READ = ("DATA.FRAME_INDICES", "DATA.MEAN", "DATA.SAMPLING_RATE", "DATA.STD", "DATA.TARGET_FPS")
 # Methods of distillation that compare class tokens; the others compare logits.
 ON_TOKENS = ("mctkd", "kd")
-# Settings in which teacher and student must agree: both see the same clips, and their tokens or logits are compared.
-SHARED_CLIPS = ("DATA.NUM_FRAMES", "DATA.TRAIN_CROP_SIZE")
-SHARED_TOKENS = (
-    "MODEL.MODEL_NAME",
-    *SHARED_CLIPS,
-    "MVIT.EMBED_DIM",
-    "MVIT.DEPTH",
-    "MVIT.DIM_MUL",
-    "TRANSM3E.NUM_MCTS",
-)
-SHARED_LOGITS = (*SHARED_CLIPS, "MODEL.NUM_CLASSES")
-# Settings in which a student and the run it starts from must agree, besides the backbone's.
-SHARED_WITH_START = (
-    "MODEL.MODEL_NAME",
-    "MODEL.NUM_CLASSES",
-    "DATA.MODALITY",
-    "DATA.NUM_FRAMES",
-    "DATA.TRAIN_CROP_SIZE",
-    "TRANSM3E.NUM_MCTS",
-    "TRANSM3E.READOUT",
-)
 # Fusions (TRANSM3E.FUSION) that learn nothing themselves.
 WITHOUT_PARAMETERS = ("mean", "sum", "multiply")
-# Settings of the backbone that leave its weights' shapes and meaning alone.
-REGULARISATION = ("DROPOUT", "DROPOUT_RATE", "ATTENTION_DROPOUT_RATE", "DROPPATH_RATE", "ZERO_INIT_FINAL_BN")
 # Model -> another model whose weights it takes, too; what that one has not keeps its drawn values.
 ALSO_STARTS_FROM = {"DeiT": "MViT"}
 # Columns of a clip table's labels.
@@ -65,6 +41,7 @@ def check_cfg(cfg: CfgNode) -> None:
         UserError: names the key, its value, what is allowed and what to change.
     """
     check_values(cfg)
+    _check_together(cfg)
     _check_batches(cfg)
     check_sizes(cfg)
     check_baselines(cfg)
@@ -81,7 +58,7 @@ def check_teacher(cfg: CfgNode, teacher: CfgNode, path: str) -> None:
         UserError: names the first setting in which they differ.
     """
     on_tokens = cfg.DISTILL.METHOD in ON_TOKENS
-    shared = SHARED_TOKENS if on_tokens else SHARED_LOGITS
+    shared = keys_comparing("tokens" if on_tokens else "logits")
     _check_equal(
         cfg, teacher, {"DATA.MODALITY": "DISTILL.MODALITY"} | {key: key for key in shared}, f"the teacher {path}"
     )
@@ -101,9 +78,8 @@ def check_student(cfg: CfgNode, start: CfgNode, path: str) -> None:
         UserError: names the first setting in which they differ.
     """
     name = cfg.MODEL.MODEL_NAME
-    own = [f"{group}.{key}" for group in GROUPS.get(name, ()) for key in cfg[group] if key not in REGULARISATION]
-    shared = [key for key in SHARED_WITH_START if not key.startswith("TRANSM3E.") or "MVIT" in GROUPS.get(name, ())]
-    keys = {key: key for key in (*shared, *(["MODEL.ARCH"] if name == "ResNet" else []), *own)}
+    own = [key for key in keys_with(NETWORK, of_model=True, may_change=False) if names_key(GROUPS.get(name, ()), key)]
+    keys = {key: key for key in (*keys_with(NETWORK, of_model=False), *own)}
     if ALSO_STARTS_FROM.get(cfg.MODEL.MODEL_NAME) == start.MODEL.MODEL_NAME:
         del keys["MODEL.MODEL_NAME"]
     _check_equal(cfg, start, keys, f"the starting weights {path}")
@@ -123,11 +99,33 @@ def _check_equal(cfg: CfgNode, other: CfgNode, keys: dict[str, str], what: str) 
 
 def _warn_of_other_clips(cfg: CfgNode, other: CfgNode, what: str) -> None:
     different = [
-        f"{key} {get(cfg, key)} here, {get(other, key)} there" for key in HOW_READ if get(cfg, key) != get(other, key)
+        f"{key} {get(cfg, key)} here, {get(other, key)} there"
+        for key in keys_with(READING)
+        if get(cfg, key) != get(other, key)
     ]
     if different:
         logger.warning(
             "%s learnt from clips read otherwise: %s (INIT.OPTS sets keys there)", what, "; ".join(different)
+        )
+
+
+def _check_together(cfg: CfgNode) -> None:
+    """Values that are wrong beside one other."""
+    if cfg.SHARD_ID >= cfg.NUM_SHARDS:
+        raise UserError(
+            f"SHARD_ID is {cfg.SHARD_ID}, but machines count from 0 to NUM_SHARDS - 1 = {cfg.NUM_SHARDS - 1}"
+        )
+    if cfg.DEMO.ENABLE and not cfg.DEMO.INPUT_VIDEO:
+        raise UserError("DEMO.ENABLE is True, but DEMO.INPUT_VIDEO is empty; name a video file or a folder")
+    steps, rates = cfg.SOLVER.STEPS, cfg.SOLVER.LRS
+    are_numbers = all(isinstance(each, int | float) and each >= 0 for each in (*steps, *rates))
+    wanted = cfg.SOLVER.LR_POLICY == "steps_with_relative_lrs" or steps or rates
+    if wanted and not (
+        are_numbers and steps and len(steps) == len(rates) and steps[0] == 0 and steps == sorted(set(steps))
+    ):
+        raise UserError(
+            f"SOLVER.STEPS is {steps} and SOLVER.LRS {rates}; STEPS must be rising epochs from 0 on, and LRS as many shares of "
+            "BASE_LR, as STEPS [0, 5], LRS [1, 0.1]"
         )
 
 

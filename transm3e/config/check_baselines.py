@@ -12,15 +12,16 @@ RESNET_ARCHS = ("c2d", "i3d", "slow", "c2d_nopool", "i3d_nopool")
 # Layers -> blocks of each stage.
 RESNET_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 ON_RESNET = ("ResNet", "SlowFast")
-# Model -> the groups of its keys.
+# Model -> its keys; a name ending in "." stands for its group.
 GROUPS = {
-    **dict.fromkeys(("MViT", "TransM3E", "DeiT"), ("MVIT",)),
-    "TwoBranch": ("MVIT", "TWO_BRANCH"),
-    "ResNet": ("RESNET",),
-    "SlowFast": ("RESNET", "SLOWFAST"),
-    "VideoSwin": ("VIDEOSWIN",),
-    **{name: (name, "SKELETON") for name in GRAPH_MODELS},
-    POSE_MODEL: ("POSENET", "SKELETON"),
+    **dict.fromkeys(("MViT", "DeiT"), ("MVIT.",)),
+    "TransM3E": ("MVIT.", "TRANSM3E.", "MCTF."),
+    "TwoBranch": ("MVIT.", "TWO_BRANCH."),
+    "ResNet": ("RESNET.", "MODEL.ARCH"),
+    "SlowFast": ("RESNET.", "SLOWFAST."),
+    "VideoSwin": ("VIDEOSWIN.",),
+    **{name: (f"{name}.", "SKELETON.") for name in GRAPH_MODELS},
+    POSE_MODEL: ("POSENET.", "SKELETON."),
 }
 # Models whose blocks can be computed again in the backward pass.
 CAN_CHECKPOINT = ("MViT", "TransM3E", "VideoSwin", "ResNet", "SlowFast", "TwoBranch")

@@ -6,40 +6,14 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
+from transm3e.config.keys_data import CUDA_DECODER, FORMER_DECODER, PIXELS, SKELETONS
 from transm3e.config.modalities import TWO_BRANCH_MODEL, read_modalities
 from transm3e.errors import UserError
-from transm3e.joints import COORDINATES, LAYOUTS
 
-# What models read: frames of pixels, or joints, which graph models read.
-PIXELS = ("rgb", "rgb_diff", "flow")
-SKELETONS = ("skeleton", "skeleton_bone", "skeleton_motion", "skeleton_bone_motion")
 GRAPH_MODELS = ("STGCN", "CTRGCN", "HDGCN")
 POSE_MODEL = "PoseNet"
 RANDOM = "Random"
 WITHOUT_WEIGHTS = (RANDOM, "AllOnes")
-# This decoder works in the process that trains.
-CUDA_DECODER = "torchcodec_cuda"
-# PySlowFast's files name it; torchvision has no video reading any more.
-FORMER_DECODER = "torchvision"
-DATA_CHOICES = {
-    "DATA.MODALITY": (*PIXELS, *SKELETONS),
-    "DATA.TARGET": ("auto", "muscles", "activity"),
-    "DATA.ENSEMBLE_METHOD": ("sum", "max"),
-    "LOOKUP.MUSCLES": ("predicted", "expected"),
-    "DATA.FRAME_INDICES": ("stride", "linspace"),
-    "DATA.SHORT_CLIPS": ("hold", "loop"),
-    "DATA.DECODING_BACKEND": ("pyav", "torchcodec", CUDA_DECODER, "opencv", FORMER_DECODER),
-    "AUG.ORDER": ("crop_first", "augment_first"),
-    "DATA.RESIZE": ("mipmap", "bilinear", "bicubic", "area"),
-    "AUG.INTERPOLATION": ("bilinear", "bicubic"),
-    "AUG.RE_MODE": ("pixel", "rand", "const"),
-    "SKELETON.LAYOUT": tuple(LAYOUTS),
-    "SKELETON.NORMALIZE": ("frame", "body"),
-    "SKELETON.COORDINATES": tuple(COORDINATES),
-    "STGCN.PARTITION": ("uniform", "distance", "spatial", "spatial_code"),
-    "DISTILL.MODALITY": PIXELS,
-    "TWO_BRANCH.MODALITY": PIXELS,
-}
 
 
 def check_data(cfg: CfgNode) -> None:
@@ -61,8 +35,6 @@ def check_data(cfg: CfgNode) -> None:
             "DEMO.ENABLE scores video files, which hold no flow; put them into a clip table with that column and "
             "test on it, or choose a model of rgb, rgb_diff or skeletons"
         )
-    if cfg.AUG.SAMPLE_DISTANCE < -1:
-        raise UserError(f"AUG.SAMPLE_DISTANCE is {cfg.AUG.SAMPLE_DISTANCE}; it must be -1 (anywhere), 0 or more frames")
     if cfg.DATA.DECODING_BACKEND == CUDA_DECODER and cfg.DATA_LOADER.NUM_WORKERS:
         raise UserError(
             f"DATA.DECODING_BACKEND {CUDA_DECODER} decodes in the process that trains, as forked processes cannot use its "

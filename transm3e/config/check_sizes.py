@@ -6,13 +6,11 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
-from transm3e.config.check_values import MAX_SIZE
+from transm3e.config.schema import MAX_SIZE
 from transm3e.errors import UserError
 
 # Models on the MViT backbone, whose sizes have to fit.
 ON_MVIT = ("MViT", "TransM3E", "TwoBranch")
-# Those of transm3e.layers.token_fusion, which config does not import: it needs torch.
-MAPS = ("m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm")
 # Fusions that have heads.
 BY_HEADS = ("self_attention", "cross_attention", "bottleneck", "mctf")
 # Lists whose entries begin with a block's number.
@@ -25,7 +23,6 @@ def check_sizes(cfg: CfgNode) -> None:
     Raises:
         UserError: names the key, its value, what is allowed and what to change.
     """
-    _check_maps(cfg.MCTF.MAPS)
     if cfg.MODEL.MODEL_NAME not in ON_MVIT:
         return
     _check_blocks(cfg)
@@ -48,16 +45,6 @@ def size_warnings(cfg: CfgNode) -> Iterable[str]:
             f"MCTF.NUM_HEADS {heads} does not divide {dim}, the width of the tokens: "
             f"each head is {width} wide, all together {heads * width}"
         )
-
-
-def _check_maps(maps: list) -> None:
-    unknown = [name for name in maps if name not in MAPS]
-    if unknown:
-        raise UserError(f"MCTF.MAPS names {', '.join(map(str, unknown))}; allowed: {', '.join(MAPS)}")
-    if len(set(maps)) < len(maps):
-        raise UserError(f"MCTF.MAPS is {maps}; it must name each map once, remove what stands there twice")
-    if not maps:
-        raise UserError(f"MCTF.MAPS is {maps}; it must name at least one map of {', '.join(MAPS)}: add one")
 
 
 def _check_readout(cfg: CfgNode) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from transm3e.config.check import check_cfg
-from transm3e.config.defaults import get_cfg
 from transm3e.config.node import file_settings, merge, opt_settings, text_settings
 from transm3e.config.protocol import PROTOCOLS, apply_protocol
+from transm3e.config.schema import get_cfg
 from transm3e.errors import UserError, shown
 from transm3e.files import beside, is_remote
 

@@ -249,4 +249,4 @@ def _nearest(cfg: CfgNode, key: str) -> str:
     near = difflib.get_close_matches(key, keys, n=3, cutoff=0.6)
     same_leaf = [other for other in keys if other.split(".")[-1] == key.split(".")[-1]]
     names = list(dict.fromkeys([*same_leaf, *near]))[:4]
-    return f"did you mean {' or '.join(names)}?" if names else "transm3e/config/defaults.py lists every key"
+    return f"did you mean {' or '.join(names)}?" if names else "python tools/run_net.py --help-keys lists every key"

@@ -16,75 +16,13 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from transm3e.config.check import check_student, check_teacher
-from transm3e.config.check_values import get
 from transm3e.config.data_identity import Data, DataFiles, content_id, data_name, folder_word, hash_of
 from transm3e.config.load import load_cfg
-from transm3e.config.node import all_keys, names_key
+from transm3e.config.node import all_keys
+from transm3e.config.schema import OF_WEIGHTS, RESULTS, get, keys_with
 from transm3e.errors import UserError
 from transm3e.files import local_path
 
-# Settings that cannot change a run's weights; a name ending in "." stands for its group.
-NO_INFLUENCE = (
-    "CPU_THREADS",
-    "DATA.DECODE_TIMEOUT",
-    "DATA.ENSEMBLE_METHOD",
-    "DATA.PATH_PREFIX",
-    "DATA.PATH_TO_DATA_DIR",
-    "DATA_LOADER.",
-    "DEMO.",
-    "DETERMINISTIC",
-    "DIST_BACKEND",
-    "DIST_TIMEOUT",
-    "INIT.",
-    "LOG_MODEL_INFO",
-    "LOG_PERIOD",
-    "LOOKUP.",
-    "MODEL.ACT_CHECKPOINT",
-    "NUM_GPUS",
-    "OUTPUT_DIR",
-    "PROTOCOL",  # the keys whose defaults it chooses count themselves
-    "RUNS_DIR",
-    "SHARD_ID",
-    "TENSORBOARD.",
-    "TEST.",
-    "TRAIN.AUTO_RESUME",
-    "TRAIN.CHECKPOINT_FILE_PATH",
-    "TRAIN.CHECKPOINT_PERIOD",
-    "TRAIN.CHECKPOINT_STEPS",
-    "TRAIN.DATASET",
-    "TRAIN.ENABLE",
-    "TRAIN.FSDP",
-    "TRAIN.KEEP_CHECKPOINTS",
-    "TRAIN.MOST_SKIPPED",
-)
-# Settings of TEST that cannot change a result.
-NO_INFLUENCE_ON_RESULTS = ("TEST.BATCH_SIZE", "TEST.DATASET", "TEST.ENABLE")
-# What the runs a config starts from take over from it, whatever their files say. PROTOCOL they take over where their
-# files name none.
-HANDED_DOWN = (
-    "CPU_THREADS",
-    "DATA.DECODE_TIMEOUT",
-    "DATA.PATH_PREFIX",
-    "DATA.PATH_TO_DATA_DIR",
-    "DATA_LOADER.NUM_WORKERS",
-    "DATA_LOADER.PIN_MEMORY",
-    "DETERMINISTIC",
-    "DIST_BACKEND",
-    "DIST_TIMEOUT",
-    "MODEL.ACT_CHECKPOINT",
-    "NUM_GPUS",
-    "NUM_SHARDS",
-    "RNG_SEED",
-    "RUNS_DIR",
-    "SHARD_ID",
-    "TENSORBOARD.ENABLE",
-    "TRAIN.AMP_DTYPE",
-    "TRAIN.CHECKPOINT_STEPS",
-    "TRAIN.COMPILE",
-    "TRAIN.DATASET",
-    "TRAIN.FSDP",
-    "TRAIN.MIXED_PRECISION",
-)
 STARTS = ("STUDENT_FROM", "TEACHER_FROM")
 
 
@@ -122,11 +60,7 @@ class Run:
     @property
     def eval_id(self) -> str:
         """Hash over the run and everything that determines its results."""
-        settings = {
-            key: value
-            for key, value in all_keys(self.cfg).items()
-            if key.startswith(("TEST.", "LOOKUP.", "DATA.ENSEMBLE_METHOD")) and key not in NO_INFLUENCE_ON_RESULTS
-        }
+        settings = {key: get(self.cfg, key) for key in keys_with(RESULTS)}
         settings["TEST.CHECKPOINT_FILE_PATH"] = content_id(self.cfg.TEST.CHECKPOINT_FILE_PATH)
         return hash_of({"run": self.id, "data": self.data.scored, **settings})
 
@@ -219,13 +153,20 @@ def _run(path: str, cfg: CfgNode, files: DataFiles, asked: bool, below: tuple[Pa
     return Run(name, run_id, settings, _resolved(cfg, name, run_id, starts), data, asked, tuple(starts.values()))
 
 
+def handed_down(cfg: CfgNode) -> list[Any]:
+    """KEY VALUE words for what the runs that a config starts from take over from it, whatever their files say.
+
+    PROTOCOL they take over where their files name none.
+    """
+    return [word for key in keys_with(inherited=True) for word in (key, get(cfg, key))]
+
+
 def _start_cfg(source: str, parent: CfgNode) -> CfgNode:
-    handed = [word for key in HANDED_DOWN for word in (key, get(parent, key))]
-    return load_cfg(source, [*handed, *parent.INIT.OPTS], parent.PROTOCOL)
+    return load_cfg(source, [*handed_down(parent), *parent.INIT.OPTS], parent.PROTOCOL)
 
 
 def _settings_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
-    settings = {key: value for key, value in all_keys(cfg).items() if not names_key(NO_INFLUENCE, key)}
+    settings = {key: get(cfg, key) for key in keys_with(*OF_WEIGHTS)}
     for key in STARTS:
         settings[f"INIT.{key}"] = starts[key].settings if key in starts else content_id(cfg.INIT[key])
     if not cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS:

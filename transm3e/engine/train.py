@@ -15,7 +15,7 @@ from fvcore.common.config import CfgNode
 from torch import nn
 from tqdm import tqdm
 
-from transm3e.config.check_values import get
+from transm3e.config.schema import get
 from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
 from transm3e.data.loader import ClipLoader
 from transm3e.data.types import Batch

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from transm3e.config.check_values import MAX_SEED
-from transm3e.config.defaults import get_cfg
 from transm3e.config.node import merge_opts, opt_settings
+from transm3e.config.schema import MAX_SEED, get_cfg
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder
 from transm3e.tables.comparison import Comparison

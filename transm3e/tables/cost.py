@@ -17,8 +17,8 @@ from fvcore.common.config import CfgNode
 from torch.utils.flop_counter import FlopCounterMode
 
 from transm3e.config.check_data import WITHOUT_WEIGHTS
-from transm3e.config.node import all_keys, names_key
 from transm3e.config.plan import Run
+from transm3e.config.schema import NETWORK, get, keys_with
 from transm3e.data.annotations import SPLITS, read_clip_table
 from transm3e.data.benchmarks.facts import MUSCLEHMDB41, MUSCLEMAP136, MUSCLEUCF90
 from transm3e.data.modalities import MODALITIES
@@ -32,21 +32,6 @@ TFLOPS = 20.0
 FORWARDS_OF_A_STEP = 3
 FLOPS_PER_MAC = 2
 BENCHMARKS = {benchmark.name: benchmark.counts for benchmark in (MUSCLEMAP136, MUSCLEUCF90, MUSCLEHMDB41)}
-# What of a config a model's work hangs on; a name ending in "." stands for its group.
-OF_MODEL = (
-    *(
-        "CTRGCN.",
-        "DATA.MODALITY",
-        "DATA.NUM_FRAMES",
-        "DATA.TRAIN_CROP_SIZE",
-        "HDGCN.",
-        "MCTF.",
-        "MODEL.",
-        "MVIT.",
-        "POSENET.",
-    ),
-    *("RESNET.", "SKELETON.", "SLOWFAST.", "STGCN.", "TRANSM3E.", "TWO_BRANCH.", "VIDEOSWIN."),
-)
 _KNOWN_MACS: dict[str, int] = {}
 
 
@@ -79,7 +64,7 @@ def gpu_hours(run: Run, tflops: float = TFLOPS) -> float | None:
 
 def forward_macs(cfg: CfgNode) -> int:
     """Multiply-adds of one clip through a config's model: matrix products, convolutions and attention."""
-    key = repr([item for item in sorted(all_keys(cfg).items()) if names_key(OF_MODEL, item[0])])
+    key = repr([get(cfg, name) for name in keys_with(NETWORK)])
     if key not in _KNOWN_MACS:
         with torch.device("meta"):
             model = build_model(cfg).eval()

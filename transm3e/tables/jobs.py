@@ -8,12 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from transm3e.config.check_values import get
 from transm3e.config.data_identity import DataFiles
-from transm3e.config.defaults import get_cfg
 from transm3e.config.load import load_cfg
 from transm3e.config.node import Setting, file_settings, merge_opts, opt_settings
-from transm3e.config.plan import HANDED_DOWN, STARTS, Run, plan
+from transm3e.config.plan import STARTS, Run, handed_down, plan
+from transm3e.config.schema import get_cfg
 from transm3e.errors import UserError
 from transm3e.files import clip_table_file
 from transm3e.report.run_folder import is_evaluated, is_trained
@@ -208,8 +207,7 @@ def _start_words(config: Path, words: Sequence[Any], run: Run) -> list[tuple[Pat
     """Config and words with which the runs that `run` starts from can be asked for by themselves."""
     cfg = load_cfg(config, words)
     sources = [cfg.INIT[key] for key in STARTS if cfg.INIT[key].endswith((".yaml", ".yml"))]
-    handed = [word for key in HANDED_DOWN for word in (key, get(cfg, key))]
     return [
-        (Path(source), [*handed, *cfg.INIT.OPTS, "PROTOCOL", start.cfg.PROTOCOL])
+        (Path(source), [*handed_down(cfg), *cfg.INIT.OPTS, "PROTOCOL", start.cfg.PROTOCOL])
         for source, start in zip(sources, run.starts, strict=True)
     ]

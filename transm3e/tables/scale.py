@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from transm3e.config import load_cfg
-from transm3e.config.node import all_keys, names_key
 from transm3e.config.plan import STARTS
+from transm3e.config.schema import get, keys_with
 from transm3e.errors import UserError
 from transm3e.tables.datasets import DEMO, MAIN, is_full_size, leaf_name
 from transm3e.tables.grid import START_OPTS
@@ -24,34 +24,6 @@ from transm3e.tables.read import Row
 
 FULL = "full"
 SCALES = (FULL, "small", "tiny")
-# What "small" takes from the demo's leaf; a name ending in "." stands for its group.
-SIZES = (
-    "AUG.",
-    "CPU_THREADS",
-    "CTRGCN.",
-    "DATA.NUM_FRAMES",
-    "DATA.TEST_CROP_SIZE",
-    "DATA.TRAIN_CROP_SIZE",
-    "DATA.TRAIN_JITTER_SCALES_RELATIVE",
-    "DATA_LOADER.NUM_WORKERS",
-    "HDGCN.",
-    "POSENET.",
-    "LOG_PERIOD",
-    "MODEL.DROPOUT_RATE",
-    "MVIT.",
-    "RESNET.",
-    "SLOWFAST.",
-    "SOLVER.",
-    "STGCN.",
-    "TEST.BATCH_SIZE",
-    "TRAIN.BATCH_SIZE",
-    "TRAIN.CHECKPOINT_ALLOW",
-    "TRAIN.CHECKPOINT_FILE_PATH",
-    "TRAIN.CHECKPOINT_PERIOD",
-    "TRAIN.EVAL_PERIOD",
-    "TRAIN.MIXED_PRECISION",
-    "VIDEOSWIN.",
-)
 TINY: dict[str, Any] = {
     "DATA.NUM_FRAMES": 4,
     "DATA.TEST_CROP_SIZE": 32,
@@ -127,8 +99,8 @@ def _starts(leaf: Path) -> Iterator[Path]:
 
 @cache
 def _sizes(ours: Path, demo: Path) -> dict[str, Any]:
-    here, there = all_keys(load_cfg(ours)), all_keys(load_cfg(demo))
-    return {key: there[key] for key in here if names_key(SIZES, key) and here[key] != there[key]}
+    here, there = load_cfg(ours), load_cfg(demo)
+    return {key: get(there, key) for key in keys_with(scaled=True) if get(here, key) != get(there, key)}
 
 
 def _words(settings: dict[str, Any]) -> list[Any]:

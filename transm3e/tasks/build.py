@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from itertools import zip_longest
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import nn
 from transm3e.config.check import check_teacher
 from transm3e.config.load import cfg_from_text
 from transm3e.config.modalities import model_modalities
-from transm3e.config.node import all_keys, names_key
+from transm3e.config.schema import OF_MEANING, get, keys_with
 from transm3e.config.targets import ACTIVITY_TARGET, LOOKUP_TASK, ORDER_FILE, scored_target, trained_target
 from transm3e.data.activities import Activities, build_activities
 from transm3e.data.build import check_tables
@@ -31,48 +32,6 @@ logger = logging.getLogger(__name__)
 
 # What a student has and its stage-1 run has not.
 NEW_IN_STAGE_2 = ("receivers", "fusion.", "dist_token", "head_dist.")
-# Settings of a run that need not be those of the run it starts from.
-OF_ITS_OWN = (
-    "CTRGCN.DROPOUT",
-    "DATA.TARGET",
-    "HDGCN.DROPOUT",
-    "POSENET.INPUT_DROPOUT",
-    "MCTF.",
-    "MVIT.DROPOUT_RATE",
-    "MVIT.DROPPATH_RATE",
-    "STGCN.DROPOUT",
-    "VIDEOSWIN.ATTENTION_DROPOUT_RATE",
-    "VIDEOSWIN.DROPOUT_RATE",
-    "VIDEOSWIN.DROPPATH_RATE",
-)
-# Settings that decide what a model's weights compute; a name ending in "." stands for its group.
-MEANING = (
-    "DATA.FRAME_INDICES",
-    "DATA.MEAN",
-    "DATA.MODALITY",
-    "DATA.NUM_FRAMES",
-    "DATA.RESIZE",
-    "DATA.SAMPLING_RATE",
-    "DATA.SHORT_CLIPS",
-    "DATA.STD",
-    "DATA.TARGET",
-    "DATA.TARGET_FPS",
-    "MCTF.AUTHORS_VIEW",
-    "MCTF.MAPS",
-    "MCTF.NUM_HEADS",
-    "MCTF.SCALE",
-    "CTRGCN.",
-    "HDGCN.",
-    "POSENET.",
-    "MODEL.ARCH",
-    "MODEL.LOSS_FUNC",
-    "MVIT.",
-    "SKELETON.",
-    "SLOWFAST.",
-    "STGCN.",
-    "TWO_BRANCH.",
-    "VIDEOSWIN.",
-)
 
 
 def build_task(cfg: CfgNode, device: torch.device) -> Classify:
@@ -165,7 +124,7 @@ def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.devi
         report = load_weights(model, checkpoint, source=source)
         logger.info("weights %s: %s", checkpoint, report)
         if report.source == "transm3e":
-            _warn_of_other_settings(cfg, checkpoint)
+            _warn_of_other_settings(cfg, checkpoint, keys_with(*OF_MEANING))
     task = build_classify(cfg, model, _trained_activities(cfg, checkpoint))
     if isinstance(task, HARLookup):
         task.muscles = cfg.LOOKUP.MUSCLES
@@ -203,7 +162,7 @@ def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:
     report = load_weights(model, start, allowed, source=cfg.TRAIN.CHECKPOINT_SOURCE)
     logger.info("starting weights %s: %s", start, report)
     if report.source == "transm3e":
-        _warn_of_other_settings(cfg, start, besides=OF_ITS_OWN)
+        _warn_of_other_settings(cfg, start, keys_with(*OF_MEANING, may_change=False))
     for part in NEW_IN_STAGE_2:
         absent = [name for name in report.missing if name.startswith(part)]
         if absent and any(name.startswith(part) for name in report.loaded):
@@ -213,16 +172,14 @@ def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:
             )
 
 
-def _warn_of_other_settings(cfg: CfgNode, checkpoint: str | Path, besides: tuple[str, ...] = ()) -> None:
-    """Weights load whatever the input was scaled by; the log says where this config reads them differently."""
+def _warn_of_other_settings(cfg: CfgNode, checkpoint: str | Path, keys: Iterable[str]) -> None:
+    """Weights load whatever the input was scaled by; the log says which of `keys` this config has otherwise."""
     text = read_checkpoint(checkpoint).get("cfg")
     if not isinstance(text, str) or not text:
         return
-    theirs, ours = all_keys(cfg_from_text(text, where=f"the config inside {checkpoint}")), all_keys(cfg)
+    other = cfg_from_text(text, where=f"the config inside {checkpoint}")
     different = [
-        f"{key} {theirs[key]} there, {ours[key]} here"
-        for key in ours
-        if names_key(MEANING, key) and not names_key(besides, key) and theirs[key] != ours[key]
+        f"{key} {get(other, key)} there, {get(cfg, key)} here" for key in keys if get(other, key) != get(cfg, key)
     ]
     if different:
         logger.warning("%s was trained with other settings: %s", checkpoint, "; ".join(different))

@@ -1,0 +1,128 @@
+"""Every key says all about itself where it is declared: its rule, its meaning, its reference, and nothing elsewhere."""
+
+import ast
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from transm3e.config import get_cfg
+from transm3e.config.check import check_cfg
+from transm3e.config.node import all_keys
+from transm3e.config.schema import ABOVE_0, COUNT, DEPTH, KEYS, NOT_NEGATIVE, SAME, SEED, SHARE, reference
+from transm3e.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+# Collections of settings, not of facts about keys: rows of a benchmark; what to lower when memory is full.
+SETTINGS = ("benchmark/params_rows.py", "engine/train.py", "tables/read.py", "tables/scale.py", "data/transforms.py")
+
+
+def with_rule(*rules):
+    found = [each for each in KEYS.values() if each.rule in rules]
+    assert found
+    return found
+
+
+def lists(beginning):
+    found = [each for each in KEYS.values() if each.rule and each.rule.allowed.startswith(beginning)]
+    assert found
+    return found
+
+
+def test_every_key_has_a_meaning_and_a_default_that_it_allows():
+    assert all_keys(get_cfg()) == {name: each.default for name, each in KEYS.items()}
+    for each in KEYS.values():
+        assert each.meaning.endswith("."), each.name
+        assert each.rule is None or each.rule.fault(each.default) == "", each.name
+
+
+def test_a_message_names_the_key_its_value_and_what_is_allowed():
+    cfg = get_cfg()
+    cfg.TRAIN.BATCH_SIZE = 0
+    with pytest.raises(UserError, match=r"^TRAIN\.BATCH_SIZE is 0; it must be at least 1$"):
+        check_cfg(cfg)
+
+
+def test_a_choice_names_what_is_allowed():
+    for each in (each for each in KEYS.values() if each.rule and each.rule.choices):
+        wrong = ["nonsense"] if isinstance(each.default, list) else 99 if isinstance(each.default, int) else "nonsense"
+        assert all(str(choice) in each.rule.fault(wrong) for choice in each.rule.choices), each.name
+
+
+@pytest.mark.parametrize(
+    ("rules", "value", "fault"),
+    [
+        ((COUNT, DEPTH), 0, "is 0; it must be at least 1"),
+        ((COUNT,), 2**31, f"is {2**31}; it must be at most {2**31 - 1}"),
+        ((DEPTH,), 1001, "is 1001; it must be at most 1000"),
+        ((NOT_NEGATIVE, SEED), -1, "is -1; it must not be negative"),
+        ((ABOVE_0,), 0.0, "is 0.0; it must be above 0"),
+        ((SHARE,), -0.1, "is -0.1; it must be from 0 to 1"),
+        ((SHARE,), 1.1, "is 1.1; it must be from 0 to 1"),
+    ],
+)
+def test_numbers_have_their_bounds(rules, value, fault):
+    for each in with_rule(*rules):
+        assert each.rule.fault(value) == fault, each.name
+
+
+def test_lists_of_numbers_have_their_length_and_kind():
+    for each in (*lists("2 numbers"), *lists("3 numbers"), *lists("3 whole numbers")):
+        default, whole = each.default, "whole numbers" in each.rule.allowed
+        wrong = [[], default[:-1], [*default, 1], ["a"] * len(default), [[1]] * len(default), [-1] * len(default)]
+        wrong += [[*default[:-1], number] for number in (1.5, 3.0, True)] if whole else []
+        for value in wrong:
+            kind = "whole numbers" if whole else "numbers"
+            assert each.rule.fault(value).startswith(f"is {value}; it must be {len(default)} {kind}"), each.name
+
+
+def test_lists_by_block_have_their_entries():
+    for each in lists("an entry is a block's number"):
+        good = each.default[0]
+        wrong = [3, good[:-1], [*good, 1], [*good[:-1], 0], [-1, *good[1:]]]
+        wrong += [[1, 1, 2, 2.5], [1, 1, 2.0, 2], [1.0, 1, 2, 2]] if "whole" in each.rule.allowed else []
+        for entry in wrong:
+            assert each.rule.fault([good, entry]) == f"holds {entry}; {each.rule.allowed}"
+
+
+def test_pyslowfasts_defaults_are_its_own(shared):
+    rows = list(csv.DictReader((shared / "pyslowfast" / "defaults.csv").open(encoding="utf-8")))
+    theirs = {row["key"]: ast.literal_eval(row["pyslowfast_default"]) for row in rows if row["key"] in KEYS}
+    assert len(theirs) > 50
+    for name, each in KEYS.items():
+        default = theirs.get(name, each.default)
+        default = list(default) if isinstance(default, tuple) else default
+        assert each.theirs == default if each.theirs is not SAME else default == each.default, name
+
+
+def test_the_reference_finds_keys_by_name_and_by_meaning():
+    everything = "\n".join(reference())
+    assert all(f"{name} = {each.default!r}" in everything for name, each in KEYS.items())
+    found = "\n".join(reference("warm-up"))
+    assert "SOLVER.WARMUP_EPOCHS = 1.0  (0 or more)" in found
+    assert "PROTOCOL authors_code: 30.0" in found
+    assert "MVIT" not in found
+
+
+@pytest.mark.parametrize(("pattern", "status"), [("solver.base_lr", 0), ("nonsense", 2)])
+def test_the_command_line_prints_the_reference_without_torch(pattern, status):
+    command = [sys.executable, "-X", "importtime", "tools/run_net.py", "--help-keys", pattern]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert run.returncode == status, run.stderr
+    assert ("SOLVER.BASE_LR = 0.0001" in run.stdout) == (status == 0)
+    assert " torch\n" not in run.stderr
+
+
+def test_nothing_else_lists_keys():
+    """A tuple, list or set of three keys or more says something of them that belongs to their declarations."""
+    found = []
+    for file in sorted((ROOT / "transm3e").rglob("*.py")):
+        if file.name.startswith("keys_") or str(file.relative_to(ROOT / "transm3e")) in SETTINGS:
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            parts = getattr(node, "elts", None) or []
+            if sum(isinstance(part, ast.Constant) and part.value in KEYS for part in parts) > 2:
+                found.append(f"{file}:{node.lineno}")
+    assert found == []

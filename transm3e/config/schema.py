@@ -1,0 +1,284 @@
+"""What a config key is, said once: key() beside its default, in keys_run.py, keys_data.py and keys_models.py.
+
+Whatever treats keys alike asks here: the defaults, their checks, the ids of runs, what runs hand down to those they
+start from, what must agree between runs that share weights, and the reference (tools/run_net.py --help-keys).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from transm3e.errors import UserError
+
+# Of counts of clips, pixels or channels; of blocks, which are looked at one by one; what PyTorch's generators take as a
+# signed number.
+MAX_SIZE, MAX_DEPTH, MAX_SEED = 2**31 - 1, 1000, 2**63 - 1
+SAME = object()
+# Whether a value is within it, and what a message says where it is not.
+Bound = tuple[Callable[[Any], bool], str]
+
+
+class Role(Enum):
+    """What another value of a key changes."""
+
+    TRAINING = "the weights, by how they are trained"
+    NETWORK = "the weights, which fit no other network"
+    READING = "the weights, by how clips are read: models that learn from each other should agree"
+    SCORES = "the weights, by what scores mean"
+    RESULTS = "the results of trained weights"
+    PLACE = "where and how a run computes or what it writes: neither weights nor results"
+    INDIRECT = "nothing itself; the files or keys that it names count"
+
+
+TRAINING, NETWORK, READING, SCORES, RESULTS, PLACE, INDIRECT = Role
+# Those that make the id of a run, and of these those that decide what its weights compute.
+OF_WEIGHTS = (TRAINING, NETWORK, READING, SCORES)
+OF_MEANING = (NETWORK, READING, SCORES)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which values of a key are allowed.
+
+    Attributes:
+        allowed: in words, for the reference.
+        fault: value -> what a message says after the key's name, "" where it is allowed.
+        choices: the values, where they can be listed.
+    """
+
+    allowed: str
+    fault: Callable[[Any], str]
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Authors:
+    """What PROTOCOL authors_code takes for default: the authors' published code where it differs from the paper.
+
+    Attributes:
+        value: in the code.
+        source: where the paper's value stands, and what the code does.
+    """
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What keys of a group have in common unless they say otherwise.
+
+    Attributes:
+        role: what another value changes.
+        inherited: runs that a config starts from take it over, whatever their files say.
+        of_model: only the models read it that name it or its group (config_keys of their classes).
+        may_change: a run need not agree in it with the one it starts from.
+        compared: teacher and student agree in it where these are compared, "tokens" or "logits".
+        scaled: smaller experiments have another value; tables at scale "small" take the demo's.
+    """
+
+    role: Role = TRAINING
+    inherited: bool = False
+    of_model: bool = False
+    may_change: bool = False
+    compared: tuple[str, ...] = ()
+    scaled: bool = False
+
+
+@dataclass(frozen=True)
+class Key:
+    """A config key: see key()."""
+
+    name: str
+    default: Any
+    meaning: str
+    rule: Rule | None
+    facts: Facts
+    authors: Authors | None
+    theirs: Any
+
+
+KEYS: dict[str, Key] = {}
+# Group -> what it is about, and the facts of its keys.
+GROUPS: dict[str, tuple[str, Facts]] = {}
+
+
+def group(name: str, meaning: str = "", **facts: Any) -> None:
+    """Declare the group of all keys whose names begin with `name` and a dot; `facts` are those of Facts."""
+    GROUPS[name] = (meaning, Facts(**facts))
+
+
+def key(
+    name: str,
+    default: Any,
+    meaning: str,
+    rule: Rule | None = None,
+    role: Role | None = None,
+    authors: Authors | None = None,
+    theirs: Any = SAME,
+    **facts: Any,
+) -> None:
+    """Declare a key.
+
+    Args:
+        name: dotted; a group is declared before its keys.
+        default: also says the type of its values.
+        meaning: one sentence or two, for the reference.
+        rule: which values are allowed; None = all of the type.
+        role: what another value changes; None = as its group.
+        authors: the default of PROTOCOL authors_code, where it differs.
+        theirs: PySlowFast's default, where it has the key and another one.
+        facts: those of Facts, where they differ from the group's.
+    """
+    assert name not in KEYS, f"{name} is declared twice"
+    of_group = GROUPS[name.rpartition(".")[0]][1] if "." in name else Facts()
+    known = {**vars(of_group), **({"role": role} if role else {}), **facts}
+    KEYS[name] = Key(name, default, meaning, rule, Facts(**known), authors, theirs)
+
+
+def get_cfg() -> CfgNode:
+    """A fresh, unfrozen config with every default."""
+    cfg = CfgNode({name: CfgNode() for name in GROUPS})
+    for each in KEYS.values():
+        of, _, name = each.name.rpartition(".")
+        (cfg[of] if of else cfg)[name] = copy.deepcopy(each.default)
+    return cfg
+
+
+def get(cfg: CfgNode, name: str) -> Any:
+    """The value of a dotted key."""
+    for part in name.split("."):
+        cfg = cfg[part]
+    return cfg
+
+
+def keys_with(*roles: Role, **facts: bool) -> list[str]:
+    """Names of the keys with one of these roles (any, if none is named) and all these facts."""
+    return [
+        each.name
+        for each in KEYS.values()
+        if (not roles or each.facts.role in roles) and vars(each.facts) == {**vars(each.facts), **facts}
+    ]
+
+
+def keys_comparing(what: str) -> list[str]:
+    """Names of the keys in which teacher and student agree where `what` is compared."""
+    return [each.name for each in KEYS.values() if what in each.facts.compared]
+
+
+def check_values(cfg: CfgNode) -> None:
+    """Refuse values that are wrong whatever the others are.
+
+    Raises:
+        UserError: names the key, its value and what is allowed.
+    """
+    for each in KEYS.values():
+        if each.rule and (fault := each.rule.fault(get(cfg, each.name))):
+            raise UserError(f"{each.name} {fault}")
+
+
+def reference(pattern: str = "") -> Iterator[str]:
+    """Lines about every key whose name or meaning holds `pattern`, in any case."""
+    of_last = None
+    for each in KEYS.values():
+        of = each.name.rpartition(".")[0]
+        about = GROUPS[of][0] if of else ""
+        if pattern.lower() not in f"{each.name} {each.meaning} {about}".lower():
+            continue
+        if of != of_last and about:
+            yield f"{of}: {about}\n"
+        of_last = of
+        yield f"{each.name} = {each.default!r}" + (f"  ({each.rule.allowed})" if each.rule else "")
+        yield f"    {each.meaning}"
+        yield f"    changes {each.facts.role.value}{'; handed down' if each.facts.inherited else ''}"
+        if each.authors:
+            yield f"    PROTOCOL authors_code: {each.authors.value!r} ({each.authors.source})"
+        if each.theirs is not SAME:
+            yield f"    PySlowFast's default: {each.theirs!r}"
+        yield ""
+
+
+def one_of(*choices: Any) -> Rule:
+    """Among these values."""
+    listed = ", ".join(map(str, choices))
+    return Rule(listed, lambda value: "" if value in choices else f"is {value!r}; allowed: {listed}", choices)
+
+
+def some_of(*choices: str) -> Rule:
+    """A list of some of these names."""
+    listed = ", ".join(choices)
+
+    def fault(value: list) -> str:
+        unknown = [str(name) for name in value if name not in choices]
+        return f"names {', '.join(unknown)}; allowed: {listed}" if unknown else ""
+
+    return Rule(f"some of {listed}", fault, choices)
+
+
+def number(allowed: str, *bounds: Bound) -> Rule:
+    """A number within bounds."""
+    return Rule(allowed, lambda value: _beyond(value, bounds))
+
+
+def numbers(length: int, *bounds: Bound, least: int = 0, whole: bool = False) -> Rule:
+    """A list of so many numbers, each at least `least`, within bounds of the list."""
+    kind = "whole numbers" if whole else "numbers"
+    clause = f"{length} {kind}, each at least {least}"
+
+    def fault(value: Any) -> str:
+        return _beyond(value, ((lambda each: _is_numbers(each, length, least, whole), f"it must be {clause}"), *bounds))
+
+    return Rule("; ".join((clause, *(text for _, text in bounds))), fault)
+
+
+def by_block(length: int, whole: bool = False) -> Rule:
+    """A list of lists of so many numbers; each begins with a block's number."""
+    kind = "whole numbers above 0" if whole else "above 0"
+    entry_is = f"an entry is a block's number and {length - 1} {kind}"
+
+    def fault(value: Any) -> str:
+        wrong = (each for each in value if not _is_numbers(each, length, 0, whole) or min(each[1:]) <= 0)
+        return next((f"holds {each}; {entry_is}" for each in wrong), "")
+
+    return Rule(entry_is, fault)
+
+
+def _is_numbers(value: object, length: int, least: int, whole: bool) -> bool:
+    types = (int,) if whole else (int, float)
+    return (
+        isinstance(value, list)
+        and len(value) == length
+        and all(type(each) in types and each >= least for each in value)
+    )
+
+
+def _beyond(value: Any, bounds: Iterable[Bound]) -> str:
+    return next((f"is {value}; {text}" for holds, text in bounds if not holds(value)), "")
+
+
+def _count(most: int) -> Rule:
+    return number(
+        "1 or more", (lambda n: n >= 1, "it must be at least 1"), (lambda n: n <= most, f"it must be at most {most}")
+    )
+
+
+_NOT_NEGATIVE: Bound = (lambda n: n >= 0, "it must not be negative")
+_SEED: Bound = (lambda n: n <= MAX_SEED, f"it must be at most 2**63 - 1 = {MAX_SEED}")
+COUNT, DEPTH = _count(MAX_SIZE), _count(MAX_DEPTH)
+NOT_NEGATIVE, SEED = number("0 or more", _NOT_NEGATIVE), number("0 or more", _NOT_NEGATIVE, _SEED)
+ABOVE_0 = number("above 0", (lambda n: n > 0, "it must be above 0"))
+SHARE = number("0 to 1", (lambda n: 0 <= n <= 1, "it must be from 0 to 1"))
+BELOW_1 = number("0 to below 1", (lambda n: 0 <= n < 1, "it must be from 0 to below 1"))
+# Bounds of lists.
+ALL_ABOVE_0: Bound = (lambda values: min(values) > 0, "all its numbers must be above 0")
+ALL_BELOW_1: Bound = (lambda values: max(values) < 1, "each must be below 1")
+RISING: Bound = (
+    lambda values: values == sorted(values),
+    "it must be the lower and then the upper end, swap them",
+)
