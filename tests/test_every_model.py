@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from transm3e.config.check_data import GRAPH_MODELS, POSE_MODEL
 from transm3e.config.modalities import model_modalities
 from transm3e.config.node import merge, opt_settings
 from transm3e.joints import find_layout
@@ -78,7 +77,7 @@ def model_cfg(request, tiny_cfg, student_cfg):
     merge(cfg, opt_settings(TINY[name]), "test")
     cfg.MODEL.MODEL_NAME = cfg.MODEL.MODEL_NAME.split()[0]
     cfg.MVIT.DROPPATH_RATE = cfg.MCTF.DROPPATH_RATE = 0.0
-    if cfg.MODEL.MODEL_NAME in (*GRAPH_MODELS, POSE_MODEL):
+    if cfg.DATA.MODALITY not in MODELS[cfg.MODEL.MODEL_NAME].reads:
         cfg.DATA.MODALITY = "skeleton"
     return cfg
 

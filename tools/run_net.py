@@ -32,7 +32,7 @@ from transm3e.report import run as report
 from transm3e.report import videos as video_report
 from transm3e.report.record import changed_settings, on_other_data, owner_of
 from transm3e.report.run_folder import Start, agreed, claim, evaluation_checkpoint, is_evaluated, is_trained
-from transm3e.tasks import build_task, build_trained_task, check_names, check_parts
+from transm3e.tasks import build_task, build_trained_task, check_parts
 
 logger = logging.getLogger("transm3e.run_net")
 
@@ -42,7 +42,6 @@ def main() -> int:
     with exit_with_message():
         runs = plan(args.cfg, args.opts)
         if args.print_config:
-            check_names(*(run.cfg for run in runs))
             print("\n".join(f"# {run.name} -> {run.folder}\n{run.cfg.dump()}" for run in runs), end="")
             return 0
         for problem in check_devices():

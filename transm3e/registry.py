@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from importlib import import_module
+from typing import Any, Generic, TypeVar
 
 from transm3e.errors import UserError
 
 T = TypeVar("T")
+# Key -> the module whose import fills its registry; imported when a config is checked, as most need torch.
+HOMES = {
+    "DISTILL.METHOD": "transm3e.distill",
+    "MODEL.LOSS_FUNC": "transm3e.losses",
+    "MODEL.MODEL_NAME": "transm3e.models",
+    "TRANSM3E.FUSION": "transm3e.layers.fusions",
+    "TWO_BRANCH.FUSION": "transm3e.models.two_branch",
+}
+_REGISTRIES: dict[str, Registry[Any]] = {}
 
 
 class Registry(Generic[T]):
@@ -21,6 +31,7 @@ class Registry(Generic[T]):
     def __init__(self, key: str) -> None:
         self.key = key
         self._entries: dict[str, T] = {}
+        _REGISTRIES[key] = self
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that adds a class or function under `name`."""
@@ -48,3 +59,13 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
+
+
+def component(key: str, name: str) -> Any:
+    """What a config means by `name` as the value of `key`, one of HOMES.
+
+    Raises:
+        UserError: as Registry.
+    """
+    import_module(HOMES[key])
+    return _REGISTRIES[key][name]

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from transm3e.config import get_cfg
 from transm3e.config.modalities import model_modalities, read_modalities
-from transm3e.config.schema import KEYS
 from transm3e.data.build import check_tables
 from transm3e.data.modalities import MODALITIES
 from transm3e.errors import UserError
@@ -26,7 +25,7 @@ from transm3e.models.two_branch import TWO_BRANCH_FUSIONS, PatchConcat
 from transm3e.models.two_branch_fusions import AttentionFusion, Branch, ConcatFusion, LateFusion, PatchFusion
 from transm3e.models.weights import load_weights
 
-FUSIONS = KEYS["TWO_BRANCH.FUSION"].rule.choices
+FUSIONS = list(TWO_BRANCH_FUSIONS)
 LATE = ("late_sum", "late_concat", "late_mul")
 PATCH = ("pe_sum", "pe_concat", "pe_mul")
 ATTENTION = ("cross_attention", "mixed")

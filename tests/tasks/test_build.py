@@ -7,9 +7,12 @@ import logging
 import pytest
 import torch
 
+from transm3e.config import get_cfg
+from transm3e.config.check import check_cfg
+from transm3e.config.node import set_key
 from transm3e.errors import UserError
 from transm3e.models import build_model
-from transm3e.tasks import build_task, build_trained_task, check_names, check_parts
+from transm3e.tasks import build_task, build_trained_task
 
 CPU = torch.device("cpu")
 
@@ -20,22 +23,20 @@ def save(cfg, path):
 
 
 @pytest.mark.parametrize(
-    ("key", "message"),
+    ("key", "near"),
     [
-        ("MODEL.MODEL_NAME", "MODEL.MODEL_NAME is 'foo'"),
-        ("MODEL.LOSS_FUNC", "MODEL.LOSS_FUNC is 'foo'"),
-        ("DISTILL.METHOD", "DISTILL.METHOD is 'foo'"),
+        ("MODEL.MODEL_NAME", "TransM3E"),
+        ("MODEL.LOSS_FUNC", "bce_softmax"),
+        ("DISTILL.METHOD", "mctkd"),
+        ("TRANSM3E.FUSION", "bottleneck"),
+        ("TWO_BRANCH.FUSION", "late_sum"),
     ],
 )
-def test_misspelt_names_are_refused_before_any_run(tiny_cfg, noise_data, key, message):
-    check_names(tiny_cfg)  # without data, too: --print-config needs none
-    tiny_cfg.DATA.PATH_TO_DATA_DIR = str(noise_data)
-    check_parts(tiny_cfg)
-    wrong = tiny_cfg.clone()
-    group, name = key.split(".")
-    wrong[group][name] = "foo"
-    with pytest.raises(UserError, match=message):
-        check_parts(tiny_cfg, wrong)
+def test_a_misspelt_name_is_refused_with_the_nearest_when_a_config_is_checked(key, near):
+    cfg = get_cfg()
+    set_key(cfg, key, f"{near}x", "test")
+    with pytest.raises(UserError, match=rf"^{key} is '{near}x', which does not exist; did you mean {near}\? allowed: "):
+        check_cfg(cfg)
 
 
 def test_scoring_weights_under_other_settings_is_named(tiny_cfg, tmp_path, caplog):

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
-from transm3e.config.check_baselines import CAN_CHECKPOINT, GROUPS, check_baselines
-from transm3e.config.check_data import WITHOUT_WEIGHTS, check_data, data_warnings
-from transm3e.config.check_sizes import check_sizes, size_warnings
+from transm3e.config.check_data import check_data, data_warnings
+from transm3e.config.modalities import model_class
 from transm3e.config.node import names_key
 from transm3e.config.schema import NETWORK, READING, check_values, get, keys_comparing, keys_with
 from transm3e.config.targets import (
@@ -21,15 +20,10 @@ from transm3e.config.targets import (
     trained_target,
 )
 from transm3e.errors import UserError
+from transm3e.registry import component
 
 logger = logging.getLogger(__name__)
 
-# Methods of distillation that compare class tokens; the others compare logits.
-ON_TOKENS = ("mctkd", "kd")
-# Fusions (TRANSM3E.FUSION) that learn nothing themselves.
-WITHOUT_PARAMETERS = ("mean", "sum", "multiply")
-# Model -> another model whose weights it takes, too; what that one has not keeps its drawn values.
-ALSO_STARTS_FROM = {"DeiT": "MViT"}
 # Columns of a clip table's labels.
 NUM_MUSCLES = 20
 
@@ -43,11 +37,10 @@ def check_cfg(cfg: CfgNode) -> None:
     check_values(cfg)
     _check_together(cfg)
     _check_batches(cfg)
-    check_sizes(cfg)
-    check_baselines(cfg)
-    _check_task(cfg)
     check_data(cfg)
-    for warning in (*_warnings(cfg), *size_warnings(cfg), *data_warnings(cfg)):
+    model_class(cfg).check(cfg)
+    _check_task(cfg)
+    for warning in (*_warnings(cfg), *model_class(cfg).warnings_of(cfg), *data_warnings(cfg)):
         logger.warning("%s", warning)
 
 
@@ -57,12 +50,12 @@ def check_teacher(cfg: CfgNode, teacher: CfgNode, path: str) -> None:
     Raises:
         UserError: names the first setting in which they differ.
     """
-    on_tokens = cfg.DISTILL.METHOD in ON_TOKENS
-    shared = keys_comparing("tokens" if on_tokens else "logits")
+    compared = component("DISTILL.METHOD", cfg.DISTILL.METHOD).compares
+    shared = keys_comparing(compared)
     _check_equal(
         cfg, teacher, {"DATA.MODALITY": "DISTILL.MODALITY"} | {key: key for key in shared}, f"the teacher {path}"
     )
-    if not on_tokens and trained_target(teacher) != trained_target(cfg):
+    if compared == "logits" and trained_target(teacher) != trained_target(cfg):
         raise UserError(
             f"the classes are {trained_target(cfg)} here, but {trained_target(teacher)} in the teacher {path}, and "
             f"DISTILL.METHOD {cfg.DISTILL.METHOD} compares logits; make DATA.TARGET and TASK har_lookup fit, or take "
@@ -77,10 +70,10 @@ def check_student(cfg: CfgNode, start: CfgNode, path: str) -> None:
     Raises:
         UserError: names the first setting in which they differ.
     """
-    name = cfg.MODEL.MODEL_NAME
-    own = [key for key in keys_with(NETWORK, of_model=True, may_change=False) if names_key(GROUPS.get(name, ()), key)]
+    model = model_class(cfg)
+    own = [key for key in keys_with(NETWORK, of_model=True, may_change=False) if names_key(model.config_keys, key)]
     keys = {key: key for key in (*keys_with(NETWORK, of_model=False), *own)}
-    if ALSO_STARTS_FROM.get(cfg.MODEL.MODEL_NAME) == start.MODEL.MODEL_NAME:
+    if start.MODEL.MODEL_NAME in model.also_starts_from:
         del keys["MODEL.MODEL_NAME"]
     _check_equal(cfg, start, keys, f"the starting weights {path}")
     _warn_of_other_clips(cfg, start, f"the starting weights {path}")
@@ -157,7 +150,7 @@ def _check_fsdp(cfg: CfgNode) -> None:
 
 def _check_task(cfg: CfgNode) -> None:
     name = cfg.MODEL.MODEL_NAME
-    if name in WITHOUT_WEIGHTS and cfg.TRAIN.ENABLE:
+    if not model_class(cfg).learns and cfg.TRAIN.ENABLE:
         raise UserError(f"MODEL.MODEL_NAME {name} has nothing to train; set TRAIN.ENABLE False")
     _check_target(cfg)
     if cfg.INIT.STUDENT_FROM and cfg.TRAIN.CHECKPOINT_FILE_PATH:
@@ -171,12 +164,13 @@ def _check_task(cfg: CfgNode) -> None:
                 f"INIT.TEACHER_FROM is set, but TASK {cfg.TASK} takes no teacher; set TASK distill or remove it"
             )
         # A trained student is scored without a teacher.
-        if cfg.TRANSM3E.RECEIVERS and cfg.TRANSM3E.FUSION in WITHOUT_PARAMETERS and cfg.TRAIN.ENABLE:
+        learns = component("TRANSM3E.FUSION", cfg.TRANSM3E.FUSION).learns
+        if cfg.TRANSM3E.RECEIVERS and not learns and cfg.TRAIN.ENABLE:
             raise UserError(
                 f"TRANSM3E.RECEIVERS is True, but nobody sends in TASK {cfg.TASK}; set TASK distill or RECEIVERS False"
             )
     else:
-        _check_distill(cfg, name)
+        _check_distill(cfg)
     if cfg.TRANSM3E.FUSION != "mean" and not cfg.TRANSM3E.RECEIVERS:
         raise UserError(
             f"TRANSM3E.FUSION {cfg.TRANSM3E.FUSION} fuses MCTs with receivers; set TRANSM3E.RECEIVERS True or FUSION mean"
@@ -210,8 +204,9 @@ def _check_target(cfg: CfgNode) -> None:
         )
 
 
-def _check_distill(cfg: CfgNode, name: str) -> None:
-    _check_method(cfg, name)
+def _check_distill(cfg: CfgNode) -> None:
+    distiller = component("DISTILL.METHOD", cfg.DISTILL.METHOD)
+    distiller.check(cfg, model_class(cfg))
     if cfg.DISTILL.WEIGHT == cfg.DISTILL.CLASS_WEIGHT == 0:
         raise UserError("DISTILL.WEIGHT and DISTILL.CLASS_WEIGHT are both 0, so nothing is learnt; set one above 0")
     if not cfg.INIT.TEACHER_FROM and cfg.TRAIN.ENABLE:
@@ -225,30 +220,9 @@ def _check_distill(cfg: CfgNode, name: str) -> None:
         raise UserError(
             f"AUG.NUM_SAMPLE is {cfg.AUG.NUM_SAMPLE}, but TASK distill pairs 1 or 2 clips of a video; set it to one of them"
         )
-    if cfg.DISTILL.METHOD in ON_TOKENS and cfg.DISTILL.MODALITY == cfg.DATA.MODALITY:
+    if distiller.compares == "tokens" and cfg.DISTILL.MODALITY == cfg.DATA.MODALITY:
         raise UserError(
             f"student and teacher both see {cfg.DATA.MODALITY}; set DATA.MODALITY or DISTILL.MODALITY to another"
-        )
-
-
-def _check_method(cfg: CfgNode, name: str) -> None:
-    """Whether the student has what DISTILL.METHOD teaches: MCTs, receivers, a distillation head, or logits alone."""
-    method, receivers = cfg.DISTILL.METHOD, cfg.TRANSM3E.RECEIVERS
-    if method in ON_TOKENS and name != "TransM3E":
-        raise UserError(
-            f"DISTILL.METHOD {method} needs a model with MCTs, which MODEL.MODEL_NAME {name} has not; "
-            "set TransM3E, or METHOD logits"
-        )
-    if (method == "deit") != (name == "DeiT"):
-        raise UserError(
-            f"DISTILL.METHOD deit teaches the distillation head of MODEL.MODEL_NAME DeiT and nothing else does, but they "
-            f"are {method} and {name}; set both or neither"
-        )
-    if method == "mctkd" and not receivers:
-        raise UserError("DISTILL.METHOD mctkd needs receivers; set TRANSM3E.RECEIVERS True, or METHOD kd")
-    if method != "mctkd" and receivers and name == "TransM3E":
-        raise UserError(
-            f"TRANSM3E.RECEIVERS is True, but DISTILL.METHOD {method} teaches no receivers; set it False, or METHOD mctkd"
         )
 
 
@@ -268,9 +242,8 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
         yield f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but clip tables have {NUM_MUSCLES} muscles"
     if cfg.TASK == "distill":
         yield from _distill_warnings(cfg)
-    name = cfg.MODEL.MODEL_NAME
-    if cfg.MODEL.ACT_CHECKPOINT and name not in CAN_CHECKPOINT:
-        yield f"MODEL.ACT_CHECKPOINT has no effect on MODEL.MODEL_NAME {name}; only on {', '.join(CAN_CHECKPOINT)}"
+    if cfg.MODEL.ACT_CHECKPOINT and not model_class(cfg).can_checkpoint:
+        yield f"MODEL.ACT_CHECKPOINT has no effect on MODEL.MODEL_NAME {cfg.MODEL.MODEL_NAME}"
     if cfg.SOLVER.COSINE_END_LR > cfg.SOLVER.BASE_LR:
         yield f"SOLVER.COSINE_END_LR {cfg.SOLVER.COSINE_END_LR:g} is above SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}: the rate rises"
     if cfg.TEST.VIEWS_FROM == "start" and cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
@@ -292,14 +265,15 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
 
 def _distill_warnings(cfg: CfgNode) -> Iterable[str]:
     method, position = cfg.DISTILL.METHOD, cfg.DISTILL.POSITION
-    if method not in ON_TOKENS and position != "dense":
+    on_tokens = component("DISTILL.METHOD", method).compares == "tokens"
+    if not on_tokens and position != "dense":
         yield f"DISTILL.POSITION {position} has no effect on DISTILL.METHOD {method}, which compares logits"
     elif position != "dense" and cfg.DISTILL.NUM_BLOCKS:
         yield (
             f"DISTILL.NUM_BLOCKS {cfg.DISTILL.NUM_BLOCKS} has no effect on DISTILL.POSITION {position}, where the loss is "
             "the mean over its places"
         )
-    if method in ON_TOKENS and cfg.DISTILL.AXIS == "token" and cfg.TRANSM3E.NUM_MCTS == 1:
+    if on_tokens and cfg.DISTILL.AXIS == "token" and cfg.TRANSM3E.NUM_MCTS == 1:
         yield (
             "DISTILL.AXIS token is a softmax over the tokens, always 1 for a single one, and TRANSM3E.NUM_MCTS is 1: "
             "the distillation loss is always 0; set AXIS channel, or more tokens"

@@ -6,14 +6,9 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
-from transm3e.config.keys_data import CUDA_DECODER, FORMER_DECODER, PIXELS, SKELETONS
-from transm3e.config.modalities import TWO_BRANCH_MODEL, read_modalities
+from transm3e.config.keys_data import CUDA_DECODER, FORMER_DECODER, SKELETONS
+from transm3e.config.modalities import model_class, read_modalities
 from transm3e.errors import UserError
-
-GRAPH_MODELS = ("STGCN", "CTRGCN", "HDGCN")
-POSE_MODEL = "PoseNet"
-RANDOM = "Random"
-WITHOUT_WEIGHTS = (RANDOM, "AllOnes")
 
 
 def check_data(cfg: CfgNode) -> None:
@@ -22,12 +17,10 @@ def check_data(cfg: CfgNode) -> None:
     Raises:
         UserError: names the key, its value, what is allowed and what to change.
     """
-    name, modality = cfg.MODEL.MODEL_NAME, cfg.DATA.MODALITY
-    if name not in WITHOUT_WEIGHTS and modality not in _readable(name):
-        fit = ", ".join(_readable(name))
+    name, modality, readable = cfg.MODEL.MODEL_NAME, cfg.DATA.MODALITY, model_class(cfg).reads
+    if modality not in readable:
+        fit = ", ".join(readable)
         raise UserError(f"DATA.MODALITY is {modality}, but MODEL.MODEL_NAME {name} reads {fit}; change one of them")
-    if name == TWO_BRANCH_MODEL and modality == cfg.TWO_BRANCH.MODALITY:
-        raise UserError(f"both branches see {modality}; set DATA.MODALITY or TWO_BRANCH.MODALITY to another")
     if cfg.MIXUP.ENABLE and modality in SKELETONS:
         raise UserError(f"MIXUP.ENABLE is True, but joints cannot be mixed; set it False for DATA.MODALITY {modality}")
     if cfg.DEMO.ENABLE and "flow" in read_modalities(cfg, training=False):
@@ -40,13 +33,6 @@ def check_data(cfg: CfgNode) -> None:
             f"DATA.DECODING_BACKEND {CUDA_DECODER} decodes in the process that trains, as forked processes cannot use its "
             f"GPU; set DATA_LOADER.NUM_WORKERS 0 (it is {cfg.DATA_LOADER.NUM_WORKERS})"
         )
-
-
-def _readable(model: str) -> tuple[str, ...]:
-    """The modalities that a model reads."""
-    if model == POSE_MODEL:
-        return SKELETONS[:1]
-    return SKELETONS if model in GRAPH_MODELS else PIXELS
 
 
 def data_warnings(cfg: CfgNode) -> Iterable[str]:

@@ -26,6 +26,7 @@ from transm3e.config.schema import (
     key,
     numbers,
     one_of,
+    registered,
 )
 
 # Those of transm3e.layers.token_fusion, which config does not import: it needs torch.
@@ -42,13 +43,13 @@ def _maps(names: list) -> str:
 
 
 group("MODEL", "the model")
-key("MODEL.MODEL_NAME", "TransM3E", "A name of transm3e.models.MODELS.", role=NETWORK, compared=("tokens",), theirs="SlowFast")
+key("MODEL.MODEL_NAME", "TransM3E", "The model.", registered("MODEL.MODEL_NAME"), NETWORK, compared=("tokens",), theirs="SlowFast")
 key("MODEL.ARCH", "",
     "Which ResNet MODEL_NAME ResNet is: c2d, i3d, slow, c2d_nopool or i3d_nopool; other models take no notice.",
     role=NETWORK, of_model=True, theirs="slowfast")
 key("MODEL.NUM_CLASSES", 20, "Muscle regions, or activities (DATA.TARGET, TASK har_lookup).",
     COUNT, NETWORK, compared=("logits",), theirs=400)
-key("MODEL.LOSS_FUNC", "bce_softmax", "A name of transm3e.losses.LOSSES.", role=SCORES, theirs="cross_entropy")
+key("MODEL.LOSS_FUNC", "bce_softmax", "The loss.", registered("MODEL.LOSS_FUNC"), SCORES, theirs="cross_entropy")
 key("MODEL.DROPOUT_RATE", 0.0, "Dropout before the last linear layer.", SHARE, scaled=True, theirs=0.5)
 key("MODEL.FC_INIT_STD", 0.01,
     "Standard deviation of the last linear layer's starting weights in ResNet and SlowFast.", NOT_NEGATIVE)
@@ -93,10 +94,9 @@ key("TRANSM3E.RECEIVER_INIT", "normal",
     one_of("normal", "zeros"), TRAINING,
     authors=Authors("zeros", "section 4, receivers are MCTs; the code's start as zeros"))
 key("TRANSM3E.FUSION", "mean",
-    "How MCTs and receivers become one, a name of transm3e.layers.fusions.FUSIONS. mean: their average, the paper's "
+    "How MCTs and receivers become one. mean: their average, the paper's "
     "ablation without MCTF; the others but mctf: table 5.",
-    one_of("mean", "sum", "concat", "multiply", "self_attention", "cross_attention", "bottleneck", "mctf"),
-    may_change=True)
+    registered("TRANSM3E.FUSION"), may_change=True)
 key("TRANSM3E.READOUT", "mean",
     "What the logits are read from. mean: of the tokens, by a linear layer; class_tokens: token i averaged over its "
     "channels for class i, before the last norm and without a linear layer (MCT of Xu et al., tables 3 and 9).",
@@ -128,7 +128,7 @@ key("TWO_BRANCH.FUSION", "late_sum",
     "How the two become one. Two branches whose scores are averaged (late_sum) or multiplied (late_mul), whose class "
     "tokens are classified side by side (late_concat), or read the other branch's tokens (cross_attention), or those "
     "of both (mixed); two patch embeddings before one backbone (pe_sum, pe_concat, pe_mul).",
-    one_of("late_sum", "late_concat", "late_mul", "cross_attention", "pe_sum", "pe_concat", "pe_mul", "mixed"))
+    registered("TWO_BRANCH.FUSION"))
 
 group("RESNET", "C2D, I3D and Slow (MODEL_NAME ResNet, MODEL.ARCH) and both pathways of SlowFast: bottleneck ResNets",
       role=NETWORK, of_model=True, scaled=True)
@@ -198,7 +198,7 @@ group("DISTILL", "distillation (equation 1, tables 4 and 6)")
 key("DISTILL.METHOD", "mctkd",
     "What learns from the teacher. mctkd: the receivers, from its MCTs; kd: the student's own MCTs, from its MCTs; "
     "logits: the student's logits (any two models; Hinton et al.); deit: the distillation head of MODEL_NAME DeiT.",
-    one_of("mctkd", "kd", "logits", "deit"))
+    registered("DISTILL.METHOD"))
 key("DISTILL.MODALITY", "rgb_diff", "What the teacher sees.", one_of(*PIXELS))
 key("DISTILL.POSITION", "dense",
     "Of mctkd and kd, where tokens are compared. dense: after every block; sparse: after each block whose "

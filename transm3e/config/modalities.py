@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fvcore.common.config import CfgNode
 
-TWO_BRANCH_MODEL = "TwoBranch"
+from transm3e.registry import component
+
+
+def model_class(cfg: CfgNode) -> Any:
+    """The class of its model, which says what it is (transm3e.models.registry.Model)."""
+    return component("MODEL.MODEL_NAME", cfg.MODEL.MODEL_NAME)
 
 
 def model_modalities(cfg: CfgNode) -> list[str]:
     """What the model reads, in training and at test time; the first is the major modality."""
-    auxiliary = [cfg.TWO_BRANCH.MODALITY] if cfg.MODEL.MODEL_NAME == TWO_BRANCH_MODEL else []
-    return [cfg.DATA.MODALITY, *auxiliary]
+    return model_class(cfg).modalities_of(cfg)
 
 
 def read_modalities(cfg: CfgNode, training: bool) -> list[str]:

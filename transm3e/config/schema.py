@@ -15,6 +15,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from transm3e.errors import UserError
+from transm3e.registry import HOMES, component
 
 # Of counts of clips, pixels or channels; of blocks, which are looked at one by one; what PyTorch's generators take as a
 # signed number.
@@ -208,6 +209,19 @@ def one_of(*choices: Any) -> Rule:
     """Among these values."""
     listed = ", ".join(map(str, choices))
     return Rule(listed, lambda value: "" if value in choices else f"is {value!r}; allowed: {listed}", choices)
+
+
+def registered(key: str) -> Rule:
+    """A name that a component is registered by (transm3e.registry)."""
+
+    def fault(name: str) -> str:
+        try:
+            component(key, name)
+        except UserError as error:
+            return str(error).removeprefix(f"{key} ")
+        return ""
+
+    return Rule(f"a name registered in {HOMES[key]}", fault)
 
 
 def some_of(*choices: str) -> Rule:

@@ -8,12 +8,12 @@ from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from transm3e.distill.kl import soft_kl
-from transm3e.distill.registry import DISTILLERS
+from transm3e.distill.registry import DISTILLERS, Distiller
 from transm3e.models.output import ModelOutput
 
 
 @DISTILLERS.register("logits")
-class LogitsKD:
+class LogitsKD(Distiller):
     """KL between the softened softmaxes of teacher and student over the classes, * alpha * temperature^2.
 
     Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2: the factor temperature^2
@@ -53,6 +53,7 @@ class DeiTKD(LogitsKD):
     label, of which a clip with several muscles has no one.
     """
 
+    teaches_head = True
     loss_name = "loss_deit"
 
     @staticmethod

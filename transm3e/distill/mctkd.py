@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from transm3e.distill.kl import token_kl
 from transm3e.distill.positions import DENSE, places_of
-from transm3e.distill.registry import DISTILLERS
+from transm3e.distill.registry import DISTILLERS, Distiller
 from transm3e.models.output import ModelOutput
 
 
-class TokenKD(ABC):
+class TokenKD(Distiller):
     """Mean over places of token_kl(learners, senders) * alpha * temperature^2; the senders are the teacher's MCTs.
 
     Args:
@@ -26,6 +26,7 @@ class TokenKD(ABC):
         divisor: what the sum over the places is divided by; 0 = their number, which makes it their mean.
     """
 
+    compares = "tokens"
     loss_name: ClassVar[str]
 
     def __init__(
@@ -67,6 +68,7 @@ class TokenKD(ABC):
 class MCTKD(TokenKD):
     """The receivers learn the teacher's MCTs; the student's own MCTs are left alone (Figure 6 d)."""
 
+    teaches_receivers = True
     loss_name = "loss_mctkd"
 
     @staticmethod

@@ -1,19 +1,63 @@
-"""Names of DISTILL.METHOD -> distillers: callables (student output, teacher output) -> dict of scalar losses."""
+"""Names of DISTILL.METHOD -> distillers, and what they have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
+from transm3e.errors import UserError
 from transm3e.models.output import ModelOutput
 from transm3e.registry import Registry
 
-Distiller = Callable[[ModelOutput, ModelOutput], dict[str, Tensor]]
-
 DISTILLERS: Registry[Any] = Registry("DISTILL.METHOD")
+
+
+class Distiller(ABC):
+    """(student output, teacher output) -> dict of scalar losses, and what a distiller says of itself to configs.
+
+    A subclass has `from_cfg(cfg)`. The models that it is told of say what they have: transm3e.models.registry.Model.
+
+    Attributes:
+        compares: "tokens" or "logits"; teacher and student agree in the keys that shape them.
+        teaches_receivers, teaches_head: it needs a student with receivers, or with a distillation head; no other
+            distiller takes a student that has one.
+    """
+
+    compares: ClassVar[str] = "logits"
+    teaches_receivers: ClassVar[bool] = False
+    teaches_head: ClassVar[bool] = False
+
+    @abstractmethod
+    def __call__(self, student: ModelOutput, teacher: ModelOutput) -> dict[str, Tensor]:
+        """Outputs for the same clips -> name -> scalar loss; their sum is weighted by DISTILL.WEIGHT."""
+
+    @classmethod
+    def check(cls, cfg: CfgNode, student: Any) -> None:
+        """Refuse a student (its class) that has not what is taught.
+
+        Raises:
+            UserError: names the key, its value, what is allowed and what to change.
+        """
+        name, method, receivers = cfg.MODEL.MODEL_NAME, cfg.DISTILL.METHOD, cfg.TRANSM3E.RECEIVERS
+        if cls.compares == "tokens" and not student.has_mcts:
+            raise UserError(
+                f"DISTILL.METHOD {method} needs a model with MCTs, which MODEL.MODEL_NAME {name} has not; "
+                "set TransM3E, or METHOD logits"
+            )
+        if cls.teaches_head != student.has_distill_head:
+            raise UserError(
+                f"DISTILL.METHOD deit teaches the distillation head of MODEL.MODEL_NAME DeiT and nothing else does, but they "
+                f"are {method} and {name}; set both or neither"
+            )
+        if cls.teaches_receivers and not receivers:
+            raise UserError(f"DISTILL.METHOD {method} needs receivers; set TRANSM3E.RECEIVERS True, or METHOD kd")
+        if not cls.teaches_receivers and receivers and student.has_mcts:
+            raise UserError(
+                f"TRANSM3E.RECEIVERS is True, but DISTILL.METHOD {method} teaches no receivers; set it False, or METHOD mctkd"
+            )
 
 
 def build_distiller(cfg: CfgNode) -> Distiller:

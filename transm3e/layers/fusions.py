@@ -45,7 +45,25 @@ class FusionSettings:
     authors_view: bool
 
 
-FUSIONS: Registry[Callable[[FusionSettings], nn.Module]] = Registry("TRANSM3E.FUSION")
+@dataclass(frozen=True)
+class Fusion:
+    """A fusion, and what it says of itself.
+
+    Attributes:
+        build: its module.
+        learns: it has parameters.
+        has_heads: it attends by MCTF.NUM_HEADS.
+    """
+
+    build: Callable[[FusionSettings], nn.Module]
+    learns: bool = True
+    has_heads: bool = True
+
+    def __call__(self, settings: FusionSettings) -> nn.Module:
+        return self.build(settings)
+
+
+FUSIONS: Registry[Fusion] = Registry("TRANSM3E.FUSION")
 
 
 class ElementwiseFusion(nn.Module):
@@ -153,11 +171,11 @@ def _block(settings: FusionSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in names}
 
 
-FUSIONS.register("mean")(lambda settings: ElementwiseFusion(mean))
-FUSIONS.register("sum")(lambda settings: ElementwiseFusion(torch.add))
-FUSIONS.register("multiply")(lambda settings: ElementwiseFusion(torch.mul))
-FUSIONS.register("concat")(lambda settings: ConcatFusion(settings.dim))
-FUSIONS.register("self_attention")(lambda settings: SelfAttentionFusion(settings.dim, **_block(settings)))
-FUSIONS.register("cross_attention")(lambda settings: CrossAttentionFusion(settings.dim, **_block(settings)))
-FUSIONS.register("bottleneck")(lambda settings: BottleneckFusion(settings.dim, **_block(settings)))
-FUSIONS.register("mctf")(lambda settings: TokenFusion(**asdict(settings)))
+FUSIONS.register("mean")(Fusion(lambda settings: ElementwiseFusion(mean), learns=False, has_heads=False))
+FUSIONS.register("sum")(Fusion(lambda settings: ElementwiseFusion(torch.add), learns=False, has_heads=False))
+FUSIONS.register("multiply")(Fusion(lambda settings: ElementwiseFusion(torch.mul), learns=False, has_heads=False))
+FUSIONS.register("concat")(Fusion(lambda settings: ConcatFusion(settings.dim), has_heads=False))
+FUSIONS.register("self_attention")(Fusion(lambda settings: SelfAttentionFusion(settings.dim, **_block(settings))))
+FUSIONS.register("cross_attention")(Fusion(lambda settings: CrossAttentionFusion(settings.dim, **_block(settings))))
+FUSIONS.register("bottleneck")(Fusion(lambda settings: BottleneckFusion(settings.dim, **_block(settings))))
+FUSIONS.register("mctf")(Fusion(lambda settings: TokenFusion(**asdict(settings))))

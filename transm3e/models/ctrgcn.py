@@ -17,7 +17,7 @@ from transm3e.errors import UserError
 from transm3e.layers.graph import Graph, RefinedGraphConv
 from transm3e.layers.temporal_graph import MultiScaleTemporalConv, he_way_around
 from transm3e.models.registry import MODELS
-from transm3e.models.skeleton import SkeletonModel, block_sizes, check_scales
+from transm3e.models.skeleton import SkeletonModel, block_sizes, check_graph, check_scales
 
 # The graph convolution's branch starts near zero, so that a block starts as the way around it.
 SMALL_SCALE = 1e-6
@@ -86,6 +86,8 @@ class CTRGCN(SkeletonModel):
         UserError: unknown layout, an even temporal kernel, a width that does not divide.
     """
 
+    config_keys = ("CTRGCN.", "SKELETON.")
+
     def __init__(
         self,
         layout: str,
@@ -111,6 +113,14 @@ class CTRGCN(SkeletonModel):
             blocks.append(CTRGCNBlock(*sizes, stride, rate, residual=number > 0))
         super().__init__(layout, blocks, 4 * width, num_classes, num_persons, head_dropout, modality, coordinates)
         nn.init.normal_(self.head.weight, 0.0, math.sqrt(2 / num_classes))
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        check_graph(cfg.CTRGCN, "CTRGCN")
+        if cfg.CTRGCN.REDUCTION > cfg.CTRGCN.WIDTH:
+            raise UserError(
+                f"CTRGCN.REDUCTION is {cfg.CTRGCN.REDUCTION}; it must be at most CTRGCN.WIDTH {cfg.CTRGCN.WIDTH}"
+            )
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> CTRGCN:

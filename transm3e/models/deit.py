@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transm3e.layers.common import class_tokens, init_weights, widen
 from transm3e.models.mvit import MViTBackbone
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS
+from transm3e.models.registry import MODELS, Model
 
 # Losses of transm3e.losses that read logits by a sigmoid (models import no losses); the others by a softmax.
 SIGMOID_LOSSES = ("asl", "bce_logits")
@@ -39,7 +39,7 @@ def mean_score_logits(one: Tensor, other: Tensor, sigmoid: bool = False) -> Tens
 
 
 @MODELS.register("DeiT")
-class DeiT(nn.Module):
+class DeiT(Model):
     """MViTv2 with a class token and a distillation token, a linear head on each; it predicts the mean of their scores.
 
     Args:
@@ -49,6 +49,10 @@ class DeiT(nn.Module):
         dropout: before the linear layers.
         sigmoid: as mean_score_logits.
     """
+
+    config_keys = ("MVIT.",)
+    has_distill_head = True
+    also_starts_from = ("MViT",)
 
     def __init__(
         self, backbone: MViTBackbone, modality: str, num_classes: int, dropout: float = 0.0, sigmoid: bool = False

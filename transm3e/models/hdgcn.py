@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from transm3e.errors import UserError
+from transm3e.joints import LAYOUTS
 from transm3e.layers.hierarchy import SUBSETS, HierarchicalConv, Hierarchy
 from transm3e.layers.temporal_graph import MultiScaleTemporalConv, he_way_around
 from transm3e.models.registry import MODELS
-from transm3e.models.skeleton import SkeletonModel, block_sizes, check_scales
+from transm3e.models.skeleton import SkeletonModel, block_sizes, check_graph, check_scales
 
 
 class HDGCNBlock(nn.Module):
@@ -85,6 +86,8 @@ class HDGCN(SkeletonModel):
         UserError: unknown layout or centre, an even temporal kernel, a width that does not divide.
     """
 
+    config_keys = ("HDGCN.", "SKELETON.")
+
     def __init__(
         self,
         layout: str,
@@ -109,6 +112,16 @@ class HDGCN(SkeletonModel):
             blocks.append(HDGCNBlock(*sizes, 0.0 if first else dropout, attention and not first, residual=not first))
         super().__init__(layout, blocks, 4 * width, num_classes, num_persons, head_dropout, modality, coordinates)
         nn.init.normal_(self.head.weight, 0.0, math.sqrt(2 / num_classes))
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        check_graph(cfg.HDGCN, "HDGCN")
+        names = LAYOUTS[cfg.SKELETON.LAYOUT].names
+        if cfg.HDGCN.CENTRE and not {cfg.HDGCN.CENTRE, f"left_{cfg.HDGCN.CENTRE}"} & {*names}:
+            raise UserError(
+                f"HDGCN.CENTRE is {cfg.HDGCN.CENTRE!r}; allowed with SKELETON.LAYOUT {cfg.SKELETON.LAYOUT}: '', "
+                f"{', '.join(names)}, or two of them without their side, as hip"
+            )
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> HDGCN:

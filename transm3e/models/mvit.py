@@ -19,8 +19,9 @@ from transm3e.layers.attention import MultiScaleBlock
 from transm3e.layers.common import NORM_EPS, class_tokens, init_weights
 from transm3e.layers.pooling import pooled_size
 from transm3e.layers.relative_position import Size
+from transm3e.models.check_mvit import check_mvit
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS
+from transm3e.models.registry import MODELS, Model
 
 # Clips -> patches (B, N, D) and their (T, H, W).
 Embed = Callable[[Any], tuple[Tensor, Size]]
@@ -176,7 +177,7 @@ class MViTBackbone(nn.Module):
 
 
 @MODELS.register("MViT")
-class MViT(nn.Module):
+class MViT(Model):
     """MViTv2 with one class token: the paper's baseline.
 
     Args:
@@ -186,6 +187,9 @@ class MViT(nn.Module):
         dropout: before the last linear layer.
     """
 
+    config_keys = ("MVIT.",)
+    can_checkpoint = True
+
     def __init__(self, backbone: MViTBackbone, modality: str, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.modality = modality
@@ -194,6 +198,10 @@ class MViT(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(backbone.dim_out, num_classes)
         self.apply(init_weights)
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        check_mvit(cfg)
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> MViT:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from transm3e.joints import COORDINATES, find_layout
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS
+from transm3e.models.registry import MODELS, Model
 from transm3e.models.skeleton import check_clip
 
 SIDES = ("left", "right")
@@ -95,7 +95,7 @@ class PoseFeatures(nn.Module):
 
 
 @MODELS.register("PoseNet")
-class PoseNet(nn.Module):
+class PoseNet(Model):
     """Features of each frame, their mean and standard deviation over time, an MLP; persons are averaged.
 
     Frames without anybody, and joints that are missing, do not count; a feature that is missing in all frames is the mean of
@@ -110,6 +110,9 @@ class PoseNet(nn.Module):
         input_dropout, head_dropout: of the statistics, and after each hidden layer.
         modality: the clip it reads, "skeleton".
     """
+
+    reads = ("skeleton",)
+    config_keys = ("POSENET.", "SKELETON.")
 
     def __init__(
         self,

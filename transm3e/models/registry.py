@@ -2,15 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from transm3e.data.modalities import MODALITIES
+from transm3e.data.skeleton.streams import STREAMS
 from transm3e.registry import Registry
 
-# Classes with `from_cfg(cfg)` whose `forward(clips: dict[modality, Tensor])` returns a ModelOutput.
+PIXELS = tuple(name for name in MODALITIES if name not in STREAMS)
+
+
+class Model(nn.Module):
+    """A model, and what it says of itself to configs, plans and reports.
+
+    A subclass has `from_cfg(cfg)`, and `forward(clips: dict[modality, Tensor])` that returns a ModelOutput.
+
+    Attributes:
+        reads: values of DATA.MODALITY that it takes.
+        config_keys: its own keys; a name ending in "." stands for its group.
+        learns: it has weights.
+        draws: its scores are drawn, so results.json gives their spread over draws.
+        can_checkpoint: it heeds MODEL.ACT_CHECKPOINT.
+        has_mcts, has_distill_head: what distillers can teach, besides its logits.
+        also_starts_from: names of other models whose weights it takes; what they have not keeps its random values.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = PIXELS
+    config_keys: ClassVar[tuple[str, ...]] = ()
+    learns: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
+    can_checkpoint: ClassVar[bool] = False
+    has_mcts: ClassVar[bool] = False
+    has_distill_head: ClassVar[bool] = False
+    also_starts_from: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def modalities_of(cls, cfg: CfgNode) -> list[str]:
+        """What it reads, in training and at test time; the first is the major modality."""
+        return [cfg.DATA.MODALITY]
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        """Refuse settings with which it cannot be built or cannot run.
+
+        Raises:
+            UserError: names the key, its value, what is allowed and what to change.
+        """
+
+    @classmethod
+    def warnings_of(cls, cfg: CfgNode) -> Iterable[str]:
+        """What is allowed and changed to fit, in a config that passed `check`."""
+        return ()
+
+
 MODELS: Registry[Any] = Registry("MODEL.MODEL_NAME")
 
 

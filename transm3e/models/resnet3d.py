@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from transm3e.data.modalities import MODALITIES
 from transm3e.errors import UserError
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS
+from transm3e.models.registry import MODELS, Model
 
 # Layers -> residual blocks of each stage.
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -52,7 +52,7 @@ ARCHS = {
 
 
 @MODELS.register("ResNet")
-class ResNet3D(nn.Module):
+class ResNet3D(Model):
     """C2D, I3D or Slow of bottleneck blocks, with pytorchvideo's net as `net`.
 
     The head takes the mean over all frames and places and then the linear layer: at the training size exactly as
@@ -76,6 +76,9 @@ class ResNet3D(nn.Module):
     Raises:
         UserError: unknown arch or depth, or pytorchvideo does not import.
     """
+
+    config_keys = ("RESNET.", "MODEL.ARCH")
+    can_checkpoint = True
 
     def __init__(
         self,
@@ -109,6 +112,14 @@ class ResNet3D(nn.Module):
             head_pool=nn.AdaptiveAvgPool3d,
         )
         finish(self.net, fc_init_std, zero_init_final_bn, act_checkpoint)
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        if cfg.MODEL.ARCH not in ARCHS:
+            raise UserError(
+                f"MODEL.ARCH is {cfg.MODEL.ARCH!r}, but MODEL.MODEL_NAME ResNet is one of {', '.join(ARCHS)}; set it"
+            )
+        check_stages(cfg)
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> ResNet3D:
@@ -267,3 +278,27 @@ def _statistics_kept(block: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, counter) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, counter
+
+
+def check_stages(cfg: CfgNode) -> None:
+    """Refuse depths and blocks that there are not.
+
+    Raises:
+        UserError: names the key, its value and what is allowed.
+    """
+    depth, temporal = cfg.RESNET.DEPTH, cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
+    if depth not in DEPTHS:
+        raise UserError(f"RESNET.DEPTH is {depth}; allowed: {', '.join(map(str, DEPTHS))}")
+    stages = [stage if isinstance(stage, list) else [stage] for stage in temporal]
+    most = DEPTHS[depth]
+    if temporal and (
+        len(stages) != len(most)
+        or any(
+            not of or any(type(number) is not int or number != of[0] or not 0 <= number <= blocks for number in of)
+            for of, blocks in zip(stages, most, strict=True)
+        )
+    ):
+        raise UserError(
+            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {temporal}; it must hold one number of blocks for each stage, alike in both "
+            f"pathways, up to {[[blocks] for blocks in most]} for RESNET.DEPTH {depth}; [] = all"
+        )

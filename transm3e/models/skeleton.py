@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from transm3e.data.skeleton.streams import STREAMS
 from transm3e.errors import UserError
 from transm3e.joints import COORDINATES, find_layout
 from transm3e.layers.temporal_graph import EXTRA_BRANCHES
 from transm3e.models.output import ModelOutput
+from transm3e.models.registry import Model
 
 
-class SkeletonModel(nn.Module):
+class SkeletonModel(Model):
     """A batch norm of the coordinates, a network's blocks, the mean over frames, joints and persons, a linear layer.
 
     A clip's score comes from the mean over its M persons. As in the authors' codes of all three models a person who is
@@ -37,6 +40,8 @@ class SkeletonModel(nn.Module):
     Raises:
         UserError: unknown layout.
     """
+
+    reads = tuple(STREAMS)
 
     def __init__(
         self,
@@ -141,4 +146,25 @@ def check_scales(group: str, width: int, kernel: int, dilations: Sequence[int]) 
         raise UserError(
             f"{group}.WIDTH is {width}; allowed: multiples of {branches}, a share for each of the {len(dilations)} "
             f"{group}.DILATIONS and two more branches"
+        )
+
+
+def check_graph(settings: CfgNode, group: str) -> None:
+    """Refuse kernels and dilations of a group that do not fit.
+
+    Raises:
+        UserError: names the key, its value, what is allowed and what to change.
+    """
+    if settings.TEMPORAL_KERNEL % 2 == 0:
+        raise UserError(f"{group}.TEMPORAL_KERNEL is {settings.TEMPORAL_KERNEL}; it must be odd")
+    if "DILATIONS" not in settings:
+        return
+    dilations = settings.DILATIONS
+    if not dilations or not all(type(number) is int and number >= 1 for number in dilations):
+        raise UserError(f"{group}.DILATIONS is {dilations}; it must be a list of whole numbers, each at least 1")
+    branches = len(dilations) + 2
+    if settings.WIDTH % branches:
+        raise UserError(
+            f"{group}.WIDTH {settings.WIDTH} must be a multiple of {branches}, the branches of its temporal convolution: "
+            f"{len(dilations)} of {group}.DILATIONS, max pool and 1x1; change one of them"
         )

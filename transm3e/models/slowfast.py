@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from transm3e.data.modalities import MODALITIES
 from transm3e.errors import UserError
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS
-from transm3e.models.resnet3d import ARCHS, check_depth, common_args, find_builder, finish, stage_kernels
+from transm3e.models.registry import MODELS, Model
+from transm3e.models.resnet3d import ARCHS, check_depth, check_stages, common_args, find_builder, finish, stage_kernels
 
 # Frames of the kernels of each pathway's stages, and of the fast one's, which has them everywhere.
 SLOW, FAST = ARCHS["slow"].stages, ((3,),) * 4
 
 
 @MODELS.register("SlowFast")
-class SlowFast(nn.Module):
+class SlowFast(Model):
     """Two ResNets, one of few frames and many channels, one the other way round, joined after every stage.
 
     pytorchvideo's net is `net`. SlowFast 8x8 is 32 frames with alpha 4 and a fusion kernel of 7; 4x16 is 32 frames
@@ -42,6 +42,9 @@ class SlowFast(nn.Module):
         UserError: unknown depth, a width that beta_inv does not divide, an even kernel, numbers below 1, or
             pytorchvideo does not import.
     """
+
+    config_keys = ("RESNET.", "SLOWFAST.")
+    can_checkpoint = True
 
     def __init__(
         self,
@@ -77,6 +80,23 @@ class SlowFast(nn.Module):
             head_pool=nn.AdaptiveAvgPool3d,
         )
         finish(self.net, fc_init_std, zero_init_final_bn, act_checkpoint)
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        check_stages(cfg)
+        alpha, beta_inv = cfg.SLOWFAST.ALPHA, cfg.SLOWFAST.BETA_INV
+        if cfg.DATA.NUM_FRAMES % alpha:
+            raise UserError(
+                f"DATA.NUM_FRAMES {cfg.DATA.NUM_FRAMES} must be a multiple of SLOWFAST.ALPHA {alpha}: the slow pathway sees "
+                "every ALPHA-th frame; change one of them"
+            )
+        if cfg.RESNET.WIDTH_PER_GROUP % beta_inv:
+            raise UserError(
+                f"RESNET.WIDTH_PER_GROUP {cfg.RESNET.WIDTH_PER_GROUP} must be a multiple of SLOWFAST.BETA_INV {beta_inv}: the "
+                "fast pathway has 1 / BETA_INV of the channels; change one of them"
+            )
+        if cfg.SLOWFAST.FUSION_KERNEL_SZ % 2 == 0:
+            raise UserError(f"SLOWFAST.FUSION_KERNEL_SZ is {cfg.SLOWFAST.FUSION_KERNEL_SZ}; it must be odd")
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> SlowFast:

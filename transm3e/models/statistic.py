@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import torch
 from fvcore.common.config import CfgNode
-from torch import Tensor, nn
+from torch import Tensor
 
+from transm3e.data.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS
+from transm3e.models.registry import MODELS, Model
 
 
 @MODELS.register("Random")
-class Random(nn.Module):
+class Random(Model):
     """Standard normal logits, drawn from the seed and the clip's own pixels, so neither batch nor order matters.
 
     Args:
@@ -19,6 +20,10 @@ class Random(nn.Module):
         num_classes: width of the output.
         seed: of the draw.
     """
+
+    reads = tuple(MODALITIES)
+    learns = False
+    draws = True
 
     def __init__(self, modality: str, num_classes: int, seed: int = 0) -> None:
         super().__init__()
@@ -42,13 +47,16 @@ class Random(nn.Module):
 
 
 @MODELS.register("AllOnes")
-class AllOnes(nn.Module):
+class AllOnes(Model):
     """The same logit for every muscle: its average precision is the share of clips that carry the muscle.
 
     Args:
         modality: the clip it reads the batch size from.
         num_classes: width of the output.
     """
+
+    reads = tuple(MODALITIES)
+    learns = False
 
     def __init__(self, modality: str, num_classes: int) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from transm3e.layers.common import INIT_STD
 from transm3e.layers.graph import Graph, GraphConv
 from transm3e.layers.temporal_graph import over_time, way_around
 from transm3e.models.registry import MODELS
-from transm3e.models.skeleton import SkeletonModel, block_sizes, check_kernel
+from transm3e.models.skeleton import SkeletonModel, block_sizes, check_graph, check_kernel
 
 
 class STGCNBlock(nn.Module):
@@ -75,6 +75,8 @@ class STGCN(SkeletonModel):
         UserError: unknown layout or partition, an even temporal kernel.
     """
 
+    config_keys = ("STGCN.", "SKELETON.")
+
     def __init__(
         self,
         layout: str,
@@ -95,6 +97,10 @@ class STGCN(SkeletonModel):
             blocks.append(STGCNBlock(before, after, adjacency, temporal_kernel, stride, rate, residual=number > 0))
         super().__init__(layout, blocks, 4 * width, num_classes, None, head_dropout, modality, coordinates)
         self.apply(_init_weights)
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        check_graph(cfg.STGCN, "STGCN")
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> STGCN:

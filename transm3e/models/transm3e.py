@@ -6,19 +6,24 @@ Shapes: B clips, K tokens of a kind, D width.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from transm3e.errors import UserError
 from transm3e.layers.common import class_tokens, init_weights
 from transm3e.layers.fusions import FUSIONS, FusionSettings
+from transm3e.layers.transformer_block import head_width
+from transm3e.models.check_mvit import check_mvit, last_width
 from transm3e.models.mvit import MViTBackbone
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS
+from transm3e.models.registry import MODELS, Model
 
 
 @MODELS.register("TransM3E")
-class TransM3E(nn.Module):
+class TransM3E(Model):
     """MViTv2 whose prediction is read from its multi-classification tokens.
 
     Two readouts: the mean of the tokens and a linear layer (the paper, section 4); or token i averaged over its
@@ -35,6 +40,10 @@ class TransM3E(nn.Module):
         dropout: before the last linear layer, or of the tokens where there is none.
         readout: "mean" or "class_tokens", for which K must be num_classes.
     """
+
+    config_keys = ("MVIT.", "TRANSM3E.", "MCTF.")
+    can_checkpoint = True
+    has_mcts = True
 
     def __init__(
         self,
@@ -61,6 +70,29 @@ class TransM3E(nn.Module):
             # Pretrained weights have both (transm3e.models.weights.rename.put_in_places); here they have no place.
             self.places: dict[str, tuple[str, ...]] = {"backbone.norm.": (), "head.": ()}
         self.apply(init_weights)
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        check_mvit(cfg)
+        tokens, classes = cfg.TRANSM3E.NUM_MCTS, cfg.MODEL.NUM_CLASSES
+        if cfg.TRANSM3E.READOUT == "class_tokens" and tokens != classes:
+            raise UserError(
+                f"TRANSM3E.READOUT class_tokens reads each class from its own token, but TRANSM3E.NUM_MCTS is {tokens} "
+                f"and MODEL.NUM_CLASSES {classes}; make them equal, or set READOUT mean"
+            )
+
+    @classmethod
+    def warnings_of(cls, cfg: CfgNode) -> Iterable[str]:
+        # The authors' view has one head, whatever their number.
+        one = cfg.TRANSM3E.FUSION == "mctf" and cfg.MCTF.AUTHORS_VIEW
+        by_heads = FUSIONS[cfg.TRANSM3E.FUSION].has_heads and not one
+        dim, heads = last_width(cfg), cfg.MCTF.NUM_HEADS
+        if cfg.TRANSM3E.RECEIVERS and by_heads and dim % heads:
+            width = head_width(dim, heads)
+            yield (
+                f"MCTF.NUM_HEADS {heads} does not divide {dim}, the width of the tokens: "
+                f"each head is {width} wide, all together {heads * width}"
+            )
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> TransM3E:

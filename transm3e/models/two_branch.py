@@ -10,13 +10,15 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from transm3e.errors import UserError
 from transm3e.layers.attention import MultiScaleBlock
 from transm3e.layers.common import widen
 from transm3e.layers.transformer_block import TransformerBlock
+from transm3e.models.check_mvit import check_mvit
 from transm3e.models.deit import SIGMOID_LOSSES, mean_score_logits
 from transm3e.models.mvit import MViTBackbone, PatchEmbed
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS
+from transm3e.models.registry import MODELS, Model
 from transm3e.models.two_branch_fusions import (
     AttentionFusion,
     Branch,
@@ -34,7 +36,7 @@ TWO_BRANCH_FUSIONS: Registry[Callable[[CfgNode], Fusion]] = Registry("TWO_BRANCH
 
 
 @MODELS.register("TwoBranch")
-class TwoBranch(nn.Module):
+class TwoBranch(Model):
     """MViTv2 on two modalities.
 
     Args:
@@ -42,11 +44,26 @@ class TwoBranch(nn.Module):
         modalities: the major one and the other.
     """
 
+    config_keys = ("MVIT.", "TWO_BRANCH.")
+    can_checkpoint = True
+
     def __init__(self, net: Fusion, modalities: tuple[str, str]) -> None:
         super().__init__()
         self.net, self.modalities, self.modality = net, modalities, modalities[0]
         # Where load_weights puts the weights of one MViT.
         self.places = {start: tuple(f"net.{name}" for name in names) for start, names in net.places.items()}
+
+    @classmethod
+    def modalities_of(cls, cfg: CfgNode) -> list[str]:
+        return list(_pair(cfg))
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        if cfg.DATA.MODALITY == cfg.TWO_BRANCH.MODALITY:
+            raise UserError(
+                f"both branches see {cfg.DATA.MODALITY}; set DATA.MODALITY or TWO_BRANCH.MODALITY to another"
+            )
+        check_mvit(cfg)
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> TwoBranch:

@@ -16,11 +16,11 @@ from torch.utils.checkpoint import checkpoint
 from transm3e.data.modalities import MODALITIES
 from transm3e.errors import UserError
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS
+from transm3e.models.registry import MODELS, Model
 
 
 @MODELS.register("VideoSwin")
-class VideoSwin(nn.Module):
+class VideoSwin(Model):
     """Attention within windows of patches, shifted by half a window in every second block; the mean of all patches.
 
     Clips of any size go in. Frames and patches are filled up with zeros to whole patches and windows, and these zeros
@@ -43,6 +43,9 @@ class VideoSwin(nn.Module):
     Raises:
         UserError: one block only.
     """
+
+    config_keys = ("VIDEOSWIN.",)
+    can_checkpoint = True
 
     def __init__(
         self,
@@ -81,6 +84,21 @@ class VideoSwin(nn.Module):
             patch_embed=partial(PatchEmbed3d, in_channels=MODALITIES[modality]),
         )
         self.dropout = nn.Dropout(head_dropout)
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        depths, heads = cfg.VIDEOSWIN.DEPTHS, cfg.VIDEOSWIN.NUM_HEADS
+        for key, value in (("DEPTHS", depths), ("NUM_HEADS", heads)):
+            if not value or not all(type(number) is int and number >= 1 for number in value):
+                raise UserError(f"VIDEOSWIN.{key} is {value}; it must be a list of whole numbers, one for each stage")
+        if len(depths) != len(heads):
+            raise UserError(f"VIDEOSWIN.DEPTHS {depths} and NUM_HEADS {heads} must have one number for each stage")
+        for stage, count in enumerate(heads):
+            if cfg.VIDEOSWIN.EMBED_DIM * 2**stage % count:
+                raise UserError(
+                    f"VIDEOSWIN.NUM_HEADS is {heads}, but {count} heads do not divide {cfg.VIDEOSWIN.EMBED_DIM * 2**stage}, the "
+                    f"width of stage {stage + 1}; change NUM_HEADS or VIDEOSWIN.EMBED_DIM"
+                )
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> VideoSwin:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transm3e.config.check_data import RANDOM
+from transm3e.config.modalities import model_class
 from transm3e.config.plan import Run
 from transm3e.config.targets import MUSCLE_TARGET, scored_target
 from transm3e.data.annotations import SPLITS
@@ -62,7 +62,7 @@ def _result(run: Run, split: str, p: Predictions) -> dict[str, Any]:
     if p.target != MUSCLE_TARGET:
         return activity_result(p.scores, p.labels, p.columns, _failed(p))
     result = split_result(p.scores, p.labels, _failed(p))
-    if run.cfg.MODEL.MODEL_NAME != RANDOM:
+    if not model_class(run.cfg).draws:
         return result
     return with_draws(result, p.labels, (run.cfg.RNG_SEED, SPLITS.index(split)))
 

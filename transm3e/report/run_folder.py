@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from transm3e.cli import USER_MISTAKE
-from transm3e.config.check import WITHOUT_WEIGHTS
+from transm3e.config.modalities import model_class
 from transm3e.config.plan import Run
 from transm3e.engine.distributed import gather
 from transm3e.engine.logging import LOG
@@ -120,7 +120,7 @@ def evaluation_checkpoint(run: Run) -> Path | None:
         UserError: none is there.
     """
     test = run.cfg.TEST
-    if run.cfg.MODEL.MODEL_NAME in WITHOUT_WEIGHTS:
+    if not model_class(run.cfg).learns:
         return None
     if test.CHECKPOINT_FILE_PATH:
         return local_path(test.CHECKPOINT_FILE_PATH)

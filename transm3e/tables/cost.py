@@ -16,7 +16,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch.utils.flop_counter import FlopCounterMode
 
-from transm3e.config.check_data import WITHOUT_WEIGHTS
+from transm3e.config.modalities import model_class
 from transm3e.config.plan import Run
 from transm3e.config.schema import NETWORK, get, keys_with
 from transm3e.data.annotations import SPLITS, read_clip_table
@@ -53,7 +53,7 @@ def gpu_hours(run: Run, tflops: float = TFLOPS) -> float | None:
     Returns:
         None where neither the clip table is there nor the number of its clips known.
     """
-    if run.cfg.MODEL.MODEL_NAME in WITHOUT_WEIGHTS:
+    if not model_class(run.cfg).learns:
         return 0.0
     clips = _clips(run.cfg)
     if clips is None:

@@ -5,7 +5,6 @@ from transm3e.tasks.build import (
     build_distill,
     build_task,
     build_trained_task,
-    check_names,
     check_parts,
 )
 from transm3e.tasks.classify import Classify
@@ -18,6 +17,5 @@ __all__ = [
     "build_distill",
     "build_task",
     "build_trained_task",
-    "check_names",
     "check_parts",
 ]

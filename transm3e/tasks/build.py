@@ -19,10 +19,10 @@ from transm3e.config.targets import ACTIVITY_TARGET, LOOKUP_TASK, ORDER_FILE, sc
 from transm3e.data.activities import Activities, build_activities
 from transm3e.data.build import check_tables
 from transm3e.data.modalities import build_modalities
-from transm3e.distill import DISTILLERS, build_distiller
+from transm3e.distill import build_distiller
 from transm3e.errors import UserError
 from transm3e.losses import LOSSES
-from transm3e.models import MODELS, build_model, count_parameters
+from transm3e.models import build_model, count_parameters
 from transm3e.models.weights import load_weights, read_checkpoint
 from transm3e.tasks.classify import Classify
 from transm3e.tasks.distill import Distill
@@ -58,23 +58,12 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
     return task
 
 
-def check_names(*cfgs: CfgNode) -> None:
-    """Whether what configs name is there.
-
-    Raises:
-        UserError: a name is not registered; the message has those that are.
-    """
-    for cfg in cfgs:
-        _ = MODELS[cfg.MODEL.MODEL_NAME], LOSSES[cfg.MODEL.LOSS_FUNC], DISTILLERS[cfg.DISTILL.METHOD]
-
-
 def check_parts(*cfgs: CfgNode) -> None:
-    """Look at what configs name, so that a misspelt name or missing data end all runs before the first begins.
+    """Look for the data that configs name, so that missing ones end all runs before the first begins.
 
     Raises:
-        UserError: as check_names and check_tables.
+        UserError: as check_tables.
     """
-    check_names(*cfgs)
     check_tables(cfgs)
 
 

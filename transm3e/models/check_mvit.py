@@ -1,59 +1,26 @@
-"""Sizes of a network that do not fit each other are refused before it is built."""
+"""Sizes of networks on MViT that do not fit each other are refused before they are built."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from fvcore.common.config import CfgNode
 
-from transm3e.config.schema import MAX_SIZE
 from transm3e.errors import UserError
 
-# Models on the MViT backbone, whose sizes have to fit.
-ON_MVIT = ("MViT", "TransM3E", "TwoBranch")
-# Fusions that have heads.
-BY_HEADS = ("self_attention", "cross_attention", "bottleneck", "mctf")
+# Widths beyond this cannot be rounded exactly, nor held.
+MAX_SIZE = 2**31 - 1
 # Lists whose entries begin with a block's number.
 BLOCK_LISTS = ("POOL_Q_STRIDE", "DIM_MUL", "HEAD_MUL")
 
 
-def check_sizes(cfg: CfgNode) -> None:
-    """Refuse sizes with which the model cannot be built or cannot run.
+def check_mvit(cfg: CfgNode) -> None:
+    """Refuse sizes with which the backbone cannot be built or cannot run.
 
     Raises:
         UserError: names the key, its value, what is allowed and what to change.
     """
-    if cfg.MODEL.MODEL_NAME not in ON_MVIT:
-        return
     _check_blocks(cfg)
     _check_clip(cfg)
-    _check_heads(cfg)
-    _check_readout(cfg)
-
-
-def size_warnings(cfg: CfgNode) -> Iterable[str]:
-    """Sizes of TransM3E that are changed to fit each other, for a config that passed check_sizes."""
-    if cfg.MODEL.MODEL_NAME != "TransM3E":
-        return
-    # The authors' view has one head, whatever their number.
-    by_heads = cfg.TRANSM3E.FUSION in BY_HEADS and not (cfg.TRANSM3E.FUSION == "mctf" and cfg.MCTF.AUTHORS_VIEW)
-    dim, heads = _check_heads(cfg), cfg.MCTF.NUM_HEADS
-    if cfg.TRANSM3E.RECEIVERS and by_heads and dim % heads:
-        # As transm3e.layers.transformer_block.head_width, which config does not import: it needs torch.
-        width = -(-dim // heads)
-        yield (
-            f"MCTF.NUM_HEADS {heads} does not divide {dim}, the width of the tokens: "
-            f"each head is {width} wide, all together {heads * width}"
-        )
-
-
-def _check_readout(cfg: CfgNode) -> None:
-    tokens, classes = cfg.TRANSM3E.NUM_MCTS, cfg.MODEL.NUM_CLASSES
-    if cfg.MODEL.MODEL_NAME == "TransM3E" and cfg.TRANSM3E.READOUT == "class_tokens" and tokens != classes:
-        raise UserError(
-            f"TRANSM3E.READOUT class_tokens reads each class from its own token, but TRANSM3E.NUM_MCTS is {tokens} "
-            f"and MODEL.NUM_CLASSES {classes}; make them equal, or set READOUT mean"
-        )
+    last_width(cfg)
 
 
 def _check_blocks(cfg: CfgNode) -> None:
@@ -94,7 +61,7 @@ def _check_clip(cfg: CfgNode) -> None:
         raise UserError(f"DATA.NUM_FRAMES {cfg.DATA.NUM_FRAMES} must be a multiple of MVIT.PATCH_STRIDE[0] {stride_t}")
 
 
-def _check_heads(cfg: CfgNode) -> int:
+def last_width(cfg: CfgNode) -> int:
     """The width of the last block, after a check of every block's width and heads."""
     dim, heads = cfg.MVIT.EMBED_DIM, cfg.MVIT.NUM_HEADS
     dim_mul, head_mul = dict(cfg.MVIT.DIM_MUL), dict(cfg.MVIT.HEAD_MUL)
