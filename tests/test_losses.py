@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transm3e.config import get_cfg
 from transm3e.errors import UserError
-from transm3e.losses import LOSSES, asymmetric, softmax_bce
+from transm3e.losses import LOSSES, asymmetric, build_loss, softmax_bce
 
 NAMES = sorted(LOSSES)
 
@@ -148,3 +149,11 @@ def test_cross_entropy_is_torchs_for_one_class_and_for_mixed_ones(name):
         expected = torch.nn.functional.cross_entropy(logits, target)
         torch.testing.assert_close(LOSSES[name](logits, labels), expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(LOSSES[name].scores(logits), logits.softmax(dim=1).float())
+
+
+def test_the_asymmetric_loss_takes_its_settings_from_the_config():
+    cfg, logits, labels = get_cfg(), torch.tensor([[2.0, -1.0]]), torch.tensor([[0.0, 1.0]])
+    cfg.MODEL.LOSS_FUNC = "asl"
+    assert torch.equal(build_loss(cfg)(logits, labels), asymmetric(logits, labels))
+    cfg.ASL.GAMMA_NEG, cfg.ASL.GAMMA_POS, cfg.ASL.CLIP = 2.0, 0.0, 0.1
+    assert torch.equal(build_loss(cfg)(logits, labels), asymmetric(logits, labels, 2.0, 0.0, 0.1))

@@ -39,5 +39,5 @@ def test_an_unknown_name_is_refused_with_the_nearest(shapes, name, hint):
 
 
 def test_a_name_is_registered_once(shapes):
-    with pytest.raises(AssertionError, match="square is registered twice"):
+    with pytest.raises(UserError, match="'square' is registered already; choose another name"):
         shapes.register("square")(5)

@@ -20,11 +20,14 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
     """Parse --cfg FILE [FILE ...], --opts KEY VALUE ... (or bare KEY VALUE, or KEY=VALUE), and PySlowFast's flags.
 
     Returns:
-        cfg: list of files; opts: list of words; init_method; print_config.
+        cfg: list of files; opts: list of words, with those of --import and the shards; init_method; print_config.
     """
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--help-keys", action=_HelpKeys, help="print the keys whose names or meanings hold PATTERN")
     parser.add_argument("--cfg", nargs="+", required=True, metavar="FILE", help="config files, run in turn")
+    parser.add_argument(
+        "--import", action="append", default=[], dest="imports", metavar="FILE", help="as IMPORTS [FILE]"
+    )
     parser.add_argument("--shard_id", type=int, help="number of this machine, from 0")
     parser.add_argument("--num_shards", type=int, help="number of machines")
     parser.add_argument("--init_method", default="", help="address of machine 0, tcp://HOST:PORT, if there are several")
@@ -40,7 +43,8 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
         parser.error(f"--cfg {args.cfg[0]}: a config file ends in {' or '.join(CONFIG_SUFFIXES)}")
     shards = [("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)]
     flags = [word for key, value in shards if value is not None for word in (key, value)]
-    args.opts = [*args.cfg[first_key:], *tail, *args.opts, *flags]
+    imports = ["IMPORTS", args.imports] if args.imports else []
+    args.opts = [*args.cfg[first_key:], *tail, *args.opts, *flags, *imports]
     args.cfg = args.cfg[:first_key]
     return args
 

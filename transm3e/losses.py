@@ -6,10 +6,12 @@ All compute in float32 or better, also under automatic mixed precision.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from transm3e.registry import Registry
@@ -32,6 +34,19 @@ class Loss:
         with torch.autocast(logits.device.type, enabled=False):
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
             return self.function(wide, labels.to(wide.dtype))
+
+    def from_cfg(self, cfg: CfgNode) -> Loss:
+        """Itself with the settings of a config, if it has any."""
+        return self
+
+
+class AsymmetricLoss(Loss):
+    """`asymmetric` with the keys of ASL."""
+
+    def from_cfg(self, cfg: CfgNode) -> Loss:
+        asl = cfg.ASL
+        function = partial(asymmetric, gamma_neg=asl.GAMMA_NEG, gamma_pos=asl.GAMMA_POS, clip=asl.CLIP)
+        return replace(self, function=function)
 
 
 LOSSES: Registry[Loss] = Registry("MODEL.LOSS_FUNC")
@@ -82,6 +97,15 @@ LOSSES.register("bce_logits")(Loss(F.binary_cross_entropy_with_logits, _sigmoid)
 LOSSES.register("cross_entropy")(Loss(cross_entropy, _softmax))
 # PySlowFast's name where labels are mixed; here labels are always vectors.
 LOSSES.register("soft_cross_entropy")(Loss(cross_entropy, _softmax))
-LOSSES.register("asl")(Loss(asymmetric, _sigmoid))
+LOSSES.register("asl")(AsymmetricLoss(asymmetric, _sigmoid))
 # The authors' name for what is binary cross entropy on a softmax.
 LOSSES.register("focal_loss_multilabel")(Loss(softmax_bce, _softmax))
+
+
+def build_loss(cfg: CfgNode) -> Loss:
+    """The loss that MODEL.LOSS_FUNC names.
+
+    Raises:
+        UserError: no loss has this name.
+    """
+    return LOSSES[cfg.MODEL.LOSS_FUNC].from_cfg(cfg)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from transm3e.errors import UserError
@@ -18,6 +21,7 @@ HOMES = {
     "TRANSM3E.FUSION": "transm3e.layers.fusions",
     "TWO_BRANCH.FUSION": "transm3e.models.two_branch",
 }
+OWN_MODULES = "transm3e own "
 _REGISTRIES: dict[str, Registry[Any]] = {}
 
 
@@ -37,7 +41,8 @@ class Registry(Generic[T]):
         """Decorator that adds a class or function under `name`."""
 
         def add(entry: T) -> T:
-            assert name not in self._entries, f"{name} is registered twice in {self.key}"
+            if name in self._entries:
+                raise UserError(f"{self.key} {name!r} is registered already; choose another name")
             self._entries[name] = entry
             return entry
 
@@ -59,6 +64,33 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
+
+
+def import_files(paths: Iterable[str]) -> None:
+    """Run Python files of the user's own, each once, which register what configs then name.
+
+    Raises:
+        UserError: one is not there.
+    """
+    for path in paths:
+        file = Path(path).resolve()
+        name = f"{OWN_MODULES}{file}"
+        if name in sys.modules:
+            continue
+        if file.suffix != ".py" or not file.is_file():
+            raise UserError(f"IMPORTS names {path}, which is no Python file that is there; check the path")
+        spec = spec_from_file_location(name, file)
+        assert spec, "a .py file has a loader"
+        assert spec.loader
+        module = module_from_spec(spec)
+        # What lies beside it can be imported by it.
+        sys.path.append(str(file.parent))
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
 
 
 def component(key: str, name: str) -> Any:

@@ -69,6 +69,8 @@ OTHER = {
     "DISTILL.METHOD": ["DISTILL.METHOD", "kd"],
     "DISTILL.POSITION": ["DISTILL.POSITION", "final"],
     "DATA.TARGET": ["DATA.TARGET", "activity"],
+    "MODEL.MODEL_NAME": ["MODEL.MODEL_NAME", "MViT"],
+    "MODEL.LOSS_FUNC": ["MODEL.LOSS_FUNC", "asl"],
     "LOOKUP.MUSCLES": ["LOOKUP.MUSCLES", "expected"],
     "DATA.SHORT_CLIPS": ["DATA.SHORT_CLIPS", "loop"],
     "SKELETON.LAYOUT": ["SKELETON.LAYOUT", "halpe26"],
@@ -93,7 +95,8 @@ LATER = ("TEST.", "DATA.ENSEMBLE_METHOD", "LOOKUP.", "DEMO.", "INIT.OPTS", *(f"T
 BY_CONTENT = ("INIT.STUDENT_FROM", "INIT.TEACHER_FROM", "TRAIN.CHECKPOINT_FILE_PATH")
 MATTERS_NOT = [key for key in KEYS if names_key((*MACHINE, *MEMORY, *PLACES, *LOGS, *LATER), key)]
 # PROTOCOL matters by the keys whose defaults it chooses: tests/config/test_protocol.py.
-MATTERS = [key for key in KEYS if key not in (*MATTERS_NOT, *BY_CONTENT, "PROTOCOL")]
+# IMPORTS by what is named: tests/test_extending.py.
+MATTERS = [key for key in KEYS if key not in (*MATTERS_NOT, *BY_CONTENT, "PROTOCOL", "IMPORTS")]
 
 
 def changed(key):

@@ -57,6 +57,11 @@ key("MODEL.ACT_CHECKPOINT", False,
     "Compute the blocks' activations again in the backward pass instead of keeping them: less memory, about a third "
     "more time, the same result.", role=PLACE, inherited=True)
 
+group("ASL", "MODEL.LOSS_FUNC asl, the asymmetric loss (Ridnik et al. 2021)")
+key("ASL.GAMMA_NEG", 4.0, "Focusing exponent of negatives.", NOT_NEGATIVE, new=True)
+key("ASL.GAMMA_POS", 1.0, "Focusing exponent of positives.", NOT_NEGATIVE, new=True)
+key("ASL.CLIP", 0.05, "Margin that is subtracted from a negative's probability.", SHARE, new=True)
+
 group("BN")
 key("BN.NORM_TYPE", "batchnorm",
     "Batch norms see the clips of their own GPU, or (sync_batchnorm, slower) of all GPUs.",

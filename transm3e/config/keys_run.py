@@ -45,6 +45,10 @@ key("PROTOCOL", "paper",
     "Where the paper's text and its published code differ, which of them chooses the defaults: paper or authors_code "
     "(--help-keys PROTOCOL lists them). A key that is set in a file or on the command line wins over it. The configs "
     "this one starts from take it over where their files set none.", role=INDIRECT)
+key("IMPORTS", [],
+    "Python files of your own that register models, losses, distillers or keys (CONTRIBUTING.md); those of the bases, "
+    "the config and --import are all imported first. They are looked for beside the file that names them.",
+    role=INDIRECT, inherited=True)
 key("NUM_GPUS", 1,
     "GPUs of this machine; 0 = CPU. More than 1 starts one process per GPU (or, with torchrun, uses those it started).",
     NOT_NEGATIVE, PLACE, inherited=True)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fvcore.common.config import CfgNode
 
 from transm3e.config.check import check_cfg
-from transm3e.config.node import file_settings, merge, opt_settings, text_settings
+from transm3e.config.node import Setting, file_settings, merge, opt_settings, set_key, text_settings
 from transm3e.config.protocol import PROTOCOLS, apply_protocol
 from transm3e.config.schema import get_cfg
 from transm3e.errors import UserError, shown
 from transm3e.files import beside, is_remote
+from transm3e.registry import import_files
 
 
 def load_cfg(path: str | Path, opts: Sequence[Any] = (), protocol: str = PROTOCOLS[0]) -> CfgNode:
@@ -26,16 +27,38 @@ def load_cfg(path: str | Path, opts: Sequence[Any] = (), protocol: str = PROTOCO
     Raises:
         UserError: see file_settings, opt_settings, apply_protocol, merge and check_cfg.
     """
-    cfg = get_cfg()
     in_file, in_opts = file_settings(path), opt_settings(opts)
+    imports = _own_files([*in_file, *in_opts])
+    import_files(imports)
+    cfg = get_cfg()
     apply_protocol(cfg, [*in_file, *in_opts], protocol)
     merge(cfg, in_file, str(path))
     merge(cfg, in_opts, "command line")
     for key in ("STUDENT_FROM", "TEACHER_FROM"):
         cfg.INIT[key] = _beside(path, cfg.INIT[key])
+    cfg.IMPORTS = imports
     check_cfg(cfg)
     cfg.freeze()
     return cfg
+
+
+def _own_files(settings: Iterable[Setting]) -> list[str]:
+    """IMPORTS of all files and options, as paths that hold from the current folder.
+
+    Raises:
+        UserError: one is no list, or stands in a config that comes from elsewhere, whose code nobody has looked at.
+    """
+    files: dict[str, None] = {}
+    for where, key, value in settings:
+        if key == "IMPORTS":
+            cfg = get_cfg()
+            set_key(cfg, key, value, where)
+            if is_remote(where) and cfg.IMPORTS:
+                raise UserError(
+                    f"{where}: IMPORTS stands in a URL; copy its files here, and name them with --import FILE"
+                )
+            files |= dict.fromkeys(_beside(where, str(name)) for name in cfg.IMPORTS)
+    return list(files)
 
 
 def cfg_from_text(text: object, where: str) -> CfgNode:

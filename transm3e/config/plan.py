@@ -19,7 +19,7 @@ from transm3e.config.check import check_student, check_teacher
 from transm3e.config.data_identity import Data, DataFiles, content_id, data_name, folder_word, hash_of
 from transm3e.config.load import load_cfg
 from transm3e.config.node import all_keys
-from transm3e.config.schema import OF_WEIGHTS, RESULTS, get, keys_with
+from transm3e.config.schema import OF_WEIGHTS, RESULTS, get, keys_with, settings_with
 from transm3e.errors import UserError
 from transm3e.files import local_path
 
@@ -60,7 +60,7 @@ class Run:
     @property
     def eval_id(self) -> str:
         """Hash over the run and everything that determines its results."""
-        settings = {key: get(self.cfg, key) for key in keys_with(RESULTS)}
+        settings = settings_with(self.cfg, RESULTS)
         settings["TEST.CHECKPOINT_FILE_PATH"] = content_id(self.cfg.TEST.CHECKPOINT_FILE_PATH)
         return hash_of({"run": self.id, "data": self.data.scored, **settings})
 
@@ -166,7 +166,7 @@ def _start_cfg(source: str, parent: CfgNode) -> CfgNode:
 
 
 def _settings_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
-    settings = {key: get(cfg, key) for key in keys_with(*OF_WEIGHTS)}
+    settings = settings_with(cfg, *OF_WEIGHTS)
     for key in STARTS:
         settings[f"INIT.{key}"] = starts[key].settings if key in starts else content_id(cfg.INIT[key])
     if not cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS:
@@ -181,6 +181,8 @@ def _resolved(cfg: CfgNode, name: str, run_id: str, starts: dict[str, Run]) -> C
     resolved.defrost()
     resolved.TRAIN.DATASET = cfg.TRAIN.DATASET or data_name(cfg.DATA.PATH_TO_DATA_DIR)
     resolved.OUTPUT_DIR = _folder(cfg, name, resolved.TRAIN.DATASET, run_id)
+    # Processes that are started anew build the teacher, too.
+    resolved.IMPORTS = list(dict.fromkeys([*cfg.IMPORTS, *(own for run in starts.values() for own in run.cfg.IMPORTS)]))
     for key, run in starts.items():
         resolved.INIT[key] = str(run.final_checkpoint)
     resolved.freeze()

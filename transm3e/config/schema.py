@@ -103,11 +103,22 @@ class Key:
     facts: Facts
     authors: Authors | None
     theirs: Any
+    new: bool
 
 
 KEYS: dict[str, Key] = {}
 # Group -> what it is about, and the facts of its keys.
 GROUPS: dict[str, tuple[str, Facts]] = {}
+
+
+# Whether all keys of this package are declared, so that others are a user's.
+_all_shipped = False
+
+
+def close() -> None:
+    """From here on keys are declared by files of IMPORTS."""
+    global _all_shipped
+    _all_shipped = True
 
 
 def group(name: str, meaning: str = "", **facts: Any) -> None:
@@ -123,6 +134,7 @@ def key(
     role: Role | None = None,
     authors: Authors | None = None,
     theirs: Any = SAME,
+    new: bool | None = None,
     **facts: Any,
 ) -> None:
     """Declare a key.
@@ -135,12 +147,16 @@ def key(
         role: what another value changes; None = as its group.
         authors: the default of PROTOCOL authors_code, where it differs.
         theirs: PySlowFast's default, where it has the key and another one.
+        new: ids of runs heed it only where it is not the default, so that runs from before it keep theirs; None = where
+            it is declared by a file of IMPORTS.
         facts: those of Facts, where they differ from the group's.
     """
     assert name not in KEYS, f"{name} is declared twice"
     of_group = GROUPS[name.rpartition(".")[0]][1] if "." in name else Facts()
     known = {**vars(of_group), **({"role": role} if role else {}), **facts}
-    KEYS[name] = Key(name, default, meaning, rule, Facts(**known), authors, theirs)
+    KEYS[name] = Key(
+        name, default, meaning, rule, Facts(**known), authors, theirs, _all_shipped if new is None else new
+    )
 
 
 def get_cfg() -> CfgNode:
@@ -166,6 +182,12 @@ def keys_with(*roles: Role, **facts: bool) -> list[str]:
         for each in KEYS.values()
         if (not roles or each.facts.role in roles) and vars(each.facts) == {**vars(each.facts), **facts}
     ]
+
+
+def settings_with(cfg: CfgNode, *roles: Role) -> dict[str, Any]:
+    """Key -> value of what makes an id: the keys with these roles, new ones only where they are set."""
+    values = {name: get(cfg, name) for name in keys_with(*roles)}
+    return {name: value for name, value in values.items() if not KEYS[name].new or value != KEYS[name].default}
 
 
 def keys_comparing(what: str) -> list[str]:

@@ -20,6 +20,7 @@ from transm3e.engine.place import Place, launched_place, shard_place
 from transm3e.engine.seed import set_deterministic
 from transm3e.engine.signals import left_to
 from transm3e.errors import RESUMES, ExitRequest, UserError
+from transm3e.registry import import_files
 
 
 def launch(function: Callable[..., None], cfg: CfgNode, init_method: str, *args: Any) -> None:
@@ -122,6 +123,7 @@ def _prepare(cfg: CfgNode) -> None:
     """What holds for a whole process, before anything runs on a device."""
     if cfg.CPU_THREADS:
         torch.set_num_threads(cfg.CPU_THREADS)
+    import_files(cfg.IMPORTS)
     set_deterministic(cfg.DETERMINISTIC)
     if cfg.DATA_LOADER.NUM_WORKERS and hasattr(os, "fork"):
         warm_up()  # while processes meet and the model is built

@@ -15,10 +15,11 @@ from transm3e.models import (
     videoswin,
 )
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS, build_model, count_parameters
+from transm3e.models.registry import MODELS, Model, build_model, count_parameters
 
 __all__ = [
     "MODELS",
+    "Model",
     "ModelOutput",
     "build_model",
     "count_parameters",

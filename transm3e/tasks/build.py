@@ -21,7 +21,7 @@ from transm3e.data.build import check_tables
 from transm3e.data.modalities import build_modalities
 from transm3e.distill import build_distiller
 from transm3e.errors import UserError
-from transm3e.losses import LOSSES
+from transm3e.losses import build_loss
 from transm3e.models import build_model, count_parameters
 from transm3e.models.weights import load_weights, read_checkpoint
 from transm3e.tasks.classify import Classify
@@ -73,7 +73,7 @@ def build_classify(cfg: CfgNode, model: nn.Module, activities: Activities | None
     Args:
         activities: the classes, where it classifies activities (build_activities).
     """
-    parts = (model, LOSSES[cfg.MODEL.LOSS_FUNC], build_modalities(cfg, model_modalities(cfg)))
+    parts = (model, build_loss(cfg), build_modalities(cfg, model_modalities(cfg)))
     if cfg.TASK == LOOKUP_TASK and activities:
         return HARLookup(*parts, activities)
     return Classify(*parts, activities)
@@ -86,7 +86,7 @@ def build_distill(
     return Distill(
         student,
         teacher,
-        LOSSES[cfg.MODEL.LOSS_FUNC],
+        build_loss(cfg),
         build_modalities(cfg, model_modalities(cfg)),
         build_modalities(cfg, [cfg.DISTILL.MODALITY]),
         build_distiller(cfg),
