@@ -20,8 +20,9 @@ import cv2
 from transm3e.data import encode
 from transm3e.data.annotations import SPLITS, write_clip_table
 from transm3e.data.encode import write_video
-from transm3e.data.musclesynth.clip import FPS, make_clip
+from transm3e.data.musclesynth.clip import FPS, HEIGHT, WIDTH, make_clip
 from transm3e.data.musclesynth.plan import PlannedClip, plan
+from transm3e.data.skeleton.pyskl import write_npz
 from transm3e.errors import UserError
 from transm3e.files import CLIP_TABLE, atomic_write_text, read_text
 from transm3e.foreign.json_text import parse_json
@@ -197,7 +198,7 @@ def _start_worker() -> None:
 def _make_one(folder: Path, seed: int, planned: PlannedClip) -> None:
     clip = make_clip(planned.activity, (seed, planned.number))
     write_video(folder / planned.clip.path, clip.frames, FPS, crf=clip.crf, preset=PRESET)
-    atomic_write_text(folder / planned.clip.skeleton, json.dumps(clip.skeleton, separators=(",", ":")))
+    write_npz(folder / planned.clip.skeleton, clip.skeleton, (HEIGHT, WIDTH), "musclesynth")
 
 
 @contextmanager
