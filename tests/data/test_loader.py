@@ -189,7 +189,9 @@ def test_a_failed_training_clip_is_listed_and_another_drawn(folder: Path, worker
 @pytest.mark.parametrize("workers", [0, 1])
 def test_nothing_to_draw_in_its_place_ends_the_run(folder: Path, workers: int) -> None:
     dataset = ClipDataset(table([f"gone{i}.mp4" for i in range(5)]), folder, SHAPE, augmentation=Augmentation())
-    with pytest.raises(UserError, match=r"^11 training videos, .*gone\d\.mp4: no such file;.* and 8 more; fix or remove"):
+    with pytest.raises(
+        UserError, match=r"^11 training videos, .*gone\d\.mp4: no such file;.* and 8 more; fix or remove"
+    ):
         list(ClipLoader(dataset, 5, num_workers=workers).epoch(0))
 
 

@@ -1,4 +1,4 @@
-"""Activities: an exercise in a posture, or several exercises together; the new ones never occur in train."""
+"""Activities: an exercise in a posture, or several exercises together; train shows none of the new ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KNOWN_COMBINATIONS: dict[str, tuple[str, ...]] = {
         "lateral_raise+neck_flexion",
         "row+squat",
         "row+ankle_dorsiflexion",
-        "front_raise+hip_flexion",
+        "straight_arm_pulldown+hip_flexion",
         "chest_fly+trunk_rotation",
         "wrist_curl+leg_curl",
         "row+hip_adduction+neck_flexion",
@@ -37,7 +37,7 @@ KNOWN_COMBINATIONS: dict[str, tuple[str, ...]] = {
         "triceps_extension+leg_raise",
         "chest_fly+hip_adduction",
     ),
-    "lunge": ("curl+lunge", "overhead_press+split_squat"),
+    "lunge": ("curl+lunge", "overhead_press+lunge"),
 }
 
 NEW_COMBINATIONS: dict[str, tuple[str, ...]] = {
@@ -49,29 +49,21 @@ NEW_COMBINATIONS: dict[str, tuple[str, ...]] = {
         "straight_arm_pulldown+hip_adduction",
         "neck_flexion+hip_hinge",
         "front_raise+squat",
+        "side_bend+calf_raise",
     ),
     "seat": ("triceps_extension+leg_extension", "chest_fly+ankle_dorsiflexion+neck_flexion"),
     "supine": ("crunch+leg_raise", "bench_press+hip_bridge"),
     "lunge": ("lateral_raise+lunge",),
 }
 
-# Primitives that train shows in other postures only, or not at all.
-NEW_EXERCISES: dict[str, tuple[str, ...]] = {
-    "stand": ("pistol_squat", "thruster", "side_bend"),
-    "seat": ("overhead_press", "shoulder_rotation", "triceps_stretch", "hip_abduction"),
-    "kneel": ("curl", "straight_arm_pulldown", "trunk_rotation"),
-    "bent": ("shrug",),
-    "incline": ("bench_press", "row"),
-    "bench": ("pullover", "leg_raise"),
-    "hang": ("chin_up",),
-    "bench_dip": ("dip",),
-    "prone": ("leg_curl",),
-    "side": ("hip_adduction",),
-    "machine": ("calf_raise",),
-    "side_plank": ("side_plank_hold",),
-    "roman": ("back_extension",),
-    "floor_seat": ("hamstring_stretch",),
-}
+# Exercises that train never shows, alone or in combination; other exercises train each of their muscles.
+NEW_EXERCISES = frozenset(
+    (
+        *("concentration_curl", "chin_up", "inverted_row", "upright_row", "front_raise", "triceps_stretch"),
+        *("side_bend", "jackknife", "side_plank_hold"),
+        *("split_squat", "pistol_squat", "romanian_deadlift", "thruster", "swing"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -90,8 +82,13 @@ class Activity:
 
     @property
     def name(self) -> str:
-        """For example "stand_row_squat"."""
-        return "_".join((self.posture, *self.primitives))
+        """What the clip table calls it, whatever the posture: for example "curl" or "row_squat"."""
+        return "_".join(self.primitives)
+
+    @property
+    def key(self) -> str:
+        """Its own name: for example "seat_curl"."""
+        return f"{self.posture}_{self.name}"
 
     @property
     def muscles(self) -> tuple[int, ...]:
@@ -107,7 +104,7 @@ def _activities(combinations: dict[str, tuple[str, ...]], new: bool) -> tuple[Ac
 
 def _exercises() -> tuple[Activity, ...]:
     return tuple(
-        Activity(posture, (primitive.name,), primitive.name in NEW_EXERCISES.get(posture, ()))
+        Activity(posture, (primitive.name,), primitive.name in NEW_EXERCISES)
         for primitive in PRIMITIVES.values()
         for posture in primitive.motions
     )

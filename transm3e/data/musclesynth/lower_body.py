@@ -25,7 +25,9 @@ LOWER_BODY = (
         _SQUAT,
         "trunk legs",
         "NSCA; EXRX",
-        {"lunge": "l_hip_flex 84>30, l_knee 92>16, r_hip_flex -10>-32, r_knee 84>20, l_ankle 8>-2, r_ankle -10>-30, lean 6>0"},
+        {
+            "lunge": "l_hip_flex 84>30, l_knee 92>16, r_hip_flex -10>-32, r_knee 84>20, l_ankle 8>-2, r_ankle -10>-30, lean 6>0"
+        },
     ),
     primitive(
         "lunge",
@@ -39,15 +41,19 @@ LOWER_BODY = (
         f"{_SQUAT} inner_thigh",
         "trunk legs",
         "EXRX",
-        {"stand": "lean 2>34, l_hip_flex 2>98, l_hip_abd 4>26, l_knee 4>96, l_ankle 0>30, r_hip_flex 2>34, r_hip_abd 4>46, r_knee 4"},
+        {
+            "stand": "lean 2>34, l_hip_flex 2>98, l_hip_abd 4>26, l_knee 4>96, l_ankle 0>30, r_hip_flex 2>34, r_hip_abd 4>46, r_knee 4"
+        },
     ),
     primitive(
         "step_up",
         _SQUAT,
         "trunk legs",
         "NSCA; EXRX",
-        {"step": "lean 16>0, l_hip_flex 98>3, l_knee 92>4, l_ankle 8>0, r_hip_flex 10>4, r_knee 12>4, r_ankle -20>0;"
-         "lean 16>0, l_hip_flex 98>3, l_knee 92>4, l_ankle 8>0, r_hip_flex 10>80, r_knee 12>88"},
+        {
+            "step": "lean 16>0, l_hip_flex 98>3, l_knee 92>4, l_ankle 8>0, r_hip_flex 10>4, r_knee 24>4, r_ankle 10>0;"
+            "lean 16>0, l_hip_flex 98>3, l_knee 92>4, l_ankle 8>0, r_hip_flex 10>80, r_knee 24>88, r_ankle 10"
+        },
     ),
     primitive(
         "pistol_squat",
@@ -64,14 +70,20 @@ LOWER_BODY = (
         "NSCA; EXRX",
         {"machine": "hip_flex 112>66, knee 100>8, ankle 8; hip_flex 92>48, knee 98>8"},
     ),
-    primitive("leg_extension", "quadriceps", "legs", "NSCA; NEUMANN ch. 13", {"seat": "knee 92>6; lean -14, hip_flex 74, knee 92>6"}),
+    primitive(
+        "leg_extension",
+        "quadriceps",
+        "legs",
+        "NSCA; NEUMANN ch. 13",
+        {"seat": "knee 92>6; lean -14, hip_flex 74, knee 92>6"},
+    ),
     primitive(
         "leg_curl",
         "hamstring",
         "legs",
         "NSCA; NEUMANN ch. 13",
         {
-            "prone": "knee 4>118, ankle 5",
+            "prone": "knee 4>118",
             "stand": "knee 6>118, hip_flex 2>-8",
             "seat": "knee 8>96",
             "bridge": "lean -90, knee 28>96, hip_flex 0",
@@ -139,7 +151,7 @@ LOWER_BODY = (
         {
             "fours": "l_hip_flex 92>-14, l_knee 88; l_hip_flex 92>-12, l_knee 92>6",
             "stand": "l_hip_flex 6>-40, l_knee 8, lean 4>16",
-            "prone": "hip_flex 30>-12, knee 20>6",
+            "prone": "hip_flex 2>-24, knee 6",
         },
     ),
     primitive(
@@ -217,17 +229,19 @@ LOWER_BODY = (
         "arms trunk legs",
         "NSCA",
         {
-            "stand": f"hip_flex 26>2, knee 40>4, ankle 18>0, shoulder_flex 58>170, shoulder_abd 16, elbow 142>6;"
+            "stand": "hip_flex 26>2, knee 40>4, ankle 18>0, shoulder_flex 58>170, shoulder_abd 16, elbow 142>6;"
             "shoulder_flex 58>170, shoulder_abd 16, elbow 142>6, l_hip_flex 4>44, l_knee 8>52, r_hip_flex 4>-26, r_knee 8>24, r_ankle 0>-28"
         },
         loads="bar dumbbells",
     ),
     primitive(
         "thruster",
-        f"{_SQUAT} shoulder triceps",
+        "quadriceps gluteus hamstring shoulder triceps",
         "arms trunk legs",
         "NSCA; EXRX",
-        {"stand": "lean 26>0, hip_flex 100>2, hip_abd 12>6, knee 108>4, ankle 32>2, shoulder_flex 70>170, shoulder_abd 14, elbow 140>6"},
+        {
+            "stand": "lean 26>0, hip_flex 100>2, hip_abd 12>6, knee 108>4, ankle 32>2, shoulder_flex 70>170, shoulder_abd 14, elbow 140>6"
+        },
         loads="bar dumbbells",
     ),
     primitive(
@@ -235,7 +249,9 @@ LOWER_BODY = (
         "hamstring gluteus shoulder lower_back",
         "arms trunk legs",
         "NSCA; EXRX",
-        {"stand": "lean 58>-2, hip_flex 74>2, hip_abd 12, knee 34>4, ankle 10>2, shoulder_flex 34>88, shoulder_abd -2, elbow 6"},
+        {
+            "stand": "lean 58>-2, hip_flex 74>2, hip_abd 12, knee 34>4, ankle 10>2, shoulder_flex 34>88, shoulder_abd -2, elbow 6"
+        },
         loads="dumbbells",
     ),
     primitive(
@@ -243,8 +259,10 @@ LOWER_BODY = (
         _SQUAT,
         "arms trunk legs",
         "NSCA; ACSM",
-        {"stand": "lean 40>0, hip_flex 100>2, knee 98>6, ankle 28>-40, shoulder_flex -30>150, elbow 20;"
-         "lean 30>20, hip_flex 60>100, knee 60>110, ankle 20>-20, shoulder_flex -20>80, elbow 30"},
+        {
+            "stand": "lean 40>0, hip_flex 100>2, knee 98>6, ankle 28>-40, shoulder_flex -30>150, elbow 20;"
+            "lean 30>20, hip_flex 60>100, knee 60>110, ankle 20>-20, shoulder_flex -20>80, elbow 30"
+        },
     ),
     primitive(
         "jumping_jack",
@@ -266,10 +284,12 @@ LOWER_BODY = (
     ),
     primitive(
         "loaded_walk",
-        "forearms upper_back quadriceps gluteus hamstring calves lower_back",
+        "forearms upper_back quadriceps gluteus calves lower_back",
         "arms trunk legs",
         "EXRX",
-        {"stand": "l_hip_flex 26>-18, l_knee 10>16, r_hip_flex -18>26, r_knee 16>10, shoulder_abd 10, elbow 3, ankle -4"},
+        {
+            "stand": "l_hip_flex 26>-18, l_knee 10>16, r_hip_flex -18>26, r_knee 16>10, shoulder_abd 10, elbow 3, ankle -4"
+        },
         loads="dumbbells",
     ),
     # Stretches

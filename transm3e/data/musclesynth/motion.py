@@ -20,6 +20,8 @@ HELD_SHARE = 0.35  # clips in which a limb that is not trained is held in anothe
 FLESH = {"heel": 0.018, "toe": 0.018, "wrist": 0.02, "elbow": 0.03, "knee": 0.037, "ankle": 0.026, "hip": 0.057}
 SWAY = {"spine_side": 2.5, "spine_flex": 2.5, "neck_flex": 4.0, "neck_twist": 9.0, "shoulder_abd": 3.0, "elbow": 4.0}
 HABIT = 4.0  # degrees, standard deviation of a subject's own angle of each joint
+FOLDED = 150.0  # degrees; elbows and knees bend one way only
+CARRYING = ("spine_flex", "spine_side", "hip_flex", "knee")  # likewise where hands or feet are planted
 STILL = ("roll", "lean", "ankle")  # angles without it, on which the contact with the support rests
 
 Angles = dict[str, np.ndarray]
@@ -58,7 +60,7 @@ def animate(activity: Activity, body: Body, rng: np.random.Generator, frames: in
         shift = rng.uniform(-0.06, 0.06) + 0.5 * (index > 0 and rng.random() < 0.35)
         levels = _levels(primitive, posture.name, phase + shift, rng, grip == "dumbbells")
         _apply(angles, _variant(primitive, posture.name, rng), levels)
-    _vary(angles, rng, frames, fps)
+    _vary(angles, posture, rng, frames, fps)
     points, rest = place(forward(body, angles), body, activity, grip)
     if rng.random() < 0.5:
         points, rest = _mirror(points), _mirror(rest)
@@ -89,6 +91,7 @@ def place(points: Points, body: Body, activity: Activity, grip: str = "") -> tup
             _plant_leg(points, rest, body, side)
     if grip == "bar" and "arms" not in planted:
         _hold_bar(points, body)
+    _clear_floor(points, body)
     return points, rest
 
 
@@ -112,7 +115,7 @@ def _idle(activity: Activity, rng: np.random.Generator) -> tuple[str, list[Motio
 def _held(activity: Activity, rng: np.random.Generator) -> Primitive | None:
     # A pose without movement: what a single frame shows of a primitive must not give its muscles away.
     choices = [primitive for primitive in compatible(activity) if "trunk" not in primitive.parts]
-    if not choices or rng.random() > HELD_SHARE:
+    if not choices or POSTURES[activity.posture].planted or rng.random() > HELD_SHARE:
         return None
     return choices[rng.integers(len(choices))]
 
@@ -130,9 +133,7 @@ def _phase(rng: np.random.Generator, frames: int, fps: float) -> np.ndarray:
     return rng.random() + np.cumsum(tempo * (1 + drift)) / fps
 
 
-def _levels(
-    primitive: Primitive, posture: str, phase: np.ndarray, rng: np.random.Generator, dumbbells: bool
-) -> Levels:
+def _levels(primitive: Primitive, posture: str, phase: np.ndarray, rng: np.random.Generator, dumbbells: bool) -> Levels:
     reach = rng.uniform(0.82, 1.05)
     if posture in primitive.one_sided:
         return _one_sided(phase / ALTERNATION, reach, rng)
@@ -164,11 +165,12 @@ def _apply(angles: Angles, motion: Motion, levels: Levels) -> None:
             angles[key] = start + (end - start) * level
 
 
-def _vary(angles: Angles, rng: np.random.Generator, frames: int, fps: float) -> None:
+def _vary(angles: Angles, posture: Posture, rng: np.random.Generator, frames: int, fps: float) -> None:
     # Everybody has a way of their own, and nobody stands still: slow small movements.
     for name in ANGLES:
+        carries = posture.planted and name.removeprefix("l_") in CARRYING
         if name.removeprefix("l_") not in STILL and name[:2] != "r_":
-            habit = rng.normal(0, HABIT)
+            habit = rng.normal(0, HABIT) * (not carries)
             for key in (name, name.replace("l_", "r_", 1)) if name[:2] == "l_" else (name,):
                 angles[key] = angles[key] + habit
     time = np.arange(frames) / fps
@@ -176,6 +178,8 @@ def _vary(angles: Angles, rng: np.random.Generator, frames: int, fps: float) -> 
         for key in sides(name):
             rate, start = rng.uniform(0.2, 0.7), rng.random()
             angles[key] = angles[key] + rng.uniform(0.3, 1.0) * degrees * np.sin(2 * np.pi * (rate * time + start))
+    for key in (*sides("elbow"), *sides("knee")):
+        angles[key] = np.clip(angles[key], 0, FOLDED)
 
 
 def _shift(points: Points, rest: Points, body: Body, posture: Posture) -> np.ndarray:
@@ -217,12 +221,36 @@ def _hold_bar(points: Points, body: Body) -> None:
 
 
 def _plant_leg(points: Points, rest: Points, body: Body, side: str) -> None:
-    length = body.stature * body.legs
     target = np.broadcast_to(rest[f"{side}_ankle"], points["pelvis"].shape)
-    knee, ankle = two_bone(points[f"{side}_hip"], target, THIGH * length, SHANK * length, np.array([0.0, 1.0, 0.2]))
+    foot = {name: rest[f"{side}_{name}"] - rest[f"{side}_ankle"] for name in ("heel", "toe")}
+    _step(points, target, body, side, np.array([0.0, 1.0, 0.2]), foot)
+
+
+def _step(points: Points, target: np.ndarray, body: Body, side: str, pole: np.ndarray, foot: Points) -> None:
+    # Bend the leg so that the ankle is at the target; `foot`: heel and toe from the ankle.
+    length = body.stature * body.legs
+    knee, ankle = two_bone(points[f"{side}_hip"], target, THIGH * length, SHANK * length, pole)
     points |= {f"{side}_knee": knee, f"{side}_ankle": ankle}
-    for name in ("heel", "toe"):
-        points[f"{side}_{name}"] = ankle + rest[f"{side}_{name}"] - rest[f"{side}_ankle"]
+    points |= {f"{side}_{name}": ankle + offset for name, offset in foot.items()}
+
+
+def _clear_floor(points: Points, body: Body) -> None:
+    # Hands and feet that would be below the floor lie on it.
+    for side, sign in (("l", 1.0), ("r", -1.0)):
+        wrist, hip, knee, ankle = (points[f"{side}_{name}"] for name in ("wrist", "hip", "knee", "ankle"))
+        lift = _depth(points, body, side, "wrist", "fingers")
+        if lift.any():
+            _reach(points, wrist + lift * (0, 1, 0), body, side, sign)
+        lift = _depth(points, body, side, "heel", "toe")
+        if lift.any():
+            foot = {name: points[f"{side}_{name}"] - ankle for name in ("heel", "toe")}
+            pole = knee - (hip + ankle) / 2 + 0.1 * (foot["toe"] - foot["heel"])
+            _step(points, ankle + lift * (0, 1, 0), body, side, pole, foot)
+
+
+def _depth(points: Points, body: Body, side: str, *names: str) -> np.ndarray:
+    lowest = np.min([points[f"{side}_{name}"][:, 1:2] for name in names], axis=0)
+    return np.maximum(FLESH["toe"] * body.stature - lowest, 0)
 
 
 def _mirror(points: Points) -> Points:

@@ -37,7 +37,7 @@ class PlannedClip:
     @property
     def clip(self) -> Clip:
         """Its row of the clip table."""
-        name = f"{self.split}/{self.activity.name}_{self.number:05d}"
+        name = f"{self.split}/{self.activity.key}_{self.number:05d}"
         video, skeleton = f"clips/{name}.mp4", f"skeletons/{name}.npz"
         return Clip(video, self.split, self.activity.name, self.activity.muscles, skeleton)
 

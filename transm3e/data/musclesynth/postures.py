@@ -70,9 +70,9 @@ def _angles(text: str) -> dict[str, float]:
 _LOW, _LYING = {"azimuth": 90.0, "elevation": (4.0, 26.0)}, {"azimuth": 90.0, "elevation": (10.0, 34.0)}
 _STAND = _angles("shoulder_abd 10, elbow 12, hip_abd 4, knee 2")
 _BENCH = _angles("lean -90, shoulder_flex 45, shoulder_abd 20, elbow 60, hip_flex 8, hip_abd 12, knee 92, ankle 4")
-_KNEEL = _angles("shoulder_abd 12, elbow 12, hip_abd 3, knee 90, ankle -45")
-_FOURS = _angles("lean 82, shoulder_flex 84, shoulder_abd 4, hip_flex 82, hip_abd 4, knee 88, ankle -50, neck_flex -15")
-_PLANK = _angles("lean 70, shoulder_flex 70, shoulder_abd 16, hip_flex 2, hip_abd 3, ankle 2")
+_KNEEL = _angles("shoulder_abd 12, elbow 12, hip_abd 3, knee 90, ankle -70")
+_FOURS = _angles("lean 86, shoulder_flex 86, shoulder_abd 4, hip_flex 86, hip_abd 4, knee 90, ankle -70, neck_flex -15")
+_PLANK = _angles("lean 72, shoulder_flex 72, shoulder_abd 16, hip_flex 2, hip_abd 3, ankle 2")
 _SIDE = _angles("roll 90, r_shoulder_flex 150, r_elbow 70, l_shoulder_abd 8, l_shoulder_flex 20, l_elbow 30")
 
 POSTURES = {
@@ -80,10 +80,23 @@ POSTURES = {
     for posture in (
         Posture("stand", _STAND, support="none"),
         Posture("bent", _STAND | _angles("lean 62, hip_flex 70, knee 22, ankle 12, shoulder_flex 62"), support="none"),
-        Posture("lunge", _STAND | _angles("l_hip_flex 30, l_knee 16, r_hip_flex -30, r_knee 20"), ANKLES, (*FEET, *KNEES), "none"),
-        Posture("step", _STAND, ("l_ankle",), ("l_heel", "l_toe"), "step", 0.19),
+        Posture(
+            "lunge",
+            _STAND | _angles("l_hip_flex 30, l_knee 16, r_hip_flex -30, r_knee 20"),
+            ANKLES,
+            (*FEET, *KNEES),
+            "none",
+        ),
+        Posture("step", _STAND, ("l_ankle",), ("l_heel", "l_toe"), "step", 0.2),
         Posture("wall", _angles("hip_flex 88, knee 88, hip_abd 5, shoulder_abd 8, elbow 10"), support="wall"),
-        Posture("seat", _angles("shoulder_abd 14, elbow 25, hip_flex 88, hip_abd 9, knee 88"), PELVIS, PELVIS, "seat", top=SEAT_TOP),
+        Posture(
+            "seat",
+            _angles("shoulder_abd 14, elbow 25, hip_flex 88, hip_abd 9, knee 88"),
+            PELVIS,
+            PELVIS,
+            "seat",
+            top=SEAT_TOP,
+        ),
         Posture(
             "incline",
             _angles("lean -42, shoulder_abd 14, shoulder_flex 20, elbow 40, hip_flex 46, hip_abd 12, knee 84"),
@@ -119,7 +132,9 @@ POSTURES = {
         ),
         Posture(
             "prone",
-            _angles("lean 90, shoulder_flex 174, shoulder_abd 20, elbow 10, hip_abd 4, knee 4, ankle -50"),
+            _angles(
+                "lean 90, neck_flex -20, shoulder_flex 174, shoulder_abd 20, elbow 10, hip_abd 4, knee 4, ankle -50"
+            ),
             PELVIS,
             TRUNK,
             **_LYING,
@@ -127,7 +142,11 @@ POSTURES = {
         Posture("side", _SIDE, PELVIS, ("r_shoulder", "r_hip", "pelvis"), elevation=(8.0, 30.0)),
         Posture("kneel", _KNEEL, KNEES, (*KNEES, "l_toe", "r_toe"), azimuth=40.0),
         Posture(
-            "half_kneel", _KNEEL | _angles("l_hip_flex 90, l_ankle 0"), ("r_knee",), ("r_knee", *FEET[::2]), azimuth=60.0
+            "half_kneel",
+            _KNEEL | _angles("l_hip_flex 90, l_ankle 0, r_ankle -70"),
+            ("r_knee",),
+            ("r_knee", *FEET[::2]),
+            azimuth=60.0,
         ),
         Posture("fours", _FOURS, KNEES, (*KNEES, "l_toe", "r_toe"), planted=("arms",), **_LOW),
         Posture("plank", _PLANK, planted=("arms",), **_LOW),
@@ -149,7 +168,7 @@ POSTURES = {
         Posture("dip", _angles("shoulder_abd 8, elbow 6, knee 35"), HANDS, HANDS, "rails", 0.62, ("arms",), 45.0),
         Posture(
             "bench_dip",
-            _angles("shoulder_flex -42, shoulder_abd 6, elbow 8, lean 4, hip_flex 62, knee 20"),
+            _angles("shoulder_flex -42, shoulder_abd 6, elbow 8, lean 4, hip_flex 82, knee 28"),
             HANDS,
             HANDS,
             "box",
@@ -159,7 +178,9 @@ POSTURES = {
         ),
         Posture(
             "bridge",
-            _angles("lean -90, shoulder_flex 20, shoulder_abd 40, elbow 20, hip_flex 4, hip_abd 6, knee 94, neck_flex 20"),
+            _angles(
+                "lean -90, shoulder_flex 20, shoulder_abd 40, elbow 20, hip_flex 4, hip_abd 6, knee 94, neck_flex 20"
+            ),
             ("neck",),
             ("neck",),
             "box",
@@ -167,7 +188,15 @@ POSTURES = {
             ("legs",),
             **_LYING,
         ),
-        Posture("roman", _angles("lean 45, shoulder_flex 60, elbow 110, shoulder_abd 20"), PELVIS, PELVIS, "pad", 0.46, **_LOW),
+        Posture(
+            "roman",
+            _angles("lean 45, shoulder_flex 60, elbow 110, shoulder_abd 20"),
+            PELVIS,
+            PELVIS,
+            "pad",
+            0.46,
+            **_LOW,
+        ),
         Posture(
             "inverted",
             _angles("lean -68, shoulder_flex 84, shoulder_abd 12, elbow 6, hip_abd 4, ankle 0"),

@@ -65,7 +65,7 @@ class ClipRenderer:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Frames in order, (H, W, 3) uint8 RGB."""
-        return (self._frame(index) for index in range(self.frames))
+        return (self.frame(index) for index in range(self.frames))
 
     def silhouette(self, index: int) -> np.ndarray:
         """(H, W) bool: the pixels of frame `index` that the figure covers, occluders ignored."""
@@ -74,7 +74,8 @@ class ClipRenderer:
             _fill(mask, circles[index], 255)
         return self._shaken(cv2.resize(mask, self.size, interpolation=cv2.INTER_AREA), index) > 64
 
-    def _frame(self, index: int) -> np.ndarray:
+    def frame(self, index: int) -> np.ndarray:
+        """Frame `index`, (H, W, 3) uint8 RGB."""
         canvas = self._shadowed(index)
         self._draw_movers(canvas, index, front=False)
         for group in self.order[index]:

@@ -60,7 +60,11 @@ def _backrest(points: dict[str, np.ndarray], top: float, stature: float) -> list
 
 def _bench(points: dict[str, np.ndarray], top: float, stature: float) -> list[Hull]:
     hip, head = points["pelvis"], points["crown"]
-    return [_block(hip, top - BOARD, (0.05, 0.05)), _block(head, top - BOARD, (0.05, 0.05), -0.1), _board(hip, head, hip[1] - top)]
+    return [
+        _block(hip, top - BOARD, (0.05, 0.05)),
+        _block(head, top - BOARD, (0.05, 0.05), -0.1),
+        _board(hip, head, hip[1] - top),
+    ]
 
 
 def _bar(points: dict[str, np.ndarray], top: float, stature: float) -> list[Hull]:

@@ -13,15 +13,20 @@ TRUNK = (
         _ABS,
         "trunk",
         "NSCA; NEUMANN ch. 10",
-        {"supine bench": "spine_flex 0>58, neck_flex 0>16", "seat": "lean 0>16, spine_flex 0>50, hip_flex 88>104",
-         "kneel": "lean 12>52, hip_flex 12>52, spine_flex 0>62"},
+        {
+            "supine bench": "spine_flex 0>58, neck_flex 0>16",
+            "seat": "lean 0>16, spine_flex 0>50, hip_flex 88>104",
+            "kneel": "lean 12>52, hip_flex 12>52, spine_flex 0>62",
+        },
     ),
     primitive(
         "sit_up",
         f"{_ABS} obliques",
         "trunk",
         "ACSM; EXRX",
-        {"supine": "lean -90>-24, spine_flex 4>42, hip_flex 50>108; lean -90>-20, spine_flex 4>36, hip_flex 4>70, knee 6"},
+        {
+            "supine": "lean -90>-24, spine_flex 4>42, hip_flex 50>108; lean -90>-20, spine_flex 4>36, hip_flex 4>70, knee 6"
+        },
     ),
     primitive(
         "leg_raise",
@@ -68,7 +73,7 @@ TRUNK = (
         f"{_ABS} shoulder quadriceps hamstring",
         "legs",
         "ACSM; EXRX",
-        {"plank": "hip_flex 4>112, knee 4>128, ankle 2>-60"},
+        {"plank": "hip_flex 2>128, knee 4>138, ankle 2>-65"},
         one_sided="plank",
     ),
     primitive(
@@ -76,7 +81,7 @@ TRUNK = (
         f"{_ABS} obliques shoulder",
         "arms trunk legs",
         "ACSM; EXRX",
-        {"forearms": "lean 79", "plank": "lean 70"},
+        {"forearms": "lean 79", "plank": "lean 72"},
     ),
     primitive(
         "side_plank_hold",
@@ -144,8 +149,11 @@ TRUNK = (
         "lower_back latissimus",
         "trunk",
         "ACSM",
-        {"fours": "spine_flex -24>46, neck_flex -20>40", "supine": "lean -90>-104, spine_flex 0>40, hip_flex 60>132, knee 100>135",
-         "seat": "lean 0>48, spine_flex 10>62, hip_flex 88>132"},
+        {
+            "fours": "spine_flex -14>46, neck_flex -20>40",
+            "supine": "lean -90>-104, spine_flex 0>40, hip_flex 60>132, knee 100>135",
+            "seat": "lean 0>48, spine_flex 10>62, hip_flex 88>132",
+        },
     ),
     # NEUMANN ch. 10: sternocleidomastoid and the deep cervical flexors; the splenii extend.
     primitive(
@@ -153,6 +161,11 @@ TRUNK = (
         "neck_and_head",
         "neck",
         "NEUMANN ch. 10; EXRX",
-        {"stand seat": "neck_flex -38>50", "supine bench": "neck_flex -10>50", "fours prone": "neck_flex 36>-44"},
+        {
+            "stand seat": "neck_flex -38>50",
+            "supine bench": "neck_flex -10>50",
+            "fours": "neck_flex 36>-44",
+            "prone": "neck_flex -12>-48",
+        },
     ),
 )

@@ -114,7 +114,7 @@ UPPER_BODY = (
         "arms trunk",
         "NSCA; ACSM",
         {
-            "plank": "lean 85>70",
+            "plank": "lean 86>72",
         },
     ),
     primitive(
@@ -189,7 +189,10 @@ UPPER_BODY = (
         "latissimus shoulder",
         "arms",
         "EXRX; NEUMANN ch. 5",
-        {"stand": "shoulder_flex 128>4, shoulder_abd 6, elbow 8, lean 18>10", "kneel": "shoulder_flex 150>12, elbow 8, lean 10"},
+        {
+            "stand": "shoulder_flex 128>4, shoulder_abd 6, elbow 8, lean 18>10",
+            "kneel": "shoulder_flex 150>12, elbow 8, lean 10",
+        },
         loads="bar",
     ),
     primitive(
@@ -233,7 +236,6 @@ UPPER_BODY = (
             "seat": "lean 46, spine_flex 22, hip_flex 132, shoulder_flex 70>84, shoulder_abd 4>84, elbow 14;"
             "shoulder_flex 88, shoulder_abd 6>90, elbow 10",
             "stand": "shoulder_flex 86, shoulder_abd 6>90, elbow 8; shoulder_flex 86>80, shoulder_abd 6>80, shoulder_twist -40,elbow 8>110",
-            "prone": "shoulder_flex 80, shoulder_abd 20>84, elbow 12",
         },
         loads="dumbbells",
     ),
@@ -242,7 +244,10 @@ UPPER_BODY = (
         "upper_back",
         "arms",
         "NSCA; NEUMANN ch. 5",
-        {"stand seat": "shrug 0>30, shoulder_flex 4, shoulder_abd 8, elbow 4", "bent": "shrug 0>28, shoulder_flex 60, elbow 4"},
+        {
+            "stand seat": "shrug 0>30, shoulder_flex 4, shoulder_abd 8, elbow 4",
+            "bent": "shrug 0>28, shoulder_flex 60, elbow 4",
+        },
         loads="dumbbells bar",
     ),
     primitive(
@@ -292,7 +297,9 @@ UPPER_BODY = (
         "triceps shoulder latissimus",
         "arms",
         "ACSM",
-        {"stand seat": "l_shoulder_flex 120>172, l_elbow 60>138, r_shoulder_abd 60>155, r_shoulder_twist 60, r_elbow 60>115"},
+        {
+            "stand seat": "l_shoulder_flex 120>172, l_elbow 60>138, r_shoulder_abd 60>155, r_shoulder_twist 60, r_elbow 60>115"
+        },
     ),
     primitive(
         "lat_stretch",
@@ -301,7 +308,7 @@ UPPER_BODY = (
         "ACSM",
         {
             "stand": "shoulder_flex 165, shoulder_abd 6, elbow 12, spine_side 0>34; lean 20>80, hip_flex 20>84, shoulder_flex 120>165, elbow 6",
-            "fours": "lean 60>40, hip_flex 60>118, knee 88>140, shoulder_flex 120>160, spine_flex 0>40",
+            "fours": "lean 84>72, hip_flex 84>106, knee 90>124, spine_flex 0>24",
         },
     ),
 )
