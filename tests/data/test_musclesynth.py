@@ -257,7 +257,8 @@ def test_joints_in_metres_are_those_of_the_picture():
         pixels = pixels - pixels[:, 11:13].mean(axis=1, keepdims=True)
         assert np.corrcoef(pixels.ravel(), metres.ravel())[0, 1] > 0.97
     nearer = seen.world[..., 2] < 0
-    assert nearer.any() and not nearer.all()
+    assert nearer.any()
+    assert not nearer.all()
 
 
 def test_hidden_joints_get_lower_confidence():

@@ -53,7 +53,7 @@ NEW_COMBINATIONS: dict[str, tuple[str, ...]] = {
     ),
     "seat": ("triceps_extension+leg_extension", "chest_fly+ankle_dorsiflexion+neck_flexion"),
     "supine": ("crunch+leg_raise", "bench_press+hip_bridge"),
-    "lunge": ("lateral_raise+lunge",),
+    "lunge": ("wrist_curl+lunge",),
 }
 
 # Exercises that train never shows, alone or in combination; other exercises train each of their muscles.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 from transm3e.data.musclesynth.body import ANGLES, CENTRE_ANGLES
 
@@ -66,13 +67,19 @@ def _angles(text: str) -> dict[str, float]:
     return {name: start for name, (start, _) in parse_motion(text).items()}
 
 
+class _View(TypedDict):
+    azimuth: float
+    elevation: tuple[float, float]
+
+
 # Cameras: of who lies, from the side and from above.
-_LOW, _LYING = {"azimuth": 90.0, "elevation": (4.0, 26.0)}, {"azimuth": 90.0, "elevation": (10.0, 34.0)}
+_LOW: _View = {"azimuth": 90.0, "elevation": (4.0, 26.0)}
+_LYING: _View = {"azimuth": 90.0, "elevation": (10.0, 34.0)}
 _STAND = _angles("shoulder_abd 10, elbow 12, hip_abd 4, knee 2")
 _BENCH = _angles("lean -90, shoulder_flex 45, shoulder_abd 20, elbow 60, hip_flex 8, hip_abd 12, knee 92, ankle 4")
 _KNEEL = _angles("shoulder_abd 12, elbow 12, hip_abd 3, knee 90, ankle -70")
 _FOURS = _angles("lean 86, shoulder_flex 86, shoulder_abd 4, hip_flex 86, hip_abd 4, knee 90, ankle -70, neck_flex -15")
-_PLANK = _angles("lean 72, shoulder_flex 72, shoulder_abd 16, hip_flex 2, hip_abd 3, ankle 2")
+_PLANK = _angles("lean 77, shoulder_flex 77, shoulder_abd 16, hip_flex 1, hip_abd 3, ankle 2")
 _SIDE = _angles("roll 90, r_shoulder_flex 150, r_elbow 70, l_shoulder_abd 8, l_shoulder_flex 20, l_elbow 30")
 
 POSTURES = {
@@ -152,7 +159,7 @@ POSTURES = {
         Posture("plank", _PLANK, planted=("arms",), **_LOW),
         Posture(
             "forearms",
-            _angles("lean 79, shoulder_flex 79, shoulder_abd 4, elbow 90, hip_abd 3, ankle 2"),
+            _angles("lean 83, shoulder_flex 83, shoulder_abd 4, elbow 90, hip_abd 3, ankle 2"),
             ("l_elbow", "r_elbow"),
             ("l_elbow", "r_elbow", *FEET),
             **_LOW,

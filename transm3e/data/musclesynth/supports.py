@@ -36,11 +36,13 @@ def _board(first: np.ndarray, second: np.ndarray, depth: float) -> Hull:
     behind = np.cross((1.0, 0.0, 0.0), along)  # of an upright trunk: to the front
     behind = -behind / np.linalg.norm(behind)
     ends = [end + away * behind for end in (first, second) for away in (depth, depth + BOARD)]
-    return np.array([end + (x, 0, 0) for end in ends for x in (-0.15, 0.15)])
+    return np.array([np.add(end, (x, 0, 0)) for end in ends for x in (-0.15, 0.15)])
 
 
 def _rail(first: np.ndarray, second: np.ndarray) -> Hull:
-    return np.array([end + (x, y, z) for end in (first, second) for x, y, z in ((0, -0.015, 0), (0, 0.015, 0.015))])
+    return np.array(
+        [np.add(end, (x, y, z)) for end in (first, second) for x, y, z in ((0, -0.015, 0), (0, 0.015, 0.015))]
+    )
 
 
 def _floor(points: dict[str, np.ndarray], top: float, stature: float) -> list[Hull]:
@@ -78,7 +80,7 @@ def _rails(points: dict[str, np.ndarray], top: float, stature: float) -> list[Hu
     parts = []
     for side in "lr":
         hand = points[f"{side}_wrist"] * (1, 0, 1) + (0, top, 0)
-        ends = [hand + (0, 0, z) for z in (-0.3, 0.25)]
+        ends = [np.add(hand, (0, 0, z)) for z in (-0.3, 0.25)]
         parts += [_rail(*ends), *(_block(end, top, (0.02, 0.02)) for end in ends)]
     return parts
 

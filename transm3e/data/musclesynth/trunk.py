@@ -81,7 +81,7 @@ TRUNK = (
         f"{_ABS} obliques shoulder",
         "arms trunk legs",
         "ACSM; EXRX",
-        {"forearms": "lean 79", "plank": "lean 72"},
+        {"forearms": "lean 83", "plank": "lean 77"},
     ),
     primitive(
         "side_plank_hold",

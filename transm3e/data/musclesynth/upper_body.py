@@ -64,7 +64,7 @@ UPPER_BODY = (
         "arms",
         "NSCA; NEUMANN ch. 7",
         {
-            "stand": "shoulder_flex 10, shoulder_abd 10, elbow 85, wrist -70>75; shoulder_flex -18, elbow 8, wrist -40>60",
+            "stand lunge": "shoulder_flex 10, shoulder_abd 10, elbow 85, wrist -70>75; shoulder_flex -18, elbow 8, wrist -40>60",
             "seat": "lean 28, spine_flex 16, hip_flex 116, shoulder_flex 46, shoulder_abd 4, elbow 48, wrist -70>75",
             "kneel": "lean 40, hip_flex 10, shoulder_flex 80, elbow 40, wrist -70>75",
         },
@@ -114,7 +114,7 @@ UPPER_BODY = (
         "arms trunk",
         "NSCA; ACSM",
         {
-            "plank": "lean 86>72",
+            "plank": "lean 89>77",
         },
     ),
     primitive(
