@@ -435,7 +435,9 @@ def test_ctrl_c_ends_in_one_line_and_leaves_no_table(tmp_path: Path):
         time.sleep(1.0)  # the workers are starting or at work
         os.killpg(process.pid, signal.SIGINT)
         _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (130, "interrupted\n")
+    # On a slow machine a line of progress comes before it.
+    assert (process.returncode, error.splitlines()[-1]) == (130, "interrupted")
+    assert "Traceback" not in error
     assert not (tmp_path / "clips.csv").exists()
 
 

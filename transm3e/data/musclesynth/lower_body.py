@@ -300,7 +300,7 @@ LOWER_BODY = (
         "ACSM",
         {
             "stand": "lean 10>88, spine_flex 0>36, hip_flex 10>92, knee 4; lean 4>40, spine_flex 0>20, l_hip_flex 40>84, l_knee 4, r_hip_flex 4>50, r_knee 20",
-            "floor_seat": "lean -8>30, spine_flex 0>44, hip_flex 82>120, knee 4",
+            "floor_seat": "lean -8>30, spine_flex 0>44, hip_flex 82>120, knee 4, shoulder_flex 30>105",
             "supine": "l_hip_flex 30>92, l_knee 4, r_hip_flex 4, r_knee 4",
         },
     ),
@@ -323,7 +323,7 @@ LOWER_BODY = (
         "ACSM",
         {
             "lunge": "lean 8>22, l_hip_flex 44>62, l_knee 34>50, r_hip_flex -16>-14, r_knee 3, r_ankle 8>26, shoulder_flex 60>84, elbow 20",
-            "floor_seat": "lean -6>22, spine_flex 0>34, hip_flex 84>112, knee 4, ankle -10>24",
+            "floor_seat": "lean -6>22, spine_flex 0>34, hip_flex 84>112, knee 4, ankle -10>24, shoulder_flex 30>100",
         },
     ),
     primitive(

@@ -16,6 +16,8 @@ UPPER_BODY = (
             "incline": "shoulder_flex -38>-28, shoulder_abd 8, elbow 8>130",
             "seat": "lean 14, hip_flex 102, shoulder_flex 50, shoulder_abd 4, elbow 14>132",  # on a preacher's bench
             "bent": "shoulder_flex 58, shoulder_abd 4, elbow 8>125",
+            "bench supine": "shoulder_flex 4, shoulder_abd 8, elbow 8>130; shoulder_flex 92, shoulder_abd 4, elbow 8>125",
+            "stand": "shoulder_abd 86, shoulder_twist 84, elbow 10>132",
         },
         loads="dumbbells dumbbells bar",
     ),
@@ -133,14 +135,21 @@ UPPER_BODY = (
         "latissimus upper_back biceps shoulder",
         "arms",
         "NSCA; EXRX",
-        {"hang": "shoulder_abd 164>44, shoulder_twist 85>75, elbow 6>132, lean 0>-10"},
+        {
+            "hang": "shoulder_abd 164>44, shoulder_twist 85>75, elbow 6>132, lean 0>-10; shoulder_abd 150>40,"
+            "shoulder_twist 85>75, elbow 6>132, lean 0>-16, knee 80, hip_flex 12, ankle -30; shoulder_abd 8>14,"
+            "shoulder_flex 170>30, elbow 6>130, lean 0>-12, knee 60, ankle -30"
+        },
     ),
     primitive(
         "chin_up",
         "latissimus upper_back biceps forearms",
         "arms",
         "EXRX; NEUMANN ch. 6",
-        {"hang": "shoulder_abd 8>14, shoulder_flex 170>22, elbow 6>138, lean 0>-8"},
+        {
+            "hang": "shoulder_abd 8>14, shoulder_flex 170>22, elbow 6>138, lean 0>-8; shoulder_abd 8>14, shoulder_flex 170>22,"
+            "elbow 6>138, lean 0>-12, knee 75, ankle -30"
+        },
     ),
     primitive(
         "pulldown",
