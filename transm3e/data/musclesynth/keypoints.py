@@ -6,7 +6,7 @@ import numpy as np
 
 from transm3e.data.musclesynth.body import Points
 from transm3e.data.musclesynth.camera import Camera
-from transm3e.data.musclesynth.figure import Part
+from transm3e.data.musclesynth.figure import FEATURES, Part
 from transm3e.data.musclesynth.render import pole_edges
 from transm3e.data.musclesynth.scene import Scene
 from transm3e.data.skeleton.sequence import Skeleton
@@ -72,6 +72,8 @@ class Detector:
 def _hidden(pixels: np.ndarray, depth: np.ndarray, parts: list[Part], camera: Camera) -> np.ndarray:
     hidden = np.zeros(depth.shape, bool)
     for part in parts:
+        if part.name in FEATURES:  # too small to hide a joint
+            continue
         centre, away = camera.project(part.centres)
         radius = camera.focal * part.radii / away
         for first in range(centre.shape[1]):
