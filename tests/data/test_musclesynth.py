@@ -450,12 +450,12 @@ def test_a_killed_worker_ends_the_work_with_a_remedy():
 
 
 def test_contact_sheet_shows_known_then_new_activities(tmp_path: Path):
-    assert len(set(CHOSEN)) == 18
+    assert len(set(CHOSEN)) == 14
     new = [BOTH[name].new for name in CHOSEN]
     assert new == sorted(new)
-    assert 0 < sum(new) < 9
-    assert len({BOTH[name].posture for name in CHOSEN}) > 15
+    assert 0 < sum(new) < 7
+    assert len({BOTH[name].posture for name in CHOSEN}) > 12
     write_contact_sheet(tmp_path / "sheet.png")
-    assert cv2.imread(str(tmp_path / "sheet.png")).shape == (1422, 1304, 3)
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape == (1106, 1304, 3)
     with pytest.raises(UserError, match=r"ends in \.png"):
         write_contact_sheet(tmp_path / "sheet.jpg")

@@ -14,7 +14,7 @@ from transm3e.data.musclesynth.clip import HEIGHT, WIDTH, make_clip
 from transm3e.errors import UserError
 from transm3e.files import atomic_path
 
-ROWS = 9
+ROWS = 7
 TIMES = (0, 6, 12, 18)  # frames shown of each clip
 CAPTION = 30  # pixels under each strip
 GAP = 8
@@ -25,16 +25,12 @@ CHOSEN = (
     "hang_pull_up",
     "dip_dip",
     "plank_push_up",
-    "bent_row",
     "seat_pulldown",
     "stand_deadlift",
-    "step_step_up",
     "machine_leg_press",
     "bridge_hip_bridge",
-    "kneel_rollout",
     "fours_hip_extension",
     "side_hip_abduction",
-    "half_kneel_quadriceps_stretch",
     "stand_row_squat",
     "lunge_split_squat",
     "side_plank_side_plank_hold",
@@ -73,7 +69,7 @@ def _cell(activity: Activity, key: Sequence[int]) -> np.ndarray:
     assert frames is not None
     strip = np.hstack([cv2.medianBlur(frames.frame(time), 3) for time in TIMES])
     caption = np.full((CAPTION, WIDTH * len(TIMES), 3), PAPER, np.uint8)
-    title = f"{activity.posture}: {' + '.join(activity.primitives).replace('_', ' ')}"
+    title = f"{activity.posture}: {' + '.join(activity.primitives)}".replace("_", " ")
     _write(caption, f"{title}  (new)" if activity.new else title, 11, 0.42, NEW_INK if activity.new else INK)
     muscles = ", ".join(MUSCLES[muscle] for muscle in activity.muscles).replace("_", " ")
     _write(caption, muscles, 25, 0.38, FAINT)
