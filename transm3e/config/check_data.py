@@ -6,13 +6,10 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
-from transm3e.config.modalities import TWO_BRANCH_MODEL, read_modalities
+from transm3e.config.modalities import PIXELS, SKELETONS, TWO_BRANCH_MODEL, read_modalities
 from transm3e.errors import UserError
 from transm3e.joints import COORDINATES, LAYOUTS
 
-# What models read: frames of pixels, or joints, which graph models read.
-PIXELS = ("rgb", "rgb_diff", "flow")
-SKELETONS = ("skeleton", "skeleton_bone", "skeleton_motion", "skeleton_bone_motion")
 GRAPH_MODELS = ("STGCN", "CTRGCN", "HDGCN")
 POSE_MODEL = "PoseNet"
 RANDOM = "Random"
@@ -59,7 +56,7 @@ def check_data(cfg: CfgNode) -> None:
     if cfg.DEMO.ENABLE and "flow" in read_modalities(cfg, training=False):
         raise UserError(
             "DEMO.ENABLE scores video files, which hold no flow; put them into a clip table with that column and "
-            "test on it, or choose a model of rgb, rgb_diff or skeletons"
+            "test on it, or choose a model of rgb, rgb_diff, rgb_motion or skeletons"
         )
     if cfg.AUG.SAMPLE_DISTANCE < -1:
         raise UserError(f"AUG.SAMPLE_DISTANCE is {cfg.AUG.SAMPLE_DISTANCE}; it must be -1 (anywhere), 0 or more frames")

@@ -135,7 +135,7 @@ _C.DATA = CfgNode()
 _C.DATA.PATH_TO_DATA_DIR = ""
 # Root of the paths in the clip table; "" = the table's folder.
 _C.DATA.PATH_PREFIX = ""
-# What the model sees: "rgb", "rgb_diff", "flow"; for graph models "skeleton" (joints), "skeleton_bone",
+# What the model sees: "rgb", "rgb_diff", "rgb_motion", "flow"; for graph models "skeleton" (joints), "skeleton_bone",
 # "skeleton_motion", "skeleton_bone_motion".
 _C.DATA.MODALITY = "rgb"
 # What is predicted: "muscles", or the "activity", one of those in train (Kinetics); "auto": the activity where
@@ -312,7 +312,7 @@ _C.MCTF.MAPS = ["m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm"]
 
 # MODEL_NAME TwoBranch (table 6): MViT on two modalities, both read in training and at test time.
 _C.TWO_BRANCH = CfgNode()
-# The second one: "rgb", "rgb_diff" or "flow". DATA.MODALITY is the first.
+# The second one: "rgb", "rgb_diff", "rgb_motion" or "flow". DATA.MODALITY is the first.
 _C.TWO_BRANCH.MODALITY = "rgb_diff"
 # How they become one. Two branches whose scores are averaged "late_sum" or multiplied "late_mul", whose class tokens are
 # classified side by side "late_concat", or read the other branch's tokens "cross_attention", or those of both "mixed";
@@ -333,7 +333,7 @@ _C.DISTILL = CfgNode()
 # What learns from the teacher: "mctkd": the receivers, from its MCTs; "kd": the student's own MCTs, from its MCTs;
 # "logits": the student's logits (any two models; Hinton et al.); "deit": the distillation head of MODEL_NAME DeiT.
 _C.DISTILL.METHOD = "mctkd"
-# What the teacher sees: "rgb", "rgb_diff" or "flow".
+# What the teacher sees: "rgb", "rgb_diff", "rgb_motion" or "flow".
 _C.DISTILL.MODALITY = "rgb_diff"
 # Of mctkd and kd: tokens are compared "dense", after every block; "sparse", after each block whose POOL_Q_STRIDE reduces
 # the patches and after the last; "final", after the last; or at the "patch_embed", as they enter the first block.
@@ -345,6 +345,8 @@ _C.DISTILL.TEMPERATURE = 10.0
 _C.DISTILL.ALPHA = 0.9
 # "mean" over all elements (as PyTorch's mean) or "batchmean".
 _C.DISTILL.REDUCTION = "mean"
+# The teacher's tokens are compared without their mean over the clips seen so far, which every clip shares.
+_C.DISTILL.CENTRE = False
 # With POSITION dense, blocks that the sum of the blocks' KL is divided by; 0 = as many as there are (the authors' code:
 # 16 for 24 as well). Elsewhere it is always their mean.
 _C.DISTILL.NUM_BLOCKS = 0

@@ -18,7 +18,7 @@ from transm3e.config.targets import ACTIVITY_TARGET, LOOKUP_TASK, ORDER_FILE, sc
 from transm3e.data.activities import Activities, build_activities
 from transm3e.data.build import check_tables
 from transm3e.data.modalities import build_modalities
-from transm3e.distill import DISTILLERS, build_distiller
+from transm3e.distill import DISTILLERS, build_centre, build_distiller
 from transm3e.errors import UserError
 from transm3e.losses import LOSSES
 from transm3e.models import MODELS, build_model, count_parameters
@@ -147,6 +147,7 @@ def build_distill(
         cfg.DISTILL.TEACHER_DROP_PATH,
         activities,
         cfg.DISTILL.CLASS_WEIGHT,
+        build_centre(cfg),
     )
 
 
