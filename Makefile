@@ -18,7 +18,7 @@ export PHONE_VIDEO := $(value VIDEO)
 # Train and evaluate TransM3E end to end on the embedded benchmark, then show the table.
 demo: $(INSTALLED)
 	$(BIN)/python datasets/prepare_musclesynth.py --size small
-	$(BIN)/python tools/run_net.py --cfg configs/MuscleSynth/random.yaml configs/MuscleSynth/all_ones.yaml configs/MuscleSynth/transm3e.yaml
+	$(BIN)/python tools/run_net.py --cfg configs/MuscleSynth/random.yaml configs/MuscleSynth/all_ones.yaml configs/MuscleSynth/transm3e_rgb_motion.yaml
 
 # Which muscles do the videos train? VIDEO=FILE-or-FOLDER; scores.csv and a picture of each.
 phone: phone-video $(INSTALLED)
