@@ -31,7 +31,7 @@ def draw_reliability(
     Raises:
         UserError: another suffix, or the file cannot be written.
     """
-    figure = new_figure(11, 5.6)
+    figure = new_figure(8.6, 4.8)
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1))
     shares = figure.add_subplot(grid[0, 0])
     _draw_shares(shares, {BEFORE: scores, AFTER: calibrated}, labels, found)
@@ -75,5 +75,5 @@ def _draw_muscles(axes: Axes, found: Mapping[str, Any]) -> None:
     axes.barh(places, [100 * muscles[name]["AP"] for name in order], color=colours)
     axes.plot([100 * muscles[name]["random"] for name in order], places, "D", color=INK, label="random scores")
     axes.set_yticks(places, [f"{name.replace('_', ' ')} ({muscles[name]['positives']})" for name in order])
-    axes.set(xlim=(0, 100), xlabel="average precision (%) by muscle (clips with it); grey: too few, not known")
+    axes.set(xlim=(0, 100), xlabel="AP (%); in brackets clips; grey: not known")
     axes.legend(loc="lower right", frameon=False)
