@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # make phone: the model, with weights that are shipped, how videos are read, and where scores and pictures go.
 PHONE_CFG ?= configs/FreeExercise/posenet.yaml
 PHONE_OPTS ?= TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH datasets/annotations/free_exercise_posenet.pyth \
-	DATA.TARGET_FPS 10 TEST.NUM_ENSEMBLE_VIEWS 10
+	DATA.TARGET_FPS 5 TEST.NUM_ENSEMBLE_VIEWS 10
 PHONE_OUT ?= runs/phone
 # As it was typed: a name may have blanks, quotes or a $$.
 export PHONE_VIDEO := $(value VIDEO)
