@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # make phone: the model, with weights that are shipped, how videos are read, and where scores and pictures go.
 PHONE_CFG ?= configs/FreeExercise/posenet.yaml
 PHONE_OPTS ?= TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH datasets/annotations/free_exercise_posenet.pyth \
-	DATA.TARGET_FPS 10 TEST.NUM_ENSEMBLE_VIEWS 10
+	DATA.TARGET_FPS 5 TEST.NUM_ENSEMBLE_VIEWS 10
 PHONE_OUT ?= runs/phone
 # As it was typed: a name may have blanks, quotes or a $$.
 export PHONE_VIDEO := $(value VIDEO)
@@ -18,7 +18,7 @@ export PHONE_VIDEO := $(value VIDEO)
 # Train and evaluate TransM3E end to end on the embedded benchmark, then show the table.
 demo: $(INSTALLED)
 	$(BIN)/python datasets/prepare_musclesynth.py --size small
-	$(BIN)/python tools/run_net.py --cfg configs/MuscleSynth/random.yaml configs/MuscleSynth/all_ones.yaml configs/MuscleSynth/transm3e.yaml
+	$(BIN)/python tools/run_net.py --cfg configs/MuscleSynth/random.yaml configs/MuscleSynth/all_ones.yaml configs/MuscleSynth/transm3e_rgb_motion.yaml
 
 # Which muscles do the videos train? VIDEO=FILE-or-FOLDER; scores.csv and a picture of each.
 phone: phone-video $(INSTALLED)

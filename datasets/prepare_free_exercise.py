@@ -36,6 +36,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         "--muscles", choices=tuple(MUSCLE_KEYS), default="all", help="which of an exercise's muscles to label"
     )
     parser.add_argument("--fold", type=int, help="with --poses: cross-validation, see datasets/README.md; 0 to 4")
+    parser.add_argument("--whole", action="store_true", help="with --poses: every clip in train, or in the folds")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split; default: %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads; default: one per CPU core")
     return parser.parse_args(arguments)
@@ -53,17 +54,19 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _prepare(poses: bool, out: Path | None = None, **args: Any) -> tuple[Path, list[Clip], list[tuple[str, str]]]:
-    fold = f"-{args['fold']}" if "fold" in args else ""
+def _prepare(
+    poses: bool, whole: bool, out: Path | None = None, **args: Any
+) -> tuple[Path, list[Clip], list[tuple[str, str]]]:
+    fold = ("-whole" if whole else "") + (f"-{args['fold']}" if "fold" in args else "")
     out = out or Path(f"data/FreeExercisePoses{fold}" if poses else "data/FreeExercise")
     args["muscle_map"] = ANNOTATIONS / "free_exercise_muscles.json"
     args["family_rules"] = ANNOTATIONS / "free_exercise_families.json"
     if poses and "size" in args:
         raise UserError("--size is of videos, which --poses does not make; use one of the two")
-    if not poses and "fold" in args:
-        raise UserError("--fold is of --poses; add it, or leave --fold out")
+    if not poses and fold:
+        raise UserError("--fold and --whole are of --poses; add it, or leave them out")
     if poses:
-        return out, *prepare_poses(out, ANNOTATIONS / "free_exercise_poses.npz", **args)
+        return out, *prepare_poses(out, ANNOTATIONS / "free_exercise_poses.npz", whole=whole, **args)
     if "source" not in args:
         raise UserError("--source CLONE is needed for videos; or --poses, which goes without")
     return out, *prepare(out=out, **args)

@@ -3,6 +3,10 @@
     python datasets/prepare_musclesynth.py --size small
 
 writes data/MuscleSynth/small/{clips.csv, clips/, skeletons/}; a second call finds it there.
+
+    python datasets/prepare_musclesynth.py --compare-labels TABLES
+
+prints the muscles of each movement beside the majority vote of public tables of exercises (datasets/README.md).
 """
 
 from __future__ import annotations
@@ -12,9 +16,12 @@ import sys
 from pathlib import Path
 
 from transm3e.cli import exit_with_message
+from transm3e.data.musclesynth.agreement import compare, markdown
 from transm3e.data.musclesynth.generate import generate
 from transm3e.data.musclesynth.plan import SIZES
 from transm3e.data.musclesynth.sheet import write_contact_sheet
+
+ANNOTATIONS = Path(__file__).parent / "annotations"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -25,6 +32,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: data/MuscleSynth/SIZE")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per CPU core")
+    parser.add_argument(
+        "--skeletons-only", action="store_true", help="no videos; default: data/MuscleSynth/SIZE-skeletons"
+    )
+    parser.add_argument("--compare-labels", type=Path, nargs="+", metavar="PATH", help="only print how labels agree")
     parser.add_argument("--contact-sheet", type=Path, metavar="FILE", help="only draw a picture of examples (PNG)")
     return parser.parse_args(argv)
 
@@ -36,8 +47,12 @@ def main(argv: list[str] | None = None) -> int:
         if args.contact_sheet is not None:
             write_contact_sheet(args.contact_sheet, args.seed)
             print(args.contact_sheet)
+        elif args.compare_labels:
+            words = [ANNOTATIONS / name for name in ("muscle_vocabulary.csv", "musclesynth_votes.csv")]
+            print(markdown(compare(args.compare_labels, *words)))
         else:
-            print(generate(args.out or Path("data/MuscleSynth") / args.size, args.size, args.seed, args.workers))
+            out = args.out or Path("data/MuscleSynth") / f"{args.size}{'-skeletons' * args.skeletons_only}"
+            print(generate(out, args.size, args.seed, args.workers, draw=not args.skeletons_only))
     return 0
 
 

@@ -27,7 +27,8 @@ def test_no_row_of_musclesynth_is_left_out():
     here = {path.stem for path in CONFIGS.glob("*.yaml")}
     elsewhere = {"random", "all_ones", "transm3e", "mcts_rgb", "mcts_rgb_diff"}
     of_ablations = {"mcts_flow", "two_branch", "deit", "logits_kd"}
-    assert here == {*LEARNT, *elsewhere, *of_ablations}
+    of_controls = {"mcts_rgb_motion", "transm3e_rgb_motion"}
+    assert here == {*LEARNT, *elsewhere, *of_ablations, *of_controls}
 
 
 def test_every_row_trains_and_is_scored(few_clips, tmp_path):

@@ -1,8 +1,9 @@
 """Reliability of a model by cross-validation: python tools/calibrate.py RUN RUN ... --table CLIPS.csv --out FILE.json.
 
 Each RUN is a folder that tools/run_net.py made, trained without one fold of the clips and evaluated on it. FILE.json gets mAP,
-ECE, and each muscle's average precision beside its random level. With --checkpoint IN --weights OUT the last linear layer of IN,
-trained by the same config on all clips, is scaled and shifted so that its sigmoids are probabilities, and written to OUT.
+ECE, and each muscle's average precision beside its random level; --picture draws them. With --checkpoint IN --weights OUT the
+last linear layer of IN, trained by the same config on all clips, is scaled and shifted so that its sigmoids are probabilities,
+and written to OUT.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from transm3e.cli import exit_with_message
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
 from transm3e.models.weights import check_target, read_checkpoint, write_weights
-from transm3e.report.reliability import cross_validated, families_of, read_folds
+from transm3e.report.reliability import cross_validated, families_of, held_out, read_folds
+from transm3e.report.reliability_picture import draw_reliability
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -34,6 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--table", type=Path, required=True, help="clip table with the clips' activities, which are drawn as a whole")
     add("--split", default="new_val", help="of the held-out clips; default: %(default)s")
     add("--out", type=Path, required=True, metavar="FILE.json")
+    add("--picture", type=Path, metavar="FILE.png", help="predicted against observed shares, and AP by muscle")
     add("--checkpoint", metavar="IN", help="weights to calibrate")
     add("--weights", type=Path, metavar="OUT", help="where they go")
     return parser.parse_args(argv)
@@ -51,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = cross_validated(folds, families)
         if args.weights:
             write_calibrated(args.checkpoint, args.weights, found)
+        if args.picture:
+            draw_reliability(*held_out(folds), found, args.picture)
         atomic_write_text(args.out, json.dumps(found, indent=1) + "\n")
         print({name: value for name, value in found.items() if name not in ("biases", "muscles")})
     return 0

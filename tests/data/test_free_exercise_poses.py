@@ -133,7 +133,11 @@ def test_command_line(tmp_path, capsys):
     spec.loader.exec_module(module)
     assert module.main(["--poses", "--out", str(tmp_path / "out"), "--frames", "4", "--muscles", "primary"]) == 0
     assert f"855 clips in {tmp_path / 'out'}, 18 exercises skipped" in capsys.readouterr().out
-    for wrong, said in (([], "--source CLONE is needed"), (["--poses", "--size", "64"], "--size is of videos")):
+    for wrong, said in (
+        ([], "--source CLONE is needed"),
+        (["--poses", "--size", "64"], "--size is of videos"),
+        (["--whole"], "--fold and --whole are of --poses"),
+    ):
         with pytest.raises(SystemExit) as ended:
             module.main([*wrong, "--out", str(tmp_path / "x")])
         assert ended.value.code == 2
@@ -158,5 +162,10 @@ def test_folds_part_the_clips_of_train_by_families(made, tmp_path):
         families += sorted({clip.activity for clip in clips if clip.split == "new_val"})
     assert sorted(held) == sorted(train)
     assert sorted(families) == sorted(set(train.values()))
+    clips, _ = run(tmp_path, whole=True)
+    assert {clip.split for clip in clips} == {"train"}
+    parted, _ = run(tmp_path, whole=True, fold=0)
+    assert [clip.path for clip in parted] == [clip.path for clip in clips] == [clip.path for clip in made[1]]
+    assert {clip.split for clip in parted} == {"train", "new_val"}
     with pytest.raises(UserError, match=r"fold 5: needs .* fold 0 to 4"):
         run(tmp_path, fold=5)

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from transm3e.config import get_cfg
-from transm3e.data.modalities import MODALITIES, ModalityInput, build_modalities, rgb_difference
+from transm3e.config.modalities import MODALITIES as TABLE
+from transm3e.data.mixup import Mix, mix
+from transm3e.data.modalities import MAKERS, MODALITIES, ModalityInput, build_modalities, rgb_difference
 from transm3e.errors import UserError
 
 
@@ -38,6 +40,50 @@ def test_rgb_is_normalised_and_the_difference_is_not() -> None:
     assert all(value.dtype == torch.float32 and value.shape[1] == MODALITIES[name] for name, value in found.items())
     assert batch["rgb"].dtype == torch.uint8
     torch.testing.assert_close(batch["rgb"], clips()["rgb"])
+
+
+STD = [0.5, 0.25, 2.0]
+
+
+def motion_of(rgb: torch.Tensor) -> torch.Tensor:
+    return ModalityInput(("rgb_motion",), [0.1, 0.2, 0.3], STD)({"rgb": rgb})["rgb_motion"]
+
+
+def test_motion_is_what_differs_from_the_clips_mean() -> None:
+    rgb = clips()["rgb"]
+    pixels = rgb.double() / 255
+    expected = torch.zeros_like(pixels)
+    for t in range(5):
+        for c in range(3):
+            expected[:, c, t] = (pixels[:, c, t] - sum(pixels[:, c, s] for s in range(5)) / 5) / STD[c]
+    found = motion_of(rgb)
+    torch.testing.assert_close(found, expected.float())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(rgb, clips()["rgb"])
+
+
+@pytest.mark.parametrize("t", [1, 3, 7, 16])
+def test_what_stands_still_has_no_motion(t: int) -> None:
+    still = clips(t=1)["rgb"].expand(-1, -1, t, -1, -1)
+    assert not motion_of(still).any()
+
+
+def test_motion_does_not_know_how_bright_a_pixel_is() -> None:
+    rgb = clips()["rgb"] // 2
+    brighter = rgb + torch.randint(0, 128, (2, 3, 1, 6, 7), dtype=torch.uint8)
+    torch.testing.assert_close(motion_of(brighter), motion_of(rgb), rtol=0, atol=1e-5)
+
+
+def test_motion_of_mixed_clips_is_the_mixed_motion() -> None:
+    motion = motion_of(clips()["rgb"])
+    blended, _ = mix(clips(), torch.zeros(2, 20), Mix(0.25), samples=1)
+    # Mixed pixels are whole numbers again.
+    expected = 0.25 * motion + 0.75 * motion.flip(0)
+    torch.testing.assert_close(motion_of(blended["rgb"]), expected, rtol=0, atol=1 / 255 / min(STD))
+
+
+def test_every_modality_of_the_table_can_be_made() -> None:
+    assert set(MAKERS) == set(TABLE)
 
 
 def test_only_what_is_asked_for() -> None:

@@ -36,8 +36,10 @@ import torch
 from torch import nn
 import transm3e.engine.distributed as d
 import transm3e.engine.launch
+from transm3e.distill.centre import Centre
 from transm3e.engine.parallel import summing, wrap
 from transm3e.errors import UserError
+from transm3e.models.output import ModelOutput
 
 torch.set_num_threads(1)
 transm3e.engine.launch.select_device = lambda *_args, **_more: torch.device("cpu")
@@ -56,7 +58,11 @@ def talk(folder, device):
         with summing(model, last):
             model(torch.full((1, 2), d.rank() + 1.0)).sum().backward()
         parts.append(raw.weight.grad.tolist())
+    centre = Centre(1, [1])
+    # One process sends 2 clips of 1, the other 1 clip of 4: the mean is 2.
+    centred = centre(ModelOutput(torch.zeros(()), mcts=[torch.full((2 - d.rank(), 1, 1), 1.0 + 3 * d.rank())])).mcts
     told = {
+        "centre": [centre.count.item(), centre.mean.item(), centred[0].flatten().tolist()],
         "place": (d.rank(), d.world_size(), d.is_main()),
         "gathered": d.gather({"rank": d.rank()}),
         "any": d.highest([0, d.rank(), -d.rank()], device),
@@ -115,6 +121,7 @@ def test_two_processes_talk_and_share_gradients(jobs, tmp_path):
         assert one["accumulated"] == [[[own, own]], [[3.0, 3.0]]]
         assert one["wrapped"]
         assert one["names"] == ["weight", "bias"]
+    assert [one["centre"] for one in told] == [[3, 2, [-1, -1]], [3, 2, [2]]]
 
 
 @pytest.mark.parametrize("culprit", [0, 1])

@@ -57,8 +57,10 @@ class FakeTask:
             self.model = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(4, 20))
         self.replica, self.spoil = self.model, spoil
         self.target, self.activities = "muscles", None
+        self.seen = torch.zeros(())
 
     def __call__(self, batch):
+        self.seen = self.seen / 3 + batch.rows.sum()
         logits = self.model(batch.clips["rgb"] / 255)
         loss = nn.functional.binary_cross_entropy_with_logits(logits, batch.labels)
         loss = self.spoil(batch, loss) if self.spoil else loss
@@ -66,6 +68,12 @@ class FakeTask:
 
     def train(self):
         self.model.train()
+
+    def state(self):
+        return {"seen": self.seen}
+
+    def load_state(self, state):
+        self.seen = state["seen"]
 
 
 def trainer(folder, task=None, loader=None, optimizer="adamw", validate=dict, keep=1, **changes):
@@ -137,6 +145,7 @@ def test_training_learns_and_its_checkpoint_tells_everything(tmp_path):
         "epoch",
         "progress",
         "activities",
+        "task_state",
         "cfg",
         "run",
     }

@@ -1,5 +1,6 @@
 """What is drawn of a batch is what the model reads, undone: pixels, differences, directions and joints where they are."""
 
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -61,6 +62,17 @@ def strip_of(figure, row):
 
 def texts(figure):
     return figure.get_suptitle(), [axes.get_title() for axes in figure.axes]
+
+
+def test_motion_is_drawn_around_grey_and_magnified_as_said(tmp_path, tiny_cfg, figures):
+    batch = batch_of({"rgb": noise(3)})
+    batch.clips["rgb"] = batch.clips["rgb"] // 8 + 100
+    draw_batch(batch, build_modalities(tiny_cfg, ["rgb_motion"]), tmp_path, split="train")
+    gain = int(re.search(r"grey is the clip's mean; what differs from it times (\d+)$", texts(figures[0])[0])[1])
+    rgb = batch.clips["rgb"].double()
+    shown = ((rgb - rgb.mean(2, keepdim=True)) * gain + 127.5).clamp(0, 255).permute(0, 2, 3, 4, 1)[0, [0, 1, 3]]
+    assert gain > 3
+    np.testing.assert_allclose(strip_of(figures[0], 0)[:3].astype(float), shown.numpy(), atol=0.51)
 
 
 def test_rgb_comes_back_and_differences_are_magnified_as_said(tmp_path, tiny_cfg, figures):

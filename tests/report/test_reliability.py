@@ -71,7 +71,9 @@ def test_folds_become_reliability_and_calibrated_weights(folds, capsys):
     torch.save({"model_state": model.state_dict(), "cfg": ""}, root / "in.pyth")
     runs = [str(root / f"fold{n}") for n in range(3)]
     out = ["--table", str(root / "clips.csv"), "--out", str(root / "found.json")]
+    out += ["--picture", str(root / "found.png")]
     assert main([*runs, *out, "--checkpoint", str(root / "in.pyth"), "--weights", str(root / "out.pyth")]) == 0
+    assert (root / "found.png").read_bytes()[:4] == b"\x89PNG"
     found = json.loads((root / "found.json").read_text())
     assert found["mAP"] == pytest.approx(mean_average_precision(scores, labels), abs=1e-4)
     assert found["interval_95"][0] < found["mAP"] < found["interval_95"][1]

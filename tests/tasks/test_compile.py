@@ -37,13 +37,13 @@ def make_batch(seed):
 
 
 def make_task(cfg, pair_case):
-    """Distill with this pair case; None = Classify, without receivers and fusion."""
+    """Distill with this pair case, 1 with CENTRE; None = Classify, without receivers and fusion."""
     if pair_case is None:
         cfg.TRANSM3E.RECEIVERS = False
         return Classify(build_model(cfg), LOSSES["bce_softmax"], build_modalities(cfg, ["rgb"]))
     teacher_cfg = cfg.clone()
     teacher_cfg.TRANSM3E.RECEIVERS, teacher_cfg.DATA.MODALITY = False, "rgb_diff"
-    cfg.DISTILL.PAIR_CASE = pair_case
+    cfg.DISTILL.PAIR_CASE, cfg.DISTILL.CENTRE = pair_case, pair_case == 1
     return build_distill(cfg, build_model(cfg), build_model(teacher_cfg))
 
 
@@ -65,7 +65,7 @@ def step(task, seed, dtype):
         (1, True, torch.float32),
         (3, False, torch.float32),
     ],
-    ids=["classify-checkpoint-bf16", "case1-checkpoint", "case3"],
+    ids=["classify-checkpoint-bf16", "case1-checkpoint-centre", "case3"],
 )
 def test_the_compiled_step_is_the_step(student_cfg, pair_case, recompute, dtype):
     cfg = shortened(student_cfg)

@@ -13,6 +13,7 @@ from transm3e.config.node import merge, opt_settings
 from transm3e.data.modalities import build_modalities
 from transm3e.data.types import Batch
 from transm3e.distill import build_distiller
+from transm3e.errors import UserError
 from transm3e.losses import LOSSES
 from transm3e.models import ModelOutput, build_model
 from transm3e.tasks import Classify, Distill, build_distill, build_task
@@ -266,3 +267,54 @@ def test_deit_starts_from_mvit_with_a_teacher_of_another_model(student_cfg, tmp_
     assert torch.equal(task.model.head.weight, build_model(start).head.weight)
     assert torch.isfinite(task(make_batch())["loss"])
     assert not any(module.training for module in task.teacher.modules())
+
+
+def trained(task, seeds):
+    """A task after steps on batches of these seeds."""
+    optimizer = torch.optim.SGD(task.model.parameters(), lr=0.1)
+    for seed in seeds:
+        torch.manual_seed(seed)
+        batch = make_batch()
+        batch.clips["rgb"] = torch.randint(0, 256, batch.clips["rgb"].shape, dtype=torch.uint8)
+        task(batch)["loss"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return task
+
+
+def test_a_centre_that_is_saved_goes_on_to_the_bit(student_cfg):
+    cfg, teacher_cfg = method_cfgs(student_cfg, "mctkd", "DISTILL.CENTRE", True, "DISTILL.WEIGHT", 1e4)
+    whole, cut = (build_distill(cfg, build_model(cfg), build_model(teacher_cfg)) for _ in range(2))
+    trained(whole, range(4))
+    half = trained(cut, range(2))
+    rest = build_distill(cfg, half.model, build_model(teacher_cfg))
+    rest.load_state({name: value.clone() for name, value in half.state().items()})
+    trained(rest, range(2, 4))
+    assert rest.state().keys() == {"count", "mean"}
+    for name, value in whole.state().items():
+        assert torch.equal(rest.state()[name], value)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(rest.model.state_dict()[name], value), name
+    without = build_distill(cfg, half.model, build_model(teacher_cfg))
+    with pytest.raises(ValueError, match="does not fit"):
+        without.load_state({})
+
+
+def test_without_a_centre_nothing_is_saved_and_the_senders_are_the_teachers(student_cfg):
+    task = make_task(student_cfg, 1)
+    batch = make_batch()
+    output = task.teacher(task.teacher_inputs(batch.clips))
+    assert task.state() == {}
+    assert all(torch.equal(a, b) for a, b in zip(sent_by_the_teacher(task, batch), output.mcts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("mctkd", ("DISTILL.POSITION", "patch_embed"), "leaves nothing"),
+        ("logits", (), "METHOD logits compares logits; set CENTRE False"),
+    ],
+)
+def test_a_centre_without_effect_is_refused(student_cfg, method, options, message):
+    with pytest.raises(UserError, match=message):
+        method_cfgs(student_cfg, method, "DISTILL.CENTRE", True, *options)

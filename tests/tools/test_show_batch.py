@@ -83,7 +83,7 @@ def test_broken_clips_are_named(show_batch, noise_data):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--cfg", RGB, "--modalities", "rbg"), "unknown modality 'rbg'; allowed: rgb, rgb_diff, flow"),
+        (("--cfg", RGB, "--modalities", "rbg"), "unknown modality 'rbg'; allowed: rgb, rgb_diff, rgb_motion, flow"),
         (("--cfg", RGB, "--modalities", "skeleton"), "have nothing in the column skeleton"),
         (("--cfg", RGB, "--step", 4), "steps are 0 to 3"),
         (("--cfg", RGB, "--clips", 0), "allowed: 1 to 64"),

@@ -220,6 +220,15 @@ def _check_distill(cfg: CfgNode) -> None:
         raise UserError(
             f"AUG.NUM_SAMPLE is {cfg.AUG.NUM_SAMPLE}, but TASK distill pairs 1 or 2 clips of a video; set it to one of them"
         )
+    if cfg.DISTILL.CENTRE and distiller.compares != "tokens":
+        raise UserError(
+            f"DISTILL.CENTRE centres tokens, but DISTILL.METHOD {cfg.DISTILL.METHOD} compares logits; set CENTRE False"
+        )
+    if cfg.DISTILL.CENTRE and cfg.DISTILL.POSITION == "patch_embed":
+        raise UserError(
+            "DISTILL.CENTRE leaves nothing of the tokens at DISTILL.POSITION patch_embed, which are the same for every clip; "
+            "set CENTRE False or another POSITION"
+        )
     if distiller.compares == "tokens" and cfg.DISTILL.MODALITY == cfg.DATA.MODALITY:
         raise UserError(
             f"student and teacher both see {cfg.DATA.MODALITY}; set DATA.MODALITY or DISTILL.MODALITY to another"

@@ -7,6 +7,7 @@ A table, which a formatter would take apart: the name and default of a key, its 
 
 from __future__ import annotations
 
+from transm3e.config.modalities import MODALITIES
 from transm3e.config.schema import (
     ABOVE_0,
     ALL_ABOVE_0,
@@ -29,9 +30,6 @@ from transm3e.config.schema import (
 )
 from transm3e.joints import COORDINATES, LAYOUTS
 
-# What models read: frames of pixels, or joints, which graph models read.
-PIXELS = ("rgb", "rgb_diff", "flow")
-SKELETONS = ("skeleton", "skeleton_bone", "skeleton_motion", "skeleton_bone_motion")
 # This decoder works in the process that trains.
 CUDA_DECODER = "torchcodec_cuda"
 # PySlowFast's files name it; torchvision has no video reading any more.
@@ -44,7 +42,7 @@ key("DATA.PATH_PREFIX", "",
     'Root of the paths in the clip table; "" = the table\'s folder.', role=INDIRECT, inherited=True)
 key("DATA.MODALITY", "rgb",
     "What the model sees: frames of pixels, or for graph models skeletons: joints, bones, their motion.",
-    one_of(*PIXELS, *SKELETONS), NETWORK)
+    one_of(*MODALITIES), NETWORK)
 key("DATA.TARGET", "auto",
     "What is predicted: muscles, or the activity, one of those in train (Kinetics); auto: the activity where "
     "MODEL.LOSS_FUNC is cross_entropy or soft_cross_entropy, else muscles.",

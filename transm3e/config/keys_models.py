@@ -7,7 +7,7 @@ A table, which a formatter would take apart: the name and default of a key, its 
 
 from __future__ import annotations
 
-from transm3e.config.keys_data import PIXELS
+from transm3e.config.modalities import PIXELS
 from transm3e.config.schema import (
     ABOVE_0,
     COUNT,
@@ -214,6 +214,8 @@ key("DISTILL.AXIS", "token",
 key("DISTILL.TEMPERATURE", 10.0, "Temperature of the KL divergence.", ABOVE_0)
 key("DISTILL.ALPHA", 0.9, "The KL divergence is multiplied by ALPHA * TEMPERATURE^2.", NOT_NEGATIVE)
 key("DISTILL.REDUCTION", "mean", "mean: over all elements, as PyTorch's mean.", one_of("mean", "batchmean"))
+key("DISTILL.CENTRE", False,
+    "The teacher's tokens are compared without their mean over the clips seen so far, which every clip shares.", new=True)
 key("DISTILL.NUM_BLOCKS", 0,
     "With POSITION dense, blocks that the sum of the blocks' KL is divided by; 0 = as many as there are (the authors' "
     "code: 16 for 24 as well). Elsewhere it is always their mean.", NOT_NEGATIVE,

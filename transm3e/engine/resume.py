@@ -137,6 +137,7 @@ class Resume:
                 "epoch": epoch - 1,
                 "progress": shared,
                 "activities": self._activities(),
+                **({"task_state": task_state} if (task_state := self.task.state()) else {}),
                 **self.origin,
             }
             path = self.store.save(state, epoch, step)
@@ -169,6 +170,7 @@ class Resume:
                 self.scaler.load_state_dict(state["scaler_state"])
             else:
                 logger.warning("%s was trained with another AMP type: from here on the numbers differ from its", newest)
+            self.task.load_state(state.get("task_state", {}))
             progress = Progress.from_shared(state["progress"], self.step_size)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(

@@ -39,7 +39,7 @@ CHARACTERS_PER_INCH = 15
 GAP = 0.03  # between frames, in sides of a frame
 SCREEN = 240  # pixels that the side of a frame with joints on it has at least
 # What is magnified is magnified so far that this share of the values is not cut off; of differences most are about 0.
-NOT_CUT = {"flow": 0.995, "rgb_diff": 0.97, "motion": 0.995}
+NOT_CUT = {"flow": 0.995, "rgb_diff": 0.97, "rgb_motion": 0.97, "motion": 0.995}
 LEAST_FLOW = 1 / 127  # the smallest motion that is stored
 ARROW = 0.15  # length of a long arrow of motion, in sides of a frame
 # Okabe and Ito's sky blue, orange and bluish green, as RGB.
@@ -183,22 +183,41 @@ def _screen(
         joints = make_stream(clips["skeleton"], "skeleton", inputs.normalize, inputs.layout)[:, :, frames]
         rgb = clips["rgb"][:, :, frames] if "rgb" in clips else None
         return _joints_screen(name, x, joints, rgb, inputs)
-    if name == "flow":
-        return _flow_screen(x.permute(0, 2, 3, 4, 1).numpy())
-    if name == "rgb_diff":
-        gain = max(1, int(1 / max(_most(x.numpy(), "rgb_diff"), 1 / 255)))
-        return Screen(_images(x * gain), f"differences times {gain}")
+    return PIXEL_SCREENS[name](x, inputs)
+
+
+def _rgb_screen(x: Tensor, inputs: ModalityInput) -> Screen:
     return Screen(_images(x * inputs.std + inputs.mean), "normalisation undone")
 
 
-def _flow_screen(flow: np.ndarray) -> Screen:
-    """(B, n, S, S, 2) -> each clip in full colours, however slow it is."""
+def _rgb_diff_screen(x: Tensor, inputs: ModalityInput) -> Screen:
+    gain = max(1, int(1 / max(_most(x.numpy(), "rgb_diff"), 1 / 255)))
+    return Screen(_images(x * gain), f"differences times {gain}")
+
+
+def _rgb_motion_screen(x: Tensor, inputs: ModalityInput) -> Screen:
+    x = x * inputs.std
+    gain = max(1, int(0.5 / max(_most(x.abs().numpy(), "rgb_motion"), 1 / 255)))
+    return Screen(_images(x * gain + 0.5), f"grey is the clip's mean; what differs from it times {gain}")
+
+
+def _flow_screen(x: Tensor, inputs: ModalityInput) -> Screen:
+    """(B, 2, n, S, S) -> each clip in full colours, however slow it is."""
+    flow = x.permute(0, 2, 3, 4, 1).numpy()
     full = [max(_most(np.hypot(clip[..., 0], clip[..., 1]), "flow"), LEAST_FLOW) for clip in flow]
     images = np.stack([flow_colours(clip, most) for clip, most in zip(flow, full, strict=True)])
     notes = tuple(f"rim {most:.2f}" for most in full)
     return Screen(
         images, "white is at rest; the rim of the key is a share of the bound that flow is stored with", notes
     )
+
+
+PIXEL_SCREENS = {
+    "rgb": _rgb_screen,
+    "rgb_diff": _rgb_diff_screen,
+    "rgb_motion": _rgb_motion_screen,
+    "flow": _flow_screen,
+}
 
 
 def _most(values: np.ndarray, what: str) -> float:

@@ -40,6 +40,17 @@ def read_folds(runs: Sequence[Path], split: str) -> list[Predictions]:
     return folds
 
 
+def held_out(folds: Sequence[Predictions]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, the same calibrated by the other folds, and labels, (N, C) each, of all folds' held-out clips."""
+    scores, labels = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("scores", "labels"))
+    number = np.repeat(np.arange(len(folds)), [len(fold.scores) for fold in folds])
+    calibrated = np.empty(scores.shape)
+    for fold in range(len(folds)):
+        others = number != fold
+        calibrated[~others] = apply_platt(scores[~others], *fit_platt(scores[others], labels[others]))
+    return scores, calibrated, labels
+
+
 def cross_validated(folds: Sequence[Predictions], families: Sequence[str]) -> dict[str, Any]:
     """mAP with its interval, the share of clips whose highest muscle is right, ECE, and each muscle's AP.
 
@@ -51,15 +62,10 @@ def cross_validated(folds: Sequence[Predictions], families: Sequence[str]) -> di
         Ready for JSON. A muscle with fewer than FEWEST positives has "known" false; "random" is the mean AP of DRAWS random
         orders. "ece_calibrated" is of clips whose fold had no part in "slope" and "biases".
     """
-    scores, labels = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("scores", "labels"))
+    scores, calibrated, labels = held_out(folds)
     counts = draw_counts(len(scores), RESAMPLES, [0], list(families))
     interval = percentile_interval(bootstrap_map(scores, labels, counts))
     slope, biases = fit_platt(scores, labels)
-    number = np.repeat(np.arange(len(folds)), [len(fold.scores) for fold in folds])
-    calibrated = np.empty(scores.shape)
-    for fold in range(len(folds)):
-        others = number != fold
-        calibrated[~others] = apply_platt(scores[~others], *fit_platt(scores[others], labels[others]))
     precisions = average_precision(scores, labels)
     chance = random_average_precision(labels, DRAWS, [0]).mean(axis=0)
     first = labels[np.arange(len(labels)), scores.argmax(axis=1)].mean()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from transm3e.config.keys_data import SKELETONS
+from transm3e.config.modalities import SKELETONS
 from transm3e.config.plan import Run
 from transm3e.data import build_videos
 from transm3e.data.annotations import read_clip_table

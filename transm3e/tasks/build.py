@@ -19,7 +19,7 @@ from transm3e.config.targets import ACTIVITY_TARGET, LOOKUP_TASK, ORDER_FILE, sc
 from transm3e.data.activities import Activities, build_activities
 from transm3e.data.build import check_tables
 from transm3e.data.modalities import build_modalities
-from transm3e.distill import build_distiller
+from transm3e.distill import build_centre, build_distiller
 from transm3e.errors import UserError
 from transm3e.losses import build_loss
 from transm3e.models import build_model, count_parameters
@@ -95,6 +95,7 @@ def build_distill(
         cfg.DISTILL.TEACHER_DROP_PATH,
         activities,
         cfg.DISTILL.CLASS_WEIGHT,
+        build_centre(cfg),
     )
 
 

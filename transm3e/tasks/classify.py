@@ -67,6 +67,19 @@ class Classify:
         """Scores of whole clips (N, C), views averaged -> what is reported, (N, len(columns))."""
         return scores
 
+    def state(self) -> dict[str, Tensor]:
+        """What changes in training besides the model, for checkpoints; {} where nothing does."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave.
+
+        Raises:
+            ValueError: it is another task's.
+        """
+        if set(state) != set(self.state()):
+            raise ValueError("what the task had learnt besides the model does not fit")
+
     def train(self) -> None:
         """Put the model into training mode."""
         self.model.train()

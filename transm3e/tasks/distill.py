@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transm3e.data.activities import Activities
 from transm3e.data.modalities import ModalityInput
 from transm3e.data.types import Batch, mixed
-from transm3e.distill import Distiller
+from transm3e.distill import Centre, Distiller
 from transm3e.distill.pairs import ZERO, teacher_clip_of
 from transm3e.layers.common import DropPath
 from transm3e.losses import Loss
@@ -32,6 +32,7 @@ class Distill(Classify):
         weight, class_weight: factors on the distillation losses and on the classification loss (paper: 1 and 1).
         pair_case: which teacher clip a student clip learns from (table 14).
         teacher_drop_path: the teacher's drop path stays active, as in the authors' code.
+        centre: takes their mean from the teacher's tokens; None = they are compared as they are.
     """
 
     def __init__(
@@ -47,10 +48,11 @@ class Distill(Classify):
         teacher_drop_path: bool = False,
         activities: Activities | None = None,
         class_weight: float = 1.0,
+        centre: Centre | None = None,
     ) -> None:
         super().__init__(student, loss, inputs, activities)
         self.teacher = teacher.eval().requires_grad_(False)
-        self.teacher_inputs, self.distiller = teacher_inputs, distiller
+        self.teacher_inputs, self.distiller, self.centre = teacher_inputs, distiller, centre
         self.weight, self.class_weight = weight, class_weight
         self.pair_case, self.teacher_drop_path = pair_case, teacher_drop_path
         self._zeros: ModelOutput | None = None
@@ -74,6 +76,8 @@ class Distill(Classify):
     ) -> dict[str, Tensor]:
         """The same from tensors and the rows of the teacher's clips."""
         taught = self._teach_partners(clips, partners, of_zeros)
+        if self.centre:
+            taught = self.centre(taught)
         student = self.replica(self.inputs(clips))
         losses = self.distiller(student, taught)
         loss_class = self.loss(student.labelled_logits, labels)
@@ -84,6 +88,16 @@ class Distill(Classify):
         super().to(device)
         self.teacher.to(device)
         self.teacher_inputs.to(device)
+        if self.centre:
+            self.centre.to(device)
+
+    def state(self) -> dict[str, Tensor]:
+        return dict(self.centre.state_dict()) if self.centre else {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        super().load_state(state)
+        if self.centre:
+            self.centre.load_state_dict(state)
 
     def _teach_partners(
         self, clips: dict[str, Tensor], partners: Sequence[int], of_zeros: ModelOutput | None

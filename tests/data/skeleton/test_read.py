@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transm3e.data.decode import DecodeError
-from transm3e.data.musclesynth.keypoints import Detector
 from transm3e.data.skeleton import Skeleton, check_frames, read_skeleton
 from transm3e.data.skeleton.pyskl import write_npz
 from transm3e.data.skeleton.units import Declared
@@ -81,14 +80,6 @@ def test_every_json_layout_holds_the_same_persons(write):
         skeleton = read_skeleton(write(content))
         assert skeleton.layout == "openpose18"
         np.testing.assert_allclose(skeleton.joints([0, 1, 2]), expected, rtol=1e-6)
-
-
-def test_what_musclesynth_writes(write):
-    pixels = np.random.default_rng(0).uniform(20, 100, (6, 17, 2))
-    hidden = np.zeros((6, 17), bool)
-    skeleton = read_skeleton(write(Detector(pixels, hidden, hidden).results(np.random.default_rng(1))))
-    assert (skeleton.num_frames, skeleton.layout, skeleton.points.shape[1]) == (6, "coco17", 1)
-    np.testing.assert_allclose(skeleton.joints(range(6))[:, 0, :, :2], pixels, atol=3)  # 0.5 pixels of jitter
 
 
 def test_openpose_writes_a_file_per_frame(write, tmp_path):

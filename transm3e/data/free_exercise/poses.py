@@ -38,6 +38,7 @@ def prepare_poses(
     seed: int = 0,
     workers: int = 1,
     fold: int | None = None,
+    whole: bool = False,
 ) -> tuple[list[Clip], list[tuple[str, str]]]:
     """Make poses.pkl, clips.csv and skipped.csv in `out`: a benchmark of skeletons, without videos.
 
@@ -50,6 +51,7 @@ def prepare_poses(
         frames: T, frames per clip, at least 2.
         muscle_map, family_rules, families, muscles, seed, workers: as of prepare.
         fold: keep the clips of train alone, with this fifth of their families as new_val; None: all splits.
+        whole: every clip is in train, to begin with.
 
     Returns:
         The clips of the table, and (id, reason) of each exercise left out.
@@ -79,6 +81,8 @@ def prepare_poses(
             e = exercises[n]
             clips.append(Clip(f"exercises/{e.id}", split, name, e.muscles, f"{SKELETONS}{MEMBER}{e.id}"))
             annotations.append(annotation(poses, n, frames))
+    if whole:
+        clips = [replace(clip, split="train") for clip in clips]
     if fold is not None:
         clips = _of_fold(clips, fold, seed)
     with atomic_path(out / SKELETONS) as partial, partial.open("wb") as file:

@@ -1,72 +1,69 @@
-"""Activities: combinations of primitives in one posture; the new ones never occur in train."""
+"""Activities: an exercise in a posture, or several exercises together; train shows none of the new ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transm3e.data.musclesynth.primitives import PRIMITIVES, Primitive, muscles_of
+from transm3e.data.musclesynth.primitives import Primitive
+from transm3e.data.musclesynth.vocabulary import PRIMITIVES, muscles_of
 
-# Mostly pairs and triples like the new ones, so that known and new clips carry about as many muscles.
+# Pairs and triples, beside every primitive alone in each of its postures.
 KNOWN_COMBINATIONS: dict[str, tuple[str, ...]] = {
     "stand": (
-        "wrist_curl",
-        "squat",
-        "hip_hinge",
-        "trunk_rotation",
-        "overhead_press+squat",
         "overhead_press+leg_curl",
-        "elbow_flexion+hip_abduction",
-        "elbow_flexion+trunk_rotation",
-        "elbow_extension+hip_adduction",
+        "curl+hip_abduction",
+        "curl+trunk_rotation",
+        "triceps_extension+hip_adduction",
         "lateral_raise+calf_raise",
         "lateral_raise+neck_flexion",
         "row+squat",
         "row+ankle_dorsiflexion",
-        "straight_arm_pull+leg_raise",
+        "straight_arm_pulldown+hip_flexion",
         "chest_fly+trunk_rotation",
-        "chest_fly+calf_raise",
         "wrist_curl+leg_curl",
         "row+hip_adduction+neck_flexion",
         "wrist_curl+hip_abduction+neck_flexion",
-        "elbow_flexion+leg_curl+ankle_dorsiflexion",
+        "curl+leg_curl+ankle_dorsiflexion",
         "lateral_raise+trunk_rotation+calf_raise",
     ),
     "seat": (
-        "row+knee_extension",
-        "knee_extension+trunk_rotation",
-        "elbow_flexion+ankle_dorsiflexion",
+        "row+leg_extension",
+        "curl+ankle_dorsiflexion",
         "overhead_press+hip_adduction",
         "chest_fly+neck_flexion",
-        "elbow_extension+calf_raise",
-        "overhead_press+knee_extension+neck_flexion",
     ),
     "supine": (
-        "hip_bridge",
-        "straight_arm_pull+crunch",
-        "elbow_extension+leg_raise",
+        "pullover+crunch",
+        "triceps_extension+leg_raise",
         "chest_fly+hip_adduction",
-        "chest_fly+crunch+ankle_dorsiflexion",
     ),
-    "prone": ("back_extension", "leg_curl"),
-    "plank": ("push_up", "push_up+hip_abduction", "leg_raise"),
+    "lunge": ("curl+lunge", "overhead_press+lunge"),
 }
 
 NEW_COMBINATIONS: dict[str, tuple[str, ...]] = {
     "stand": (
-        "elbow_flexion+squat",
+        "curl+squat",
         "overhead_press+calf_raise",
         "lateral_raise+hip_abduction",
-        "row+leg_curl",
         "wrist_curl+ankle_dorsiflexion",
-        "trunk_rotation+leg_raise",
-        "straight_arm_pull+hip_adduction",
+        "straight_arm_pulldown+hip_adduction",
         "neck_flexion+hip_hinge",
+        "front_raise+squat",
+        "side_bend+calf_raise",
     ),
-    "seat": ("elbow_extension+knee_extension", "chest_fly+ankle_dorsiflexion+neck_flexion"),
-    "supine": ("crunch+leg_raise", "straight_arm_pull+hip_bridge"),
-    "prone": ("back_extension+leg_curl",),
-    "plank": ("push_up+leg_raise",),
+    "seat": ("triceps_extension+leg_extension", "chest_fly+ankle_dorsiflexion+neck_flexion"),
+    "supine": ("crunch+leg_raise", "bench_press+hip_bridge"),
+    "lunge": ("wrist_curl+lunge",),
 }
+
+# Exercises that train never shows, alone or in combination; other exercises train each of their muscles.
+NEW_EXERCISES = frozenset(
+    (
+        *("concentration_curl", "chin_up", "inverted_row", "upright_row", "front_raise", "triceps_stretch"),
+        *("side_bend", "jackknife", "side_plank_hold"),
+        *("split_squat", "pistol_squat", "romanian_deadlift", "thruster", "swing"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -74,9 +71,9 @@ class Activity:
     """One to three primitives done together in one posture.
 
     Attributes:
-        posture: key of primitives.POSTURES.
-        primitives: keys of primitives.PRIMITIVES.
-        new: whether the combination is kept out of train and the known splits.
+        posture: key of postures.POSTURES.
+        primitives: keys of vocabulary.PRIMITIVES.
+        new: whether it is kept out of train and the known splits.
     """
 
     posture: str
@@ -85,8 +82,13 @@ class Activity:
 
     @property
     def name(self) -> str:
-        """For example "stand_row_squat"."""
-        return "_".join((self.posture, *self.primitives))
+        """What the clip table calls it, whatever the posture: for example "curl" or "row_squat"."""
+        return "_".join(self.primitives)
+
+    @property
+    def key(self) -> str:
+        """Its own name: for example "seat_curl"."""
+        return f"{self.posture}_{self.name}"
 
     @property
     def muscles(self) -> tuple[int, ...]:
@@ -100,8 +102,17 @@ def _activities(combinations: dict[str, tuple[str, ...]], new: bool) -> tuple[Ac
     )
 
 
-KNOWN = _activities(KNOWN_COMBINATIONS, new=False)
-NEW = _activities(NEW_COMBINATIONS, new=True)
+def _exercises() -> tuple[Activity, ...]:
+    return tuple(
+        Activity(posture, (primitive.name,), primitive.name in NEW_EXERCISES)
+        for primitive in PRIMITIVES.values()
+        for posture in primitive.motions
+    )
+
+
+ALL = (*_exercises(), *_activities(KNOWN_COMBINATIONS, new=False), *_activities(NEW_COMBINATIONS, new=True))
+KNOWN = tuple(activity for activity in ALL if not activity.new)
+NEW = tuple(activity for activity in ALL if activity.new)
 
 
 def compatible(activity: Activity) -> list[Primitive]:

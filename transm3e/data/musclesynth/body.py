@@ -20,8 +20,8 @@ HEEL, TOE = 0.045, 0.125
 GRIP = 0.065  # half the length of the dumbbell's handle
 HEAD_RADIUS = 0.062
 
-CENTRE_ANGLES = ("lean", "spine_flex", "spine_side", "spine_twist", "neck_flex", "neck_twist")
-ARM_ANGLES = ("shoulder_flex", "shoulder_abd", "shoulder_twist", "elbow", "wrist")
+CENTRE_ANGLES = ("roll", "lean", "spine_flex", "spine_side", "spine_twist", "neck_flex", "neck_twist")
+ARM_ANGLES = ("shrug", "shoulder_flex", "shoulder_abd", "shoulder_twist", "elbow", "wrist")
 LEG_ANGLES = ("hip_flex", "hip_abd", "hip_twist", "knee", "ankle")
 ANGLES = (*CENTRE_ANGLES, *(f"{side}_{name}" for side in "lr" for name in ARM_ANGLES + LEG_ANGLES))
 
@@ -71,13 +71,14 @@ def forward(body: Body, angles: dict[str, np.ndarray]) -> Points:
     Args:
         body: the subject.
         angles: every name of ANGLES -> (T,) degrees. Flexion bends forward (the knee: backward), abduction
-            leads away from the midline, twist +90 turns the forearm of a sideways arm up, ankle > 0 lifts the toes.
+            leads away from the midline, twist +90 turns the forearm of a sideways arm up, ankle > 0 lifts the toes,
+            shrug lifts the shoulder, roll +90 lays the figure on its right side.
 
     Returns:
         point name -> (T, 3) metres: pelvis, waist, neck, head, crown, nose, chin, and l_ / r_ shoulder, elbow, wrist,
         fingers, grip_in, grip_out, hip, knee, ankle, heel, toe, eye, ear.
     """
-    pelvis = rotation("x", angles["lean"])
+    pelvis = rotation("z", angles["roll"]) @ rotation("x", angles["lean"])
     waist = pelvis @ _spine(angles)
     thorax = waist @ _spine(angles)
     size = body.stature * body.trunk
@@ -101,7 +102,7 @@ def two_bone(
         target: (T, 3) where it should end; out of reach, it ends on the line towards it.
         first: length of the first bone in metres.
         second: length of the second bone.
-        pole: (3,) direction towards which the middle joint bends; not along the limb.
+        pole: (3,) or (T, 3) direction towards which the middle joint bends; not along the limb.
 
     Returns:
         the middle joint and the end, (T, 3) each.
@@ -111,7 +112,7 @@ def two_bone(
     line = line / np.maximum(reach, 1e-9)
     reach = np.clip(reach, abs(first - second) + 1e-6, first + second - 1e-6)
     along = (first**2 - second**2 + reach**2) / (2 * reach)
-    side = pole - line * (line @ pole)[:, None]
+    side = pole - line * (line * pole).sum(axis=1, keepdims=True)
     side /= np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-9)
     middle = root + along * line + np.sqrt(np.maximum(first**2 - along**2, 0)) * side
     return middle, root + reach * line
@@ -147,8 +148,9 @@ def _arm(body: Body, points: Points, thorax: np.ndarray, angles: dict[str, np.nd
     upper = thorax @ _limb(angles, f"{side}_shoulder", sign)
     lower = upper @ rotation("x", -angles[f"{side}_elbow"])
     hand = lower @ rotation("x", -angles[f"{side}_wrist"])
-    out = sign * HALF_SHOULDERS * body.shoulders * body.stature
-    shoulder = _at(points["neck"], thorax, (out, -0.012 * body.stature, 0))
+    clavicle = HALF_SHOULDERS * body.shoulders * body.stature
+    root = _at(points["neck"], thorax, (0, -0.012 * body.stature, 0))
+    shoulder = _at(root, thorax @ rotation("z", sign * angles[f"{side}_shrug"]), (sign * clavicle, 0, 0))
     elbow = _at(shoulder, upper, (0, -UPPER_ARM * size, 0))
     wrist = _at(elbow, lower, (0, -FOREARM * size, 0))
     points |= {f"{side}_shoulder": shoulder, f"{side}_elbow": elbow, f"{side}_wrist": wrist}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from transm3e.data.musclesynth.primitives import Posture
+from transm3e.data.musclesynth.postures import Posture
 
 WORLD_UP = np.array([0.0, 1.0, 0.0])
 
@@ -72,7 +72,7 @@ def sample_camera(points: np.ndarray, posture: Posture, rng: np.random.Generator
     """
     flat = points.reshape(-1, 3)
     target = (flat.min(axis=0) + flat.max(axis=0)) / 2
-    azimuth = (posture.azimuth + rng.uniform(-50, 50)) * rng.choice((-1, 1))
+    azimuth = (posture.azimuth + rng.uniform(-70, 70)) * rng.choice((-1, 1))
     camera = look_at(target, azimuth, rng.uniform(*posture.elevation), rng.normal(0, 2.5), rng.uniform(3.6, 6.0))
     pixels, depth = camera.project(flat)
     margin = 0.11 / depth.mean()  # metres of flesh around the joints, seen at that distance

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from transm3e.data.musclesynth.activities import Activity
-from transm3e.data.musclesynth.body import Body, sample_body
+from transm3e.data.musclesynth.body import sample_body
 from transm3e.data.musclesynth.camera import sample_camera
 from transm3e.data.musclesynth.figure import build_figure
 from transm3e.data.musclesynth.keypoints import Detector, detect
-from transm3e.data.musclesynth.motion import SEAT_HEIGHT, TRUNK_DEPTH, animate
-from transm3e.data.musclesynth.primitives import POSTURES
-from transm3e.data.musclesynth.render import ClipRenderer
+from transm3e.data.musclesynth.motion import animate
+from transm3e.data.musclesynth.postures import POSTURES
+from transm3e.data.musclesynth.render import ClipRenderer, shake
 from transm3e.data.musclesynth.scene import sample_scene
+from transm3e.data.skeleton.sequence import Skeleton
 
 WIDTH, HEIGHT, FPS, FRAMES = 160, 128, 20, 40
 
@@ -26,38 +26,28 @@ class SynthClip:
     """A clip ready to be written.
 
     Attributes:
-        frames: iterable of FRAMES arrays, (HEIGHT, WIDTH, 3) uint8 RGB; can be walked again.
+        frames: iterable of FRAMES arrays, (HEIGHT, WIDTH, 3) uint8 RGB; can be walked again. None: joints only.
         keypoints: ideal joints and their visibility.
-        skeleton: AlphaPose entries, one per frame.
+        skeleton: what a detector would find.
         crf: x264 quality.
     """
 
-    frames: ClipRenderer
+    frames: ClipRenderer | None
     keypoints: Detector
-    skeleton: list[dict[str, Any]]
+    skeleton: Skeleton
     crf: int
 
 
-def make_clip(activity: Activity, key: Iterable[int]) -> SynthClip:
+def make_clip(activity: Activity, key: Iterable[int], draw: bool = True) -> SynthClip:
     """The clip of an activity that belongs to `key` (for example seed and clip number); same key, same clip."""
     rng = np.random.default_rng(list(key))
     body, scene = sample_body(rng), sample_scene(rng)
-    points, load = animate(activity, body, rng, FRAMES, FPS)
+    done = animate(activity, body, rng, FRAMES, FPS)
     posture = POSTURES[activity.posture]
-    camera = sample_camera(np.stack(list(points.values()), axis=1), posture, rng, WIDTH, HEIGHT)
-    parts = build_figure(points, body, scene.look, load)
-    frames = ClipRenderer(scene, camera, parts, _props(posture.name, body), (WIDTH, HEIGHT), FPS, rng)
-    seen = detect(points, parts, scene, camera, frames.shake, (WIDTH, HEIGHT))
-    return SynthClip(frames, seen, seen.results(rng), scene.crf)
-
-
-def _props(posture: str, body: Body) -> list[np.ndarray]:
-    # A seat under the sitting figure, a mat under the lying one.
-    if posture == "stand":
-        return []
-    if posture == "seat":
-        top = (SEAT_HEIGHT * body.legs - TRUNK_DEPTH * body.girth) * body.stature
-        corners = [(x, y, z) for x in (-0.24, 0.24) for y in (0, top) for z in (-0.2, 0.22)]
-        return [np.array(corners)]
-    centre, half = {"supine": (-0.1, 0.95), "prone": (0.0, 1.0), "plank": (-0.05, 1.0)}[posture]
-    return [np.array([(x, 0, centre + z) for x in (-0.42, 0.42) for z in (-half, half)])]
+    camera = sample_camera(np.stack(list(done.points.values()), axis=1), posture, rng, WIDTH, HEIGHT)
+    parts = build_figure(done.points, body, scene.look, done.load)
+    shaken = shake(scene.shake, np.arange(FRAMES) / FPS, rng)
+    seen = detect(done.points, parts, scene, camera, shaken, (WIDTH, HEIGHT))
+    skeleton = seen.skeleton(rng)
+    frames = ClipRenderer(scene, camera, parts, done.props, (WIDTH, HEIGHT), shaken, rng, FPS) if draw else None
+    return SynthClip(frames, seen, skeleton, scene.crf)

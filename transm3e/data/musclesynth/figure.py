@@ -31,6 +31,12 @@ DUMBBELL: dict[str, Spheres] = {
     "plate_in": (("grip_in", 0.030),),
     "plate_out": (("grip_out", 0.030),),
 }
+BARBELL: dict[str, Spheres] = {
+    "handle": (("l_bar", 0.010), ("r_bar", 0.010)),
+    "plate_l": (("l_bar", 0.052), ("l_plate", 0.052)),
+    "plate_r": (("r_bar", 0.052), ("r_plate", 0.052)),
+}
+BAR_OVER = 0.16  # of stature, from a hand to the end of its bar
 FACE: dict[str, Spheres] = {
     "face": (("crown", HEAD_RADIUS * 0.82), ("chin", HEAD_RADIUS * 0.7)),
     "hair": (("scalp", HEAD_RADIUS * 0.98),),
@@ -40,7 +46,7 @@ FACE: dict[str, Spheres] = {
 }
 FEATURES = ("nose", "l_eye", "r_eye")  # too small for an outline
 # Arms and legs are drawn over the trunk where both are equally far away (metres).
-GROUP_BIAS = {"torso": 0.0, "head": 0.03, "l_leg": 0.03, "r_leg": 0.03, "l_arm": 0.08, "r_arm": 0.08}
+GROUP_BIAS = {"torso": 0.0, "head": 0.03, "l_leg": 0.03, "r_leg": 0.03, "l_arm": 0.08, "r_arm": 0.08, "bar": 0.06}
 
 
 @dataclass(frozen=True)
@@ -62,17 +68,27 @@ class Part:
     colour: Colour
 
 
-def build_figure(points: Points, body: Body, look: Look, load: bool) -> list[Part]:
-    """Solids of a subject whose joints move along `points` (name -> (T, 3) metres)."""
+def build_figure(points: Points, body: Body, look: Look, load: str) -> list[Part]:
+    """Solids of a subject whose joints move along `points` (name -> (T, 3) metres); load: see motion.Performance."""
     scalp = points["crown"] + 0.32 * (points["crown"] - points["head"]) - 0.26 * (points["nose"] - points["head"])
     points = points | {"scalp": scalp}
     parts = _parts("torso", TORSO, points, body, look)
     parts += _parts("head", FACE, points, body, look)
     for side in "lr":
         parts += _parts(f"{side}_leg", _sided(LEG, side), points, body, look)
-        arm = ARM | DUMBBELL if load else ARM
+        arm = ARM | DUMBBELL if load == "dumbbells" else ARM
         parts += _parts(f"{side}_arm", _sided(arm, side), points, body, look)
+    if load == "bar":
+        parts += _parts("bar", BARBELL, _bar(points, body.stature), body, look)
     return parts
+
+
+def _bar(points: Points, stature: float) -> Points:
+    # Through both hands and beyond.
+    left, right = ((points[f"{side}_wrist"] + points[f"{side}_fingers"]) / 2 for side in "lr")
+    out = (left - right) / np.maximum(np.linalg.norm(left - right, axis=1, keepdims=True), 1e-6) * stature
+    ends = {"l_bar": left + BAR_OVER * out, "r_bar": right - BAR_OVER * out}
+    return ends | {"l_plate": ends["l_bar"] + 0.02 * out, "r_plate": ends["r_bar"] - 0.02 * out}
 
 
 def _sided(limb: dict[str, Spheres], side: str) -> dict[str, Spheres]:
@@ -104,5 +120,7 @@ def _colour(name: str, look: Look) -> Colour:
         "handle": look.dumbbell,
         "plate_in": look.dumbbell,
         "plate_out": look.dumbbell,
+        "plate_l": look.dumbbell,
+        "plate_r": look.dumbbell,
     }
     return cloth.get(name, look.skin)

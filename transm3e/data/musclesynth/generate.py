@@ -20,8 +20,9 @@ import cv2
 from transm3e.data import encode
 from transm3e.data.annotations import SPLITS, write_clip_table
 from transm3e.data.encode import write_video
-from transm3e.data.musclesynth.clip import FPS, make_clip
+from transm3e.data.musclesynth.clip import FPS, HEIGHT, WIDTH, make_clip
 from transm3e.data.musclesynth.plan import PlannedClip, plan
+from transm3e.data.skeleton.pyskl import write_npz
 from transm3e.errors import UserError
 from transm3e.files import CLIP_TABLE, atomic_write_text, read_text
 from transm3e.foreign.json_text import parse_json
@@ -33,7 +34,12 @@ PRESET = "superfast"
 
 
 def generate(
-    root: str | Path, size: str = "small", seed: int = 0, workers: int | None = None, progress: bool = True
+    root: str | Path,
+    size: str = "small",
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool = True,
+    draw: bool = True,
 ) -> Path:
     """Make a MuscleSynth data set in a folder, or find it there.
 
@@ -48,6 +54,7 @@ def generate(
         seed: 0 or greater.
         workers: processes; None for one per CPU core, 1 to stay in this process.
         progress: whether to draw a progress bar on stderr.
+        draw: whether to make the videos; without them the clip table names files that are not there.
 
     Returns:
         the clip table's path, root/clips.csv.
@@ -59,16 +66,17 @@ def generate(
     folder, clips = Path(root), plan(size, seed)
     table, manifest = folder / CLIP_TABLE, folder / MANIFEST_NAME
     made = {"generator": source_digest(), "size": size, "seed": seed, "clips": len(clips)}
+    made |= {} if draw else {"videos": False}
     started, complete = made | {"complete": False}, made | {"complete": True}
     found = _read_manifest(folder)
-    if found == complete and table.is_file() and not _missing(folder, clips):
+    if found == complete and table.is_file() and not _missing(folder, clips, draw):
         return table
     _make_folders(folder)
     _remove(table)
     if found not in (started, complete):
         _discard(folder, clips)
     _write_manifest(manifest, started)
-    _make_all(folder, _missing(folder, clips), seed, workers, progress)
+    _make_all(folder, _missing(folder, clips, draw), seed, workers, progress, draw)
     write_clip_table(table, (planned.clip for planned in clips))
     _write_manifest(manifest, complete)
     return table
@@ -133,22 +141,25 @@ def _remove(file: Path) -> None:
         raise UserError(f"cannot replace {file}: {error.strerror}; choose another folder") from error
 
 
-def _missing(folder: Path, clips: list[PlannedClip]) -> list[PlannedClip]:
+def _missing(folder: Path, clips: list[PlannedClip], draw: bool) -> list[PlannedClip]:
     present = {
         f"{top}/{split}/{entry.name}"
         for top in ("clips", "skeletons")
         for split in SPLITS
         for entry in _entries(folder / top / split)
     }
-    return [planned for planned in clips if not {planned.clip.path, planned.clip.skeleton} <= present]
+    wanted = [({planned.clip.path} if draw else set()) | {planned.clip.skeleton} for planned in clips]
+    return [planned for planned, files in zip(clips, wanted, strict=True) if not files <= present]
 
 
 def _entries(folder: Path) -> Iterable[os.DirEntry[str]]:
     return list(os.scandir(folder)) if folder.is_dir() else []
 
 
-def _make_all(folder: Path, missing: list[PlannedClip], seed: int, workers: int | None, progress: bool) -> None:
-    make = partial(_make_one, folder, seed)
+def _make_all(
+    folder: Path, missing: list[PlannedClip], seed: int, workers: int | None, progress: bool, draw: bool
+) -> None:
+    make = partial(_make_one, folder, seed, draw)
     count = min(workers or _cores(), max(1, len(missing)))
     with closing(_run_here(make, missing) if count == 1 else _run_pool(make, missing, count)) as done:
         for _ in track(done, "MuscleSynth", len(missing), "clips") if progress else done:
@@ -194,10 +205,11 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)
 
 
-def _make_one(folder: Path, seed: int, planned: PlannedClip) -> None:
-    clip = make_clip(planned.activity, (seed, planned.number))
-    write_video(folder / planned.clip.path, clip.frames, FPS, crf=clip.crf, preset=PRESET)
-    atomic_write_text(folder / planned.clip.skeleton, json.dumps(clip.skeleton, separators=(",", ":")))
+def _make_one(folder: Path, seed: int, draw: bool, planned: PlannedClip) -> None:
+    clip = make_clip(planned.activity, (seed, planned.number), draw)
+    if clip.frames is not None:
+        write_video(folder / planned.clip.path, clip.frames, FPS, crf=clip.crf, preset=PRESET)
+    write_npz(folder / planned.clip.skeleton, clip.skeleton, (HEIGHT, WIDTH), "musclesynth")
 
 
 @contextmanager

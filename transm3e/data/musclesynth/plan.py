@@ -37,8 +37,8 @@ class PlannedClip:
     @property
     def clip(self) -> Clip:
         """Its row of the clip table."""
-        name = f"{self.split}/{self.activity.name}_{self.number:05d}"
-        video, skeleton = f"clips/{name}.mp4", f"skeletons/{name}.json"
+        name = f"{self.split}/{self.activity.key}_{self.number:05d}"
+        video, skeleton = f"clips/{name}.mp4", f"skeletons/{name}.npz"
         return Clip(video, self.split, self.activity.name, self.activity.muscles, skeleton)
 
 
@@ -65,5 +65,5 @@ def plan(size: str, seed: int) -> list[PlannedClip]:
 
 
 def _quota(activities: tuple[Activity, ...], total: int) -> list[Activity]:
-    # `total` activities in equal shares; the first ones get the remainder.
-    return sorted((activities[i % len(activities)] for i in range(total)), key=activities.index)
+    # `total` activities in equal shares, spread over all where there are more of these.
+    return [activities[i * len(activities) // total] for i in range(total)]

@@ -27,10 +27,11 @@ class ClipRenderer:
         scene: room, light, distractors.
         camera: in pixels of the finished frame.
         parts: the figure's solids.
-        props: hulls that stand on the floor under the figure (mat or seat), (n, 3) metres each.
+        props: hulls of what carries the figure (mat, bench, bar), (n, 3) metres each.
         size: (width, height) of a frame, pixels.
-        fps: frames per second.
+        shake: (T, 2) movement of the camera, pixels.
         rng: for noise.
+        fps: frames per second.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class ClipRenderer:
         parts: list[Part],
         props: list[np.ndarray],
         size: tuple[int, int],
-        fps: float,
+        shake: np.ndarray,
         rng: np.random.Generator,
+        fps: float,
     ) -> None:
         self.scene, self.camera, self.parts, self.size = scene, camera, parts, size
         self.frames = len(parts[0].centres)
@@ -51,7 +53,7 @@ class ClipRenderer:
         self.light = _light(scene, size)
         self.noise = _noise(scene.noise, size, rng)
         self.shifts = rng.integers(0, 16, (self.frames, 2))
-        self.shake = shake(scene.shake, self.time, rng)
+        self.shake = shake
         edges = [0.0 if part.name in FEATURES else EDGE for part in parts]
         self.outlines = [_circles(camera, part, edge) for part, edge in zip(parts, edges, strict=True)]
         self.fills = [_circles(camera, part, 0.0) for part in parts]
@@ -63,7 +65,7 @@ class ClipRenderer:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Frames in order, (H, W, 3) uint8 RGB."""
-        return (self._frame(index) for index in range(self.frames))
+        return (self.frame(index) for index in range(self.frames))
 
     def silhouette(self, index: int) -> np.ndarray:
         """(H, W) bool: the pixels of frame `index` that the figure covers, occluders ignored."""
@@ -72,7 +74,8 @@ class ClipRenderer:
             _fill(mask, circles[index], 255)
         return self._shaken(cv2.resize(mask, self.size, interpolation=cv2.INTER_AREA), index) > 64
 
-    def _frame(self, index: int) -> np.ndarray:
+    def frame(self, index: int) -> np.ndarray:
+        """Frame `index`, (H, W, 3) uint8 RGB."""
         canvas = self._shadowed(index)
         self._draw_movers(canvas, index, front=False)
         for group in self.order[index]:
@@ -88,7 +91,8 @@ class ClipRenderer:
         width, height = self.size
         room = background(self.scene, self.camera, WALL, width, height)
         room = cv2.resize(room, (width * SCALE, height * SCALE), interpolation=cv2.INTER_LINEAR)
-        for prop in props:
+        far_first = sorted(props, key=lambda hull: -float(self.camera.project(hull)[1].mean()))
+        for prop in far_first:
             corners = self.camera.project(prop)[0]
             middle = corners.mean(axis=0)
             _fill(room, _fixed(corners), _tone(self.scene.mat, 0.75))
@@ -145,8 +149,8 @@ def _far_to_near(camera: Camera, parts: list[Part]) -> list[list[list[int]]]:
     # Per frame: limbs from far to near, each a list of its parts' numbers from far to near.
     depth = np.stack([camera.project(part.centres)[1].mean(axis=1) for part in parts])
     members = {group: [n for n, part in enumerate(parts) if part.group == group] for group in GROUP_BIAS}
-    away = np.stack([depth[members[group]].mean(axis=0) - bias for group, bias in GROUP_BIAS.items()])
-    names = list(GROUP_BIAS)
+    names = [group for group in GROUP_BIAS if members[group]]
+    away = np.stack([depth[members[group]].mean(axis=0) - GROUP_BIAS[group] for group in names])
     return [
         [sorted(members[names[group]], key=lambda n: -float(depth[n, frame])) for group in np.argsort(-away[:, frame])]
         for frame in range(depth.shape[1])

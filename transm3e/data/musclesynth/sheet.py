@@ -14,25 +14,27 @@ from transm3e.data.musclesynth.clip import HEIGHT, WIDTH, make_clip
 from transm3e.errors import UserError
 from transm3e.files import atomic_path
 
-ROWS = 6
+ROWS = 7
 TIMES = (0, 6, 12, 18)  # frames shown of each clip
 CAPTION = 30  # pixels under each strip
 GAP = 8
 INK, FAINT, NEW_INK, PAPER = (35, 35, 40), (110, 110, 120), (190, 60, 20), (255, 255, 255)
-# Every posture, single primitives to triples; the new ones last.
+# Postures of all kinds, single exercises and combinations; the new ones last.
 CHOSEN = (
-    "stand_overhead_press_squat",
-    "stand_elbow_flexion_leg_curl_ankle_dorsiflexion",
-    "stand_hip_hinge",
-    "stand_straight_arm_pull_leg_raise",
-    "seat_chest_fly_neck_flexion",
-    "seat_knee_extension_trunk_rotation",
-    "supine_straight_arm_pull_crunch",
-    "supine_hip_bridge",
+    "bench_bench_press",
+    "hang_pull_up",
+    "dip_dip",
     "plank_push_up",
-    "stand_lateral_raise_hip_abduction",
+    "seat_pulldown",
+    "stand_deadlift",
+    "machine_leg_press",
+    "bridge_hip_bridge",
+    "fours_hip_extension",
+    "side_hip_abduction",
+    "stand_row_squat",
+    "lunge_split_squat",
+    "side_plank_side_plank_hold",
     "supine_crunch_leg_raise",
-    "prone_back_extension_leg_curl",
 )
 
 
@@ -53,7 +55,7 @@ def write_contact_sheet(path: str | Path, seed: int = 0) -> None:
 
 def contact_sheet(seed: int = 0) -> np.ndarray:
     """The picture as (H, W, 3) uint8 RGB."""
-    by_name = {activity.name: activity for activity in (*KNOWN, *NEW)}
+    by_name = {activity.key: activity for activity in (*KNOWN, *NEW)}
     cells = [_cell(by_name[name], (seed, 10**6 + number)) for number, name in enumerate(CHOSEN)]
     columns = [np.vstack(cells[first : first + ROWS]) for first in range(0, len(cells), ROWS)]
     gap = np.full((len(columns[0]), GAP, 3), PAPER, np.uint8)
@@ -63,10 +65,11 @@ def contact_sheet(seed: int = 0) -> np.ndarray:
 
 
 def _cell(activity: Activity, key: Sequence[int]) -> np.ndarray:
-    frames = list(make_clip(activity, key).frames)
-    strip = np.hstack([cv2.medianBlur(frames[time], 3) for time in TIMES])
+    frames = make_clip(activity, key).frames
+    assert frames is not None
+    strip = np.hstack([cv2.medianBlur(frames.frame(time), 3) for time in TIMES])
     caption = np.full((CAPTION, WIDTH * len(TIMES), 3), PAPER, np.uint8)
-    title = f"{activity.posture}: {' + '.join(activity.primitives).replace('_', ' ')}"
+    title = f"{activity.posture}: {' + '.join(activity.primitives)}".replace("_", " ")
     _write(caption, f"{title}  (new)" if activity.new else title, 11, 0.42, NEW_INK if activity.new else INK)
     muscles = ", ".join(MUSCLES[muscle] for muscle in activity.muscles).replace("_", " ")
     _write(caption, muscles, 25, 0.38, FAINT)
