@@ -212,7 +212,8 @@ def reference(pattern: str = "") -> Iterator[str]:
     for each in KEYS.values():
         of = each.name.rpartition(".")[0]
         about = GROUPS[of][0] if of else ""
-        if pattern.lower() not in f"{each.name} {each.meaning} {about}".lower():
+        protocol = "PROTOCOL" if each.authors else ""
+        if pattern.lower() not in f"{each.name} {each.meaning} {about} {protocol}".lower():
             continue
         if of != of_last and about:
             yield f"{of}: {about}\n"
