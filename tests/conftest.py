@@ -24,7 +24,7 @@ LONGEST = (
     *("test_two_processes", "test_two_hosts", "test_mvit_full_size", "test_mixed_precision", "test_musclesynth"),
 )
 # Of few_clips: training clips of each activity, and clips of every other split.
-PER_ACTIVITY, PER_SPLIT = 1, 8
+PER_ACTIVITY, PER_SPLIT = 2, 8
 
 
 def pytest_collection_modifyitems(items):

@@ -56,6 +56,32 @@ NEW_COMBINATIONS: dict[str, tuple[str, ...]] = {
     "lunge": ("wrist_curl+lunge",),
 }
 
+# What the small sizes show, posture by posture, so that a model can learn from a few hundred clips.
+CORE_BY_POSTURE = {
+    "stand": """
+        squat hip_hinge wrist_curl trunk_rotation overhead_press calf_raise
+        overhead_press_leg_curl curl_hip_abduction curl_trunk_rotation triceps_extension_hip_adduction
+        lateral_raise_calf_raise lateral_raise_neck_flexion row_squat row_ankle_dorsiflexion
+        straight_arm_pulldown_hip_flexion shrug wrist_curl_leg_curl
+        row_hip_adduction_neck_flexion wrist_curl_hip_abduction_neck_flexion curl_leg_curl_ankle_dorsiflexion
+        curl_squat overhead_press_calf_raise lateral_raise_hip_abduction wrist_curl_ankle_dorsiflexion
+        straight_arm_pulldown_hip_adduction neck_flexion_hip_hinge side_bend_calf_raise""",
+    "seat": """
+        leg_extension pulldown row_leg_extension curl_ankle_dorsiflexion overhead_press_hip_adduction
+        chest_fly_neck_flexion triceps_extension_leg_extension""",
+    "supine": """
+        hip_bridge pullover_crunch triceps_extension_leg_raise chest_fly_hip_adduction
+        crunch_leg_raise bench_press_hip_bridge""",
+    "bench": "bench_press",
+    "lunge": "lunge curl_lunge split_squat wrist_curl_lunge",
+    "hang": "pull_up chin_up",
+    "dip": "dip",
+    "prone": "back_extension leg_curl",
+    "plank": "push_up",
+    "side_plank": "side_plank_hold",
+}
+CORE = frozenset(f"{posture}_{name}" for posture, names in CORE_BY_POSTURE.items() for name in names.split())
+
 # Exercises that train never shows, alone or in combination; other exercises train each of their muscles.
 NEW_EXERCISES = frozenset(
     (

@@ -7,23 +7,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from transm3e.data.annotations import EVAL_SPLITS, Clip
-from transm3e.data.musclesynth.activities import KNOWN, NEW, Activity
+from transm3e.data.musclesynth.activities import CORE, KNOWN, NEW, Activity
 from transm3e.errors import UserError
 
 
 @dataclass(frozen=True)
 class Size:
-    """Clips in train and in each of the four evaluation splits."""
+    """Clips in train and in each of the four evaluation splits, and the activities they show, by key; empty: all."""
 
     train: int
     evaluation: int
+    shown: frozenset[str] = frozenset()
+
+    @property
+    def activities(self) -> tuple[tuple[Activity, ...], tuple[Activity, ...]]:
+        """The known and the new ones."""
+        known, new = (tuple(a for a in every if not self.shown or a.key in self.shown) for every in (KNOWN, NEW))
+        return known, new
 
     @property
     def total(self) -> int:
         return self.train + len(EVAL_SPLITS) * self.evaluation
 
 
-SIZES = {"tiny": Size(320, 64), "small": Size(800, 120), "full": Size(6400, 900)}
+SIZES = {"tiny": Size(320, 64, CORE), "small": Size(800, 120, CORE), "full": Size(6400, 900)}
 
 
 @dataclass(frozen=True)
@@ -55,11 +62,12 @@ def plan(size: str, seed: int) -> list[PlannedClip]:
         raise UserError(f"unknown MuscleSynth size {size!r}; allowed: {', '.join(SIZES)}")
     counts = SIZES[size]
     rng = np.random.default_rng((seed, counts.total))
-    rows = [("train", activity) for activity in _quota(KNOWN, counts.train)]
+    known, new = counts.activities
+    rows = [("train", activity) for activity in _quota(known, counts.train)]
     for split in ("known_val", "known_test"):
-        rows += [(split, activity) for activity in _quota(KNOWN, counts.evaluation)]
-    for activity in NEW:
-        halves = _quota(NEW, counts.evaluation).count(activity) * ["new_val", "new_test"]
+        rows += [(split, activity) for activity in _quota(known, counts.evaluation)]
+    for activity in new:
+        halves = _quota(new, counts.evaluation).count(activity) * ["new_val", "new_test"]
         rows += [(split, activity) for split in rng.permutation(halves).tolist()]
     return [PlannedClip(number, split, activity) for number, (split, activity) in enumerate(rows)]
 
