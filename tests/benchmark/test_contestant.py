@@ -79,7 +79,7 @@ def test_pytorchvideos_models(tiny_file, name, frames, parameters):
     # The same work as ours: its optimiser and its loss.
     ours = build_contestant(entries[0], CPU)
     assert type(contestant.optimizer) is type(ours.optimizer) is torch.optim.SGD
-    assert contestant.task.loss is ours.task.loss
+    assert contestant.task.loss == ours.task.loss
     assert reference == f"pytorchvideo:{name}"
 
 
