@@ -68,7 +68,7 @@ def test_a_model_without_weights(tiny_file):
     ],
 )
 def test_pytorchvideos_models(tiny_file, name, frames, parameters):
-    opts = ["DATA.NUM_FRAMES", str(frames), "SOLVER.OPTIMIZING_METHOD", "sgd", "MODEL.LOSS_FUNC", "asl"]
+    opts = ["DATA.NUM_FRAMES", str(frames), "SOLVER.OPTIMIZING_METHOD", "sgd", "MODEL.LOSS_FUNC", "bce_logits"]
     entries, reference = build_entries([str(tiny_file)], f"pytorchvideo:{name}", opts)
     contestant = build_contestant(entries[1], CPU)
     model = contestant.task.model.eval()
@@ -79,7 +79,7 @@ def test_pytorchvideos_models(tiny_file, name, frames, parameters):
     # The same work as ours: its optimiser and its loss.
     ours = build_contestant(entries[0], CPU)
     assert type(contestant.optimizer) is type(ours.optimizer) is torch.optim.SGD
-    assert contestant.task.loss == ours.task.loss
+    assert contestant.task.loss is ours.task.loss
     assert reference == f"pytorchvideo:{name}"
 
 
