@@ -33,7 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per CPU core")
     parser.add_argument(
-        "--skeletons-only", action="store_true", help="no videos; default: data/MuscleSynth/SIZE-skeletons"
+        "--skeletons-only", action="store_true", help="no videos; --out is then data/MuscleSynth/SIZE-skeletons"
     )
     parser.add_argument("--compare-labels", type=Path, nargs="+", metavar="PATH", help="only print how labels agree")
     parser.add_argument("--contact-sheet", type=Path, metavar="FILE", help="only draw a picture of examples (PNG)")
@@ -51,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
             words = [ANNOTATIONS / name for name in ("muscle_vocabulary.csv", "musclesynth_votes.csv")]
             print(markdown(compare(args.compare_labels, *words)))
         else:
-            out = args.out or Path("data/MuscleSynth") / f"{args.size}{'-skeletons' * args.skeletons_only}"
+            name = f"{args.size}-skeletons" if args.skeletons_only else args.size
+            out = args.out or Path("data/MuscleSynth") / name
             print(generate(out, args.size, args.seed, args.workers, draw=not args.skeletons_only))
     return 0
 

@@ -83,8 +83,9 @@ def import_files(paths: Iterable[str]) -> None:
         assert spec, "a .py file has a loader"
         assert spec.loader
         module = module_from_spec(spec)
-        # What lies beside it can be imported by it.
-        sys.path.append(str(file.parent))
+        # It can import what lies beside it; last, so that this hides no installed package.
+        if str(file.parent) not in sys.path:
+            sys.path.append(str(file.parent))
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)

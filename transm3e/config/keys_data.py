@@ -117,7 +117,7 @@ key("AUG.PAUSES", 0.0, "This share of a clip's time stands still.", SHARE)
 key("AUG.JOINT_TURN", 0.0, "Of joints in space: the most degrees around the vertical axis.", NOT_NEGATIVE)
 key("AUG.JOINT_TILT", 0.0, "Of joints: the most degrees around the other axes.", NOT_NEGATIVE)
 key("AUG.JOINT_STRETCH", 0.0, "Of joints: each axis is scaled by up to 1 -+ this.", SHARE)
-key("AUG.JOINT_NOISE", 0.0, "Of joints: their error in body sizes (standard deviation).", NOT_NEGATIVE)
+key("AUG.JOINT_NOISE", 0.0, "Of joints: the standard deviation of their error in body sizes, drawn for each clip from 0 to twice this.", NOT_NEGATIVE)
 key("AUG.JOINT_DROPOUT", 0.0, "Of joints: probability that feet, hands or the head are missing.", SHARE)
 
 group("MIXUP", "Mixup and CutMix of training batches: each video with another one of its batch, labels likewise")

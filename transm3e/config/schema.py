@@ -180,7 +180,8 @@ def keys_with(*roles: Role, **facts: bool) -> list[str]:
     return [
         each.name
         for each in KEYS.values()
-        if (not roles or each.facts.role in roles) and vars(each.facts) == {**vars(each.facts), **facts}
+        if (not roles or each.facts.role in roles)
+        and all(getattr(each.facts, name) == value for name, value in facts.items())
     ]
 
 

@@ -17,12 +17,13 @@ from typing import Any
 
 import cv2
 
+from transm3e import joints
 from transm3e.data import encode
 from transm3e.data.annotations import SPLITS, write_clip_table
 from transm3e.data.encode import write_video
 from transm3e.data.musclesynth.clip import FPS, HEIGHT, WIDTH, make_clip
 from transm3e.data.musclesynth.plan import PlannedClip, plan
-from transm3e.data.skeleton.pyskl import write_npz
+from transm3e.data.skeleton import pyskl
 from transm3e.errors import UserError
 from transm3e.files import CLIP_TABLE, atomic_write_text, read_text
 from transm3e.foreign.json_text import parse_json
@@ -54,7 +55,8 @@ def generate(
         seed: 0 or greater.
         workers: processes; None for one per CPU core, 1 to stay in this process.
         progress: whether to draw a progress bar on stderr.
-        draw: whether to make the videos; without them the clip table names files that are not there.
+        draw: whether to make the videos; without them the clip table may name files that are not there. Either way what is
+            there is kept, and a later call adds the other.
 
     Returns:
         the clip table's path, root/clips.csv.
@@ -66,7 +68,6 @@ def generate(
     folder, clips = Path(root), plan(size, seed)
     table, manifest = folder / CLIP_TABLE, folder / MANIFEST_NAME
     made = {"generator": source_digest(), "size": size, "seed": seed, "clips": len(clips)}
-    made |= {} if draw else {"videos": False}
     started, complete = made | {"complete": False}, made | {"complete": True}
     found = _read_manifest(folder)
     if found == complete and table.is_file() and not _missing(folder, clips, draw):
@@ -74,7 +75,7 @@ def generate(
     _make_folders(folder)
     _remove(table)
     if found not in (started, complete):
-        _discard(folder, clips)
+        _discard(folder, clips, made_here=found is not None)
     _write_manifest(manifest, started)
     _make_all(folder, _missing(folder, clips, draw), seed, workers, progress, draw)
     write_clip_table(table, (planned.clip for planned in clips))
@@ -83,9 +84,10 @@ def generate(
 
 
 def source_digest() -> str:
-    """SHA-256 over the source files that decide what the clips look like, 16 hex digits."""
+    """SHA-256 over the source files that decide what the clips look like and how they are stored, 16 hex digits."""
     total = hashlib.sha256()
-    for file in (*sorted(Path(__file__).parent.glob("*.py")), Path(encode.__file__)):
+    own = (file for file in sorted(Path(__file__).parent.glob("*.py")) if file.stem not in ("agreement", "sheet"))
+    for file in (*own, *(Path(str(module.__file__)) for module in (encode, joints, pyskl))):
         total.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return total.hexdigest()[:16]
 
@@ -127,11 +129,15 @@ def _make_folders(folder: Path) -> None:
         raise UserError(f"cannot make folders in {folder}: {error.strerror}; choose another folder") from error
 
 
-def _discard(folder: Path, clips: list[PlannedClip]) -> None:
-    # Files that another version, size or seed left under the same names must not pass for finished ones.
+def _discard(folder: Path, clips: list[PlannedClip], made_here: bool) -> None:
+    # What another version, size or seed left must not pass for finished clips, nor stay beside them.
     for planned in clips:
         for name in (planned.clip.path, planned.clip.skeleton):
             _remove(folder / name)
+    # Other versions had other names. Without a manifest such files may be somebody else's.
+    for top in ("clips", "skeletons") if made_here else ():
+        for file in (folder / top).glob("*/*_[0-9][0-9][0-9][0-9][0-9].*"):
+            _remove(file)
 
 
 def _remove(file: Path) -> None:
@@ -209,7 +215,7 @@ def _make_one(folder: Path, seed: int, draw: bool, planned: PlannedClip) -> None
     clip = make_clip(planned.activity, (seed, planned.number), draw)
     if clip.frames is not None:
         write_video(folder / planned.clip.path, clip.frames, FPS, crf=clip.crf, preset=PRESET)
-    write_npz(folder / planned.clip.skeleton, clip.skeleton, (HEIGHT, WIDTH), "musclesynth")
+    pyskl.write_npz(folder / planned.clip.skeleton, clip.skeleton, (HEIGHT, WIDTH), "musclesynth")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from transm3e.joints import LAYOUTS
 
 LAYOUT = "body23"
 # The layout's joint -> the figure's point.
-_SHORT = {"left": "l", "right": "r", "foot_index": "toe", "index": "fingers"}
+_SHORT = {"left": "l", "right": "r", "index": "fingers"}
 JOINTS = tuple(
     "_".join(_SHORT.get(word, word) for word in name.replace("foot_index", "toe").split("_"))
     for name in LAYOUTS[LAYOUT].names
