@@ -143,6 +143,15 @@ def test_what_is_wrong_is_refused_by_name():
         load_cfg("small.yaml", ["IMPORTS", ["absent.py"]])
 
 
+def test_keys_of_ones_own_take_nobodys_place():
+    with pytest.raises(UserError, match=r"^the group of keys MVIT is declared already; choose another name$"):
+        schema.group("MVIT", "mine")
+    with pytest.raises(UserError, match=r"^the key RNG_SEED is declared already; choose another name$"):
+        schema.key("RNG_SEED", 1, "Mine.")
+    with pytest.raises(UserError, match=r"^the key MINE\.WIDTH is declared before its group; "):
+        schema.key("MINE.WIDTH", 1, "Mine.")
+
+
 def test_the_command_line_adds_files_to_those_of_the_config():
     Path("other.py").write_text("")
     args = parse_args(["--cfg", "poses.yaml", "--import", "other.py"], None)

@@ -111,6 +111,7 @@ def test_models_see_no_losses_teachers_or_tasks():
     assert {room_of(b) for _, b in edges("models")} <= {
         "models",
         "layers",
+        "config",
         "data",
         "errors",
         "files",

@@ -20,6 +20,7 @@ import torch
 from transm3e.config.plan import Run, plan
 from transm3e.config.targets import VALIDATION
 from transm3e.data import build_loader
+from transm3e.data.build import check_tables
 from transm3e.doctor import check_devices
 from transm3e.engine.distributed import gather, is_main, local_size, rank, world_size
 from transm3e.engine.evaluate import Evaluator
@@ -32,7 +33,7 @@ from transm3e.report import run as report
 from transm3e.report import videos as video_report
 from transm3e.report.record import changed_settings, on_other_data, owner_of
 from transm3e.report.run_folder import Start, agreed, claim, evaluation_checkpoint, is_evaluated, is_trained
-from transm3e.tasks import build_task, build_trained_task, check_parts
+from transm3e.tasks import build_task, build_trained_task
 
 logger = logging.getLogger("transm3e.run_net")
 
@@ -46,7 +47,7 @@ def main() -> int:
             return 0
         for problem in check_devices():
             print(f"warning: {problem}", file=sys.stderr)
-        check_parts(*(run.cfg for run in runs))
+        check_tables([run.cfg for run in runs])
         for run in runs:
             owner = owner_of(run)
             # Several machines may see several states of the files: there the main process says what is done.

@@ -25,10 +25,14 @@ class Loss:
         function: (logits (B, C), labels (B, C) in [0, 1]) -> scalar, the mean over the clips, and over the classes
             where each is a yes or no of its own.
         scores: logits (B, C) -> scores (B, C) in [0, 1], for ranking and for reading.
+        of_each: scores are sigmoids, each class for itself; else the softmax over the classes.
+        exclusive: classes exclude each other, as activities do and muscles do not.
     """
 
     function: Callable[[Tensor, Tensor], Tensor]
     scores: Callable[[Tensor], Tensor]
+    of_each: bool = False
+    exclusive: bool = False
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(logits.device.type, enabled=False):
@@ -93,11 +97,11 @@ def _sigmoid(logits: Tensor) -> Tensor:
 
 
 LOSSES.register("bce_softmax")(Loss(softmax_bce, _softmax))
-LOSSES.register("bce_logits")(Loss(F.binary_cross_entropy_with_logits, _sigmoid))
-LOSSES.register("cross_entropy")(Loss(cross_entropy, _softmax))
+LOSSES.register("bce_logits")(Loss(F.binary_cross_entropy_with_logits, _sigmoid, of_each=True))
+LOSSES.register("cross_entropy")(Loss(cross_entropy, _softmax, exclusive=True))
 # PySlowFast's name where labels are mixed; here labels are always vectors.
-LOSSES.register("soft_cross_entropy")(Loss(cross_entropy, _softmax))
-LOSSES.register("asl")(AsymmetricLoss(asymmetric, _sigmoid))
+LOSSES.register("soft_cross_entropy")(Loss(cross_entropy, _softmax, exclusive=True))
+LOSSES.register("asl")(AsymmetricLoss(asymmetric, _sigmoid, of_each=True))
 # The authors' name for what is binary cross entropy on a softmax.
 LOSSES.register("focal_loss_multilabel")(Loss(softmax_bce, _softmax))
 

@@ -175,6 +175,7 @@ def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(
             ["both branches see rgb", "TWO_BRANCH.MODALITY"],
         ),
         ({"MODEL.MODEL_NAME": "TwoBranch", "MVIT.NUM_HEADS": 5}, ["block 0 has 5 heads"]),
+        ({"MODEL.MODEL_NAME": "DeiT", "MVIT.NUM_HEADS": 5}, ["block 0 has 5 heads"]),
         ({"MODEL.MODEL_NAME": "STGCN", "DATA.MODALITY": "skeleton", "MIXUP.ENABLE": True}, ["MIXUP.ENABLE", "joints"]),
         (
             {"MODEL.MODEL_NAME": "STGCN", "DATA.MODALITY": "skeleton", "STGCN.TEMPORAL_KERNEL": 4},

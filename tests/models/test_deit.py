@@ -7,7 +7,7 @@ import torch
 
 from transm3e.losses import LOSSES
 from transm3e.models import build_model, count_parameters
-from transm3e.models.deit import SIGMOID_LOSSES, mean_score_logits
+from transm3e.models.deit import mean_score_logits
 from transm3e.models.weights import load_weights
 
 
@@ -74,4 +74,6 @@ def test_weights_of_mvit_leave_the_distillation_token_and_head_as_drawn(deit_cfg
 
 def test_losses_read_by_a_sigmoid_are_those_there_are():
     far = torch.full((1, 20), 9.0)
-    assert {name for name in LOSSES if LOSSES[name].scores(far).min() > 0.9} == set(SIGMOID_LOSSES)
+    assert {name for name in LOSSES if LOSSES[name].scores(far).min() > 0.9} == {
+        name for name in LOSSES if LOSSES[name].of_each
+    }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from transm3e.config.modalities import PIXELS
 from transm3e.data.annotations import MUSCLES, Clip, write_clip_table
 from transm3e.data.encode import write_video
 from transm3e.data.geometry import Box
@@ -18,7 +19,14 @@ from transm3e.data.types import Batch, mixed
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
 from transm3e.report import batch_picture, pictures
-from transm3e.report.batch_picture import SIDES, build_picture_loader, draw_batch, flow_colours, one_batch
+from transm3e.report.batch_picture import (
+    PIXEL_SCREENS,
+    SIDES,
+    build_picture_loader,
+    draw_batch,
+    flow_colours,
+    one_batch,
+)
 
 JOINTS = LAYOUTS["coco17"].names
 
@@ -249,3 +257,7 @@ def test_a_batch_of_nothing_but_broken_files_is_refused():
     empty.failed.append(SimpleNamespace(path="b.mp4", reason="is cut off"))
     with pytest.raises(UserError, match=r"no clip of step 0 can be read \(b.mp4: is cut off\)"):
         one_batch(Loader(epoch=lambda epoch, step: iter([empty])))
+
+
+def test_every_modality_of_pixels_can_be_drawn():
+    assert set(PIXEL_SCREENS) == set(PIXELS)

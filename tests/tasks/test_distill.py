@@ -17,6 +17,7 @@ from transm3e.errors import UserError
 from transm3e.losses import LOSSES
 from transm3e.models import ModelOutput, build_model
 from transm3e.tasks import Classify, Distill, build_distill, build_task
+from transm3e.tasks.distill import _pick
 
 # Student settings of each method; the teacher is of the same model without receivers, but for these.
 METHODS = {
@@ -115,6 +116,18 @@ def test_the_clip_of_zeros_is_run_once(student_cfg):
     for _ in range(3):
         sent_by_the_teacher(task, make_batch())
     assert task.teacher.calls == [1]
+
+
+def test_rows_are_picked_of_every_field():
+    def output(rows, first):
+        numbers = torch.arange(first, first + rows, dtype=torch.float32)[:, None]
+        return ModelOutput(numbers, [numbers + 10], [numbers + 20], numbers + 30, None)
+
+    picked = _pick([0, 2, 0, 1], output(1, 0), output(2, 1))
+    assert picked.logits[:, 0].tolist() == [0, 2, 0, 1]
+    assert [each[0][:, 0].tolist() for each in (picked.mcts, picked.receivers)] == [[10, 12, 10, 11], [20, 22, 20, 21]]
+    assert picked.class_logits[:, 0].tolist() == [30, 32, 30, 31]
+    assert picked.distill_logits is None
 
 
 def test_a_drop_path_left_active_draws_anew_for_every_clip_and_step(student_cfg):
@@ -312,6 +325,7 @@ def test_without_a_centre_nothing_is_saved_and_the_senders_are_the_teachers(stud
     ("method", "options", "message"),
     [
         ("mctkd", ("DISTILL.POSITION", "patch_embed"), "leaves nothing"),
+        ("mctkd", ("DISTILL.PAIR_CASE", 4), "leaves nothing"),
         ("logits", (), "METHOD logits compares logits; set CENTRE False"),
     ],
 )

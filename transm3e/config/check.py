@@ -13,7 +13,6 @@ from transm3e.config.node import names_key
 from transm3e.config.schema import NETWORK, READING, check_values, get, keys_comparing, keys_with
 from transm3e.config.targets import (
     ACTIVITY_TARGET,
-    CROSS_ENTROPIES,
     LOOKUP_TASK,
     MUSCLE_TARGET,
     scored_target,
@@ -179,7 +178,7 @@ def _check_task(cfg: CfgNode) -> None:
 
 def _check_target(cfg: CfgNode) -> None:
     """The number of classes is the muscles', or that of the activities, which the clip table tells."""
-    classes, exclusive = cfg.MODEL.NUM_CLASSES, cfg.MODEL.LOSS_FUNC in CROSS_ENTROPIES
+    classes, exclusive = cfg.MODEL.NUM_CLASSES, component("MODEL.LOSS_FUNC", cfg.MODEL.LOSS_FUNC).exclusive
     if cfg.TASK == LOOKUP_TASK:
         if not exclusive:
             raise UserError(
@@ -228,6 +227,11 @@ def _check_distill(cfg: CfgNode) -> None:
         raise UserError(
             "DISTILL.CENTRE leaves nothing of the tokens at DISTILL.POSITION patch_embed, which are the same for every clip; "
             "set CENTRE False or another POSITION"
+        )
+    if cfg.DISTILL.CENTRE and cfg.DISTILL.PAIR_CASE == 4:
+        raise UserError(
+            "DISTILL.CENTRE leaves nothing of DISTILL.PAIR_CASE 4, where the teacher sees zeros only; set CENTRE False or "
+            "another PAIR_CASE"
         )
     if distiller.compares == "tokens" and cfg.DISTILL.MODALITY == cfg.DATA.MODALITY:
         raise UserError(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fvcore.common.config import CfgNode
 
 from transm3e.config.keys_data import CUDA_DECODER, FORMER_DECODER
-from transm3e.config.modalities import SKELETONS, model_class, read_modalities
+from transm3e.config.modalities import MODALITIES, SKELETONS, model_class, read_modalities
 from transm3e.errors import UserError
 
 
@@ -26,7 +26,7 @@ def check_data(cfg: CfgNode) -> None:
     if cfg.DEMO.ENABLE and "flow" in read_modalities(cfg, training=False):
         raise UserError(
             "DEMO.ENABLE scores video files, which hold no flow; put them into a clip table with that column and "
-            "test on it, or choose a model of rgb, rgb_diff, rgb_motion or skeletons"
+            f"test on it, or choose a model of {', '.join(n for n, m in MODALITIES.items() if m.source != 'flow')}"
         )
     if cfg.DATA.DECODING_BACKEND == CUDA_DECODER and cfg.DATA_LOADER.NUM_WORKERS:
         raise UserError(

@@ -122,7 +122,13 @@ def close() -> None:
 
 
 def group(name: str, meaning: str = "", **facts: Any) -> None:
-    """Declare the group of all keys whose names begin with `name` and a dot; `facts` are those of Facts."""
+    """Declare the group of all keys whose names begin with `name` and a dot; `facts` are those of Facts.
+
+    Raises:
+        UserError: it is declared already.
+    """
+    if name in GROUPS:
+        raise UserError(f"the group of keys {name} is declared already; choose another name")
     GROUPS[name] = (meaning, Facts(**facts))
 
 
@@ -150,8 +156,14 @@ def key(
         new: ids of runs heed it only where it is not the default, so that runs from before it keep theirs; None = where
             it is declared by a file of IMPORTS.
         facts: those of Facts, where they differ from the group's.
+
+    Raises:
+        UserError: it is declared already, or its group is not.
     """
-    assert name not in KEYS, f"{name} is declared twice"
+    if name in KEYS:
+        raise UserError(f"the key {name} is declared already; choose another name")
+    if "." in name and name.rpartition(".")[0] not in GROUPS:
+        raise UserError(f"the key {name} is declared before its group; call transm3e.config.schema.group first")
     of_group = GROUPS[name.rpartition(".")[0]][1] if "." in name else Facts()
     known = {**vars(of_group), **({"role": role} if role else {}), **facts}
     KEYS[name] = Key(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fvcore.common.config import CfgNode
 
+from transm3e.registry import component
+
 MUSCLE_TARGET, ACTIVITY_TARGET = "muscles", "activity"
-# Losses of classes that exclude each other, as activities do and muscles do not.
-CROSS_ENTROPIES = ("cross_entropy", "soft_cross_entropy")
 LOOKUP_TASK = "har_lookup"
 # Beside the clip table: one activity per line, in the order of the classes; without it they are sorted by name.
 ORDER_FILE = "activities.txt"
@@ -28,7 +28,8 @@ def scored_target(cfg: CfgNode) -> str:
     if cfg.TASK == LOOKUP_TASK:
         return MUSCLE_TARGET
     if cfg.DATA.TARGET == "auto":
-        return ACTIVITY_TARGET if cfg.MODEL.LOSS_FUNC in CROSS_ENTROPIES else MUSCLE_TARGET
+        loss = component("MODEL.LOSS_FUNC", cfg.MODEL.LOSS_FUNC)
+        return ACTIVITY_TARGET if loss.exclusive else MUSCLE_TARGET
     return cfg.DATA.TARGET
 
 

@@ -28,8 +28,8 @@ class JointChanges:
         noise: standard deviation of a joint's error, once for the clip and once more in each frame, in body sizes: root
             of the mean square distance of its joints from their middle. Each clip draws 0 to twice as much, as some are
             seen better than others, and a model of noisy ones alone is worse on clean ones.
-        dropout: probability that the feet, the hands or the head of layout body23 are missing; a quarter of it for single
-            joints but the torso's, of any layout.
+        dropout: probability that the feet, the hands or the head are missing, those that the layout has; a quarter of it
+            for each single joint but the torso's.
     """
 
     turn: float = 0.0

@@ -49,8 +49,9 @@ class Distiller(ABC):
             )
         if cls.teaches_head != student.has_distill_head:
             raise UserError(
-                f"DISTILL.METHOD deit teaches the distillation head of MODEL.MODEL_NAME DeiT and nothing else does, but they "
-                f"are {method} and {name}; set both or neither"
+                f"DISTILL.METHOD {method} {'teaches' if cls.teaches_head else 'does not teach'} a distillation head, which "
+                f"MODEL.MODEL_NAME {name} {'has' if student.has_distill_head else 'has not'}; change one of them (METHOD deit "
+                "goes with DeiT)"
             )
         if cls.teaches_receivers and not receivers:
             raise UserError(f"DISTILL.METHOD {method} needs receivers; set TRANSM3E.RECEIVERS True, or METHOD kd")

@@ -137,7 +137,7 @@ class Resume:
                 "epoch": epoch - 1,
                 "progress": shared,
                 "activities": self._activities(),
-                **({"task_state": task_state} if (task_state := self.task.state()) else {}),
+                "task_state": self.task.state(),
                 **self.origin,
             }
             path = self.store.save(state, epoch, step)

@@ -23,9 +23,14 @@ def expected_calibration_error(scores: np.ndarray, labels: np.ndarray) -> float:
         labels: (N, C) of 0 and 1.
     """
     p, y = scores.ravel().astype(float), labels.ravel().astype(float)
-    number = np.minimum((p * BINS).astype(int), BINS - 1)
-    off = np.bincount(number, p - y, minlength=BINS)
+    off = np.bincount(bins_of(p), p - y, minlength=BINS)
     return float(np.abs(off).sum() / len(p))
+
+
+def bins_of(scores: np.ndarray) -> np.ndarray:
+    """The bin of each score in [0, 1], 0 to BINS - 1, flat."""
+    found: np.ndarray = np.minimum((scores.ravel().astype(float) * BINS).astype(int), BINS - 1)
+    return found
 
 
 def logits(scores: np.ndarray) -> np.ndarray:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from fvcore.common.config import CfgNode
 
+from transm3e.config.schema import MAX_SIZE
 from transm3e.errors import UserError
 
-# Widths beyond this cannot be rounded exactly, nor held.
-MAX_SIZE = 2**31 - 1
 # Lists whose entries begin with a block's number.
 BLOCK_LISTS = ("POOL_Q_STRIDE", "DIM_MUL", "HEAD_MUL")
 

@@ -13,12 +13,11 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from transm3e.layers.common import class_tokens, init_weights, widen
+from transm3e.models.check_mvit import check_mvit
 from transm3e.models.mvit import MViTBackbone
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
-
-# Losses of transm3e.losses that read logits by a sigmoid (models import no losses); the others by a softmax.
-SIGMOID_LOSSES = ("asl", "bce_logits")
+from transm3e.registry import component
 
 
 def mean_score_logits(one: Tensor, other: Tensor, sigmoid: bool = False) -> Tensor:
@@ -51,8 +50,13 @@ class DeiT(Model):
     """
 
     config_keys = ("MVIT.",)
+    can_checkpoint = True
     has_distill_head = True
     also_starts_from = ("MViT",)
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        check_mvit(cfg)
 
     def __init__(
         self, backbone: MViTBackbone, modality: str, num_classes: int, dropout: float = 0.0, sigmoid: bool = False
@@ -74,7 +78,7 @@ class DeiT(Model):
             cfg.DATA.MODALITY,
             cfg.MODEL.NUM_CLASSES,
             cfg.MODEL.DROPOUT_RATE,
-            sigmoid=cfg.MODEL.LOSS_FUNC in SIGMOID_LOSSES,
+            sigmoid=component("MODEL.LOSS_FUNC", cfg.MODEL.LOSS_FUNC).of_each,
         )
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:

@@ -98,8 +98,8 @@ class PoseFeatures(nn.Module):
 class PoseNet(Model):
     """Features of each frame, their mean and standard deviation over time, an MLP; persons are averaged.
 
-    Frames without anybody, and joints that are missing, do not count; a feature that is missing in all frames is the mean of
-    training's (for which, as for the spread, missing ones count as 0).
+    Frames without anybody, and joints that are missing, do not count; a feature that no frame shows is set to its mean in
+    training (for that mean and its spread, clips without the feature count as 0).
 
     Args:
         layout: key of transm3e.joints.LAYOUTS.

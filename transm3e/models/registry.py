@@ -9,11 +9,8 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from transm3e.data.modalities import MODALITIES
-from transm3e.data.skeleton.streams import STREAMS
+from transm3e.config.modalities import PIXELS
 from transm3e.registry import Registry
-
-PIXELS = tuple(name for name in MODALITIES if name not in STREAMS)
 
 
 class Model(nn.Module):

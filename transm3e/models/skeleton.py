@@ -11,7 +11,7 @@ from itertools import pairwise
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from transm3e.data.skeleton.streams import STREAMS
+from transm3e.config.modalities import SKELETONS
 from transm3e.errors import UserError
 from transm3e.joints import COORDINATES, find_layout
 from transm3e.layers.temporal_graph import EXTRA_BRANCHES
@@ -41,7 +41,7 @@ class SkeletonModel(Model):
         UserError: unknown layout.
     """
 
-    reads = tuple(STREAMS)
+    reads = SKELETONS
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ def check_graph(settings: CfgNode, group: str) -> None:
     dilations = settings.DILATIONS
     if not dilations or not all(type(number) is int and number >= 1 for number in dilations):
         raise UserError(f"{group}.DILATIONS is {dilations}; it must be a list of whole numbers, each at least 1")
-    branches = len(dilations) + 2
+    branches = len(dilations) + EXTRA_BRANCHES
     if settings.WIDTH % branches:
         raise UserError(
             f"{group}.WIDTH {settings.WIDTH} must be a multiple of {branches}, the branches of its temporal convolution: "

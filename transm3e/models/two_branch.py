@@ -15,7 +15,7 @@ from transm3e.layers.attention import MultiScaleBlock
 from transm3e.layers.common import widen
 from transm3e.layers.transformer_block import TransformerBlock
 from transm3e.models.check_mvit import check_mvit
-from transm3e.models.deit import SIGMOID_LOSSES, mean_score_logits
+from transm3e.models.deit import mean_score_logits
 from transm3e.models.mvit import MViTBackbone, PatchEmbed
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
@@ -29,7 +29,7 @@ from transm3e.models.two_branch_fusions import (
     LateFusion,
     PatchFusion,
 )
-from transm3e.registry import Registry
+from transm3e.registry import Registry, component
 
 # Config -> fusion.
 TWO_BRANCH_FUSIONS: Registry[Callable[[CfgNode], Fusion]] = Registry("TWO_BRANCH.FUSION")
@@ -101,7 +101,9 @@ def product_score_logits(one: Tensor, other: Tensor) -> Tensor:
 
 @TWO_BRANCH_FUSIONS.register("late_sum")
 def _build_late_sum(cfg: CfgNode) -> Fusion:
-    return _build_late(cfg, partial(mean_score_logits, sigmoid=cfg.MODEL.LOSS_FUNC in SIGMOID_LOSSES))
+    return _build_late(
+        cfg, partial(mean_score_logits, sigmoid=component("MODEL.LOSS_FUNC", cfg.MODEL.LOSS_FUNC).of_each)
+    )
 
 
 @TWO_BRANCH_FUSIONS.register("late_mul")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transm3e.metrics.calibration import BINS
+from transm3e.metrics.calibration import BINS, bins_of
 from transm3e.report.pictures import INK, KNOWN, NEW, PALE, new_figure, save
 
 if TYPE_CHECKING:
@@ -34,21 +34,18 @@ def draw_reliability(
     figure = new_figure(8.6, 4.8)
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1))
     shares = figure.add_subplot(grid[0, 0])
-    _draw_shares(shares, {BEFORE: scores, AFTER: calibrated}, labels, found)
-    _draw_counts(figure.add_subplot(grid[1, 0], sharex=shares), {BEFORE: scores, AFTER: calibrated})
+    both = {BEFORE: scores, AFTER: calibrated}
+    _draw_shares(shares, both, labels, found)
+    _draw_counts(figure.add_subplot(grid[1, 0], sharex=shares), both)
     _draw_muscles(figure.add_subplot(grid[:, 1]), found)
     figure.suptitle(f"Cross-validation over families, {found['clips']} clips", fontweight="bold", color=INK)
     save(figure, path)
 
 
-def _bins(p: np.ndarray) -> np.ndarray:
-    return np.minimum((p.ravel() * BINS).astype(int), BINS - 1)
-
-
 def _draw_shares(axes: Axes, both: dict[str, np.ndarray], labels: np.ndarray, found: Mapping[str, Any]) -> None:
     axes.plot([0, 1], [0, 1], color=PALE, linewidth=1, linestyle="--")
     for (name, p), colour, ece in zip(both.items(), (NEW, KNOWN), (found["ece"], found["ece_calibrated"]), strict=True):
-        number = _bins(p)
+        number = bins_of(p)
         counts = np.bincount(number, minlength=BINS)
         some = counts > 0
         predicted, seen = (np.bincount(number, v.ravel(), BINS)[some] / counts[some] for v in (p, labels))
@@ -60,10 +57,10 @@ def _draw_shares(axes: Axes, both: dict[str, np.ndarray], labels: np.ndarray, fo
 
 
 def _draw_counts(axes: Axes, both: dict[str, np.ndarray]) -> None:
-    for (name, p), colour, shift in zip(both.items(), (NEW, KNOWN), (-0.5, 0.5), strict=True):
+    for p, colour, shift in zip(both.values(), (NEW, KNOWN), (-0.5, 0.5), strict=True):
         width = 0.4 / BINS
         centres = (np.arange(BINS) + 0.5) / BINS + shift * width
-        axes.bar(centres, np.bincount(_bins(p), minlength=BINS), width, color=colour, label=name)
+        axes.bar(centres, np.bincount(bins_of(p), minlength=BINS), width, color=colour)
     axes.set(yscale="log", xlabel="predicted probability of a muscle", ylabel="scores")
 
 

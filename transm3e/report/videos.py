@@ -47,10 +47,11 @@ def find_videos(run: Run, request: StopRequest) -> Videos:
 def score_videos(run: Run, videos: Videos, device: torch.device) -> None:
     """Muscle scores of any video files, as CSV, and their pictures."""
     task = build_trained_task(run.cfg, evaluation_checkpoint(run), device)
+    # A report that cannot be read is said before all videos are scored.
+    unknown = untaught(run, task.columns)
     batches = videos.loader.epoch(0)
     predictions = predict(task, batches, device, "videos", len(videos.loader), run.cfg.DATA.ENSEMBLE_METHOD)
     bodies = list(chain.from_iterable(gather(videos.bodies)))
-    unknown = untaught(run, predictions.columns)
     if is_main():
         write_video_scores(run, predictions, unknown, bodies)
     draw_videos(run, predictions, unknown, videos)
@@ -85,10 +86,11 @@ def write_video_scores(
 
 
 def untaught(run: Run, columns: Sequence[str]) -> list[str]:
-    """Muscles that hardly any training clip of a run shows, so that their scores say nothing: none of its clip table.
+    """Muscles whose scores say nothing, as hardly any training clip shows them.
 
-    Of a checkpoint from elsewhere (TEST.CHECKPOINT_FILE_PATH) the report of tools/calibrate.py beside it says so, if it is
-    there. None are told where the clip table is gone.
+    Of a run of ours: those that no training clip of its table shows; [] where the table is gone. Of a checkpoint from
+    elsewhere (TEST.CHECKPOINT_FILE_PATH): those that the report of tools/calibrate.py beside it calls not known; [] without
+    a report.
     """
     cfg = run.cfg
     table = cfg.DATA.PATH_TO_DATA_DIR

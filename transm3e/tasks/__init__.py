@@ -5,7 +5,6 @@ from transm3e.tasks.build import (
     build_distill,
     build_task,
     build_trained_task,
-    check_parts,
 )
 from transm3e.tasks.classify import Classify
 from transm3e.tasks.distill import Distill
@@ -17,5 +16,4 @@ __all__ = [
     "build_distill",
     "build_task",
     "build_trained_task",
-    "check_parts",
 ]

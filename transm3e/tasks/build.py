@@ -17,7 +17,6 @@ from transm3e.config.modalities import model_modalities
 from transm3e.config.schema import OF_MEANING, get, keys_with
 from transm3e.config.targets import ACTIVITY_TARGET, LOOKUP_TASK, ORDER_FILE, scored_target, trained_target
 from transm3e.data.activities import Activities, build_activities
-from transm3e.data.build import check_tables
 from transm3e.data.modalities import build_modalities
 from transm3e.distill import build_centre, build_distiller
 from transm3e.errors import UserError
@@ -56,15 +55,6 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
         _log_parameters(cfg.MODEL.MODEL_NAME, task)
     task.to(device)
     return task
-
-
-def check_parts(*cfgs: CfgNode) -> None:
-    """Look for the data that configs name, so that missing ones end all runs before the first begins.
-
-    Raises:
-        UserError: as check_tables.
-    """
-    check_tables(cfgs)
 
 
 def build_classify(cfg: CfgNode, model: nn.Module, activities: Activities | None = None) -> Classify:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,9 @@ from transm3e.layers.common import DropPath
 from transm3e.losses import Loss
 from transm3e.models.output import ModelOutput
 from transm3e.tasks.classify import Classify
+
+# Here, as a graph of torch.compile cannot ask for them.
+FIELDS = tuple(field.name for field in fields(ModelOutput))
 
 
 class Distill(Classify):
@@ -108,11 +113,11 @@ class Distill(Classify):
             return self._teach({name: _rows_or_zeros(clip, partners) for name, clip in inputs.items()})
         seen = [row for row in partners if row != ZERO]
         if not seen:
-            return _pick(of_zeros, [0] * len(partners))
+            return _pick([0] * len(partners), of_zeros)
         taught = self._teach(self.teacher_inputs({name: clip[seen] for name, clip in clips.items()}))
         # Row 0 is the clip of zeros, the seen clips follow in order.
         order = iter(range(1, len(seen) + 1))
-        return _pick(_join(of_zeros, taught), [0 if row == ZERO else next(order) for row in partners])
+        return _pick([0 if row == ZERO else next(order) for row in partners], of_zeros, taught)
 
     @torch.no_grad()
     def _teach(self, clips: dict[str, Tensor]) -> ModelOutput:
@@ -126,14 +131,16 @@ def _rows_or_zeros(clips: Tensor, rows: Sequence[int]) -> Tensor:
     return chosen
 
 
-def _join(one: ModelOutput, other: ModelOutput) -> ModelOutput:
-    """Two outputs' rows, one after the other."""
-    mcts = [torch.cat(pair) for pair in zip(one.mcts, other.mcts, strict=True)]
-    return ModelOutput(torch.cat((one.logits, other.logits)), mcts=mcts)
-
-
-def _pick(output: ModelOutput, rows: list[int]) -> ModelOutput:
-    """An output's rows by number, as often as named."""
+def _pick(rows: list[int], *outputs: ModelOutput) -> ModelOutput:
+    """Rows by number, as often as named, of outputs one after the other."""
     # One tensor for all blocks: a list would go to the GPU once for each.
-    where = torch.tensor(rows, device=output.logits.device)
-    return ModelOutput(output.logits[where], mcts=[tokens[where] for tokens in output.mcts])
+    where = torch.tensor(rows, device=outputs[0].logits.device)
+
+    def picked(*parts: Any) -> Any:
+        if parts[0] is None:
+            return None
+        if isinstance(parts[0], list):
+            return [picked(*places) for places in zip(*parts, strict=True)]
+        return torch.cat(parts)[where]
+
+    return ModelOutput(*(picked(*(getattr(output, name) for output in outputs)) for name in FIELDS))

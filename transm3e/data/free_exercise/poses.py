@@ -51,7 +51,7 @@ def prepare_poses(
         frames: T, frames per clip, at least 2.
         muscle_map, family_rules, families, muscles, seed, workers: as of prepare.
         fold: keep the clips of train alone, with this fifth of their families as new_val; None: all splits.
-        whole: every clip is in train, to begin with.
+        whole: all clips are in train, those of the other splits too; with `fold`, the folds are of all clips.
 
     Returns:
         The clips of the table, and (id, reason) of each exercise left out.
