@@ -16,10 +16,10 @@ from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.config.targets import ORDER_FILE
 from transm3e.data.activities import find_activities
 from transm3e.data.annotations import read_clip_table, table_file
-from transm3e.data.check import DECODE_MODES, check_table, summary, write_report
-from transm3e.data.check.finding import MUSCLES
-from transm3e.data.check.table import DEFAULT_LENGTH, DEFAULT_LIMIT, DEFAULT_STRIDE
-from transm3e.report.dataset_report import CACHE, make_report_folder, write_dataset_report
+from transm3e.prepare.check import DECODE_MODES, check_table, summary, write_report
+from transm3e.prepare.check.finding import MUSCLES
+from transm3e.prepare.check.report import CACHE, make_report_folder, write_dataset_report
+from transm3e.prepare.check.table import DEFAULT_LENGTH, DEFAULT_LIMIT, DEFAULT_STRIDE
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
-from transm3e.data.flow.estimate import DIS_PRESETS
-from transm3e.data.flow.extract import METHODS, WRITERS, FlowSettings, extract_table
-from transm3e.data.jobs import FAILED, summary
+from transm3e.prepare.flow.estimate import DIS_PRESETS
+from transm3e.prepare.flow.extract import METHODS, WRITERS, FlowSettings, extract_table
+from transm3e.prepare.jobs import FAILED, summary
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

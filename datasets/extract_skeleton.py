@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
-from transm3e.data.skeleton.job import DETECTORS, parse_size, run
 from transm3e.data.skeleton.units import UNITS
+from transm3e.prepare.skeleton.job import DETECTORS, parse_size, run
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -15,11 +15,11 @@ from typing import Any
 
 from transm3e.cli import exit_with_message
 from transm3e.data.annotations import Clip, table_from_clips
-from transm3e.data.check import summary
-from transm3e.data.free_exercise.poses import prepare_poses
-from transm3e.data.free_exercise.prepare import prepare
-from transm3e.data.free_exercise.source import MUSCLE_KEYS
 from transm3e.errors import UserError
+from transm3e.prepare.check import summary
+from transm3e.prepare.free_exercise.poses import prepare_poses
+from transm3e.prepare.free_exercise.prepare import prepare
+from transm3e.prepare.free_exercise.source import MUSCLE_KEYS
 
 ANNOTATIONS = Path(__file__).parent / "annotations"
 

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from transm3e.cli import exit_with_message
-from transm3e.data.benchmarks.list_files import LAYOUTS
-from transm3e.data.benchmarks.published import Options, prepare_published
+from transm3e.prepare.benchmarks.list_files import LAYOUTS
+from transm3e.prepare.benchmarks.published import Options, prepare_published
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from transm3e.cli import exit_with_message
-from transm3e.data.benchmarks.command import argument_parser, run_activity_folders
-from transm3e.data.benchmarks.facts import MUSCLEMAP136 as BENCHMARK
+from transm3e.prepare.benchmarks.command import argument_parser, run_activity_folders
+from transm3e.prepare.benchmarks.facts import MUSCLEMAP136 as BENCHMARK
 
 ANNOTATIONS = Path(__file__).parent / "annotations"
 

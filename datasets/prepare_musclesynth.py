@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 
 from transm3e.cli import exit_with_message
-from transm3e.data.musclesynth.agreement import compare, markdown
-from transm3e.data.musclesynth.generate import generate
-from transm3e.data.musclesynth.plan import SIZES
-from transm3e.data.musclesynth.sheet import write_contact_sheet
+from transm3e.prepare.musclesynth.agreement import compare, markdown
+from transm3e.prepare.musclesynth.generate import generate
+from transm3e.prepare.musclesynth.plan import SIZES
+from transm3e.prepare.musclesynth.sheet import write_contact_sheet
 
 ANNOTATIONS = Path(__file__).parent / "annotations"
 

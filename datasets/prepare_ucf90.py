@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from transm3e.cli import exit_with_message
-from transm3e.data.benchmarks.command import argument_parser, run_class_folders
-from transm3e.data.benchmarks.facts import MUSCLEUCF90 as BENCHMARK
+from transm3e.prepare.benchmarks.command import argument_parser, run_class_folders
+from transm3e.prepare.benchmarks.facts import MUSCLEUCF90 as BENCHMARK
 
 ANNOTATIONS = Path(__file__).parent / "annotations"
 

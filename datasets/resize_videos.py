@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
-from transm3e.data.jobs import FAILED, summary
-from transm3e.data.resize import PRESETS, ResizeSettings, resize_folder, resize_table
 from transm3e.files import clip_table_file
+from transm3e.prepare.jobs import FAILED, summary
+from transm3e.prepare.resize import PRESETS, ResizeSettings, resize_folder, resize_table
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 from transm3e.cli import exit_with_message
-from transm3e.data.votes.folder import own_files
-from transm3e.data.votes.report import markdown, passed_over
-from transm3e.data.votes.run import UNKNOWN, refuse_source_folder, run_vote
-from transm3e.data.votes.sources import MUSCLES_READ
-from transm3e.data.votes.vote import TWO
-from transm3e.data.votes.write import FILES, PICTURE, REPORT, write_tables
-from transm3e.report.vote_picture import vote_picture
+from transm3e.prepare.votes.figure import vote_picture
+from transm3e.prepare.votes.folder import own_files
+from transm3e.prepare.votes.report import markdown, passed_over
+from transm3e.prepare.votes.run import UNKNOWN, refuse_source_folder, run_vote
+from transm3e.prepare.votes.sources import MUSCLES_READ
+from transm3e.prepare.votes.vote import TWO
+from transm3e.prepare.votes.write import FILES, PICTURE, REPORT, write_tables
 
 ANNOTATIONS = Path(__file__).parent / "annotations"
 

@@ -12,7 +12,7 @@ from fvcore.common.config import CfgNode
 from tests.clips import make_noise_data
 from transm3e.config import get_cfg
 from transm3e.data.annotations import Clip, read_clip_table, write_clip_table
-from transm3e.data.musclesynth.generate import generate
+from transm3e.prepare.musclesynth.generate import generate
 
 REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO.parent / "shared"

@@ -81,6 +81,6 @@ def test_nothing_happens_without_an_error(capsys):
 
 
 def test_configs_and_the_command_line_need_no_torch():
-    code = "import sys, transm3e.cli, transm3e.config.plan, transm3e.registry; print('torch' in sys.modules)"
+    code = "import sys, transm3e.cli, transm3e.runs.plan, transm3e.registry; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

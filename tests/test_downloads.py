@@ -17,10 +17,10 @@ import torch
 from torchvision.models import ResNet50_Weights, Swin_B_Weights, Swin_S_Weights
 
 from transm3e.config import load_cfg
-from transm3e.config.plan import plan
 from transm3e.errors import UserError
 from transm3e.files import beside, clip_table_file, is_remote, local_path, path_manager, split_member
 from transm3e.models.weights import read_checkpoint
+from transm3e.runs.plan import plan
 from transm3e.tables.read import read_table
 
 CONTENT = b"weights" * 1000

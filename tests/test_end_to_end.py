@@ -11,9 +11,9 @@ import pytest
 
 from tests.run_net import run_net
 from transm3e.data.annotations import MUSCLES
-from transm3e.data.musclesynth.generate import generate
-from transm3e.data.musclesynth.plan import SIZES, Size
 from transm3e.models.weights import read_checkpoint
+from transm3e.prepare.musclesynth.generate import generate
+from transm3e.prepare.musclesynth.plan import SIZES, Size
 
 CONFIGS = "configs/MuscleSynth"
 MODEL = "transm3e_rgb_motion"

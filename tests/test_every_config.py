@@ -12,9 +12,9 @@ from fvcore.common.config import CfgNode
 
 from transm3e.config import get_cfg, load_cfg
 from transm3e.config.node import all_keys, names_key
-from transm3e.config.plan import plan
 from transm3e.errors import UserError
 from transm3e.models import build_model
+from transm3e.runs.plan import plan
 from transm3e.tasks import build_task
 from transm3e.tasks.build import check_teacher
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from transm3e.config.modalities import model_modalities
 from transm3e.config.node import merge, opt_settings
 from transm3e.joints import find_layout
 from transm3e.layers.fusions import FUSIONS
+from transm3e.modalities import model_modalities
 from transm3e.models import MODELS, build_model
 from transm3e.models.two_branch import TWO_BRANCH_FUSIONS
 

@@ -8,13 +8,13 @@ import torch
 
 from transm3e.cli import parse_args
 from transm3e.config import load_cfg, schema
-from transm3e.config.plan import plan
 from transm3e.data.types import Batch
 from transm3e.distill import DISTILLERS
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
 from transm3e.losses import LOSSES
 from transm3e.models import MODELS, build_model
+from transm3e.runs.plan import plan
 from transm3e.tasks import build_distill, build_task
 
 OWN = '''

@@ -18,19 +18,22 @@ LEVELS = {
     "unpickle": 0,
     "config": 0,
     "cli": 0,
+    "modalities": 0,
     "data": 1,
     "layers": 1,
     "losses": 1,
     "metrics": 1,
     "models": 2,
     "distill": 2,
-    "tasks": 3,
-    "engine": 4,
-    "report": 5,
-    "benchmark": 5,
-    "doctor": 5,
-    "tables": 6,
-    "tools": 7,
+    "runs": 3,
+    "tasks": 4,
+    "engine": 5,
+    "report": 6,
+    "prepare": 7,
+    "benchmark": 8,
+    "doctor": 8,
+    "tables": 8,
+    "tools": 9,
 }
 # Rooms on one level do not know each other, but distillers compare what every model returns.
 BESIDE = {("distill", "models.output")}
@@ -107,14 +110,30 @@ def test_only_tools_import_the_doctor():
     assert {b for _, b in edges("doctor")} <= {"doctor", "data.decode", "data.encode"}  # it writes and reads a video
 
 
+def test_the_loading_path_alone_is_in_data():
+    """Whatever training never does is in prepare."""
+    imported = {}
+    for file, module in OWN:
+        imported.setdefault(module_of(file), set()).add(module)
+    reached, waiting = set(), ["tools.run_net"]
+    while waiting:
+        module = waiting.pop()
+        if module not in reached:
+            reached.add(module)
+            packages = {module.rpartition(".")[0]} & MODULES - {""}
+            waiting.extend(imported.get(module, set()) | packages)
+    assert {module for module in MODULES if room_of(module) == "data"} <= reached
+    assert not {module for module in reached if room_of(module) in ("prepare", "tables", "benchmark")}
+
+
 def test_models_see_no_losses_teachers_or_tasks():
     assert {room_of(b) for _, b in edges("models")} <= {
         "models",
         "layers",
         "config",
-        "data",
         "errors",
         "files",
+        "modalities",
         "foreign",
         "joints",
         "registry",

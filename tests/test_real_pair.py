@@ -9,8 +9,8 @@ import torch
 from transm3e.config import get_cfg
 from transm3e.data import build_loader
 from transm3e.data.annotations import Clip, write_clip_table
-from transm3e.data.flow.extract import FlowSettings, extract_table
-from transm3e.data.modalities import MODALITIES
+from transm3e.modalities import MODALITIES
+from transm3e.prepare.flow.extract import FlowSettings, extract_table
 from transm3e.tasks import build_task
 
 DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
@@ -42,7 +42,7 @@ def test_a_step_in_each_modality(folder: Path, modality: str) -> None:
     batch = next(build_loader(cfg, "train").epoch(0))
     assert not batch.failed
     seen = task.inputs(batch.clips)[modality]
-    assert seen.shape[1] == MODALITIES[modality]
+    assert seen.shape[1] == MODALITIES[modality].channels
     assert seen.isfinite().all()
     assert seen.std() > 0.001, "nothing is seen or nothing moves"
     optimizer = torch.optim.SGD(task.model.parameters(), 0.1)

@@ -17,22 +17,22 @@ if __name__ == "__main__":
 
 import torch
 
-from transm3e.config.plan import Run, plan
 from transm3e.config.targets import VALIDATION
 from transm3e.data import build_loader
 from transm3e.data.build import check_tables
 from transm3e.doctor import check_devices
-from transm3e.engine.distributed import gather, is_main, local_size, rank, world_size
 from transm3e.engine.evaluate import Evaluator
-from transm3e.engine.launch import is_alone, launch, leads
 from transm3e.engine.logging import log_to
-from transm3e.engine.signals import stop_request
+from transm3e.engine.processes.distributed import gather, is_main, local_size, rank, world_size
+from transm3e.engine.processes.launch import is_alone, launch, leads
+from transm3e.engine.processes.signals import stop_request
 from transm3e.engine.train import Trainer
 from transm3e.errors import disk_faults
 from transm3e.report import run as report
 from transm3e.report import videos as video_report
-from transm3e.report.record import changed_settings, on_other_data, owner_of
-from transm3e.report.run_folder import Start, agreed, claim, evaluation_checkpoint, is_evaluated, is_trained
+from transm3e.runs.folder import Start, claim, evaluation_checkpoint, is_evaluated, is_trained
+from transm3e.runs.plan import Run, plan
+from transm3e.runs.record import changed_settings, on_other_data, owner_of
 from transm3e.tasks import build_task, build_trained_task
 
 logger = logging.getLogger("transm3e.run_net")
@@ -62,7 +62,7 @@ def main() -> int:
 
 def execute(run: Run, owner: dict[str, Any], device: torch.device) -> None:
     """One run on this process: what is trained or evaluated already is not done again."""
-    run, owner = agreed(run, owner)
+    run, owner = report.agreed(run, owner)
     if done := gather(report.already_done(run, owner) if is_main() else "")[0]:
         if is_main():
             print(done, file=sys.stderr)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from transm3e.cli import CONFIG_SUFFIXES, exit_with_message
 from transm3e.config import load_cfg
-from transm3e.config.modalities import read_modalities
 from transm3e.data.annotations import SPLITS
 from transm3e.data.build import label_names
-from transm3e.data.modalities import MODALITIES, build_modalities
+from transm3e.data.modalities import build_modalities
 from transm3e.files import make_folder
+from transm3e.modalities import MODALITIES, read_modalities
 from transm3e.report.batch_picture import build_picture_loader, draw_batch, one_batch
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 LINE_EVERY_S = 15.0
 
 
@@ -32,3 +34,18 @@ def track(items: Iterable[Item], title: str, total: int, unit: str = "it") -> It
             left = timedelta(seconds=round((now - begin) / done * (total - done)))
             print(f"{title}: {done}/{total} {unit}, {left} left", file=sys.stderr, flush=True)
             shown = now
+
+
+def map_with_progress(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, label: str
+) -> list[Result]:
+    """`function` of every item, in order, on `workers` threads, with a progress bar on a terminal.
+
+    Threads suffice: OpenCV and FFmpeg release Python's lock. The first exception ends the work that has not begun.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            return list(track(pool.map(function, items), label, len(items), "files"))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

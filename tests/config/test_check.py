@@ -15,12 +15,12 @@ from transm3e.data.annotations import MUSCLES
 from transm3e.data.backends import BACKENDS
 from transm3e.data.erasing import ERASE_MODES
 from transm3e.data.geometry import INTERPOLATIONS, RESIZINGS
-from transm3e.data.modalities import MODALITIES
 from transm3e.data.skeleton.streams import NORMALIZATIONS
 from transm3e.data.transforms import ORDERS
 from transm3e.errors import UserError
 from transm3e.layers import token_fusion
 from transm3e.layers.graph import PARTITIONS
+from transm3e.modalities import MODALITIES
 from transm3e.models.mvit import MViTBackbone
 from transm3e.models.weights import SOURCES
 

@@ -8,7 +8,6 @@ import torch
 from transm3e.config import get_cfg, load_cfg
 from transm3e.config.load import cfg_from_text
 from transm3e.config.node import all_keys
-from transm3e.config.plan import plan
 from transm3e.config.protocol import PROTOCOLS
 from transm3e.config.schema import KEYS
 from transm3e.data import build_dataset
@@ -18,6 +17,7 @@ from transm3e.engine.optim import Schedule
 from transm3e.errors import UserError
 from transm3e.models import build_model
 from transm3e.models.registry import count_parameters
+from transm3e.runs.plan import plan
 
 POINTS = {name: each for name, each in KEYS.items() if each.authors}
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "MuscleMap136"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from transm3e.data import packets
-from transm3e.data.check.video import inspect_video
 from transm3e.data.container import note_hdr
 from transm3e.data.decode import DecodeError, Video, count_frames, decode_frames, decoded
 from transm3e.data.encode import read_comment, write_video
+from transm3e.prepare.check.video import inspect_video
 
 CLIPS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "clips"
 REAL = sorted(path for path in CLIPS.glob("*.*") if path.suffix != ".csv")

@@ -2,10 +2,11 @@ import pytest
 import torch
 
 from transm3e.config import get_cfg
-from transm3e.config.modalities import MODALITIES as TABLE
 from transm3e.data.mixup import Mix, mix
-from transm3e.data.modalities import MAKERS, MODALITIES, ModalityInput, build_modalities, rgb_difference
+from transm3e.data.modalities import MAKERS, ModalityInput, build_modalities, rgb_difference
 from transm3e.errors import UserError
+from transm3e.modalities import MODALITIES
+from transm3e.modalities import MODALITIES as TABLE
 
 
 def clips(b: int = 2, t: int = 5) -> dict[str, torch.Tensor]:
@@ -37,7 +38,9 @@ def test_rgb_is_normalised_and_the_difference_is_not() -> None:
         torch.testing.assert_close(found["rgb"][:, c], ((pixels[:, c] - mean[c]) / std[c]).float())
     torch.testing.assert_close(found["rgb_diff"], rgb_difference(pixels).float())
     assert list(found) == ["rgb_diff", "rgb"]
-    assert all(value.dtype == torch.float32 and value.shape[1] == MODALITIES[name] for name, value in found.items())
+    assert all(
+        value.dtype == torch.float32 and value.shape[1] == MODALITIES[name].channels for name, value in found.items()
+    )
     assert batch["rgb"].dtype == torch.uint8
     torch.testing.assert_close(batch["rgb"], clips()["rgb"])
 

@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from transm3e.data.check.video import inspect_video
 from transm3e.data.container import pixel_aspect
 from transm3e.data.decode import DecodeError, Video, decode_frames
 from transm3e.data.encode import write_frames, write_video
-from transm3e.data.resize import ResizeSettings, resize_video
+from transm3e.prepare.check.video import inspect_video
+from transm3e.prepare.resize import ResizeSettings, resize_video
 
 MATRICES = [(1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1)]
 MATRICES += [(0, b, c, 0) for b in (1, -1) for c in (1, -1)]

@@ -16,11 +16,11 @@ from transm3e.data.decode import Video
 from transm3e.data.draws import ClipShape
 from transm3e.data.encode import write_video
 from transm3e.data.flow.files import MADE_BY
-from transm3e.data.flow.write import write_flow_npz
 from transm3e.data.randaugment import RandAugment
 from transm3e.data.reading import Decoding, Persons
 from transm3e.data.transforms import Augmentation
 from transm3e.data.types import FailedClip, Sample
+from transm3e.prepare.flow.write import write_flow_npz
 
 FRAMES, HEIGHT, WIDTH, SPEED = 24, 96, 128, 3
 SHAPE = ClipShape(4, 4, 64)

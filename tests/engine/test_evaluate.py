@@ -14,7 +14,7 @@ from transm3e.data.annotations import MUSCLES
 from transm3e.data.types import Batch, FailedClip
 from transm3e.engine import evaluate
 from transm3e.engine.evaluate import Evaluator, join_views, predict
-from transm3e.engine.signals import stop_request
+from transm3e.engine.processes.signals import stop_request
 from transm3e.errors import ExitRequest
 
 CPU = torch.device("cpu")

@@ -24,9 +24,9 @@ import torch
 
 from tests.run_net import REPO, SMALL, command, quiet_env
 from tests.two_processes import free_port
-from transm3e.data.musclesynth.generate import generate
 from transm3e.engine.checkpoint import CheckpointStore
 from transm3e.models.weights import read_checkpoint
+from transm3e.prepare.musclesynth.generate import generate
 
 BATCH_SIZE = 8  # of all processes together
 END_S = 90.0  # within which a process ends when another one is gone

@@ -15,7 +15,6 @@ import torch
 from tests.faults.disk import ERRORS, Disk
 from tests.faults.inputs import one_line
 from transm3e.cli import USER_MISTAKE, exit_with_message
-from transm3e.config.plan import plan
 from transm3e.engine.checkpoint import CheckpointStore
 from transm3e.engine.evaluate import Predictions
 from transm3e.engine.logging import log_to
@@ -23,9 +22,10 @@ from transm3e.errors import UserError, disk_faults
 from transm3e.files import atomic_path
 from transm3e.models.weights import read_checkpoint
 from transm3e.report import run as report
-from transm3e.report.record import check_owner, owner_of
-from transm3e.report.results import read_results
-from transm3e.report.run_folder import claim
+from transm3e.runs.folder import claim
+from transm3e.runs.plan import plan
+from transm3e.runs.record import check_owner, owner_of
+from transm3e.runs.results import read_results
 
 WORDS = {errno.ENOSPC: "disk full", errno.EDQUOT: "disk quota exceeded", errno.EROFS: "read-only"}
 

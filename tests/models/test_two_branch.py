@@ -14,12 +14,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from transm3e.config import get_cfg
-from transm3e.config.modalities import model_modalities, read_modalities
 from transm3e.data.build import check_tables
-from transm3e.data.modalities import MODALITIES
 from transm3e.errors import UserError
 from transm3e.layers.transformer_block import TransformerBlock
 from transm3e.losses import LOSSES
+from transm3e.modalities import MODALITIES, model_modalities, read_modalities
 from transm3e.models import build_model, count_parameters
 from transm3e.models.two_branch import TWO_BRANCH_FUSIONS, PatchConcat
 from transm3e.models.two_branch_fusions import AttentionFusion, Branch, ConcatFusion, LateFusion, PatchFusion
@@ -46,7 +45,7 @@ def build(cfg, fusion, second="rgb_diff"):
 
 def random_clips(batch=2, names=("rgb", "rgb_diff"), frames=4, size=32):
     generator = torch.Generator().manual_seed(3)
-    shapes = {name: (batch, MODALITIES[name], frames, size, size) for name in names}
+    shapes = {name: (batch, MODALITIES[name].channels, frames, size, size) for name in names}
     return {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
 
 
@@ -55,7 +54,7 @@ class Plain(nn.Module):
 
     def __init__(self, modality, dim):
         super().__init__()
-        self.modality, self.matrix = modality, nn.Parameter(torch.randn(MODALITIES[modality], dim))
+        self.modality, self.matrix = modality, nn.Parameter(torch.randn(MODALITIES[modality].channels, dim))
 
     def forward(self, clips):
         return clips[self.modality].mean(dim=(2, 3, 4)) @ self.matrix

@@ -8,8 +8,8 @@ import pytest
 from transm3e.errors import UserError
 from transm3e.report.activity_picture import MOST, activity_bars
 from transm3e.report.activity_result import activity_result
-from transm3e.report.results import read_results, summarise, write_results
 from transm3e.report.table import results_table
+from transm3e.runs.results import read_results, summarise, write_results
 
 NAMES = ("curl", "plank", "squat")
 SCORES = [[0.5, 0.3, 0.2], [0.1, 0.7, 0.2], [0.4, 0.35, 0.25], [0.9, 0.05, 0.05]]

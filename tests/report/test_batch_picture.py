@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from transm3e.config.modalities import PIXELS
 from transm3e.data.annotations import MUSCLES, Clip, write_clip_table
 from transm3e.data.encode import write_video
 from transm3e.data.geometry import Box
@@ -18,6 +17,7 @@ from transm3e.data.skeleton.streams import STREAMS
 from transm3e.data.types import Batch, mixed
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
+from transm3e.modalities import PIXELS
 from transm3e.report import batch_picture, pictures
 from transm3e.report.batch_picture import (
     PIXEL_SCREENS,

@@ -14,8 +14,8 @@ from transm3e.metrics import mean_average_precision
 from transm3e.report import ensemble as room
 from transm3e.report.activity_result import activity_result
 from transm3e.report.ensemble import build_ensemble, read_member
-from transm3e.report.results import read_results, split_result, summarise, write_results
 from transm3e.report.scores import read_predictions, write_predictions
+from transm3e.runs.results import read_results, split_result, summarise, write_results
 
 SPLITS = ("known_val", "new_val", "known_test", "new_test")
 CLIPS = 12

@@ -12,7 +12,7 @@ from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
 from transm3e.report import pictures
 from transm3e.report.pictures import muscle_bars, read_epochs, training_curves
-from transm3e.report.results import split_result, summarise
+from transm3e.runs.results import split_result, summarise
 
 LOG = """[11/01 10:00:00][INFO] train.py: 10: start
 [11/01 10:00:01][INFO] logging.py: 9: json_stats: {"_type": "train_iter", "epoch": "1/3", "loss": 9.0}

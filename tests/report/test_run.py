@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from transm3e.config.plan import plan
 from transm3e.data.types import FailedClip
 from transm3e.engine.evaluate import Predictions
 from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
 from transm3e.report import run as report
-from transm3e.report.results import read_results
 from transm3e.report.run import final_table, refuse_missing, split_scores, write_report
 from transm3e.report.scores import read_predictions
 from transm3e.report.videos import write_video_scores
+from transm3e.runs.plan import plan
+from transm3e.runs.results import read_results
 
 OWNER = {"name": "a", "id": "0123456789", "table": "t"}
 SPLITS = ("known_val", "new_val", "known_test", "new_test")

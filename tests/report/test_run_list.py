@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 
 from tools.runs import main
-from transm3e.config.plan import plan
 from transm3e.errors import UserError
-from transm3e.report.record import owner_of
-from transm3e.report.results import summarise, write_results
-from transm3e.report.run_folder import claim
 from transm3e.report.run_list import list_runs, runs_table
+from transm3e.runs.folder import claim
+from transm3e.runs.plan import plan
+from transm3e.runs.record import owner_of
+from transm3e.runs.results import summarise, write_results
 
 HOLD = """
 import sys, time
-from transm3e.config.plan import plan
-from transm3e.report.record import owner_of
-from transm3e.report.run_folder import claim
+from transm3e.runs.plan import plan
+from transm3e.runs.record import owner_of
+from transm3e.runs.folder import claim
 [run] = plan(["a.yaml"], ["RNG_SEED", 7])
 with claim(run, owner_of(run)):
     print("there", flush=True)

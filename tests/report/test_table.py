@@ -2,8 +2,8 @@
 
 import pytest
 
-from transm3e.report.results import summarise
 from transm3e.report.table import results_table
+from transm3e.runs.results import summarise
 
 
 def results(**maps):

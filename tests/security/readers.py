@@ -70,23 +70,23 @@ from tests.security.uses import (
 )
 from transm3e.config import load_cfg
 from transm3e.data.annotations import read_clip_table
-from transm3e.data.benchmarks.classes import read_classes
-from transm3e.data.benchmarks.lists import read_lists
-from transm3e.data.check.cache import key
 from transm3e.data.csv_tables import read_rows
 from transm3e.data.decode import DecodeError
-from transm3e.data.free_exercise.families import read_families
-from transm3e.data.free_exercise.landmarks import FIELDS, read_poses
-from transm3e.data.free_exercise.source import read_exercises
 from transm3e.data.pictures import read_picture
 from transm3e.data.video_files import is_video
 from transm3e.errors import UserError
-from transm3e.report import folder_lock
-from transm3e.report.folder_lock import Owner
+from transm3e.prepare.benchmarks.classes import read_classes
+from transm3e.prepare.benchmarks.lists import read_lists
+from transm3e.prepare.check.cache import key
+from transm3e.prepare.free_exercise.families import read_families
+from transm3e.prepare.free_exercise.landmarks import FIELDS, read_poses
+from transm3e.prepare.free_exercise.source import read_exercises
 from transm3e.report.pictures import read_epochs
 from transm3e.report.scores import read_predictions
+from transm3e.runs import lock as folder_lock
+from transm3e.runs.lock import Owner
+from transm3e.tables.cluster.slurm_queue import Submissions
 from transm3e.tables.read import read_table
-from transm3e.tables.slurm_queue import Submissions
 from transm3e.unpickle import read_pickle
 
 

@@ -21,9 +21,9 @@ import yaml
 from tests.security.damage import WRONG, WRONG_ARRAYS, nested
 from transm3e.data.annotations import Clip, write_clip_table
 from transm3e.data.blazepose.models import Model
-from transm3e.data.check.cache import MARK
 from transm3e.data.encode import write_video
-from transm3e.data.flow.write import write_flow_npz, write_flow_video
+from transm3e.prepare.check.cache import MARK
+from transm3e.prepare.flow.write import write_flow_npz, write_flow_video
 
 JOINTS = 17
 

@@ -19,8 +19,6 @@ from tests.security.readers import READERS
 from tests.security.samples import film
 from transm3e.config import load_cfg
 from transm3e.data.annotations import Clip, read_clip_table, table_from_clips
-from transm3e.data.check.cache import MARK, key
-from transm3e.data.check.table import check_table
 from transm3e.data.container import MAX_PIXELS
 from transm3e.data.decode import DecodeError, Video
 from transm3e.data.flow import open_flow
@@ -30,8 +28,10 @@ from transm3e.data.skeleton import read_skeleton
 from transm3e.errors import UserError
 from transm3e.foreign.npz import Archive, ArchiveError
 from transm3e.models.weights import read_checkpoint
-from transm3e.report.results import read_results
+from transm3e.prepare.check.cache import MARK, key
+from transm3e.prepare.check.table import check_table
 from transm3e.report.scores import read_predictions
+from transm3e.runs.results import read_results
 from transm3e.unpickle import read_pickle
 
 

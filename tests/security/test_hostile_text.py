@@ -8,7 +8,7 @@ from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton import read_skeleton
 from transm3e.errors import UserError
 from transm3e.foreign.yaml_text import parse_yaml
-from transm3e.report.results import read_results
+from transm3e.runs.results import read_results
 from transm3e.tables.read import read_table
 
 ALIASES = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -18,21 +18,21 @@ from tests.security.samples import WHEEL_MODEL
 from transm3e.config.load import cfg_from_text
 from transm3e.data.activities import Activities, find_activities
 from transm3e.data.annotations import Clip, table_from_clips
-from transm3e.data.benchmarks.classes import first_label
-from transm3e.data.benchmarks.list_files import LABELS, read_list
 from transm3e.data.blazepose.models import from_wheel
-from transm3e.data.check.cache import key, open_cache
-from transm3e.data.check.fingerprint import unpack
-from transm3e.data.check.video import VideoFacts, is_facts
 from transm3e.data.decode import Video
 from transm3e.data.flow import open_flow
 from transm3e.data.skeleton import read_skeleton
 from transm3e.errors import UserError
 from transm3e.models.weights import read_checkpoint
-from transm3e.report.record import check_owner
-from transm3e.report.results import read_results
+from transm3e.prepare.benchmarks.classes import first_label
+from transm3e.prepare.benchmarks.list_files import LABELS, read_list
+from transm3e.prepare.check.cache import key, open_cache
+from transm3e.prepare.check.fingerprint import unpack
+from transm3e.prepare.check.video import VideoFacts, is_facts
 from transm3e.report.run_list import DAMAGED, list_runs, runs_table
 from transm3e.report.table import results_table
+from transm3e.runs.record import check_owner
+from transm3e.runs.results import read_results
 
 
 def use_skeleton(path: Path, member: str = "") -> None:

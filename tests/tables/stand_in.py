@@ -9,7 +9,7 @@ import sys
 STAND_IN = """
 import fcntl, json, os, signal, sys, time
 from pathlib import Path
-from transm3e.config.plan import plan
+from transm3e.runs.plan import plan
 words = sys.argv[sys.argv.index("--opts") + 1:]
 run = plan([sys.argv[sys.argv.index("--cfg") + 1]], words)[-1]
 log = Path(sys.argv[1])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from transm3e.config.plan import plan
 from transm3e.errors import UserError
+from transm3e.runs.plan import plan
 from transm3e.tables.command import build_plan
 from transm3e.tables.cost import forward_macs, gpu_hours
 from transm3e.tables.listing import listing

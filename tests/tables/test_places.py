@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from transm3e.errors import UserError
-from transm3e.report.run_folder import GPUS
-from transm3e.tables.places import here
+from transm3e.runs.folder import GPUS
+from transm3e.tables.cluster.backends import here
 
 
 @pytest.fixture

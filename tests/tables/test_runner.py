@@ -15,7 +15,7 @@ import pytest
 
 from tests.tables.stand_in import command, order
 from transm3e.errors import ExitRequest
-from transm3e.report.run_folder import GPUS, LOCK, Holder
+from transm3e.runs.folder import GPUS, LOCK, Holder
 from transm3e.tables import runner as runner_module
 from transm3e.tables.command import run_missing, write_tables
 from transm3e.tables.jobs import run_key

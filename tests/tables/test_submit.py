@@ -20,11 +20,11 @@ from tests.tables.slurm_stand_in import install, shut_down, submitted
 from tests.tables.stand_in import command, order
 from transm3e.errors import ExitRequest, UserError
 from transm3e.tables import runner as runner_module
-from transm3e.tables import slurm_runner
-from transm3e.tables.cluster_job import ClusterJob
+from transm3e.tables.cluster import slurm_runner
+from transm3e.tables.cluster.backends import here, on_slurm
+from transm3e.tables.cluster.job import ClusterJob
+from transm3e.tables.cluster.slurm_settings import minutes, slurm_settings
 from transm3e.tables.command import run_missing
-from transm3e.tables.places import here, on_slurm
-from transm3e.tables.slurm_settings import minutes, slurm_settings
 
 SETTINGS = ["partition=gpu", "time=1-0", "account=lab", "mem_gb=64", "reservation=night", "exclusive"]
 

@@ -19,11 +19,11 @@ from transm3e.metrics.permutation import draw_swaps, holm, p_value, swapped_diff
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import COLUMNS
 from transm3e.tables.command import write_tables
-from transm3e.tables.comparison import Comparison, check_comparison
 from transm3e.tables.figures import table_figures
 from transm3e.tables.picture import table_picture
-from transm3e.tables.resample import BOOTSTRAP, PERMUTATION
-from transm3e.tables.uncertainty import table_uncertainty
+from transm3e.tables.statistics.comparison import Comparison, check_comparison
+from transm3e.tables.statistics.resample import BOOTSTRAP, PERMUTATION
+from transm3e.tables.statistics.uncertainty import table_uncertainty
 
 SEEDS, CLIPS, ACTIVITIES = (0, 1), 40, 5
 QUICK = Comparison(resamples=200, by_clip=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from transm3e.config.check import check_cfg, check_teacher
+from transm3e.config.check import check_cfg
 from transm3e.config.node import merge, opt_settings
 from transm3e.data.modalities import build_modalities
 from transm3e.data.types import Batch
@@ -16,6 +16,7 @@ from transm3e.distill import build_distiller
 from transm3e.errors import UserError
 from transm3e.losses import LOSSES
 from transm3e.models import ModelOutput, build_model
+from transm3e.runs.starts import check_teacher
 from transm3e.tasks import Classify, Distill, build_distill, build_task
 from transm3e.tasks.distill import _pick
 

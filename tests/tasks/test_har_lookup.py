@@ -13,8 +13,8 @@ from transm3e.data.build import check_tables
 from transm3e.errors import UserError
 from transm3e.models import build_model
 from transm3e.models.weights import read_checkpoint
-from transm3e.report.results import read_results
 from transm3e.report.scores import read_predictions
+from transm3e.runs.results import read_results
 from transm3e.tasks import build_task, build_trained_task
 from transm3e.tasks.har_lookup import HARLookup
 

@@ -15,7 +15,7 @@ from transm3e.data.backends import open_source
 from transm3e.data.encode import write_video
 from transm3e.data.skeleton import Skeleton
 from transm3e.data.skeleton.detectors import DETECTORS
-from transm3e.data.skeleton.job import run
+from transm3e.prepare.skeleton.job import run
 from transm3e.report.scores import read_predictions
 
 FRAMES, HEIGHT, WIDTH = 12, 32, 48

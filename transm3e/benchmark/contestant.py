@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from transm3e.benchmark.references import REFERENCES, Size, check_reference
 from transm3e.config import load_cfg
-from transm3e.config.check import check_teacher
-from transm3e.config.modalities import read_modalities
-from transm3e.data.modalities import MODALITIES, SOURCE_OF
 from transm3e.data.types import Batch
 from transm3e.engine.optim import build_optimizer
 from transm3e.errors import UserError
+from transm3e.modalities import MODALITIES, read_modalities
 from transm3e.models import ModelOutput, build_model
+from transm3e.runs.starts import check_teacher
 from transm3e.tasks import Classify, build_classify, build_distill
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
@@ -96,7 +95,7 @@ class Contestant:
     def batch(self, size: int, device: torch.device) -> Batch:
         """`size` clips of noise with labels, always the same ones, on `device`."""
         generator = torch.Generator().manual_seed(0)
-        shapes = {name: (size, MODALITIES[name], *self.clip_size) for name in self.sources}
+        shapes = {name: (size, MODALITIES[name].channels, *self.clip_size) for name in self.sources}
         clips = {name: torch.randint(0, 256, s, dtype=torch.uint8, generator=generator) for name, s in shapes.items()}
         labels = torch.randint(0, 2, (size, self.num_classes), generator=generator).float()
         number = torch.arange(size)
@@ -181,7 +180,7 @@ def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = Tr
         cfg.AUG.NUM_SAMPLE if distills else 1,
         cfg.SOLVER.CLIP_GRAD_L2NORM,
         compiled,
-        sources=sorted({str(SOURCE_OF[name]) for name in read_modalities(cfg, training=distills)}),
+        sources=sorted({str(MODALITIES[name].source) for name in read_modalities(cfg, training=distills)}),
     )
 
 

@@ -22,11 +22,11 @@ from transm3e.benchmark.markdown import table
 from transm3e.benchmark.memory import DTYPES
 from transm3e.benchmark.step import training_call
 from transm3e.benchmark.timing import time_rounds, times_faster
-from transm3e.engine.distributed import gather, is_main, joined, select_device
-from transm3e.engine.parallel import wrap
-from transm3e.engine.place import Place
 from transm3e.engine.precision import Precision
-from transm3e.engine.sharding import shard
+from transm3e.engine.processes.device import Place
+from transm3e.engine.processes.distributed import gather, is_main, joined, select_device
+from transm3e.engine.processes.parallel import wrap
+from transm3e.engine.processes.sharding import shard
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder
 

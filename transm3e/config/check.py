@@ -8,9 +8,7 @@ from collections.abc import Iterable
 from fvcore.common.config import CfgNode
 
 from transm3e.config.check_data import check_data, data_warnings
-from transm3e.config.modalities import model_class
-from transm3e.config.node import names_key
-from transm3e.config.schema import NETWORK, READING, check_values, get, keys_comparing, keys_with
+from transm3e.config.schema import check_values
 from transm3e.config.targets import (
     ACTIVITY_TARGET,
     LOOKUP_TASK,
@@ -19,6 +17,7 @@ from transm3e.config.targets import (
     trained_target,
 )
 from transm3e.errors import UserError
+from transm3e.modalities import model_class
 from transm3e.registry import component
 
 logger = logging.getLogger(__name__)
@@ -41,64 +40,6 @@ def check_cfg(cfg: CfgNode) -> None:
     _check_task(cfg)
     for warning in (*_warnings(cfg), *model_class(cfg).warnings_of(cfg), *data_warnings(cfg)):
         logger.warning("%s", warning)
-
-
-def check_teacher(cfg: CfgNode, teacher: CfgNode, path: str) -> None:
-    """Whether what DISTILL.METHOD compares of a teacher can be compared with the student's.
-
-    Raises:
-        UserError: names the first setting in which they differ.
-    """
-    compared = component("DISTILL.METHOD", cfg.DISTILL.METHOD).compares
-    shared = keys_comparing(compared)
-    _check_equal(
-        cfg, teacher, {"DATA.MODALITY": "DISTILL.MODALITY"} | {key: key for key in shared}, f"the teacher {path}"
-    )
-    if compared == "logits" and trained_target(teacher) != trained_target(cfg):
-        raise UserError(
-            f"the classes are {trained_target(cfg)} here, but {trained_target(teacher)} in the teacher {path}, and "
-            f"DISTILL.METHOD {cfg.DISTILL.METHOD} compares logits; make DATA.TARGET and TASK har_lookup fit, or take "
-            "another teacher"
-        )
-    _warn_of_other_clips(cfg, teacher, f"the teacher {path}")
-
-
-def check_student(cfg: CfgNode, start: CfgNode, path: str) -> None:
-    """Whether a model can start from the weights of the run of another config.
-
-    Raises:
-        UserError: names the first setting in which they differ.
-    """
-    model = model_class(cfg)
-    own = [key for key in keys_with(NETWORK, of_model=True, may_change=False) if names_key(model.config_keys, key)]
-    keys = {key: key for key in (*keys_with(NETWORK, of_model=False), *own)}
-    if start.MODEL.MODEL_NAME in model.also_starts_from:
-        del keys["MODEL.MODEL_NAME"]
-    _check_equal(cfg, start, keys, f"the starting weights {path}")
-    _warn_of_other_clips(cfg, start, f"the starting weights {path}")
-
-
-def _check_equal(cfg: CfgNode, other: CfgNode, keys: dict[str, str], what: str) -> None:
-    for their_key, our_key in keys.items():
-        theirs, ours = get(other, their_key), get(cfg, our_key)
-        if theirs != ours:
-            their_name = "" if their_key == our_key else f"{their_key} is "
-            raise UserError(
-                f"{our_key} is {ours} here, but {their_name}{theirs} in {what}; "
-                "make them equal (INIT.OPTS sets keys of the configs it starts from)"
-            )
-
-
-def _warn_of_other_clips(cfg: CfgNode, other: CfgNode, what: str) -> None:
-    different = [
-        f"{key} {get(cfg, key)} here, {get(other, key)} there"
-        for key in keys_with(READING)
-        if get(cfg, key) != get(other, key)
-    ]
-    if different:
-        logger.warning(
-            "%s learnt from clips read otherwise: %s (INIT.OPTS sets keys there)", what, "; ".join(different)
-        )
 
 
 def _check_together(cfg: CfgNode) -> None:

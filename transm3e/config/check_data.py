@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from fvcore.common.config import CfgNode
 
 from transm3e.config.keys_data import CUDA_DECODER, FORMER_DECODER
-from transm3e.config.modalities import MODALITIES, SKELETONS, model_class, read_modalities
 from transm3e.errors import UserError
+from transm3e.modalities import MODALITIES, SKELETONS, model_class, read_modalities
 
 
 def check_data(cfg: CfgNode) -> None:

@@ -7,7 +7,6 @@ A table, which a formatter would take apart: the name and default of a key, its 
 
 from __future__ import annotations
 
-from transm3e.config.modalities import MODALITIES
 from transm3e.config.schema import (
     ABOVE_0,
     ALL_ABOVE_0,
@@ -29,6 +28,7 @@ from transm3e.config.schema import (
     one_of,
 )
 from transm3e.joints import COORDINATES, LAYOUTS
+from transm3e.modalities import MODALITIES
 
 # This decoder works in the process that trains.
 CUDA_DECODER = "torchcodec_cuda"

@@ -7,7 +7,6 @@ A table, which a formatter would take apart: the name and default of a key, its 
 
 from __future__ import annotations
 
-from transm3e.config.modalities import PIXELS
 from transm3e.config.schema import (
     ABOVE_0,
     COUNT,
@@ -28,6 +27,7 @@ from transm3e.config.schema import (
     one_of,
     registered,
 )
+from transm3e.modalities import PIXELS
 
 # Those of transm3e.layers.token_fusion, which config does not import: it needs torch.
 MAPS = ("m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm")

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from transm3e.config.modalities import read_modalities
 from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET, scored_target, trained_target
 from transm3e.data.activities import build_activities
 from transm3e.data.annotations import (
@@ -30,12 +29,12 @@ from transm3e.data.dataset import ClipDataset
 from transm3e.data.draws import ClipShape
 from transm3e.data.joint_changes import JointChanges
 from transm3e.data.links import check_links
-from transm3e.data.modalities import SOURCE_OF
 from transm3e.data.randaugment import parse_policy
 from transm3e.data.reading import STORED, Decoding, Persons, columns_read
 from transm3e.data.transforms import Augmentation
 from transm3e.data.video_files import videos_below
 from transm3e.errors import UserError
+from transm3e.modalities import MODALITIES, read_modalities
 
 # Where clips of a folder are put: the split of known activities that is only ever tested on.
 FOLDER_SPLIT = "known_test"
@@ -153,7 +152,7 @@ def _dataset_from_cfg(
 
 def stored_modalities(cfg: CfgNode, training: bool) -> list[str]:
     """What is read from files for the modalities that a run reads."""
-    names = {SOURCE_OF[name] for name in read_modalities(cfg, training)}
+    names = {MODALITIES[name].source for name in read_modalities(cfg, training)}
     return [name for name in STORED if name in names]
 
 

@@ -9,15 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transm3e.config import modalities as table
 from transm3e.config.node import CfgNode
 from transm3e.data.skeleton.streams import NORMALIZATIONS, STREAMS, make_stream
 from transm3e.errors import UserError
-
-# Name -> channels of everything a model may be fed with.
-MODALITIES = {name: modality.channels for name, modality in table.MODALITIES.items()}
-# Name -> what of the loader it is made of.
-SOURCE_OF = {name: modality.source for name, modality in table.MODALITIES.items()}
+from transm3e.modalities import MODALITIES
 
 
 def rgb_difference(rgb: Tensor) -> Tensor:
@@ -96,7 +91,7 @@ class ModalityInput(nn.Module):
 
     def forward(self, clips: dict[str, Tensor]) -> dict[str, Tensor]:
         """Clips as a Batch holds them -> modality -> (B, C, T, H, W) or (B, 3, T, V, M) float32, in the order of `names`."""
-        return {name: MAKERS[name](self, clips[SOURCE_OF[name]]) for name in self.names}
+        return {name: MAKERS[name](self, clips[MODALITIES[name].source]) for name in self.names}
 
 
 def _rgb(inputs: ModalityInput, clip: Tensor) -> Tensor:

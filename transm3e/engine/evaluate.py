@@ -15,8 +15,8 @@ from transm3e.config.targets import MUSCLE_TARGET
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.loader import ClipLoader, build_loader
 from transm3e.data.types import Batch, FailedClip
-from transm3e.engine.distributed import gather, highest, is_main, local_size, note, rank, world_size
-from transm3e.engine.signals import stop_request
+from transm3e.engine.processes.distributed import gather, highest, is_main, local_size, note, rank, world_size
+from transm3e.engine.processes.signals import stop_request
 from transm3e.errors import RESUMES, ExitRequest
 from transm3e.progress import track
 from transm3e.tasks import Classify

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from transm3e.data.types import Batch
-from transm3e.engine.distributed import gather, rank
+from transm3e.engine.processes.distributed import gather, rank
 from transm3e.errors import UserError, first_line, is_out_of_memory
 from transm3e.files import atomic_path
 

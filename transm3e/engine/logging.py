@@ -14,11 +14,11 @@ import torch
 from tqdm import tqdm
 
 from transm3e.errors import ExitRequest, UserError, disk_fault
+from transm3e.runs.folder import LOG
 
 logger = logging.getLogger(__name__)
 FORMAT = "[%(asctime)s][%(levelname)s] %(filename)s: %(lineno)4d: %(message)s"
 DATES = "%m/%d %H:%M:%S"
-LOG = "stdout.log"
 
 
 class _Console(logging.Handler):

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from transm3e.engine.checkpoint import CheckpointStore
-from transm3e.engine.distributed import barrier, gather, is_main, rank
-from transm3e.engine.sharding import shard_state, whole_state
+from transm3e.engine.processes.distributed import barrier, gather, is_main, rank
+from transm3e.engine.processes.sharding import shard_state, whole_state
 from transm3e.errors import UserError, first_line
 from transm3e.models.weights import load_weights, read_checkpoint
 from transm3e.tasks import Classify

@@ -20,17 +20,17 @@ from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
 from transm3e.data.loader import ClipLoader
 from transm3e.data.types import Batch
 from transm3e.engine.checkpoint import CheckpointStore
-from transm3e.engine.distributed import gather, highest, is_main, machines, meeting, note, rank, world_size
 from transm3e.engine.faults import memory_advice, refuse_non_finite
 from transm3e.engine.logging import Recorder, memory_stats
 from transm3e.engine.meters import Timer
 from transm3e.engine.optim import Schedule, build_optimizer, set_rate
-from transm3e.engine.parallel import exchanging, share_buffers, summing, synchronise_norms, wrap
 from transm3e.engine.precision import Precision
+from transm3e.engine.processes.distributed import gather, highest, is_main, machines, meeting, note, rank, world_size
+from transm3e.engine.processes.parallel import exchanging, share_buffers, summing, synchronise_norms, wrap
+from transm3e.engine.processes.sharding import shard, whole
+from transm3e.engine.processes.signals import StopRequest, stop_request
 from transm3e.engine.resume import Progress, Resume, merged
 from transm3e.engine.seed import seed_step
-from transm3e.engine.sharding import shard, whole
-from transm3e.engine.signals import StopRequest, stop_request
 from transm3e.errors import RESUMES, ExitRequest, UserError
 from transm3e.progress import on_terminal
 from transm3e.tasks import Classify

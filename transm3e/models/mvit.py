@@ -14,11 +14,11 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from transm3e.data.modalities import MODALITIES
 from transm3e.layers.attention import MultiScaleBlock
 from transm3e.layers.common import NORM_EPS, class_tokens, init_weights
 from transm3e.layers.pooling import pooled_size
 from transm3e.layers.relative_position import Size
+from transm3e.modalities import MODALITIES
 from transm3e.models.check_mvit import check_mvit
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
@@ -37,7 +37,7 @@ class PatchEmbed(nn.Module):
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> PatchEmbed:
         sizes = (_size(cfg.MVIT[key]) for key in ("PATCH_KERNEL", "PATCH_STRIDE", "PATCH_PADDING"))
-        return cls(MODALITIES[cfg.DATA.MODALITY], cfg.MVIT.EMBED_DIM, *sizes)
+        return cls(MODALITIES[cfg.DATA.MODALITY].channels, cfg.MVIT.EMBED_DIM, *sizes)
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Size]:
         # Channels last, so that the patches come out side by side.
@@ -110,7 +110,7 @@ class MViTBackbone(nn.Module):
     def from_cfg(cls, cfg: CfgNode) -> MViTBackbone:
         crop = cfg.DATA.TRAIN_CROP_SIZE
         return cls(
-            in_channels=MODALITIES[cfg.DATA.MODALITY],
+            in_channels=MODALITIES[cfg.DATA.MODALITY].channels,
             clip_size=(cfg.DATA.NUM_FRAMES, crop, crop),
             embed_dim=cfg.MVIT.EMBED_DIM,
             num_heads=cfg.MVIT.NUM_HEADS,

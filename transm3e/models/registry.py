@@ -9,7 +9,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from transm3e.config.modalities import PIXELS
+from transm3e.modalities import PIXELS
 from transm3e.registry import Registry
 
 

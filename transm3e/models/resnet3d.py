@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from transm3e.data.modalities import MODALITIES
 from transm3e.errors import UserError
+from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 
@@ -100,7 +100,7 @@ class ResNet3D(Model):
         kernels = ARCHS[arch]
         self.arch, self.modality, self.min_frames = arch, modality, kernels.pool
         self.net = find_builder("create_resnet")(
-            input_channel=MODALITIES[modality],
+            input_channel=MODALITIES[modality].channels,
             model_depth=depth,
             model_num_class=num_classes,
             dropout_rate=dropout,

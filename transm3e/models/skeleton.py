@@ -11,10 +11,10 @@ from itertools import pairwise
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from transm3e.config.modalities import SKELETONS
 from transm3e.errors import UserError
 from transm3e.joints import COORDINATES, find_layout
 from transm3e.layers.temporal_graph import EXTRA_BRANCHES
+from transm3e.modalities import SKELETONS
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import Model
 

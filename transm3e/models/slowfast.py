@@ -11,8 +11,8 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from transm3e.data.modalities import MODALITIES
 from transm3e.errors import UserError
+from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 from transm3e.models.resnet3d import ARCHS, check_depth, check_stages, common_args, find_builder, finish, stage_kernels
@@ -71,7 +71,7 @@ class SlowFast(Model):
             slowfast_conv_channel_fusion_ratio=fusion_ratio,
             slowfast_fusion_conv_kernel_size=(fusion_kernel, 1, 1),
             slowfast_fusion_conv_stride=(alpha, 1, 1),
-            input_channels=(MODALITIES[modality],) * 2,
+            input_channels=(MODALITIES[modality].channels,) * 2,
             model_depth=depth,
             stage_conv_a_kernel_sizes=[stage_kernels(path, depth, temporal_blocks) for path in (SLOW, FAST)],
             model_num_class=num_classes,

@@ -6,7 +6,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from transm3e.data.modalities import MODALITIES
+from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 

@@ -13,8 +13,8 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from transm3e.data.modalities import MODALITIES
 from transm3e.errors import UserError
+from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 
@@ -81,7 +81,7 @@ class VideoSwin(Model):
             attention_dropout=attention_dropout,
             stochastic_depth_prob=drop_path,
             num_classes=num_classes,
-            patch_embed=partial(PatchEmbed3d, in_channels=MODALITIES[modality]),
+            patch_embed=partial(PatchEmbed3d, in_channels=MODALITIES[modality].channels),
         )
         self.dropout = nn.Dropout(head_dropout)
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from transm3e.metrics import top_k_accuracy
-from transm3e.report.results import clip_rows
+from transm3e.runs.results import clip_rows
 
 TOP = (1, 5)
 

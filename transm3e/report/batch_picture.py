@@ -21,12 +21,13 @@ from transm3e.data import build_loader
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.loader import ClipLoader
 from transm3e.data.mixup import Mix
-from transm3e.data.modalities import MODALITIES, SOURCE_OF, ModalityInput
+from transm3e.data.modalities import ModalityInput
 from transm3e.data.reading import STORED, ClipReader
 from transm3e.data.skeleton.streams import STREAMS, make_stream
 from transm3e.data.types import Batch, mixed
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS, Layout
+from transm3e.modalities import MODALITIES
 from transm3e.report.pictures import INK, new_figure, save
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def build_picture_loader(cfg: CfgNode, split: str, names: Sequence[str]) -> Clip
     unknown = [name for name in names if name not in MODALITIES]
     if unknown or not names:
         raise UserError(f"unknown modality {unknown[0] if unknown else ''!r}; allowed: {', '.join(MODALITIES)}")
-    sources = [source for source in STORED if source in {SOURCE_OF[name] for name in names}]
+    sources = [source for source in STORED if source in {MODALITIES[name].source for name in names}]
     world = max(1, cfg.NUM_GPUS) * cfg.NUM_SHARDS
     for source in sources:  # each looks whether the files of its source are there
         loader = build_loader(_reading(cfg, source), split, world_size=world)

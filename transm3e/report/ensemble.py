@@ -25,12 +25,12 @@ from transm3e.foreign.json_text import parse_json
 from transm3e.report.activity_picture import activity_bars
 from transm3e.report.activity_result import activity_result
 from transm3e.report.pictures import muscle_bars
-from transm3e.report.record import OWNER
-from transm3e.report.results import METRICS, metric_of, read_results, split_result, summarise, write_results
 from transm3e.report.run import ACTIVITY_PICTURE, METRIC_NAMES, MISSING, MUSCLE_PICTURE
-from transm3e.report.run_folder import RESULTS
 from transm3e.report.scores import Predictions, read_predictions, write_predictions
 from transm3e.report.table import results_table
+from transm3e.runs.folder import RESULTS
+from transm3e.runs.record import OWNER
+from transm3e.runs.results import METRICS, metric_of, read_results, split_result, summarise, write_results
 
 MODEL = "Ensemble"  # in run.json it marks a folder that an ensemble may replace
 PREDICTIONS = "predictions"

@@ -13,7 +13,7 @@ from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
 from transm3e.files import atomic_path
 from transm3e.foreign.json_text import parse_json
-from transm3e.report.results import MEANS, draws_std
+from transm3e.runs.results import MEANS, draws_std
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

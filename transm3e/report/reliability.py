@@ -14,8 +14,8 @@ from transm3e.metrics import average_precision, mean_average_precision
 from transm3e.metrics.bootstrap import bootstrap_map, draw_counts, percentile_interval
 from transm3e.metrics.calibration import apply_platt, expected_calibration_error, fit_platt
 from transm3e.metrics.random_scores import random_average_precision
-from transm3e.report.results import DRAWS
 from transm3e.report.scores import Predictions, read_predictions
+from transm3e.runs.results import DRAWS
 
 RESAMPLES = 2000
 DIGITS = 4

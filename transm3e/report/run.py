@@ -6,23 +6,28 @@ import csv
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transm3e.config.modalities import model_class
-from transm3e.config.plan import Run
 from transm3e.config.targets import MUSCLE_TARGET, scored_target
 from transm3e.data.annotations import SPLITS
 from transm3e.engine.evaluate import Predictions
+from transm3e.engine.processes.distributed import gather
 from transm3e.errors import UserError
 from transm3e.files import atomic_path, atomic_write_text, make_folder
 from transm3e.metrics import mean_average_precision, top_k_accuracy
+from transm3e.modalities import model_class
 from transm3e.models.weights import read_checkpoint
 from transm3e.report.activity_picture import activity_bars
 from transm3e.report.activity_result import activity_result
 from transm3e.report.pictures import muscle_bars, run_title, training_curves
-from transm3e.report.record import TEST_CONFIG, check_owner, data_text
-from transm3e.report.results import (
+from transm3e.report.scores import write_predictions
+from transm3e.report.table import results_table
+from transm3e.runs.folder import RESULTS, is_evaluated, is_trained
+from transm3e.runs.plan import Run
+from transm3e.runs.record import TEST_CONFIG, check_owner, data_text
+from transm3e.runs.results import (
     DRAWS,
     METRICS,
     metric_of,
@@ -32,9 +37,6 @@ from transm3e.report.results import (
     with_draws,
     write_results,
 )
-from transm3e.report.run_folder import RESULTS, is_evaluated, is_trained
-from transm3e.report.scores import write_predictions
-from transm3e.report.table import results_table
 
 logger = logging.getLogger(__name__)
 MUSCLE_PICTURE = "muscles.png"
@@ -204,3 +206,16 @@ def _failed(predictions: Predictions) -> list[tuple[str, str]]:
 
 def _percent(value: Any) -> str:
     return "undefined" if value is None else f"{100 * value:.1f}"
+
+
+def agreed(run: Run, owner: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
+    """A run as the main process has planned it: what another host sees of the data may be older."""
+    places = run.cfg.OUTPUT_DIR, run.cfg.INIT.STUDENT_FROM, run.cfg.INIT.TEACHER_FROM
+    (planned, its_places, owner), *_ = gather((replace(run, cfg=None, starts=()), places, owner))
+    if its_places == places:
+        return replace(planned, cfg=run.cfg, starts=run.starts), owner
+    cfg = run.cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR, cfg.INIT.STUDENT_FROM, cfg.INIT.TEACHER_FROM = its_places
+    cfg.freeze()
+    return replace(planned, cfg=cfg, starts=run.starts), owner

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from transm3e.engine.checkpoint import NAME, CheckpointStore
-from transm3e.engine.logging import LOG
 from transm3e.errors import RESUMES, UserError, one_line
 from transm3e.files import open_regular, read_text
 from transm3e.foreign.yaml_text import parse_yaml
-from transm3e.report.record import CONFIG, OWNER, read_owner
-from transm3e.report.results import MEANS, mean_of, metric_of, read_results
-from transm3e.report.run_folder import LOCK, RESULTS, holder
 from transm3e.report.table import aligned
+from transm3e.runs.folder import LOCK, LOG, RESULTS, holder
+from transm3e.runs.record import CONFIG, OWNER, read_owner
+from transm3e.runs.results import MEANS, mean_of, metric_of, read_results
 
 AT_WORK, DONE, TRAINED, STOPPED, FAILED, DAMAGED = "at work", "done", "trained", "stopped", "failed", "damaged"
 HEAD = ("run", "state", "epoch", *MEANS, "data set", "changed")

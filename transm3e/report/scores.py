@@ -15,7 +15,7 @@ from transm3e.data.annotations import MUSCLES, SPLITS
 from transm3e.errors import UserError, shown
 from transm3e.files import atomic_path
 from transm3e.foreign.npz import Archive, ArchiveError
-from transm3e.report.results import clip_rows
+from transm3e.runs.results import clip_rows
 
 REMEDY = "delete it and run the test again"
 # Of one array, unpacked: a million clips of a thousand classes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from transm3e.report.results import MEANS, draws_std, mean_of
+from transm3e.runs.results import MEANS, draws_std, mean_of
 
 COLUMNS = ("known_val", "new_val", "mean_val", "known_test", "new_test", "mean_test")
 FORMATS = ("text", "markdown")

@@ -10,23 +10,23 @@ from pathlib import Path
 
 import torch
 
-from transm3e.config.modalities import SKELETONS
-from transm3e.config.plan import Run
 from transm3e.data import build_videos
 from transm3e.data.annotations import read_clip_table
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.found import Body
 from transm3e.data.videos import Videos
-from transm3e.engine.distributed import gather, is_main, local_size, note, rank, world_size
 from transm3e.engine.evaluate import Predictions, predict
-from transm3e.engine.signals import StopRequest
+from transm3e.engine.processes.distributed import gather, is_main, local_size, note, rank, world_size
+from transm3e.engine.processes.signals import StopRequest
 from transm3e.errors import RESUMES, ExitRequest, UserError, first_line
 from transm3e.files import atomic_write_text, clip_table_file, local_path, make_folder, read_text, split_member
 from transm3e.foreign.json_text import parse_json
-from transm3e.report.record import DEMO_CONFIG
-from transm3e.report.run_folder import evaluation_checkpoint
+from transm3e.modalities import SKELETONS
 from transm3e.report.scores import write_scores
 from transm3e.report.video_picture import draw_video
+from transm3e.runs.folder import evaluation_checkpoint
+from transm3e.runs.plan import Run
+from transm3e.runs.record import DEMO_CONFIG
 from transm3e.tasks import build_trained_task
 
 logger = logging.getLogger(__name__)

@@ -13,18 +13,18 @@ from transm3e.config.node import merge_opts, opt_settings
 from transm3e.config.schema import MAX_SEED, get_cfg
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder
-from transm3e.tables.comparison import Comparison
+from transm3e.tables.cluster.backends import RunnerType
 from transm3e.tables.figures import table_figures
 from transm3e.tables.formats import Caption, comma_separated, latex, markdown
 from transm3e.tables.jobs import Plan, PlannedTable
 from transm3e.tables.listing import problems
 from transm3e.tables.picture import table_picture
-from transm3e.tables.places import RunnerType
 from transm3e.tables.progress import FAILED
 from transm3e.tables.read import NOT_OF_ROWS, Row, Table, read_table
 from transm3e.tables.runner import Runner
-from transm3e.tables.uncertainty import table_uncertainty
-from transm3e.tables.uncertainty_formats import uncertainty_cells, uncertainty_latex, uncertainty_markdown
+from transm3e.tables.statistics.comparison import Comparison
+from transm3e.tables.statistics.formats import uncertainty_cells, uncertainty_latex, uncertainty_markdown
+from transm3e.tables.statistics.uncertainty import table_uncertainty
 from transm3e.tables.view import View
 
 SET_BY_ARGUMENTS = {"RNG_SEED": "--seeds", "NUM_GPUS": "--gpus-per-run"}

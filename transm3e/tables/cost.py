@@ -16,16 +16,15 @@ import torch
 from fvcore.common.config import CfgNode
 from torch.utils.flop_counter import FlopCounterMode
 
-from transm3e.config.modalities import model_class
-from transm3e.config.plan import Run
 from transm3e.config.schema import NETWORK, get, keys_with
 from transm3e.data.annotations import SPLITS, read_clip_table
-from transm3e.data.benchmarks.facts import MUSCLEHMDB41, MUSCLEMAP136, MUSCLEUCF90
-from transm3e.data.modalities import MODALITIES
 from transm3e.data.skeleton.streams import STREAMS
 from transm3e.files import clip_table_file
 from transm3e.joints import COORDINATES, LAYOUTS
+from transm3e.modalities import MODALITIES, model_class
 from transm3e.models import build_model
+from transm3e.prepare.benchmarks.facts import MUSCLEHMDB41, MUSCLEMAP136, MUSCLEUCF90
+from transm3e.runs.plan import Run
 
 # Of a V100 in mixed precision on these networks, an assumption: a sixth of its peak.
 TFLOPS = 20.0
@@ -83,7 +82,9 @@ def _clip(cfg: CfgNode) -> dict[str, torch.Tensor]:
         for name in MODALITIES
     }
     channels = dict.fromkeys(STREAMS, COORDINATES[cfg.SKELETON.COORDINATES])
-    return {name: torch.zeros(1, channels.get(name, MODALITIES[name]), *shape) for name, shape in shapes.items()}
+    return {
+        name: torch.zeros(1, channels.get(name, MODALITIES[name].channels), *shape) for name, shape in shapes.items()
+    }
 
 
 def _training_macs(run: Run, clips: Mapping[str, int]) -> float:

@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from transm3e.config.data_identity import DataFiles
 from transm3e.config.load import load_cfg
 from transm3e.config.node import Setting, file_settings, merge_opts, opt_settings
-from transm3e.config.plan import STARTS, Run, handed_down, plan
 from transm3e.config.schema import get_cfg
 from transm3e.errors import UserError
 from transm3e.files import clip_table_file
-from transm3e.report.run_folder import is_evaluated, is_trained
+from transm3e.runs.data_identity import DataFiles
+from transm3e.runs.folder import is_evaluated, is_trained
+from transm3e.runs.plan import STARTS, Run, handed_down, plan
 from transm3e.tables.datasets import configs_folder
 from transm3e.tables.grid import START_OPTS
 from transm3e.tables.read import Row, Table

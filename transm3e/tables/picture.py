@@ -12,7 +12,7 @@ from transm3e.data.annotations import EVAL_SPLITS
 from transm3e.report.pictures import COLOURS, INK, PALE, dress, new_figure, save
 from transm3e.report.table import COLUMNS
 from transm3e.tables.figures import RowFigures
-from transm3e.tables.uncertainty import Uncertainty
+from transm3e.tables.statistics.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

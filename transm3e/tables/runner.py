@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from transm3e.engine.signals import stop_request
+from transm3e.engine.processes.signals import stop_request
 from transm3e.errors import RESUMES, ExitRequest
-from transm3e.report.run_folder import GPUS, Holder, holder
+from transm3e.runs.folder import GPUS, Holder, holder
 from transm3e.tables.jobs import Job
 from transm3e.tables.progress import DONE, ELSEWHERE, RUNNING, WAITING, Progress, last_words, start_all
 

@@ -11,9 +11,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from transm3e.config.check import check_teacher
 from transm3e.config.load import cfg_from_text
-from transm3e.config.modalities import model_modalities
 from transm3e.config.schema import OF_MEANING, get, keys_with
 from transm3e.config.targets import ACTIVITY_TARGET, LOOKUP_TASK, ORDER_FILE, scored_target, trained_target
 from transm3e.data.activities import Activities, build_activities
@@ -21,8 +19,10 @@ from transm3e.data.modalities import build_modalities
 from transm3e.distill import build_centre, build_distiller
 from transm3e.errors import UserError
 from transm3e.losses import build_loss
+from transm3e.modalities import model_modalities
 from transm3e.models import build_model, count_parameters
 from transm3e.models.weights import load_weights, read_checkpoint
+from transm3e.runs.starts import check_teacher
 from transm3e.tasks.classify import Classify
 from transm3e.tasks.distill import Distill
 from transm3e.tasks.har_lookup import HARLookup
@@ -37,7 +37,7 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
     """What a config trains, with its starting weights, on `device`.
 
     Args:
-        cfg: INIT names checkpoints by now (transm3e.config.plan puts them in the place of configs).
+        cfg: INIT names checkpoints by now (transm3e.runs.plan puts them in the place of configs).
 
     Raises:
         UserError: a checkpoint is missing or belongs to another model, or the teacher does not fit the student.

@@ -12,9 +12,9 @@ from transm3e.data.blazepose.models import have_models
 from transm3e.data.blazepose.persons import INPUT, anchors
 from transm3e.data.blazepose.pose import BlazePose
 from transm3e.data.encode import write_video
-from transm3e.data.free_exercise.landmarks import read_poses
-from transm3e.data.free_exercise.source import read_photo
 from transm3e.data.skeleton import read_skeleton
+from transm3e.prepare.free_exercise.landmarks import read_poses
+from transm3e.prepare.free_exercise.source import read_photo
 
 SIDE = 200
 

@@ -14,7 +14,7 @@ from transm3e.data.encode import write_video
 from transm3e.data.flow import check_frames, open_flow
 from transm3e.data.flow.coding import REST, flow_frames, to_bytes, to_pixels
 from transm3e.data.flow.files import CHUNK, MADE_BY
-from transm3e.data.flow.write import write_flow_npz, write_flow_video
+from transm3e.prepare.flow.write import write_flow_npz, write_flow_video
 
 BOUND = 20.0
 RATE = Fraction(25)

@@ -16,9 +16,9 @@ from transm3e.benchmark.loader.content import moving_pictures
 from transm3e.data.build import folder_table
 from transm3e.data.decode import DecodeError, count_frames
 from transm3e.data.encode import write_frames
-from transm3e.data.resize import ResizeSettings, resize_video
 from transm3e.errors import UserError
 from transm3e.files import make_folder
+from transm3e.prepare.resize import ResizeSettings, resize_video
 from transm3e.progress import track
 
 SECONDS, FPS = 10, 30

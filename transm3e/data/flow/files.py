@@ -76,7 +76,7 @@ def check_frames(num_flow_frames: int, num_video_frames: int, path: str | Path) 
 
 
 def read_flow_mark(path: str | Path) -> dict[str, Any]:
-    """How a flow video or archive was made (see transm3e.data.flow.write), {} where it does not say."""
+    """How a flow video or archive was made (see transm3e.prepare.flow.write), {} where it does not say."""
     if Path(path).suffix.lower() != ".npz":
         mark = parse_mark(read_comment(path))
         return mark if mark.get("made_by") == MADE_BY else {}

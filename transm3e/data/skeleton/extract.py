@@ -9,12 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
-from transm3e.data.check import map_with_progress
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.pyskl import load_arrays, write_npz
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.errors import UserError
 from transm3e.files import atomic_path, make_folder
+from transm3e.progress import map_with_progress
 
 NOBODY = "nobody was found in any frame (its file says so)"
 

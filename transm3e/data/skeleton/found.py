@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 
 from transm3e.data.backends import open_source
-from transm3e.data.check import map_with_progress
 from transm3e.data.clip_names import target_names
 from transm3e.data.decode import DecodeError
+from transm3e.data.skeleton import blazepose, keypointrcnn  # noqa: F401 (they register themselves)
+from transm3e.data.skeleton.detectors import DETECTORS
 from transm3e.data.skeleton.extract import Maker
-from transm3e.data.skeleton.job import COLUMN, DETECTORS, FOLDER
 from transm3e.data.skeleton.layouts import POSSIBLE
 from transm3e.data.skeleton.pyskl import write_npz
 from transm3e.data.skeleton.read import read_skeleton
@@ -30,7 +30,10 @@ from transm3e.data.skeleton.streams import MIN_SCORE
 from transm3e.errors import UserError
 from transm3e.files import CACHE, cache_folder, make_folder, open_regular
 from transm3e.joints import LAYOUTS
+from transm3e.progress import map_with_progress
 
+# The clip table's column of skeletons, and the folder of their files beside the clips.
+COLUMN, FOLDER = "skeleton", "skeletons"
 NO_BODY = "nobody was found in any frame"
 NO_TRUNK = "no frame shows somebody's shoulders or hips"
 # Of shoulders and hips, so many have to be seen where there is a body: a face or a hand is none, and detectors now and

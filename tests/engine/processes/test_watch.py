@@ -1,0 +1,137 @@
+"""Who is said to be lost or late: two or three watches on one store in memory, with short limits."""
+
+import json
+import time
+
+import pytest
+
+from transm3e.cli import LOST_PROCESS
+from transm3e.engine.processes.watch import Watch, stacks
+
+
+class Memory(dict):
+    """A store as torch's: set, check, multi_get; `broken` is an unplugged network."""
+
+    broken = False
+
+    def set(self, key, value):
+        if self.broken:
+            raise RuntimeError("Connection reset by peer")
+        self[key] = value.encode()
+
+    def check(self, keys):
+        return all(key in self for key in keys)
+
+    def multi_get(self, keys):
+        return [self[key] for key in keys]
+
+
+@pytest.fixture
+def watches():
+    """watches(number, stall_s, silent_s) -> so many that have met; their deaths are in .deaths."""
+    made = []
+
+    def make(number, stall_s=30.0, silent_s=0.5):
+        store = Memory()
+        for rank in range(number):
+            deaths = []
+            watch = Watch(store, rank, number, rank == 0, stall_s, silent_s, die=deaths.append)
+            watch.deaths = deaths
+            made.append(watch)
+        for watch in made:
+            watch.start()
+        return made
+
+    yield make
+    for watch in made:
+        watch._closed.set()
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not condition():
+        time.sleep(0.01)
+    assert condition()
+
+
+def silence(watch):
+    watch._closed.set()
+
+
+def test_a_silent_process_is_named_with_its_place(watches):
+    first, second = watches(2)
+    second.note("epoch 3, step 7")
+    wait_for(lambda: first.peers[1].beat.get("where") == "epoch 3, step 7")
+    silence(second)
+    wait_for(lambda: first.deaths)
+    assert first.deaths == [LOST_PROCESS]
+    assert "rank 1 (process " in first.message
+    assert "has not been heard of for" in first.message
+    assert "last at epoch 3, step 7" in first.message
+
+
+def test_who_is_waited_for_too_long_is_named_and_learns_why_all_end(watches):
+    first, second, third = watches(3, stall_s=0.6)
+    third.note("epoch 1, step 2")
+    with first.waiting("the sum of gradients"), second.waiting("the sum of gradients"):
+        wait_for(lambda: first.deaths or second.deaths)
+    ended = first if first.deaths else second
+    assert "in the sum of gradients for rank 2 (process " in ended.message
+    assert "rank 0" not in ended.message
+    assert "at epoch 1, step 2" in ended.message
+    wait_for(lambda: third.deaths)
+    assert third.deaths == [LOST_PROCESS]
+    assert "ended the run: waited" in third.message
+
+
+def test_a_slow_process_that_gets_on_is_waited_for(watches):
+    first, second = watches(2, stall_s=0.6)
+    with first.waiting("an exchange of results"):
+        for batch in range(15):
+            second.note(f"batch {batch}")
+            time.sleep(0.1)
+    assert first.deaths == second.deaths == []
+
+
+def test_all_arrived_and_still_no_end_blames_nobody(watches):
+    first, second = watches(2, stall_s=0.6)
+    with first.waiting("x"), second.waiting("x"):
+        wait_for(lambda: first.deaths or second.deaths)
+    assert "for nobody that is missing: the network or a device is stuck" in (first.message + second.message)
+
+
+def test_without_contact_the_holder_of_the_store_is_named(watches):
+    _, second = watches(2)
+    wait_for(lambda: second.peers[0].beat)
+    second.store = Memory(second.store)
+    second.store.broken = True
+    wait_for(lambda: second.deaths)
+    assert "(Connection reset by peer) with the store" in second.message
+    assert "held by rank 0 (process " in second.message
+
+
+def test_an_end_is_told_to_the_others(watches):
+    first, second = watches(2)
+    second.leave_with("error: RNG_SEED is odd", 2)
+    wait_for(lambda: first.peers[1].ended)
+    found = first.explain(RuntimeError("Connection closed\nby peer"))
+    assert "rank 1 (process " in str(found)
+    assert "ended the run: error: RNG_SEED is odd (Connection closed); " in str(found)
+    assert found.exit_status == 2
+
+
+def test_an_error_of_ones_own_is_not_put_down_to_others(watches):
+    first, _ = watches(2, silent_s=0.3)
+    assert first.explain(RuntimeError("shapes differ")) is None
+
+
+def test_a_beat_says_who_and_where(watches):
+    first, _ = watches(2)
+    with first.waiting("an exchange of flags"):
+        assert first._own()["where"] == "an exchange of flags"
+    assert set(json.loads(json.dumps(first._own()))) >= {"host", "pid", "where", "arrived", "work", "state"}
+
+
+def test_the_stacks_of_all_other_threads(watches):
+    watches(1)
+    assert "_judge" in stacks()

@@ -1,0 +1,142 @@
+"""The videos below a folder, and the class folder each one lies in."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from transm3e.data.video_files import is_video
+from transm3e.errors import UserError
+from transm3e.prepare.benchmarks.facts import Benchmark
+from transm3e.prepare.benchmarks.tables import name_key
+
+NAMES_SHOWN = 5
+
+
+@dataclass
+class Found:
+    """What lies below a folder; all paths relative to it, with forward slashes.
+
+    Attributes:
+        videos: files that are called videos or are, and are not empty; the same order on every machine.
+        archives: .rar files.
+        skipped: (path, reason) of every other file; hidden ones are not looked at.
+    """
+
+    videos: list[str] = field(default_factory=list)
+    archives: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ClassVideo:
+    """A video of a class folder.
+
+    Attributes:
+        path: relative to the folder that was searched.
+        activity: official name of the class.
+        group: name of its source video; its own path where the file's name does not say.
+    """
+
+    path: str
+    activity: str
+    group: str
+
+
+def find_videos(root: Path) -> Found:
+    """Look through a folder; links to folders are followed, each folder is visited once.
+
+    Raises:
+        UserError: it is not a folder.
+    """
+    if not root.is_dir():
+        raise UserError(f"--videos {root}: not a folder; give the folder that holds the videos")
+    found = Found()
+    for file in _walk(root):
+        path = file.relative_to(root).as_posix()
+        reason = _fault(file)
+        if file.suffix.lower() == ".rar":
+            found.archives.append(path)
+        elif reason:
+            found.skipped.append((path, reason))
+        else:
+            found.videos.append(path)
+    return found
+
+
+def sort_into_classes(found: Found, names: Iterable[str], benchmark: Benchmark) -> list[ClassVideo]:
+    """The videos that lie in a folder named as an activity (case, blanks and signs aside), in the order found.
+
+    Any folder above a file may be the one, the nearest counts. Videos of no class and second copies go to
+    `found.skipped`.
+
+    Raises:
+        UserError: archives that are not unpacked, or no video at all.
+    """
+    spelling = {name_key(name): name for name in names}
+    videos: dict[tuple[str, str], ClassVideo] = {}
+    for path in found.videos:
+        file = PurePosixPath(path)
+        activity = next((spelling[k] for p in file.parents if (k := name_key(p.name)) in spelling), None)
+        if activity is None:
+            found.skipped.append((path, _unknown_folder(file, spelling, benchmark)))
+            continue
+        group = benchmark.group_of(file.stem, activity)
+        # Names of the official form are unique; others may be numbers that begin anew in each folder.
+        key = (activity, file.stem if group else str(file.with_suffix("")))
+        if key in videos:
+            found.skipped.append((path, "a second copy: its class has another file of that name"))
+        else:
+            videos[key] = ClassVideo(path, activity, group or path)
+    _refuse_archives(found, {name_key(video.activity) for video in videos.values()}, spelling, benchmark)
+    return list(videos.values())
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _fault(file: Path) -> str:
+    if file.suffix.lower() != ".rar" and not is_video(file):
+        return f"not a video ({file.suffix or 'no suffix'})"
+    if not str(file).isprintable() or "\\" in file.name:
+        return "its name cannot be written in a UTF-8 table, or has a backslash; rename it"
+    try:
+        return "" if file.stat().st_size else "empty file"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def _unknown_folder(file: PurePosixPath, spelling: dict[str, str], benchmark: Benchmark) -> str:
+    folder = file.parent.name
+    near = difflib.get_close_matches(name_key(folder), spelling, n=1)
+    hint = f" (did you mean {spelling[near[0]]}?)" if near else ""
+    return f"folder {folder!r} is no activity of {benchmark.source}{hint}" if folder else "it lies in no class folder"
+
+
+def _refuse_archives(found: Found, present: set[str], spelling: dict[str, str], benchmark: Benchmark) -> None:
+    packed = [path for path in found.archives if name_key(PurePosixPath(path).stem) in set(spelling) - present]
+    if packed or (found.archives and not present):
+        names = packed or found.archives
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        raise UserError(
+            f"{', '.join(names[:NAMES_SHOWN])}{more}: not unpacked yet; unpack "
+            f"({benchmark.unpack or 'unrar x FILE.rar'}) and give the folder with the class folders as --videos"
+        )
+    if not present:
+        raise UserError(
+            f"no video of {benchmark.source} found ({len(found.videos)} video files, {len(found.skipped)} other or "
+            f"unknown: {'; '.join(f'{p}: {r}' for p, r in found.skipped[:2]) or 'none'}); "
+            "--videos needs <class>/<video>, see datasets/README.md"
+        )

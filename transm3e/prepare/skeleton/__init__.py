@@ -1,0 +1,1 @@
+"""Skeletons of the clips of a table: from a detector or its output."""

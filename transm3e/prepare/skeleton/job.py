@@ -1,0 +1,122 @@
+"""The whole extraction: clip table in, one npz per clip, a list of clips without joints, the table's column."""
+
+from __future__ import annotations
+
+import shutil
+from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from transm3e.data.annotations import read_clip_table, table_file
+from transm3e.data.clip_names import table_with_column, target_names
+from transm3e.data.skeleton.detectors import Options, build_detector
+from transm3e.data.skeleton.extract import NOBODY, Maker, extract, write_report
+from transm3e.data.skeleton.found import COLUMN, DETECTORS, FOLDER
+from transm3e.data.skeleton.units import Declared
+from transm3e.errors import UserError
+from transm3e.files import atomic_write_text, make_folder
+from transm3e.prepare.skeleton.convert import DetectorFiles
+
+__all__ = ["COLUMN", "DETECTORS", "FOLDER", "parse_size", "run"]
+
+REPORT = "without_skeleton.csv"
+
+
+def run(
+    table: Path,
+    source: Path | None = None,
+    detector: str | None = None,
+    out: Path | None = None,
+    prefix: Path | None = None,
+    update_table: bool = False,
+    detector_size: tuple[int, int] | None = None,
+    open_end: bool = False,
+    units: str = "",
+    score_scale: float = 1.0,
+    workers: int = 1,
+    **options: Any,
+) -> tuple[str, list[tuple[str, str]]]:
+    """Make the skeletons of a clip table's clips -> what was done in words, and (clip, reason) of those without joints.
+
+    Args:
+        table: the CSV file or its folder.
+        source: a detector's output, see DetectorFiles; or
+        detector: one of DETECTORS.
+        options: of the detector, see Options.
+        workers: clips at a time, in threads.
+        out: folder of the files; default: skeletons beside the clips.
+        prefix: folder the clips are relative to; default: the table's.
+        update_table: fill the table's column skeleton for every clip that has a file.
+        open_end: see DetectorFiles.
+        detector_size, units, score_scale: what holds for the numbers of all files, see Declared.
+
+    Raises:
+        UserError: an argument, the table or the weights are wrong, or a file cannot be written.
+    """
+    file = table_file(table)
+    root = prefix or file.parent
+    out = out or root / FOLDER
+    if update_table and not out.absolute().is_relative_to(root.absolute()):
+        raise UserError(f"--out {out} is not below {root}, where the clip table's paths begin; choose a folder there")
+    if workers < 1:
+        raise UserError(f"--workers {workers}: at least 1")
+    clips = [str(clip) for clip in read_clip_table(file).paths]
+    maker: Maker
+    if source is not None:
+        if not 0 < score_scale < float("inf"):
+            raise UserError(f"--score-scale {score_scale}: a number above 0, the highest score that the detector gives")
+        if Options(root, **options) != Options(root):
+            raise UserError(
+                "--weights, --device and the like are for --detector, which finds joints; leave them out with --from"
+            )
+        maker = DetectorFiles(source, clips, root, open_end, Declared(units, score_scale, detector_size))
+    else:
+        if units or score_scale != 1 or detector_size or open_end:
+            raise UserError("--units, --score-scale, --detector-size and --open-end are for --from; leave them out")
+        maker = build_detector(detector or "", Options(root, **options))
+    targets = {clip: out / name for clip, name in target_names(clips, ".npz").items()}
+    make_folder(out, "--out")
+    without = extract(targets, maker, workers)
+    write_report(out / REPORT, without)
+    failed = {clip for clip, reason in without if reason != NOBODY}
+    made = {clip: target for clip, target in targets.items() if clip not in failed}
+    done = f"{len(made)} of {len(clips)} clips have a file in {out}; {len(without)} have no joints ({out / REPORT})"
+    if units or score_scale != 1:
+        done += f"\nall files were read with x and y in {units or 'what their format says'}, scores from 0 to {score_scale:g}"
+    return f"{done}\n{_fill_table(file, made, root, update_table)}", without
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "340x256" -> (256, 340), height first.
+
+    Raises:
+        ArgumentTypeError: anything else.
+    """
+    width, x, height = text.partition("x")
+    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 340x256")
+    return int(height), int(width)
+
+
+def _fill_table(file: Path, made: dict[str, Path], root: Path, update: bool) -> str:
+    """Name the files in the table, if asked to -> what was done."""
+    if not update:
+        return f"{file} is as it was; call again with --update-table to fill its column {COLUMN}"
+    cells = {clip: npz.absolute().relative_to(root.absolute()).as_posix() for clip, npz in made.items()}
+    text = table_with_column(file, COLUMN, cells)
+    # newline="" keeps the line ends of the CSV, which are part of what is compared.
+    with file.open(newline="", encoding="utf-8-sig") as lines:
+        before = lines.read()
+    if text == before:
+        return f"{file} named them already"
+    backup = next(name for name in _backup_names(file) if not name.exists())
+    shutil.copy2(file, backup)
+    atomic_write_text(file, text)
+    return f"column {COLUMN} of {file} filled; the table before is {backup}"
+
+
+def _backup_names(file: Path) -> Iterator[Path]:
+    yield file.with_name(f"{file.name}.bak")
+    yield from (file.with_name(f"{file.name}.bak{number}") for number in count(2))

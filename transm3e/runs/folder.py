@@ -1,0 +1,132 @@
+"""The folder of a run: whose it is, and what is done in it already."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from transm3e.cli import USER_MISTAKE
+from transm3e.errors import ExitRequest, UserError
+from transm3e.files import local_path, make_folder
+from transm3e.modalities import model_class
+from transm3e.runs import lock as folder_lock
+from transm3e.runs.lock import hold
+from transm3e.runs.plan import Run
+from transm3e.runs.record import CONFIG, OWNER, check_owner, write_record
+from transm3e.runs.results import read_results
+
+LOCK, LOG = ".lock", "stdout.log"
+GPUS = "CUDA_VISIBLE_DEVICES"
+RESULTS = "results.json"
+# What a start leaves that has come to nothing.
+BOOKKEEPING = {LOG, CONFIG, OWNER}
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who works in a run's folder.
+
+    Attributes:
+        process: "process N on HOST"; "" in the moment before it says so.
+        devices: its CUDA_VISIBLE_DEVICES; "" = all.
+    """
+
+    process: str
+    devices: str
+
+
+class HasFolder(Protocol):
+    """A run, or as much of one as lies there."""
+
+    @property
+    def folder(self) -> Path: ...
+
+
+@dataclass
+class Start:
+    """Whether training, of which something is to be kept whatever happens, has begun."""
+
+    begun: bool = False
+
+
+@contextmanager
+def claim(run: Run, owner: Mapping[str, Any]) -> Iterator[Start]:
+    """Make the run's folder with its record, and hold it against other processes meanwhile.
+
+    A folder that is made here goes again where a user's mistake ends the run before anything is in it.
+
+    Raises:
+        UserError: as check_owner, or another process is working in the folder.
+    """
+    check_owner(run, owner)
+    with _made(run.folder) as is_new, hold(run.folder / LOCK, os.environ.get(GPUS, "")):
+        start = Start()
+        try:
+            write_record(run, owner)
+            yield start
+        except (UserError, ExitRequest) as end:
+            is_mistake = getattr(end, "exit_status", USER_MISTAKE) == USER_MISTAKE
+            if is_new and is_mistake and not start.begun and _is_unused(run.folder):
+                shutil.rmtree(run.folder, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[bool]:
+    """Make a folder; whether it is new. One that is empty in the end goes: network file systems keep a lock that is
+    removed until it is closed."""
+    is_new = not folder.exists()
+    make_folder(folder, "OUTPUT_DIR or RUNS_DIR")
+    try:
+        yield is_new
+    finally:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _is_unused(folder: Path) -> bool:
+    return all(file.name in BOOKKEEPING or file.name.startswith(LOCK) for file in folder.iterdir())
+
+
+def holder(run: HasFolder) -> Holder | None:
+    """Who works in the run's folder, as far as this machine sees; None where nobody does."""
+    owner = folder_lock.holder(run.folder / LOCK)
+    return Holder(owner.process, owner.note) if owner else None
+
+
+def is_trained(run: Run) -> bool:
+    """Whether nothing is left to train."""
+    return not run.cfg.TRAIN.ENABLE or (run.cfg.TRAIN.AUTO_RESUME and run.final_checkpoint.is_file())
+
+
+def is_evaluated(run: Run) -> bool:
+    """Whether results.json is there and was made with these settings."""
+    file = run.folder / RESULTS
+    return not run.cfg.TEST.ENABLE or (file.is_file() and read_results(file)["run"].get("eval_id") == run.eval_id)
+
+
+def evaluation_checkpoint(run: Run) -> Path | None:
+    """The checkpoint to score; None for models without weights.
+
+    Raises:
+        UserError: none is there.
+    """
+    test = run.cfg.TEST
+    if not model_class(run.cfg).learns:
+        return None
+    if test.CHECKPOINT_FILE_PATH:
+        return local_path(test.CHECKPOINT_FILE_PATH)
+    best = run.final_checkpoint.with_name("checkpoint_best.pyth")
+    checkpoint = best if test.WHICH_CHECKPOINT == "best" else run.final_checkpoint
+    if not checkpoint.is_file():
+        raise UserError(
+            f"no trained weights at {checkpoint}; train first (TRAIN.ENABLE True), or name a checkpoint in "
+            "TEST.CHECKPOINT_FILE_PATH"
+        )
+    return checkpoint

@@ -1,0 +1,193 @@
+"""Run what tables miss as jobs of SLURM: an array for the runs that start from the same others.
+
+Nothing needs a living process here: SLURM starts an array when what it starts from has ended, each task looks for that
+itself, and submissions.json tells the next call what is queued already.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from transm3e.engine.processes.signals import StopRequest, stop_request
+from transm3e.errors import ExitRequest, UserError
+from transm3e.runs.folder import holder
+from transm3e.tables.cluster.slurm_queue import QueuedJob, Submission, Submissions, end_state, queued_jobs
+from transm3e.tables.cluster.slurm_settings import SlurmSettings
+from transm3e.tables.cluster.submit import cluster_job, log_file, slurm_executor, submit
+from transm3e.tables.jobs import Job
+from transm3e.tables.progress import DONE, ELSEWHERE, QUEUED, RUNNING, WAITING, Progress, last_words, start_all
+from transm3e.tables.runner import POLL_S, Watch
+
+MARK = "transm3e-"  # of an array, in its comment
+SUBMISSIONS = "submissions.json"  # in RUNS_DIR, since the runs there are anyone's who makes a table of them
+ASK_EVERY_S = 15.0
+# NFS shows files late: a job that is no longer queued has not failed before its results had time to appear.
+PATIENCE_S = 60.0
+SAVE_SHARE = 2 / 3  # of the time between signal and end
+IN_SLURM = (QUEUED, RUNNING)
+# Ends that say no more than the log does; others, such as out_of_memory, timeout and cancelled, do.
+SAID_BY_LOG = ("", "failed", "completed")
+AT_WORK = ("RUNNING", "COMPLETING", "STOPPED", "SUSPENDED")
+
+
+class SlurmRunner:
+    """Submits jobs and watches them.
+
+    Args:
+        jobs: what is to run, what others start from before them; at least one.
+        command: the program and what stands before its `--cfg`.
+        slots: environment variables of each of the tasks of an array that may run at once.
+        logs: folder of the jobs' outputs, scripts and pickles, which all nodes see.
+        watch: called with every job's progress about twice a second.
+        settings: what each job asks for.
+        detach: return after submitting.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        command: Sequence[str],
+        slots: Sequence[Mapping[str, str]],
+        logs: Path,
+        watch: Watch = lambda progress: None,
+        *,
+        settings: SlurmSettings,
+        detach: bool = False,
+    ) -> None:
+        self.command, self.slots, self.logs, self.watch = tuple(command), tuple(slots), logs, watch
+        self.settings, self.detach = settings, detach
+        self.progress = start_all(jobs, logs)
+        self.submissions = Submissions(jobs[0].run.folder.parent / SUBMISSIONS)
+        self._numbers: dict[Path, str] = {}  # of jobs, by run
+        self._gone: dict[Path, float] = {}  # since when a job is no longer queued
+
+    def run(self) -> list[Progress]:
+        """Submit what is not queued, and wait for all; a run that fails stops only those that start from it.
+
+        Raises:
+            ExitRequest: SIGINT or SIGTERM came, or `detach`; what is queued goes on.
+            UserError: submitit is missing, or SLURM refuses the jobs or does not answer.
+        """
+        with stop_request() as stop:
+            # Before their folders are looked at, since those of jobs at work are held.
+            self._recognise()
+            while not stop.signal_number:
+                self._submit()
+                self.watch(list(self.progress.values()))
+                if self.detach:
+                    raise ExitRequest(self._farewell("submitted"), 0)
+                if all(p.is_over for p in self.progress.values()):
+                    return list(self.progress.values())
+                self._pause(stop)
+                self._look()
+            raise ExitRequest(self._farewell("stopped watching"), 128 + stop.signal_number)
+
+    def _pause(self, stop: StopRequest) -> None:
+        end = time.monotonic() + ASK_EVERY_S
+        while time.monotonic() < end and not stop.signal_number:
+            self.watch(list(self.progress.values()))
+            time.sleep(min(POLL_S, ASK_EVERY_S))
+
+    def _look(self) -> None:
+        try:
+            queue = queued_jobs()
+        except UserError as error:
+            print(f"warning: {error}; the jobs go on", file=sys.stderr)
+            return
+        for key, progress in self.progress.items():
+            if progress.is_over or progress.look():
+                continue
+            number = self._numbers.get(key)
+            if number is None:
+                progress.state = WAITING
+            elif number in queue:
+                self._gone.pop(key, None)
+                _show(progress, queue[number])
+            elif time.monotonic() - self._gone.setdefault(key, time.monotonic()) >= PATIENCE_S:
+                how = end_state(number)
+                words = [how] * (how not in SAID_BY_LOG) + [last_words(progress.log)]
+                progress.fail(": ".join(filter(None, words)) or "it has left no output")
+
+    def _submit(self) -> None:
+        for progress in self.progress.values():
+            if progress.state == WAITING:
+                progress.look_at_needs(self.progress)
+            if progress.state == WAITING and holder(progress.job.run):
+                progress.state = ELSEWHERE
+        if self._ready():
+            with self.submissions.held():
+                self._recognise()
+                while ready := self._ready():
+                    # Those that wait for the same runs, together: none waits for what it does not start from.
+                    waits = self._waits_for(ready[0])
+                    self._submit_array([p for p in ready if self._waits_for(p) == waits], waits)
+
+    def _ready(self) -> list[Progress]:
+        """Those that can be submitted: what they start from is done or has a job."""
+        waiting = [p for p in self.progress.values() if p.state == WAITING]
+        return [p for p in waiting if all(n.state in (DONE, QUEUED, RUNNING) for n in p.needs(self.progress))]
+
+    def _recognise(self) -> None:
+        """Find what another call has submitted and SLURM still has."""
+        queue = queued_jobs()
+        for key, submission in self.submissions.read().items():
+            progress = self.progress.get(key)
+            number = submission.find(queue)
+            if progress and progress.state == WAITING and number:
+                self._numbers[key], progress.log = number, log_file(submission.logs, number)
+                _show(progress, queue[number])
+
+    def _waits_for(self, progress: Progress) -> list[str]:
+        """Numbers of the jobs that it starts from."""
+        return sorted({self._numbers[need.job.key] for need in progress.needs(self.progress) if not need.is_over})
+
+    def _submit_array(self, level: Sequence[Progress], waits: Sequence[str]) -> None:
+        mark = f"{MARK}{uuid4().hex}"
+        executor = self._executor(waits, mark)
+        save_s = self.settings.signal_delay_s * SAVE_SHARE
+        jobs = [cluster_job(p, self.command, {}, PATIENCE_S, save_s) for p in level]
+        # Written before they are submitted: whoever is killed in between leaves no job that nobody knows.
+        marked = {progress.job.key: Submission(mark, task, self.logs) for task, progress in enumerate(level)}
+        self.submissions.write({**self.submissions.read(), **marked})
+        for progress, job in zip(level, submit(executor, jobs), strict=True):
+            progress.state, progress.log = QUEUED, job.paths.stdout
+            self._numbers[progress.job.key] = job.job_id
+
+    def _executor(self, dependencies: Sequence[str], mark: str) -> Any:
+        executor = slurm_executor(self.logs, self.settings.max_num_timeout)
+        # afterany, not afterok: one run that fails must not hold back all that stand in the same array for good.
+        waits = {"dependency": "afterany:" + ":".join(dependencies)} if dependencies else {}
+        given = self.settings.parameters
+        cpus = {} if "cpus_per_gpu" in given else {"cpus_per_task": max(_cpus(p.job) for p in self.progress.values())}
+        asked = {**cpus, **given, **waits, "array_parallelism": len(self.slots)}
+        asked["comment"] = f"{given.get('comment', '')} {mark}".strip()
+        if "cpus_per_task" in asked:
+            # From SLURM 22.05 to 23.02 srun does not take it over from sbatch.
+            asked["srun_args"] = [f"--cpus-per-task={asked['cpus_per_task']}", *given.get("srun_args", ())]
+        executor.update_parameters(**asked)
+        return executor
+
+    def _farewell(self, what: str) -> str:
+        jobs = sorted({self._numbers[key].split("_")[0] for key, p in self.progress.items() if p.state in IN_SLURM})
+        left = sum(p.state in (WAITING, ELSEWHERE) for p in self.progress.values())
+        held_back = f"; {left} runs are not submitted, since another process works on them or on what they start from"
+        return (
+            f"{what}: {sum(p.state in IN_SLURM for p in self.progress.values())} runs are in SLURM's hands and go on; "
+            f"the same command watches them{', scancel ' + ' '.join(jobs) + ' ends them' if jobs else ''}"
+            f"{held_back if left else ''}"
+        )
+
+
+def _show(progress: Progress, job: QueuedJob) -> None:
+    progress.state, progress.reason = (RUNNING, "") if job.state in AT_WORK else (QUEUED, job.reason)
+
+
+def _cpus(job: Job) -> int:
+    """A process for each GPU, with its loading processes; on the CPU as many threads as the run may have."""
+    cfg = job.run.cfg
+    return max(1, cfg.NUM_GPUS) * (1 + cfg.DATA_LOADER.NUM_WORKERS) + (0 if cfg.NUM_GPUS else cfg.CPU_THREADS)
