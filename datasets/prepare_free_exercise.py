@@ -17,9 +17,12 @@ from transm3e.cli import exit_with_message
 from transm3e.data.annotations import Clip, table_from_clips
 from transm3e.errors import UserError
 from transm3e.prepare.check import summary
+from transm3e.prepare.free_exercise.logistic import logistic_splits
 from transm3e.prepare.free_exercise.poses import prepare_poses
 from transm3e.prepare.free_exercise.prepare import prepare
 from transm3e.prepare.free_exercise.source import MUSCLE_KEYS
+from transm3e.report.table import results_table
+from transm3e.runs.results import summarise
 
 ANNOTATIONS = Path(__file__).parent / "annotations"
 
@@ -37,6 +40,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--fold", type=int, help="with --poses: cross-validation, see datasets/README.md; 0 to 4")
     parser.add_argument("--whole", action="store_true", help="with --poses: every clip in train, or in the folds")
+    parser.add_argument(
+        "--logistic",
+        action="store_true",
+        help="with --poses: score scikit-learn's logistic regression of two poses, too",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the split; default: %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads; default: one per CPU core")
     return parser.parse_args(arguments)
@@ -45,12 +53,19 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the preparation and return 0; a user's mistake ends the program with status 2."""
     args = {name: value for name, value in vars(parse_args(arguments)).items() if value is not None}
+    logistic = args.pop("logistic")
     with exit_with_message():
+        if logistic and (not args["poses"] or args["whole"] or "fold" in args):
+            raise UserError("--logistic scores all splits of --poses; leave out --whole and --fold")
         out, clips, skipped = _prepare(**args)
     print(summary(table_from_clips(clips)))
     for name, reason in skipped:
         print(f"skipped {name}: {reason}")
     print(f"{len(clips)} clips in {out}, {len(skipped)} exercises skipped (skipped.csv)")
+    if logistic:
+        with exit_with_message():
+            splits, strength = logistic_splits(out)
+        print(results_table([(f"Logistic regression, C {strength:g}", summarise(splits))]), end="")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import pickle
 from collections import Counter
 from dataclasses import replace
 
@@ -9,12 +10,12 @@ import numpy as np
 import pytest
 
 from tests.prepare.test_free_exercise import ANNOTATIONS, MAP, REPOSITORY, RULES, entry, make_source
-from transm3e.data.annotations import read_clip_table
+from transm3e.data.annotations import MUSCLES, Clip, read_clip_table, write_clip_table
 from transm3e.data.blazepose.pose import Pose
 from transm3e.data.blazepose.region import Region
 from transm3e.data.skeleton import read_skeleton
 from transm3e.errors import UserError
-from transm3e.prepare.free_exercise import landmarks, poses
+from transm3e.prepare.free_exercise import landmarks, logistic, poses
 from transm3e.prepare.free_exercise.clips import fit_pair
 from transm3e.prepare.free_exercise.landmarks import FIELDS, read_poses, write_poses
 from transm3e.prepare.free_exercise.poses import annotation, prepare_poses, there_and_back
@@ -169,3 +170,35 @@ def test_folds_part_the_clips_of_train_by_families(made, tmp_path):
     assert {clip.split for clip in parted} == {"train", "new_val"}
     with pytest.raises(UserError, match=r"fold 5: needs .* fold 0 to 4"):
         run(tmp_path, fold=5)
+
+
+def test_logistic_regression_reads_poses_and_knows_no_side(tmp_path, monkeypatch):
+    """Who lifts a hand, whichever, trains the first muscle; the second has no examples and says nothing."""
+    draw = np.random.default_rng(0)
+    shipped = read_poses(SHIPPED)
+    poses_of, clips = [], []
+    for n, split in enumerate(["train"] * 60 + ["new_val"] * 30):
+        made = annotation(shipped, int(draw.integers(3)), 4)
+        lifts, side = bool(draw.integers(2)), int(draw.integers(2))
+        made["world"] = made["world"].astype(np.float32)
+        made["world"][0, 2, 15 + side, 1] = made["world"][0, 0, 15 + side, 1] - 0.6 * lifts
+        poses_of.append(made | {"frame_dir": str(n)})
+        clips.append(Clip(f"exercises/{n}", split, f"activity {n % 20}", (0,) * lifts, f"poses.pkl::{n}"))
+    (tmp_path / "poses.pkl").write_bytes(pickle.dumps(poses_of))
+    write_clip_table(tmp_path / "clips.csv", clips)
+    monkeypatch.setattr(logistic, "STRENGTHS", (1e-6, 1.0))
+    splits, strength = logistic.logistic_splits(tmp_path)
+    assert strength == 1.0, "the penalty that leaves something to say"
+    assert set(splits) == {"new_val"}
+    assert splits["new_val"]["per_muscle"][MUSCLES[0]] > 0.9
+    assert logistic.logistic_splits(tmp_path)[0] == splits
+    poses = np.stack([logistic._two_poses(tmp_path, clip.skeleton) for clip in clips])
+    np.testing.assert_allclose(logistic._mirrored(logistic._mirrored(poses)), poses)
+
+
+def test_logistic_regression_needs_activities_enough(tmp_path):
+    made = annotation(read_poses(SHIPPED), 0, 4)
+    (tmp_path / "poses.pkl").write_bytes(pickle.dumps([made | {"frame_dir": "0"}]))
+    write_clip_table(tmp_path / "clips.csv", [Clip("exercises/0", "train", "press", (0,), "poses.pkl::0")])
+    with pytest.raises(UserError, match="too few activities for 5 folds; leave out --logistic"):
+        logistic.logistic_splits(tmp_path)
