@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Which build of torch: cu126 has the kernels of a V100, cpu takes 4 GB less; empty: PyPI's. Another one: make clean first.
+TORCH ?=
+TORCH_INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 # Tests share no files; each process takes a core and up to 2 GB.
 TEST_PROCESSES ?= 2
 INSTALLED := $(VENV)/.installed
@@ -66,7 +69,8 @@ types: $(INSTALLED)
 
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,pose]'
+	@echo "installing torch and the rest into $(VENV): about 6 GB (4 GB less with TORCH=cpu), minutes on a fast network"
+	$(BIN)/python -m pip install --quiet $(TORCH_INDEX) -c constraints.txt -e '.[dev,pose]'
 	touch $@
 
 clean:
