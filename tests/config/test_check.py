@@ -20,7 +20,6 @@ from transm3e.data.transforms import ORDERS
 from transm3e.errors import UserError
 from transm3e.layers import token_fusion
 from transm3e.layers.graph import PARTITIONS
-from transm3e.modalities import MODALITIES
 from transm3e.models.mvit import MViTBackbone
 from transm3e.models.weights import SOURCES
 
@@ -263,7 +262,6 @@ def test_what_is_written_out_here_is_what_the_other_rooms_have():
     assert len(MUSCLES) == NUM_MUSCLES
     assert MAPS == token_fusion.MAPS
     assert set(KEYS["TRAIN.CHECKPOINT_SOURCE"].rule.choices) == {"auto", *SOURCES}
-    assert set(KEYS["DATA.MODALITY"].rule.choices) == set(MODALITIES)
     assert set(KEYS["DATA.RESIZE"].rule.choices) == set(RESIZINGS)
     assert set(KEYS["AUG.INTERPOLATION"].rule.choices) == set(INTERPOLATIONS)
     assert (KEYS["AUG.RE_MODE"].rule.choices, KEYS["AUG.ORDER"].rule.choices) == (ERASE_MODES, ORDERS)

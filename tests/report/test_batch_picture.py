@@ -13,20 +13,18 @@ from transm3e.data.encode import write_video
 from transm3e.data.geometry import Box
 from transm3e.data.mixup import Mix
 from transm3e.data.modalities import build_modalities
-from transm3e.data.skeleton.streams import STREAMS
 from transm3e.data.types import Batch, mixed
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
-from transm3e.modalities import PIXELS
+from transm3e.modalities import JOINTS as OF_JOINTS
+from transm3e.modalities import names_of
 from transm3e.report import batch_picture, pictures
 from transm3e.report.batch_picture import (
-    PIXEL_SCREENS,
-    SIDES,
     build_picture_loader,
     draw_batch,
-    flow_colours,
     one_batch,
 )
+from transm3e.report.screens import SIDES, flow_colours
 
 JOINTS = LAYOUTS["coco17"].names
 
@@ -167,7 +165,7 @@ def at(image, joint, frame, shift=0.0):
     return tuple(image[round(y * len(image) - 0.5), round((x + shift) * len(image) - 0.5)].tolist())
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("name", names_of(OF_JOINTS))
 @pytest.mark.parametrize("rgb", [True, False])
 def test_joints_lie_where_they_are_in_the_colours_of_their_sides(tmp_path, tiny_cfg, figures, name, rgb):
     clips = {"skeleton": skeleton()} | ({"rgb": torch.full((1, 3, 4, 32, 32), 7, dtype=torch.uint8)} if rgb else {})
@@ -257,7 +255,3 @@ def test_a_batch_of_nothing_but_broken_files_is_refused():
     empty.failed.append(SimpleNamespace(path="b.mp4", reason="is cut off"))
     with pytest.raises(UserError, match=r"no clip of step 0 can be read \(b.mp4: is cut off\)"):
         one_batch(Loader(epoch=lambda epoch, step: iter([empty])))
-
-
-def test_every_modality_of_pixels_can_be_drawn():
-    assert set(PIXEL_SCREENS) == set(PIXELS)

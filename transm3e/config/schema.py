@@ -48,14 +48,24 @@ class Rule:
     """Which values of a key are allowed.
 
     Attributes:
-        allowed: in words, for the reference.
+        words: for the reference; "" = the choices.
         fault: value -> what a message says after the key's name, "" where it is allowed.
-        choices: the values, where they can be listed.
+        listed: the values, where they can be listed; files of IMPORTS may add to them.
     """
 
-    allowed: str
+    words: str
     fault: Callable[[Any], str]
-    choices: tuple[Any, ...] = ()
+    listed: Callable[[], Iterable[Any]] = tuple
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values, where they can be listed."""
+        return tuple(self.listed())
+
+    @property
+    def allowed(self) -> str:
+        """In words, for the reference."""
+        return self.words or ", ".join(map(str, self.choices))
 
 
 @dataclass(frozen=True)
@@ -243,8 +253,17 @@ def reference(pattern: str = "") -> Iterator[str]:
 
 def one_of(*choices: Any) -> Rule:
     """Among these values."""
-    listed = ", ".join(map(str, choices))
-    return Rule(listed, lambda value: "" if value in choices else f"is {value!r}; allowed: {listed}", choices)
+    return among(lambda: choices)
+
+
+def among(listed: Callable[[], Iterable[Any]]) -> Rule:
+    """Among the values that there are when it is asked."""
+
+    def fault(value: Any) -> str:
+        choices = list(listed())
+        return "" if value in choices else f"is {value!r}; allowed: {', '.join(map(str, choices))}"
+
+    return Rule("", fault, listed)
 
 
 def registered(key: str) -> Rule:
@@ -268,7 +287,7 @@ def some_of(*choices: str) -> Rule:
         unknown = [str(name) for name in value if name not in choices]
         return f"names {', '.join(unknown)}; allowed: {listed}" if unknown else ""
 
-    return Rule(f"some of {listed}", fault, choices)
+    return Rule(f"some of {listed}", fault, lambda: choices)
 
 
 def number(allowed: str, *bounds: Bound) -> Rule:

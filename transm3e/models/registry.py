@@ -19,7 +19,7 @@ class Model(nn.Module):
     A subclass has `from_cfg(cfg)`, and `forward(clips: dict[modality, Tensor])` that returns a ModelOutput.
 
     Attributes:
-        reads: values of DATA.MODALITY that it takes.
+        reads: values of DATA.MODALITY that it takes, or kinds of them (PIXELS, JOINTS of transm3e.modalities).
         config_keys: its own keys; a name ending in "." stands for its group.
         learns: it has weights.
         draws: its scores are drawn, so results.json gives their spread over draws.
@@ -28,7 +28,7 @@ class Model(nn.Module):
         also_starts_from: names of other models whose weights it takes; what they have not keeps its random values.
     """
 
-    reads: ClassVar[tuple[str, ...]] = PIXELS
+    reads: ClassVar[tuple[str, ...]] = (PIXELS,)
     config_keys: ClassVar[tuple[str, ...]] = ()
     learns: ClassVar[bool] = True
     draws: ClassVar[bool] = False
