@@ -30,7 +30,6 @@ from transm3e.config.schema import (
 )
 from transm3e.modalities import PIXELS, names_of
 
-# Those of transm3e.layers.token_fusion, which config does not import: it needs torch.
 MAPS = ("m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm")
 
 

@@ -23,12 +23,8 @@ from transm3e.config.schema import (
     key,
     numbers,
     one_of,
+    registered,
     some_of,
-)
-
-# Projects whose parameter names can be read (transm3e.models.weights, which config does not import).
-SOURCES = (
-    "auto", "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "videoswin", "mmaction", "stgcn", "authors",
 )
 
 
@@ -44,7 +40,7 @@ key("TASK", "classify",
 key("PROTOCOL", "paper",
     "Where the paper's text and its published code differ, which of them chooses the defaults: paper or authors_code "
     "(--help-keys PROTOCOL lists them). A key that is set in a file or on the command line wins over it. The configs "
-    "this one starts from take it over where their files set none.", role=INDIRECT)
+    "this one starts from take it over where their files set none.", one_of("paper", "authors_code"), INDIRECT)
 key("IMPORTS", [],
     "Python files of your own that register models, losses, distillers or keys (CONTRIBUTING.md); those of the bases, "
     "the config and --import are all imported first. They are looked for beside the file that names them.",
@@ -109,7 +105,7 @@ key("TRAIN.CHECKPOINT_FILE_PATH", "",
     '"" = random initialisation.', role=INDIRECT, scaled=True)
 key("TRAIN.CHECKPOINT_SOURCE", "auto",
     "Whose parameter names that file (or INIT.STUDENT_FROM's) has; authors_teacher: of the authors' two branches, the "
-    "frozen one.", one_of(*SOURCES, "authors_teacher"))
+    "frozen one.", registered("TRAIN.CHECKPOINT_SOURCE", also="auto"))
 key("TRAIN.CHECKPOINT_ALLOW", [],
     'Beginnings of our parameter names that such a file need not hold in our shape, as "head." for weights of another '
     "number of classes; these keep their random values.", Rule("beginnings of parameter names", _beginnings), scaled=True)
@@ -136,7 +132,8 @@ key("TEST.WHICH_CHECKPOINT", "last",
     "Which of the run's checkpoints is scored; best: of the highest mean of known_val and new_val in training.",
     one_of("last", "best"))
 key("TEST.CHECKPOINT_FILE_PATH", "", "Score this file or URL instead of the run's own checkpoint.")
-key("TEST.CHECKPOINT_SOURCE", "auto", "Whose parameter names that file has.", one_of(*SOURCES))
+key("TEST.CHECKPOINT_SOURCE", "auto", "Whose parameter names that file has.",
+    registered("TRAIN.CHECKPOINT_SOURCE", also="auto", but="authors_teacher"))
 key("TEST.VIEWS_FROM", "spread",
     "Views in time. spread: evenly over the clip (one alone is its centre); start: one, from its first frame, whatever "
     "NUM_ENSEMBLE_VIEWS says.",

@@ -218,15 +218,28 @@ def keys_comparing(what: str) -> list[str]:
     return [each.name for each in KEYS.values() if what in each.facts.compared]
 
 
-def check_values(cfg: CfgNode) -> None:
-    """Refuse values that are wrong whatever the others are.
+def choices(name: str) -> tuple[Any, ...]:
+    """The values of a key that are allowed, in the order of its declaration."""
+    rule = KEYS[name].rule
+    assert rule, name
+    return rule.choices
+
+
+def check_value(name: str, value: Any) -> None:
+    """Refuse what a key may not be, whatever the others are.
 
     Raises:
         UserError: names the key, its value and what is allowed.
     """
-    for each in KEYS.values():
-        if each.rule and (fault := each.rule.fault(get(cfg, each.name))):
-            raise UserError(f"{each.name} {fault}")
+    rule = KEYS[name].rule
+    if rule and (fault := rule.fault(value)):
+        raise UserError(f"{name} {fault}")
+
+
+def check_values(cfg: CfgNode) -> None:
+    """check_value of every key."""
+    for name in KEYS:
+        check_value(name, get(cfg, name))
 
 
 def reference(pattern: str = "") -> Iterator[str]:
@@ -251,43 +264,47 @@ def reference(pattern: str = "") -> Iterator[str]:
         yield ""
 
 
-def one_of(*choices: Any) -> Rule:
+def one_of(*values: Any) -> Rule:
     """Among these values."""
-    return among(lambda: choices)
+    return among(lambda: values)
 
 
 def among(listed: Callable[[], Iterable[Any]]) -> Rule:
     """Among the values that there are when it is asked."""
 
     def fault(value: Any) -> str:
-        choices = list(listed())
-        return "" if value in choices else f"is {value!r}; allowed: {', '.join(map(str, choices))}"
+        there = list(listed())
+        return "" if value in there else f"is {value!r}; allowed: {', '.join(map(str, there))}"
 
     return Rule("", fault, listed)
 
 
-def registered(key: str) -> Rule:
-    """A name that a component is registered by (transm3e.registry)."""
+def registered(key: str, also: str = "", but: str = "") -> Rule:
+    """A name that a component is registered by (transm3e.registry), or `also`, but not `but`."""
 
     def fault(name: str) -> str:
+        if name == but:
+            return f"is {name!r}, which only {key} takes"
         try:
-            component(key, name)
+            if name != also:
+                component(key, name)
         except UserError as error:
             return str(error).removeprefix(f"{key} ")
         return ""
 
-    return Rule(f"a name registered in {HOMES[key]}", fault)
+    words = f"{also}, or " if also else ""
+    return Rule(f"{words}a name registered in {HOMES[key]}", fault)
 
 
-def some_of(*choices: str) -> Rule:
+def some_of(*names: str) -> Rule:
     """A list of some of these names."""
-    listed = ", ".join(choices)
+    listed = ", ".join(names)
 
     def fault(value: list) -> str:
-        unknown = [str(name) for name in value if name not in choices]
+        unknown = [str(name) for name in value if name not in names]
         return f"names {', '.join(unknown)}; allowed: {listed}" if unknown else ""
 
-    return Rule(f"some of {listed}", fault, lambda: choices)
+    return Rule(f"some of {listed}", fault, lambda: names)
 
 
 def number(allowed: str, *bounds: Bound) -> Rule:

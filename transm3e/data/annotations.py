@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transm3e.config.schema import choices
 from transm3e.config.targets import SPLIT_ALIASES
 from transm3e.data.csv_tables import Row, read_rows
 from transm3e.errors import UserError, shown
@@ -53,8 +54,8 @@ MUSCLES = (
 )
 # "03" is understood, too.
 NUMBERS = {f"{i:0{width}}" for i in range(len(MUSCLES)) for width in (1, 2, 3)}
-SPLITS = ("train", "known_val", "new_val", "known_test", "new_test")
-EVAL_SPLITS = SPLITS[1:]
+EVAL_SPLITS = choices("TEST.SPLITS")
+SPLITS = ("train", *EVAL_SPLITS)
 REQUIRED_COLUMNS = ("path", "split", "activity")
 MUSCLE_COLUMN = "muscles"
 # What names files; those of a clip in other modalities than RGB, of which the first is in every table that is written.

@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from transm3e.config.schema import choices
 from transm3e.joints import COORDINATES, LAYOUTS, Layout
 
-NORMALIZATIONS = ("frame", "body")
+NORMALIZATIONS = choices("SKELETON.NORMALIZE")
 # A torso shorter than this, as a share of the frame, or with a joint of a lower score is a guess, not a unit of length.
 MIN_TORSO, MIN_SCORE = 0.02, 0.2
 
