@@ -146,7 +146,7 @@ def test_distillers_see_losses_and_outputs_only():
     assert seen <= {"models.output", "losses", "registry", "errors", "config", "config.schema"}
 
 
-@pytest.mark.parametrize("room", ["errors", "files", "joints", "registry", "config", "cli"])
+@pytest.mark.parametrize("room", ["errors", "files", "joints", "modalities", "registry", "config", "cli"])
 def test_the_ground_floor_needs_no_torch(room):
     files = [file for file in FILES if room_of(module_of(file)) == room]
     assert files

@@ -18,7 +18,7 @@ from transm3e.registry import Registry, component
 
 # Kinds of clips: (B, C, T, H, W), as the loader gives them uint8; (B, C, T, V, M), float32.
 PIXELS, JOINTS = "pixels", "joints"
-# A function, or its place: "module:name".
+# A function, or "module:name" of one.
 Function = Callable[..., Any] | str
 _MAKERS, _SCREENS = "transm3e.data.modalities", "transm3e.report.screens"
 

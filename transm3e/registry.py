@@ -18,7 +18,6 @@ HOMES = {
     "DISTILL.METHOD": "transm3e.distill",
     "MODEL.LOSS_FUNC": "transm3e.losses",
     "MODEL.MODEL_NAME": "transm3e.models",
-    "TRAIN.CHECKPOINT_SOURCE": "transm3e.models.weights",
     "TRANSM3E.FUSION": "transm3e.layers.fusions",
     "TWO_BRANCH.FUSION": "transm3e.models.two_branch",
 }

@@ -16,6 +16,7 @@ from transm3e.data.geometry import INTERPOLATIONS, RESIZINGS
 from transm3e.distill.kl import AXES
 from transm3e.errors import UserError
 from transm3e.models.mvit import MViTBackbone
+from transm3e.models.weights import SOURCES
 
 SLOW = {"MODEL.MODEL_NAME": "ResNet", "MODEL.ARCH": "slow"}
 CTRGCN = {"MODEL.MODEL_NAME": "CTRGCN", "DATA.MODALITY": "skeleton"}
@@ -257,6 +258,7 @@ def test_every_allowed_value_is_built_somewhere():
     assert set(choices("DATA.RESIZE")) == set(RESIZINGS)
     assert set(choices("AUG.INTERPOLATION")) == set(INTERPOLATIONS)
     assert set(choices("DISTILL.AXIS")) == set(AXES)
+    assert set(choices("TRAIN.CHECKPOINT_SOURCE")) == {"auto", *SOURCES}
     assert set(choices("DATA.DECODING_BACKEND")) == {"pyav", "torchvision", *BACKENDS}
 
 

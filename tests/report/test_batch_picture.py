@@ -24,7 +24,7 @@ from transm3e.report.batch_picture import (
     draw_batch,
     one_batch,
 )
-from transm3e.report.screens import SIDES, flow_colours
+from transm3e.report.screens import SIDES, Drawing, flow_colours, values
 
 JOINTS = LAYOUTS["coco17"].names
 
@@ -196,6 +196,17 @@ def test_bones_end_at_their_joints(tmp_path, tiny_cfg, figures, normalize):
     # The same lines, but for rounding at their edges.
     assert (points == bones).all(-1).mean() > 0.99
     assert ("torso lengths wide" in texts(figures[0])[0]) is (normalize == "body")
+
+
+@pytest.mark.parametrize(("shape", "side"), [((2, 1, 3, 32, 32), 32), ((2, 2, 3, 32, 32), 32), ((2, 6, 3, 17, 2), 240)])
+def test_any_values_are_drawn_around_grey(tiny_cfg, shape, side):
+    x = torch.zeros(shape)
+    x[0, :, 0, 0, 0], x[0, :, 0, -1, -1] = 5.0, -5.0
+    screen = values(Drawing(x, {}, range(3), build_modalities(tiny_cfg, ["rgb"])))
+    assert screen.images.shape == (2, 3, side, side, 3)
+    assert (screen.images[0, 0, 0, 0] > screen.images[1, 0, 0, 0]).all()
+    assert (screen.images[0, 0, -1, -1] < screen.images[1, 0, 0, 0]).all()
+    assert (screen.images[1] == 128).all()
 
 
 def test_what_cannot_be_drawn(tmp_path, tiny_cfg):

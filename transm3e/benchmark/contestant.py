@@ -15,7 +15,7 @@ from transm3e.config import load_cfg
 from transm3e.data.types import Batch
 from transm3e.engine.optim import build_optimizer
 from transm3e.errors import UserError
-from transm3e.modalities import clip_shape, stored_modalities
+from transm3e.modalities import JOINTS, STORED, clip_shape, stored_modalities
 from transm3e.models import ModelOutput, build_model
 from transm3e.runs.starts import check_teacher
 from transm3e.tasks import Classify, build_classify, build_distill
@@ -99,6 +99,7 @@ class Contestant:
             name: torch.randint(0, 256, (size, *shape), dtype=torch.uint8, generator=generator)
             for name, shape in self.clips.items()
         }
+        clips = {name: clip / 255 if STORED[name].kind == JOINTS else clip for name, clip in clips.items()}
         labels = torch.randint(0, 2, (size, self.num_classes), generator=generator).float()
         number = torch.arange(size)
         return Batch(clips, labels, number // self.samples, number % self.samples, samples=self.samples).to(device)

@@ -23,8 +23,12 @@ from transm3e.config.schema import (
     key,
     numbers,
     one_of,
-    registered,
     some_of,
+)
+
+# Projects whose parameter names can be read.
+SOURCES = (
+    "auto", "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "videoswin", "mmaction", "stgcn", "authors",
 )
 
 
@@ -105,7 +109,7 @@ key("TRAIN.CHECKPOINT_FILE_PATH", "",
     '"" = random initialisation.', role=INDIRECT, scaled=True)
 key("TRAIN.CHECKPOINT_SOURCE", "auto",
     "Whose parameter names that file (or INIT.STUDENT_FROM's) has; authors_teacher: of the authors' two branches, the "
-    "frozen one.", registered("TRAIN.CHECKPOINT_SOURCE", also="auto"))
+    "frozen one.", one_of(*SOURCES, "authors_teacher"))
 key("TRAIN.CHECKPOINT_ALLOW", [],
     'Beginnings of our parameter names that such a file need not hold in our shape, as "head." for weights of another '
     "number of classes; these keep their random values.", Rule("beginnings of parameter names", _beginnings), scaled=True)
@@ -132,8 +136,7 @@ key("TEST.WHICH_CHECKPOINT", "last",
     "Which of the run's checkpoints is scored; best: of the highest mean of known_val and new_val in training.",
     one_of("last", "best"))
 key("TEST.CHECKPOINT_FILE_PATH", "", "Score this file or URL instead of the run's own checkpoint.")
-key("TEST.CHECKPOINT_SOURCE", "auto", "Whose parameter names that file has.",
-    registered("TRAIN.CHECKPOINT_SOURCE", also="auto", but="authors_teacher"))
+key("TEST.CHECKPOINT_SOURCE", "auto", "Whose parameter names that file has.", one_of(*SOURCES))
 key("TEST.VIEWS_FROM", "spread",
     "Views in time. spread: evenly over the clip (one alone is its centre); start: one, from its first frame, whatever "
     "NUM_ENSEMBLE_VIEWS says.",

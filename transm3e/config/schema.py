@@ -279,21 +279,17 @@ def among(listed: Callable[[], Iterable[Any]]) -> Rule:
     return Rule("", fault, listed)
 
 
-def registered(key: str, also: str = "", but: str = "") -> Rule:
-    """A name that a component is registered by (transm3e.registry), or `also`, but not `but`."""
+def registered(key: str) -> Rule:
+    """A name that a component is registered by (transm3e.registry)."""
 
     def fault(name: str) -> str:
-        if name == but:
-            return f"is {name!r}, which only {key} takes"
         try:
-            if name != also:
-                component(key, name)
+            component(key, name)
         except UserError as error:
             return str(error).removeprefix(f"{key} ")
         return ""
 
-    words = f"{also}, or " if also else ""
-    return Rule(f"{words}a name registered in {HOMES[key]}", fault)
+    return Rule(f"a name registered in {HOMES[key]}", fault)
 
 
 def some_of(*names: str) -> Rule:

@@ -47,7 +47,7 @@ class Source:
 
 
 # In the order in which their markers are tried: PySlowFast's names are part of several others'.
-SOURCES: Registry[Source] = Registry("TRAIN.CHECKPOINT_SOURCE")
+SOURCES: Registry[Source] = Registry("source (or auto)")
 
 
 def register_source(
