@@ -11,7 +11,7 @@ from torch import nn
 from transm3e.config.node import merge, opt_settings
 from transm3e.joints import find_layout
 from transm3e.layers.fusions import FUSIONS
-from transm3e.modalities import model_modalities
+from transm3e.modalities import model_modalities, readable_by
 from transm3e.models import MODELS, build_model
 from transm3e.models.two_branch import TWO_BRANCH_FUSIONS
 
@@ -77,7 +77,7 @@ def model_cfg(request, tiny_cfg, student_cfg):
     merge(cfg, opt_settings(TINY[name]), "test")
     cfg.MODEL.MODEL_NAME = cfg.MODEL.MODEL_NAME.split()[0]
     cfg.MVIT.DROPPATH_RATE = cfg.MCTF.DROPPATH_RATE = 0.0
-    if cfg.DATA.MODALITY not in MODELS[cfg.MODEL.MODEL_NAME].reads:
+    if cfg.DATA.MODALITY not in readable_by(MODELS[cfg.MODEL.MODEL_NAME]):
         cfg.DATA.MODALITY = "skeleton"
     return cfg
 

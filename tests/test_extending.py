@@ -1,11 +1,14 @@
-"""Research code needs no fork: one file of a user's own adds a model with its keys, a distiller and a loss."""
+"""Research code needs no fork: the code in CONTRIBUTING.md, as it stands there, adds all of it from a user's own file."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.conftest import REPO
+from tools import show_batch
 from transm3e.cli import parse_args
 from transm3e.config import load_cfg, schema
 from transm3e.data.types import Batch
@@ -13,67 +16,25 @@ from transm3e.distill import DISTILLERS
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
 from transm3e.losses import LOSSES
+from transm3e.modalities import MODALITIES
 from transm3e.models import MODELS, build_model
 from transm3e.runs.plan import plan
+from transm3e.tables.cost import forward_macs
+from transm3e.tables.jobs import Plan
+from transm3e.tables.read import read_table
 from transm3e.tasks import build_distill, build_task
 
-OWN = '''
-import torch
-from my_layers import mean_pose
-from transm3e.config.schema import COUNT, NETWORK, group, key
-from transm3e.distill import DISTILLERS, Distiller
-from transm3e.losses import LOSSES, Loss
-from transm3e.models import MODELS, Model, ModelOutput
+GUIDE = (REPO / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Adding without a fork")[2]
+CODE = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+[TABLE] = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+# Besides: it imports what lies beside it, and reads joints.
+MORE = """
+import my_layers
+from transm3e.modalities import JOINTS
 
-group("MEANPOSE", "the mean pose", role=NETWORK, of_model=True)
-key("MEANPOSE.WIDTH", 8, "Width of the hidden layer.", COUNT)
-
-
-@MODELS.register("MeanPose")
-class MeanPose(Model):
-    reads = ("skeleton",)
-    config_keys = ("MEANPOSE.", "SKELETON.")
-
-    def __init__(self, joints, width, classes):
-        super().__init__()
-        layers = torch.nn.Linear(3 * joints, width), torch.nn.ReLU(), torch.nn.Linear(width, classes)
-        self.net = torch.nn.Sequential(*layers)
-
-    @classmethod
-    def from_cfg(cls, cfg):
-        return cls(17, cfg.MEANPOSE.WIDTH, cfg.MODEL.NUM_CLASSES)
-
-    def forward(self, clips):
-        return ModelOutput(self.net(mean_pose(clips["skeleton"])))
-
-
-@DISTILLERS.register("l2")
-class L2(Distiller):
-    """The student's logits become the teacher's."""
-
-    @classmethod
-    def from_cfg(cls, cfg):
-        return cls()
-
-    def __call__(self, student, teacher):
-        return {"loss_l2": (student.logits - teacher.logits).square().mean()}
-
-
-LOSSES.register("square")(Loss(lambda logits, labels: (logits.sigmoid() - labels).square().mean(), torch.sigmoid))
-'''
-POSES = """
-IMPORTS: [my_research.py]
-NUM_GPUS: 0
-MODEL: {MODEL_NAME: MeanPose, LOSS_FUNC: square}
-DATA: {MODALITY: skeleton, NUM_FRAMES: 4}
-MEANPOSE: {WIDTH: 16}
-"""
-DISTILLED = """
-_BASE_: small.yaml
-IMPORTS: [my_research.py]
-TASK: distill
-INIT: {TEACHER_FROM: teacher.pyth}
-DISTILL: {METHOD: l2, MODALITY: rgb, PAIR_CASE: 1}
+@MODELS.register("MeanJoint")
+class MeanJoint(MeanColour):
+    reads = (JOINTS,)
 """
 SMALL = """
 NUM_GPUS: 0
@@ -81,17 +42,36 @@ MODEL: {MODEL_NAME: MViT}
 DATA: {NUM_FRAMES: 4, TRAIN_CROP_SIZE: 32, TEST_CROP_SIZE: 32}
 MVIT: {EMBED_DIM: 16, DEPTH: 2, DIM_MUL: [], HEAD_MUL: [], POOL_Q_STRIDE: [], POOL_KV_STRIDE_ADAPTIVE: [1, 2, 2]}
 """
+OWN = """
+_BASE_: small.yaml
+IMPORTS: [my_research.py]
+MODEL: {MODEL_NAME: MeanColour, LOSS_FUNC: power}
+DATA: {MODALITY: edges}
+"""
+POSES = """
+_BASE_: own.yaml
+MODEL: {MODEL_NAME: MeanJoint}
+DATA: {MODALITY: skeleton}
+"""
+DISTILLED = """
+_BASE_: small.yaml
+IMPORTS: [my_research.py]
+TASK: distill
+INIT: {TEACHER_FROM: teacher.pyth}
+DISTILL: {METHOD: l2, MODALITY: edges, PAIR_CASE: 1}
+"""
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """A folder with the user's files; what they register is forgotten afterwards."""
-    (tmp_path / "my_research.py").write_text(OWN)
-    (tmp_path / "my_layers.py").write_text("def mean_pose(x):\n    return x.mean((2, 4)).flatten(1)\n")
-    for name, text in (("poses", POSES), ("distilled", DISTILLED), ("small", SMALL)):
+    (tmp_path / "my_research.py").write_text("\n".join((*CODE, MORE)))
+    (tmp_path / "my_layers.py").write_text("")
+    (tmp_path / "my_table.yaml").write_text(TABLE)
+    for name, text in (("small", SMALL), ("own", OWN), ("poses", POSES), ("distilled", DISTILLED)):
         (tmp_path / f"{name}.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
-    tables = [schema.KEYS, schema.GROUPS, *(registry._entries for registry in (MODELS, DISTILLERS, LOSSES))]
+    tables = [schema.KEYS, schema.GROUPS, *(registry._entries for registry in (MODALITIES, MODELS, DISTILLERS, LOSSES))]
     before = [dict(table) for table in tables]
     monkeypatch.setattr("sys.path", [*sys.path])
     yield tmp_path
@@ -115,30 +95,79 @@ def learns(task, clips):
     return out, sum(changed) / len(changed)
 
 
-def test_a_skeleton_model_and_a_loss_of_ones_own_train():
-    cfg = load_cfg("poses.yaml")
-    assert (cfg.IMPORTS, cfg.MEANPOSE.WIDTH) == (["my_research.py"], 16)
+def pixels():
+    return {"rgb": torch.randint(0, 256, (2, 3, 4, 32, 32), dtype=torch.uint8)}
+
+
+@pytest.mark.parametrize("code", CODE)
+def test_each_takes_ten_lines_at_most(code):
+    lines = [line for line in code.splitlines() if line and not line.startswith(("import ", "from "))]
+    assert 0 < len(lines) <= 10
+
+
+def test_a_modality_a_model_and_a_loss_of_ones_own_train():
+    cfg = load_cfg("own.yaml", ["POWER.P", 3.0])
+    assert (cfg.IMPORTS, cfg.POWER.P) == (["my_research.py"], 3.0)
     task = build_task(cfg, torch.device("cpu"))
+    clips = pixels()
+    seen = task.inputs(clips)["edges"]
+    torch.testing.assert_close(seen[..., 0], (clips["rgb"][..., 1].float() - clips["rgb"][..., 0].float()) / 255)
+    out, changed = learns(task, clips)
+    scores, labels = out["logits"].sigmoid(), (torch.manual_seed(0), torch.rand(2, 20) < 0.3)[1].float()
+    torch.testing.assert_close(out["loss"], (scores - labels).abs().pow(3).mean())
+    assert changed == 1.0
+
+
+def test_a_model_of_joints_trains():
+    task = build_task(load_cfg("poses.yaml"), torch.device("cpu"))
     out, changed = learns(task, {"skeleton": torch.rand(2, 3, 4, len(LAYOUTS["coco17"].names), 2)})
     assert (out["loss"].item() > 0, changed) == (True, 1.0)
 
 
-def test_a_distiller_of_ones_own_trains():
+def test_a_distiller_of_ones_own_trains_beside_a_teacher_of_ones_own_modality():
     cfg = load_cfg("distilled.yaml")
-    teacher = cfg.clone()
-    teacher.defrost()
-    teacher.RNG_SEED = 1
+    teacher = load_cfg("own.yaml")
     task = build_distill(cfg, build_model(cfg), build_model(teacher))
-    out, changed = learns(task, {"rgb": torch.randint(0, 256, (2, 3, 4, 32, 32), dtype=torch.uint8)})
+    out, changed = learns(task, pixels())
     assert out["loss_l2"].item() > 0
     assert changed > 0.9
 
 
+def test_a_modality_of_ones_own_is_read_and_drawn(tmp_path, noise_data):
+    keys = ("DATA.PATH_TO_DATA_DIR", str(noise_data), "TRAIN.BATCH_SIZE", "2")
+    assert show_batch.main(["--cfg", "own.yaml", *keys, "--out", str(tmp_path / "out")]) == 0
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["batch_edges.png"]
+    assert forward_macs(load_cfg("own.yaml")) == 3 * 20
+
+
+def test_a_row_of_ones_own_is_planned(tmp_path):
+    (tmp_path / "configs" / "Mine").mkdir(parents=True)
+    (tmp_path / "configs" / "Mine" / "small.yaml").write_text(SMALL)
+    table, planned = read_table("my_table.yaml"), Plan()
+    planned.add(table, "Mine", table.rows, [0], "full", [])
+    assert planned.problems == []
+    assert [job.run.cfg.DATA.MODALITY for job in planned.jobs.values()] == ["rgb", "edges"]
+
+
+@pytest.mark.parametrize(
+    "words", [("--import", "my_research.py", "--help-keys"), ("--help-keys", "--import", "my_research.py")]
+)
+def test_the_reference_has_what_is_ones_own(capsys, words):
+    with pytest.raises(SystemExit):
+        parse_args(words, None)
+    shown = capsys.readouterr().out
+    assert "DATA.MODALITY = 'rgb'  (rgb, rgb_diff, " in shown
+    assert "skeleton_bone_motion, edges)" in shown
+    assert "POWER.P = 2.0  (above 0)" in shown
+
+
 def test_what_is_wrong_is_refused_by_name():
-    with pytest.raises(UserError, match=r"^DATA\.MODALITY is rgb, but MODEL\.MODEL_NAME MeanPose reads skeleton;"):
+    with pytest.raises(UserError, match=r"^DATA\.MODALITY is rgb, but MODEL\.MODEL_NAME MeanJoint reads skeleton,"):
         load_cfg("poses.yaml", ["DATA.MODALITY", "rgb"])
-    with pytest.raises(UserError, match=r"^MEANPOSE\.WIDTH is 0; it must be at least 1$"):
-        load_cfg("poses.yaml", ["MEANPOSE.WIDTH", 0])
+    with pytest.raises(UserError, match=r"^DATA\.MODALITY is 'edge'; allowed: rgb, .*, edges$"):
+        load_cfg("own.yaml", ["DATA.MODALITY", "edge"])
+    with pytest.raises(UserError, match=r"^POWER\.P is 0\.0; it must be above 0$"):
+        load_cfg("own.yaml", ["POWER.P", 0.0])
     with pytest.raises(UserError, match=r"^IMPORTS names absent\.py, which is no Python file that is there"):
         load_cfg("small.yaml", ["IMPORTS", ["absent.py"]])
 
@@ -154,18 +183,18 @@ def test_keys_of_ones_own_take_nobodys_place():
 
 def test_the_command_line_adds_files_to_those_of_the_config():
     Path("other.py").write_text("")
-    args = parse_args(["--cfg", "poses.yaml", "--import", "other.py"], None)
-    assert load_cfg("poses.yaml", args.opts).IMPORTS == ["my_research.py", "other.py"]
+    args = parse_args(["--cfg", "own.yaml", "--import", "other.py"], None)
+    assert load_cfg("own.yaml", args.opts).IMPORTS == ["my_research.py", "other.py"]
 
 
 def test_ids_of_other_runs_do_not_depend_on_the_keys_of_ones_own():
     alone = plan(["small.yaml"])[0].id
-    wide, narrow = plan(["poses.yaml"])[0].id, plan(["poses.yaml"], ["MEANPOSE.WIDTH", 4])[0].id
+    words = [[], ["POWER.P", 4.0], ["DATA.MODALITY", "rgb"]]
+    assert len({plan(["own.yaml"], each)[0].id for each in words}) == len(words)
     assert plan(["small.yaml"])[0].id == alone
-    assert wide != narrow
 
 
 def test_a_config_from_elsewhere_runs_no_code(monkeypatch, folder):
     monkeypatch.setattr("transm3e.config.load.file_settings", lambda path: [(path, "IMPORTS", ["my_research.py"])])
-    with pytest.raises(UserError, match=r"^https://a\.org/poses\.yaml: IMPORTS stands in a URL; .* --import FILE$"):
-        load_cfg("https://a.org/poses.yaml")
+    with pytest.raises(UserError, match=r"^https://a\.org/own\.yaml: IMPORTS stands in a URL; .* --import FILE$"):
+        load_cfg("https://a.org/own.yaml")

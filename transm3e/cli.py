@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from transm3e.errors import ExitRequest, UserError, disk_faults
 
@@ -22,12 +21,22 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
     Returns:
         cfg: list of files; opts: list of words, with those of --import and the shards; init_method; print_config.
     """
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument("--help-keys", action=_HelpKeys, help="print the keys whose names or meanings hold PATTERN")
-    parser.add_argument("--cfg", nargs="+", required=True, metavar="FILE", help="config files, run in turn")
-    parser.add_argument(
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument(
+        "--help-keys",
+        nargs="?",
+        const="",
+        metavar="PATTERN",
+        help="print the keys whose names or meanings hold PATTERN",
+    )
+    first.add_argument(
         "--import", action="append", default=[], dest="imports", metavar="FILE", help="as IMPORTS [FILE]"
     )
+    asked = first.parse_known_args(argv)[0]
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False, parents=[first])
+    if asked.help_keys is not None:
+        _print_keys(asked.help_keys, asked.imports, parser)
+    parser.add_argument("--cfg", nargs="+", required=True, metavar="FILE", help="config files, run in turn")
     parser.add_argument("--shard_id", type=int, help="number of this machine, from 0")
     parser.add_argument("--num_shards", type=int, help="number of machines")
     parser.add_argument("--init_method", default="", help="address of machine 0, tcp://HOST:PORT, if there are several")
@@ -49,21 +58,18 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
     return args
 
 
-class _HelpKeys(argparse.Action):
-    """--help-keys [PATTERN]."""
+def _print_keys(pattern: str, imports: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """--help-keys [PATTERN], with what the user's own files add, and leave."""
+    from transm3e.config.schema import reference
+    from transm3e.registry import import_files
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**{**settings, "nargs": "?", "metavar": "PATTERN"})
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: object, values: Any, option: Any = None) -> None:
-        """Print and leave."""
-        from transm3e.config.schema import reference
-
-        found = "\n".join(reference(values or ""))
-        if not found:
-            parser.error(f"no key's name or meaning holds {values!r}; --help-keys alone lists all")
-        print(found)
-        parser.exit()
+    with exit_with_message():
+        import_files(imports)
+    found = "\n".join(reference(pattern))
+    if not found:
+        parser.error(f"no key's name or meaning holds {pattern!r}; --help-keys alone lists all")
+    print(found)
+    parser.exit()
 
 
 @contextmanager

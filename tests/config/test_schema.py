@@ -4,6 +4,7 @@ import ast
 import csv
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from transm3e.config.schema import ABOVE_0, COUNT, DEPTH, KEYS, NOT_NEGATIVE, SA
 from transm3e.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-# Collections of settings, not of facts about keys: rows of a benchmark; what to lower when memory is full.
-SETTINGS = ("benchmark/params_rows.py", "engine/train.py", "tables/read.py", "tables/scale.py", "data/transforms.py")
+# Collections of settings, not of facts about keys: rows of a benchmark; what to lower when memory is full; what tables set
+# for their rows. Of registries, which names are registered where.
+SETTINGS = ("benchmark/params_rows.py", "engine/train.py", "tables/read.py", "tables/scale.py", "registry.py")
 
 
 def with_rule(*rules):
@@ -115,14 +117,60 @@ def test_the_command_line_prints_the_reference_without_torch(pattern, status):
     assert " torch\n" not in run.stderr
 
 
-def test_nothing_else_lists_keys():
-    """A tuple, list or set of three keys or more says something of them that belongs to their declarations."""
+def constants(*nodes):
+    """What stands in the source as it is; lists and tuples of such as lists."""
+    for node in nodes:
+        try:
+            value = ast.literal_eval(node) if node else None
+        except ValueError:
+            continue
+        yield list(value) if isinstance(value, tuple) else value
+
+
+def facts_in(node):
+    """What a piece of source says about keys that their declarations say, or should."""
+    if isinstance(node, ast.FunctionDef):
+        # A chain of comparisons treats keys alike as a list does.
+        compared = [part for each in ast.walk(node) if isinstance(each, ast.Compare) for part in ast.walk(each)]
+        names = {part.value for part in compared if isinstance(part, ast.Constant) and part.value in KEYS}
+        return [f"compares with {names}"] if len(names) > 2 else []
+    listed = getattr(node, "elts", None) or (node.keys if isinstance(node, ast.Dict) else [])
+    if not isinstance(listed, list):
+        return []
+    plain = [value for value in constants(*listed) if isinstance(value, str)]
+    found = [f"lists {names}"] if len(names := KEYS.keys() & set(plain)) > 2 else []
+    pairs = zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else pairwise(listed)
+    for name, value in pairs:
+        for key in (key for key in constants(name) if isinstance(key, str) and key in KEYS):
+            if KEYS[key].default in list(constants(value)):
+                found.append(f"repeats the default of {key}")
+    if not isinstance(node, ast.Dict):
+        rules = {name: set(each.rule.choices) for name, each in KEYS.items() if each.rule}
+        found += [f"repeats what {name} allows" for name, values in rules.items() if values and values <= set(plain)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "fact"),
+    [
+        ('X = ("DATA.MEAN", "DATA.STD", "RNG_SEED")', "lists"),
+        ('X = {"DATA.MEAN": 1, "DATA.STD": 2, "RNG_SEED": 3}', "lists"),
+        ('def f(key):\n    return key == "DATA.MEAN" or key in ("DATA.STD", "RNG_SEED")', "compares"),
+        ('X = {"SOLVER.MOMENTUM": 0.9}', "repeats the default"),
+        ('X = ["DATA.MEAN", (0.45, 0.45, 0.45)]', "repeats the default"),
+        ('HOLD, LOOP = "hold", "loop"', "repeats what DATA.SHORT_CLIPS allows"),
+    ],
+)
+def test_a_fact_about_a_key_is_found(source, fact):
+    assert any(each.startswith(fact) for node in ast.walk(ast.parse(source)) for each in facts_in(node))
+
+
+def test_nothing_else_says_what_a_key_is():
+    """Not which keys are treated alike (3 or more together), nor their defaults and allowed values."""
     found = []
     for file in sorted((ROOT / "transm3e").rglob("*.py")):
         if file.name.startswith("keys_") or str(file.relative_to(ROOT / "transm3e")) in SETTINGS:
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            parts = getattr(node, "elts", None) or []
-            if sum(isinstance(part, ast.Constant) and part.value in KEYS for part in parts) > 2:
-                found.append(f"{file}:{node.lineno}")
+            found += [f"{file}:{node.lineno} {fact}" for fact in facts_in(node)]
     assert found == []

@@ -1,12 +1,14 @@
+from dataclasses import fields
+
 import pytest
 import torch
 
 from transm3e.config import get_cfg
+from transm3e.data.annotations import FILE_COLUMNS, Clip
 from transm3e.data.mixup import Mix, mix
-from transm3e.data.modalities import MAKERS, ModalityInput, build_modalities, rgb_difference
+from transm3e.data.modalities import ModalityInput, build_modalities, rgb_difference
 from transm3e.errors import UserError
-from transm3e.modalities import MODALITIES
-from transm3e.modalities import MODALITIES as TABLE
+from transm3e.modalities import JOINTS, MODALITIES, STORED, function_of
 
 
 def clips(b: int = 2, t: int = 5) -> dict[str, torch.Tensor]:
@@ -85,8 +87,21 @@ def test_motion_of_mixed_clips_is_the_mixed_motion() -> None:
     torch.testing.assert_close(motion_of(blended["rgb"]), expected, rtol=0, atol=1 / 255 / min(STD))
 
 
-def test_every_modality_of_the_table_can_be_made() -> None:
-    assert set(MAKERS) == set(TABLE)
+@pytest.mark.parametrize("name", MODALITIES)
+def test_every_modality_of_the_table_can_be_computed_and_drawn(name: str) -> None:
+    modality = MODALITIES[name]
+    stored = STORED[modality.source]
+    clip = torch.rand(2, 3, 5, 17, 2) if stored.kind == JOINTS else torch.zeros(2, stored.channels, 5, 6, 7).byte()
+    found = ModalityInput((name,), [0] * 3, [1] * 3)({modality.source: clip})[name]
+    assert found.dtype == torch.float32
+    assert found.shape == (2, modality.channels or 3, *clip.shape[2:])
+    assert callable(function_of(modality.draw))
+
+
+def test_what_is_stored_is_a_modality_and_a_field_of_clips() -> None:
+    assert set(STORED) <= set(MODALITIES)
+    assert all(MODALITIES[name].source == name for name in STORED)
+    assert set(FILE_COLUMNS) <= {field.name for field in fields(Clip)}
 
 
 def test_only_what_is_asked_for() -> None:

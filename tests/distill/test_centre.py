@@ -11,6 +11,7 @@ from transm3e.models import build_model
 from transm3e.models.output import ModelOutput
 
 WIDTHS = [6, 6, 12]
+SHAPES = [(4, width) for width in WIDTHS]
 
 
 def sent(clips, seed):
@@ -20,7 +21,7 @@ def sent(clips, seed):
 
 
 def test_tokens_are_centred_by_the_mean_of_all_clips_so_far():
-    centre = Centre(4, WIDTHS).double()
+    centre = Centre(SHAPES).double()
     seen = []
     for seed, clips in enumerate((3, 1, 5)):
         output = sent(clips, seed)
@@ -42,7 +43,7 @@ def test_a_constant_receiver_pays_for_what_differs_between_clips_alone(axis):
     moved = ModelOutput(output.logits, mcts=[a + b for a, b in zip(output.mcts, shared, strict=True)])
     plain, centred = (
         [kd(zeros, f(o))["loss_mctkd"].item() for o in (output, moved)]
-        for f in (lambda o: o, lambda o: Centre(4, WIDTHS).double()(o))
+        for f in (lambda o: o, lambda o: Centre(SHAPES).double()(o))
     )
     assert plain[1] > 10 * plain[0]
     assert centred[1] == pytest.approx(centred[0], rel=1e-6)
@@ -52,7 +53,8 @@ def test_its_shapes_are_those_of_the_teachers_tokens(student_cfg):
     student_cfg.DISTILL.CENTRE = True
     student_cfg.MVIT.DIM_MUL = student_cfg.MVIT.HEAD_MUL = [[2, 2.0]]
     student_cfg.TRANSM3E.RECEIVERS, student_cfg.TRANSM3E.FUSION = False, "mean"
-    centre, teacher = build_centre(student_cfg), build_model(student_cfg)
+    teacher = build_model(student_cfg)
+    centre = build_centre(student_cfg, teacher)
     with torch.no_grad():
         output = teacher({"rgb": torch.rand(2, 3, 4, 32, 32)})
     assert all(tokens.mean(0).abs().max() < 1e-5 for tokens in centre(output).mcts)

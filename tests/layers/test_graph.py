@@ -7,9 +7,10 @@ import pytest
 import torch
 from scipy.sparse.csgraph import shortest_path
 
+from transm3e.config.schema import choices
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
-from transm3e.layers.graph import PARTITIONS, Graph, GraphConv, RefinedGraphConv
+from transm3e.layers.graph import Graph, GraphConv, RefinedGraphConv
 
 each_layout = pytest.mark.parametrize("layout", LAYOUTS)
 
@@ -28,7 +29,7 @@ def test_distances_are_shortest_paths(layout):
 
 
 @each_layout
-@pytest.mark.parametrize("partition", PARTITIONS)
+@pytest.mark.parametrize("partition", choices("STGCN.PARTITION"))
 def test_subsets_part_the_mean_over_a_joint_and_its_neighbours(layout, partition):
     adjacency = Graph(layout).adjacency(partition).double().numpy()
     near = linked(layout) + np.eye(len(LAYOUTS[layout].names))

@@ -13,20 +13,18 @@ from transm3e.data.encode import write_video
 from transm3e.data.geometry import Box
 from transm3e.data.mixup import Mix
 from transm3e.data.modalities import build_modalities
-from transm3e.data.skeleton.streams import STREAMS
 from transm3e.data.types import Batch, mixed
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
-from transm3e.modalities import PIXELS
+from transm3e.modalities import JOINTS as OF_JOINTS
+from transm3e.modalities import names_of
 from transm3e.report import batch_picture, pictures
 from transm3e.report.batch_picture import (
-    PIXEL_SCREENS,
-    SIDES,
     build_picture_loader,
     draw_batch,
-    flow_colours,
     one_batch,
 )
+from transm3e.report.screens import SIDES, Drawing, flow_colours, values
 
 JOINTS = LAYOUTS["coco17"].names
 
@@ -167,7 +165,7 @@ def at(image, joint, frame, shift=0.0):
     return tuple(image[round(y * len(image) - 0.5), round((x + shift) * len(image) - 0.5)].tolist())
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("name", names_of(OF_JOINTS))
 @pytest.mark.parametrize("rgb", [True, False])
 def test_joints_lie_where_they_are_in_the_colours_of_their_sides(tmp_path, tiny_cfg, figures, name, rgb):
     clips = {"skeleton": skeleton()} | ({"rgb": torch.full((1, 3, 4, 32, 32), 7, dtype=torch.uint8)} if rgb else {})
@@ -198,6 +196,17 @@ def test_bones_end_at_their_joints(tmp_path, tiny_cfg, figures, normalize):
     # The same lines, but for rounding at their edges.
     assert (points == bones).all(-1).mean() > 0.99
     assert ("torso lengths wide" in texts(figures[0])[0]) is (normalize == "body")
+
+
+@pytest.mark.parametrize(("shape", "side"), [((2, 1, 3, 32, 32), 32), ((2, 2, 3, 32, 32), 32), ((2, 6, 3, 17, 2), 240)])
+def test_any_values_are_drawn_around_grey(tiny_cfg, shape, side):
+    x = torch.zeros(shape)
+    x[0, :, 0, 0, 0], x[0, :, 0, -1, -1] = 5.0, -5.0
+    screen = values(Drawing(x, {}, range(3), build_modalities(tiny_cfg, ["rgb"])))
+    assert screen.images.shape == (2, 3, side, side, 3)
+    assert (screen.images[0, 0, 0, 0] > screen.images[1, 0, 0, 0]).all()
+    assert (screen.images[0, 0, -1, -1] < screen.images[1, 0, 0, 0]).all()
+    assert (screen.images[1] == 128).all()
 
 
 def test_what_cannot_be_drawn(tmp_path, tiny_cfg):
@@ -257,7 +266,3 @@ def test_a_batch_of_nothing_but_broken_files_is_refused():
     empty.failed.append(SimpleNamespace(path="b.mp4", reason="is cut off"))
     with pytest.raises(UserError, match=r"no clip of step 0 can be read \(b.mp4: is cut off\)"):
         one_batch(Loader(epoch=lambda epoch, step: iter([empty])))
-
-
-def test_every_modality_of_pixels_can_be_drawn():
-    assert set(PIXEL_SCREENS) == set(PIXELS)

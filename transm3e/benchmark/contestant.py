@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from transm3e.config import load_cfg
 from transm3e.data.types import Batch
 from transm3e.engine.optim import build_optimizer
 from transm3e.errors import UserError
-from transm3e.modalities import MODALITIES, read_modalities
+from transm3e.modalities import JOINTS, STORED, clip_shape, stored_modalities
 from transm3e.models import ModelOutput, build_model
 from transm3e.runs.starts import check_teacher
 from transm3e.tasks import Classify, build_classify, build_distill
@@ -59,8 +59,8 @@ class Contestant:
         num_classes: width of the labels.
         samples: clips of one video that a training step needs together.
         clip_norm: limit of the gradient's L2 norm; 0 = none.
+        clips: what a batch holds, keys of transm3e.modalities.STORED, and the shape of a clip of each.
         compiled: the task's step is compiled when it is first called; inference is not.
-        sources: what a batch holds, "rgb", "flow" or both.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class Contestant:
         num_classes: int,
         samples: int,
         clip_norm: float,
+        clips: Mapping[str, tuple[int, ...]],
         compiled: bool = False,
-        sources: Sequence[str] = ("rgb",),
     ) -> None:
         self.name, self.task, self.clip_size, self.num_classes = name, task, clip_size, num_classes
         self.samples, self.clip_norm, self.compiled = samples, clip_norm, compiled
-        self.sources, self._make_optimizer = tuple(sources), make_optimizer
+        self.clips, self._make_optimizer = clips, make_optimizer
         self._optimizer: torch.optim.Optimizer | None = None
 
     @property
@@ -95,8 +95,11 @@ class Contestant:
     def batch(self, size: int, device: torch.device) -> Batch:
         """`size` clips of noise with labels, always the same ones, on `device`."""
         generator = torch.Generator().manual_seed(0)
-        shapes = {name: (size, MODALITIES[name].channels, *self.clip_size) for name in self.sources}
-        clips = {name: torch.randint(0, 256, s, dtype=torch.uint8, generator=generator) for name, s in shapes.items()}
+        clips = {
+            name: torch.randint(0, 256, (size, *shape), dtype=torch.uint8, generator=generator)
+            for name, shape in self.clips.items()
+        }
+        clips = {name: clip / 255 if STORED[name].kind == JOINTS else clip for name, clip in clips.items()}
         labels = torch.randint(0, 2, (size, self.num_classes), generator=generator).float()
         number = torch.arange(size)
         return Batch(clips, labels, number // self.samples, number % self.samples, samples=self.samples).to(device)
@@ -179,8 +182,8 @@ def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = Tr
         cfg.MODEL.NUM_CLASSES,
         cfg.AUG.NUM_SAMPLE if distills else 1,
         cfg.SOLVER.CLIP_GRAD_L2NORM,
+        {name: clip_shape(cfg, name) for name in stored_modalities(cfg, training=distills)},
         compiled,
-        sources=sorted({str(MODALITIES[name].source) for name in read_modalities(cfg, training=distills)}),
     )
 
 

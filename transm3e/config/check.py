@@ -103,18 +103,8 @@ def _check_task(cfg: CfgNode) -> None:
             raise UserError(
                 f"INIT.TEACHER_FROM is set, but TASK {cfg.TASK} takes no teacher; set TASK distill or remove it"
             )
-        # A trained student is scored without a teacher.
-        learns = component("TRANSM3E.FUSION", cfg.TRANSM3E.FUSION).learns
-        if cfg.TRANSM3E.RECEIVERS and not learns and cfg.TRAIN.ENABLE:
-            raise UserError(
-                f"TRANSM3E.RECEIVERS is True, but nobody sends in TASK {cfg.TASK}; set TASK distill or RECEIVERS False"
-            )
     else:
         _check_distill(cfg)
-    if cfg.TRANSM3E.FUSION != "mean" and not cfg.TRANSM3E.RECEIVERS:
-        raise UserError(
-            f"TRANSM3E.FUSION {cfg.TRANSM3E.FUSION} fuses MCTs with receivers; set TRANSM3E.RECEIVERS True or FUSION mean"
-        )
 
 
 def _check_target(cfg: CfgNode) -> None:
@@ -145,39 +135,11 @@ def _check_target(cfg: CfgNode) -> None:
 
 
 def _check_distill(cfg: CfgNode) -> None:
-    distiller = component("DISTILL.METHOD", cfg.DISTILL.METHOD)
-    distiller.check(cfg, model_class(cfg))
+    component("DISTILL.METHOD", cfg.DISTILL.METHOD).check(cfg, model_class(cfg))
     if cfg.DISTILL.WEIGHT == cfg.DISTILL.CLASS_WEIGHT == 0:
         raise UserError("DISTILL.WEIGHT and DISTILL.CLASS_WEIGHT are both 0, so nothing is learnt; set one above 0")
     if not cfg.INIT.TEACHER_FROM and cfg.TRAIN.ENABLE:
         raise UserError("TASK distill needs a teacher; set INIT.TEACHER_FROM to a config or a .pyth file")
-    if cfg.DISTILL.PAIR_CASE in (2, 3) and cfg.AUG.NUM_SAMPLE != 2:
-        raise UserError(
-            f"DISTILL.PAIR_CASE {cfg.DISTILL.PAIR_CASE} pairs two clips of a video; "
-            f"set AUG.NUM_SAMPLE to 2 (it is {cfg.AUG.NUM_SAMPLE}) or PAIR_CASE to 1 or 4"
-        )
-    if cfg.AUG.NUM_SAMPLE not in (1, 2):
-        raise UserError(
-            f"AUG.NUM_SAMPLE is {cfg.AUG.NUM_SAMPLE}, but TASK distill pairs 1 or 2 clips of a video; set it to one of them"
-        )
-    if cfg.DISTILL.CENTRE and distiller.compares != "tokens":
-        raise UserError(
-            f"DISTILL.CENTRE centres tokens, but DISTILL.METHOD {cfg.DISTILL.METHOD} compares logits; set CENTRE False"
-        )
-    if cfg.DISTILL.CENTRE and cfg.DISTILL.POSITION == "patch_embed":
-        raise UserError(
-            "DISTILL.CENTRE leaves nothing of the tokens at DISTILL.POSITION patch_embed, which are the same for every clip; "
-            "set CENTRE False or another POSITION"
-        )
-    if cfg.DISTILL.CENTRE and cfg.DISTILL.PAIR_CASE == 4:
-        raise UserError(
-            "DISTILL.CENTRE leaves nothing of DISTILL.PAIR_CASE 4, where the teacher sees zeros only; set CENTRE False or "
-            "another PAIR_CASE"
-        )
-    if distiller.compares == "tokens" and cfg.DISTILL.MODALITY == cfg.DATA.MODALITY:
-        raise UserError(
-            f"student and teacher both see {cfg.DATA.MODALITY}; set DATA.MODALITY or DISTILL.MODALITY to another"
-        )
 
 
 def _reads_labels(cfg: CfgNode) -> bool:
@@ -195,7 +157,7 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
     if muscles and _reads_labels(cfg) and not cfg.DATA.PATH_TO_DATA_DIR and cfg.MODEL.NUM_CLASSES != NUM_MUSCLES:
         yield f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but clip tables have {NUM_MUSCLES} muscles"
     if cfg.TASK == "distill":
-        yield from _distill_warnings(cfg)
+        yield from component("DISTILL.METHOD", cfg.DISTILL.METHOD).warnings_of(cfg)
     if cfg.MODEL.ACT_CHECKPOINT and not model_class(cfg).can_checkpoint:
         yield f"MODEL.ACT_CHECKPOINT has no effect on MODEL.MODEL_NAME {cfg.MODEL.MODEL_NAME}"
     if cfg.SOLVER.COSINE_END_LR > cfg.SOLVER.BASE_LR:
@@ -215,20 +177,3 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
         yield f"BASE_LR_SCALE_NUM_SHARDS makes the rate {scaled:g}, much for AdamW; was SOLVER.BASE_LR scaled by hand already?"
     if cfg.TRAIN.MIXED_PRECISION and cfg.NUM_GPUS == 0:
         yield "TRAIN.MIXED_PRECISION on a CPU computes in bf16, which is seldom faster there"
-
-
-def _distill_warnings(cfg: CfgNode) -> Iterable[str]:
-    method, position = cfg.DISTILL.METHOD, cfg.DISTILL.POSITION
-    on_tokens = component("DISTILL.METHOD", method).compares == "tokens"
-    if not on_tokens and position != "dense":
-        yield f"DISTILL.POSITION {position} has no effect on DISTILL.METHOD {method}, which compares logits"
-    elif position != "dense" and cfg.DISTILL.NUM_BLOCKS:
-        yield (
-            f"DISTILL.NUM_BLOCKS {cfg.DISTILL.NUM_BLOCKS} has no effect on DISTILL.POSITION {position}, where the loss is "
-            "the mean over its places"
-        )
-    if on_tokens and cfg.DISTILL.AXIS == "token" and cfg.TRANSM3E.NUM_MCTS == 1:
-        yield (
-            "DISTILL.AXIS token is a softmax over the tokens, always 1 for a single one, and TRANSM3E.NUM_MCTS is 1: "
-            "the distillation loss is always 0; set AXIS channel, or more tokens"
-        )

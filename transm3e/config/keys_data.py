@@ -21,6 +21,7 @@ from transm3e.config.schema import (
     SCORES,
     SHARE,
     Authors,
+    among,
     group,
     key,
     number,
@@ -42,7 +43,7 @@ key("DATA.PATH_PREFIX", "",
     'Root of the paths in the clip table; "" = the table\'s folder.', role=INDIRECT, inherited=True)
 key("DATA.MODALITY", "rgb",
     "What the model sees: frames of pixels, or for graph models skeletons: joints, bones, their motion.",
-    one_of(*MODALITIES), NETWORK)
+    among(lambda: MODALITIES), NETWORK)
 key("DATA.TARGET", "auto",
     "What is predicted: muscles, or the activity, one of those in train (Kinetics); auto: the activity where "
     "MODEL.LOSS_FUNC is cross_entropy or soft_cross_entropy, else muscles.",

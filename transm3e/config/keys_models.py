@@ -20,6 +20,7 @@ from transm3e.config.schema import (
     TRAINING,
     Authors,
     Rule,
+    among,
     by_block,
     group,
     key,
@@ -27,9 +28,8 @@ from transm3e.config.schema import (
     one_of,
     registered,
 )
-from transm3e.modalities import PIXELS
+from transm3e.modalities import PIXELS, names_of
 
-# Those of transm3e.layers.token_fusion, which config does not import: it needs torch.
 MAPS = ("m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm")
 
 
@@ -124,11 +124,11 @@ key("MCTF.DROPPATH_RATE", 0.2, "Drop path.", SHARE, TRAINING)
 key("MCTF.MLP_RATIO", 1.0, "Width of its MLP in token widths.", ABOVE_0)
 key("MCTF.MAPS", list(MAPS),
     "Which of the six attention maps are summed (table 12): stream, query, key, as in A^m_mr.",
-    Rule(f"at least one of {', '.join(MAPS)}", _maps, MAPS))
+    Rule(f"at least one of {', '.join(MAPS)}", _maps, lambda: MAPS))
 
 group("TWO_BRANCH", "MODEL_NAME TwoBranch (table 6): MViT on two modalities, both read in training and at test time",
       role=NETWORK, of_model=True)
-key("TWO_BRANCH.MODALITY", "rgb_diff", "The second modality; DATA.MODALITY is the first.", one_of(*PIXELS))
+key("TWO_BRANCH.MODALITY", "rgb_diff", "The second modality; DATA.MODALITY is the first.", among(lambda: names_of(PIXELS)))
 key("TWO_BRANCH.FUSION", "late_sum",
     "How the two become one. Two branches whose scores are averaged (late_sum) or multiplied (late_mul), whose class "
     "tokens are classified side by side (late_concat), or read the other branch's tokens (cross_attention), or those "
@@ -204,7 +204,7 @@ key("DISTILL.METHOD", "mctkd",
     "What learns from the teacher. mctkd: the receivers, from its MCTs; kd: the student's own MCTs, from its MCTs; "
     "logits: the student's logits (any two models; Hinton et al.); deit: the distillation head of MODEL_NAME DeiT.",
     registered("DISTILL.METHOD"))
-key("DISTILL.MODALITY", "rgb_diff", "What the teacher sees.", one_of(*PIXELS))
+key("DISTILL.MODALITY", "rgb_diff", "What the teacher sees.", among(lambda: names_of(PIXELS)))
 key("DISTILL.POSITION", "dense",
     "Of mctkd and kd, where tokens are compared. dense: after every block; sparse: after each block whose "
     "POOL_Q_STRIDE reduces the patches and after the last; final: after the last; patch_embed: as they enter the first.",

@@ -26,7 +26,7 @@ from transm3e.config.schema import (
     some_of,
 )
 
-# Projects whose parameter names can be read (transm3e.models.weights, which config does not import).
+# Projects whose parameter names can be read.
 SOURCES = (
     "auto", "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "videoswin", "mmaction", "stgcn", "authors",
 )
@@ -44,7 +44,7 @@ key("TASK", "classify",
 key("PROTOCOL", "paper",
     "Where the paper's text and its published code differ, which of them chooses the defaults: paper or authors_code "
     "(--help-keys PROTOCOL lists them). A key that is set in a file or on the command line wins over it. The configs "
-    "this one starts from take it over where their files set none.", role=INDIRECT)
+    "this one starts from take it over where their files set none.", one_of("paper", "authors_code"), INDIRECT)
 key("IMPORTS", [],
     "Python files of your own that register models, losses, distillers or keys (CONTRIBUTING.md); those of the bases, "
     "the config and --import are all imported first. They are looked for beside the file that names them.",

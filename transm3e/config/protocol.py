@@ -18,11 +18,11 @@ from collections.abc import Iterable
 from fvcore.common.config import CfgNode
 
 from transm3e.config.node import Setting, set_key
-from transm3e.config.schema import KEYS
+from transm3e.config.schema import KEYS, choices
 from transm3e.errors import UserError
 
 KEY = "PROTOCOL"
-PROTOCOLS = ("paper", "authors_code")
+PROTOCOLS = choices(KEY)
 
 
 def apply_protocol(cfg: CfgNode, settings: Iterable[Setting], default: str = PROTOCOLS[0]) -> None:

@@ -48,14 +48,24 @@ class Rule:
     """Which values of a key are allowed.
 
     Attributes:
-        allowed: in words, for the reference.
+        words: for the reference; "" = the choices.
         fault: value -> what a message says after the key's name, "" where it is allowed.
-        choices: the values, where they can be listed.
+        listed: the values, where they can be listed; files of IMPORTS may add to them.
     """
 
-    allowed: str
+    words: str
     fault: Callable[[Any], str]
-    choices: tuple[Any, ...] = ()
+    listed: Callable[[], Iterable[Any]] = tuple
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values, where they can be listed."""
+        return tuple(self.listed())
+
+    @property
+    def allowed(self) -> str:
+        """In words, for the reference."""
+        return self.words or ", ".join(map(str, self.choices))
 
 
 @dataclass(frozen=True)
@@ -208,15 +218,28 @@ def keys_comparing(what: str) -> list[str]:
     return [each.name for each in KEYS.values() if what in each.facts.compared]
 
 
-def check_values(cfg: CfgNode) -> None:
-    """Refuse values that are wrong whatever the others are.
+def choices(name: str) -> tuple[Any, ...]:
+    """The values of a key that are allowed, in the order of its declaration."""
+    rule = KEYS[name].rule
+    assert rule, name
+    return rule.choices
+
+
+def check_value(name: str, value: Any) -> None:
+    """Refuse what a key may not be, whatever the others are.
 
     Raises:
         UserError: names the key, its value and what is allowed.
     """
-    for each in KEYS.values():
-        if each.rule and (fault := each.rule.fault(get(cfg, each.name))):
-            raise UserError(f"{each.name} {fault}")
+    rule = KEYS[name].rule
+    if rule and (fault := rule.fault(value)):
+        raise UserError(f"{name} {fault}")
+
+
+def check_values(cfg: CfgNode) -> None:
+    """check_value of every key."""
+    for name in KEYS:
+        check_value(name, get(cfg, name))
 
 
 def reference(pattern: str = "") -> Iterator[str]:
@@ -241,10 +264,19 @@ def reference(pattern: str = "") -> Iterator[str]:
         yield ""
 
 
-def one_of(*choices: Any) -> Rule:
+def one_of(*values: Any) -> Rule:
     """Among these values."""
-    listed = ", ".join(map(str, choices))
-    return Rule(listed, lambda value: "" if value in choices else f"is {value!r}; allowed: {listed}", choices)
+    return among(lambda: values)
+
+
+def among(listed: Callable[[], Iterable[Any]]) -> Rule:
+    """Among the values that there are when it is asked."""
+
+    def fault(value: Any) -> str:
+        there = list(listed())
+        return "" if value in there else f"is {value!r}; allowed: {', '.join(map(str, there))}"
+
+    return Rule("", fault, listed)
 
 
 def registered(key: str) -> Rule:
@@ -260,15 +292,15 @@ def registered(key: str) -> Rule:
     return Rule(f"a name registered in {HOMES[key]}", fault)
 
 
-def some_of(*choices: str) -> Rule:
+def some_of(*names: str) -> Rule:
     """A list of some of these names."""
-    listed = ", ".join(choices)
+    listed = ", ".join(names)
 
     def fault(value: list) -> str:
-        unknown = [str(name) for name in value if name not in choices]
+        unknown = [str(name) for name in value if name not in names]
         return f"names {', '.join(unknown)}; allowed: {listed}" if unknown else ""
 
-    return Rule(f"some of {listed}", fault, choices)
+    return Rule(f"some of {listed}", fault, lambda: names)
 
 
 def number(allowed: str, *bounds: Bound) -> Rule:

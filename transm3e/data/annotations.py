@@ -17,15 +17,17 @@ import hashlib
 import posixpath
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from transm3e.config.schema import choices
 from transm3e.config.targets import SPLIT_ALIASES
 from transm3e.data.csv_tables import Row, read_rows
 from transm3e.errors import UserError, shown
 from transm3e.files import MEMBER, atomic_path, clip_table_file
+from transm3e.modalities import STORED
 
 # The paper's 20 muscle regions in its order (section D.1); an index into this tuple is a label.
 MUSCLES = (
@@ -52,12 +54,13 @@ MUSCLES = (
 )
 # "03" is understood, too.
 NUMBERS = {f"{i:0{width}}" for i in range(len(MUSCLES)) for width in (1, 2, 3)}
-SPLITS = ("train", "known_val", "new_val", "known_test", "new_test")
-EVAL_SPLITS = SPLITS[1:]
+EVAL_SPLITS = choices("TEST.SPLITS")
+SPLITS = ("train", *EVAL_SPLITS)
 REQUIRED_COLUMNS = ("path", "split", "activity")
 MUSCLE_COLUMN = "muscles"
-# Files of a clip in other modalities than RGB.
-OPTIONAL_COLUMNS = ("skeleton", "flow")
+# What names files; those of a clip in other modalities than RGB, of which the first is in every table that is written.
+FILE_COLUMNS = tuple(stored.column for stored in STORED.values())
+OPTIONAL_COLUMNS = FILE_COLUMNS[:0:-1]
 NO_MUSCLE = "none"
 # Characters of a cell: the longest path of a system. Columns are arrays, whose every cell takes as much as the longest.
 MAX_CELL = 4096
@@ -90,25 +93,36 @@ class ClipTable:
     """Clips of one or more splits as arrays: workers share their pages, a list of objects would be copied.
 
     Attributes:
-        paths: (N,) str array, video files relative to the data root.
+        files: column of FILE_COLUMNS -> (N,) str array, files relative to the data root, "" where a clip has none.
         splits: (N,) str array.
         activities: (N,) str array.
         labels: (N, 20) uint8 multi-hot; (N, 0) where the table has no column muscles.
-        skeletons: (N,) str array, "" where a clip has none.
-        flows: (N,) str array, likewise.
         rows: (N,) int64, the row of each clip in the file, from 0; names a clip across splits.
     """
 
-    paths: np.ndarray
+    files: dict[str, np.ndarray]
     splits: np.ndarray
     activities: np.ndarray
     labels: np.ndarray
-    skeletons: np.ndarray
-    flows: np.ndarray
     rows: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.rows)
+
+    @property
+    def paths(self) -> np.ndarray:
+        """The videos' files."""
+        return self.files["path"]
+
+    @property
+    def skeletons(self) -> np.ndarray:
+        """The files of joints."""
+        return self.files["skeleton"]
+
+    @property
+    def flows(self) -> np.ndarray:
+        """The files or folders of optical flow."""
+        return self.files["flow"]
 
     def select(self, split: str) -> ClipTable:
         """Only the clips of one split (possibly none)."""
@@ -116,7 +130,10 @@ class ClipTable:
 
     def take(self, keep: np.ndarray) -> ClipTable:
         """Some of the clips, by their numbers or by a mask."""
-        return ClipTable(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+        return ClipTable(
+            {column: names[keep] for column, names in self.files.items()},
+            *(array[keep] for array in (self.splits, self.activities, self.labels, self.rows)),
+        )
 
 
 def multi_hot(muscles: Iterable[int]) -> np.ndarray:
@@ -129,12 +146,10 @@ def multi_hot(muscles: Iterable[int]) -> np.ndarray:
 def table_from_clips(clips: Sequence[Clip]) -> ClipTable:
     """Clips in order -> a table whose rows count from 0."""
     return ClipTable(
-        paths=np.array([clip.path for clip in clips], dtype=np.str_),
+        files={column: np.array([getattr(clip, column) for clip in clips], np.str_) for column in FILE_COLUMNS},
         splits=np.array([clip.split for clip in clips], dtype=np.str_),
         activities=np.array([clip.activity for clip in clips], dtype=np.str_),
         labels=np.array([multi_hot(clip.muscles) for clip in clips], np.uint8).reshape(-1, len(MUSCLES)),
-        skeletons=np.array([clip.skeleton for clip in clips], dtype=np.str_),
-        flows=np.array([clip.flow for clip in clips], dtype=np.str_),
         rows=np.arange(len(clips)),
     )
 
@@ -170,10 +185,11 @@ def read_clip_table(path: str | Path) -> ClipTable:
 def write_clip_table(path: str | Path, clips: Iterable[Clip]) -> None:
     """Write clips as a CSV clip table, muscles by name; the file appears whole or not at all.
 
-    The column flow is there only if a clip has one.
+    A column of OPTIONAL_COLUMNS but the first is there only if a clip has one.
     """
     rows = list(clips)
-    optional = OPTIONAL_COLUMNS if any(clip.flow for clip in rows) else OPTIONAL_COLUMNS[:1]
+    always, *others = OPTIONAL_COLUMNS
+    optional = (always, *(column for column in others if any(getattr(clip, column) for clip in rows)))
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
         writer.writerow((*REQUIRED_COLUMNS, MUSCLE_COLUMN, *optional))
@@ -260,9 +276,9 @@ def _clip_from_row(row: Row, labelled: bool) -> Clip:
             raise UserError(
                 f"{where}: {name} {shown(cell)} has control characters, or more than {MAX_CELL} characters; fix the row"
             )
-    path, skeleton, flow = (_path_from_cell(name, cells.get(name, ""), where) for name in ("path", *OPTIONAL_COLUMNS))
+    files = {name: _path_from_cell(name, cells.get(name, ""), where) for name in FILE_COLUMNS}
     muscles = parse_muscles(cells[MUSCLE_COLUMN], where) if labelled else ()
-    return Clip(path, split, cells["activity"], muscles, skeleton, flow)
+    return Clip(split=split, activity=cells["activity"], muscles=muscles, **files)
 
 
 def _is_text(cell: str) -> bool:

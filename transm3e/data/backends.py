@@ -12,14 +12,14 @@ from typing import Any
 import cv2
 import numpy as np
 
+from transm3e.config.schema import choices
 from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource, Video
 from transm3e.data.pictures import PICTURE_SUFFIXES, PictureFolder
 from transm3e.errors import UserError
 
 # Mean difference of two decoders' colours, 0 to 255.
 MOST_APART = 8.0
-# DATA.DECODING_BACKEND; transm3e.config.check lists them, too.
-PYAV, TORCHCODEC, TORCHCODEC_CUDA, OPENCV = "pyav", "torchcodec", "torchcodec_cuda", "opencv"
+PYAV, TORCHCODEC, TORCHCODEC_CUDA, OPENCV, _ = choices("DATA.DECODING_BACKEND")
 
 
 def open_source(path: str | Path, backend: str = PYAV, timeout: float = DEFAULT_TIMEOUT) -> FrameSource:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from fvcore.common.config import CfgNode
 
 from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET, scored_target, trained_target
@@ -30,11 +29,11 @@ from transm3e.data.draws import ClipShape
 from transm3e.data.joint_changes import JointChanges
 from transm3e.data.links import check_links
 from transm3e.data.randaugment import parse_policy
-from transm3e.data.reading import STORED, Decoding, Persons, columns_read
+from transm3e.data.reading import Decoding, Persons
 from transm3e.data.transforms import Augmentation
 from transm3e.data.video_files import videos_below
 from transm3e.errors import UserError
-from transm3e.modalities import MODALITIES, read_modalities
+from transm3e.modalities import columns_of, how_to_make, stored_modalities
 
 # Where clips of a folder are put: the split of known activities that is only ever tested on.
 FOLDER_SPLIT = "known_test"
@@ -75,9 +74,9 @@ def check_tables(cfgs: Iterable[CfgNode]) -> None:
             for split in splits:
                 check_table(cfg, table, file, split)
             root = str(cfg.DATA.PATH_PREFIX or file.parent)
-            for column in columns_read(stored_modalities(cfg, cfg.TRAIN.ENABLE), cfg.DATA.TARGET_FPS):
+            for column in columns_of(stored_modalities(cfg, cfg.TRAIN.ENABLE), bool(cfg.DATA.TARGET_FPS)):
                 if (file, root, column) not in linked:
-                    check_links(table, _files(table, column), root, file)
+                    check_links(table, table.files[column], root, file)
                     linked.add((file, root, column))
             # A trained HAR lookup carries its activities with it.
             if cfg.TRAIN.ENABLE or scored_target(cfg) == ACTIVITY_TARGET:
@@ -99,7 +98,7 @@ def check_table(cfg: CfgNode, table: ClipTable, file: Path, split: str) -> None:
             "to predict activities"
         )
     if split == "train" or not cfg.TEST.ALLOW_MISSING:
-        for column in stored_modalities(cfg, training=split == "train"):
+        for column in columns_of(stored_modalities(cfg, training=split == "train"), clock=False):
             _check_filled(clips, column, file)
 
 
@@ -148,12 +147,6 @@ def _dataset_from_cfg(
         decoding=Decoding(cfg.DATA.DECODING_BACKEND, cfg.DATA.DECODE_TIMEOUT, cfg.DATA.TARGET_FPS),
         persons=Persons(cfg.SKELETON.NUM_PERSONS, cfg.SKELETON.LAYOUT, cfg.SKELETON.COORDINATES),
     )
-
-
-def stored_modalities(cfg: CfgNode, training: bool) -> list[str]:
-    """What is read from files for the modalities that a run reads."""
-    names = {MODALITIES[name].source for name in read_modalities(cfg, training)}
-    return [name for name in STORED if name in names]
 
 
 def _augmentation_from_cfg(cfg: CfgNode) -> Augmentation:
@@ -216,23 +209,18 @@ def _labelled(cfg: CfgNode, table: ClipTable, file: Path, split: str) -> ClipTab
     return replace(clips, labels=activities.labels(clips.activities))
 
 
-def _files(table: ClipTable, name: str) -> np.ndarray:
-    """What the table names of a stored modality, or of a column."""
-    return {"flow": table.flows, "skeleton": table.skeletons}.get(name, table.paths)
-
-
 def _check_filled(table: ClipTable, column: str, file: Path) -> None:
-    bare = [str(path) for path, name in zip(table.paths, _files(table, column), strict=True) if not name]
+    bare = [str(path) for path, name in zip(table.paths, table.files[column], strict=True) if not name]
     if bare:
         raise UserError(
             f"{file}: {len(bare)} of {len(table)} clips have nothing in the column {column}: {_shown(bare)}; "
-            f"make it with datasets/extract_{column}.py, take them out of the table, or choose another DATA.MODALITY"
+            f"make it{how_to_make(column)}, take them out of the table, or choose another DATA.MODALITY"
         )
 
 
 def _check_files(table: ClipTable, column: str, root: str | Path, file: Path) -> None:
     _check_filled(table, column, file)
-    names = map(str, _files(table, column))
+    names = map(str, table.files[column])
     missing = [name for name in names if not os.path.exists(os.path.join(root, name.partition(MEMBER)[0]))]
     if missing:
         what = "video" if column == "path" else column

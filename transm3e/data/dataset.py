@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from transm3e.data.annotations import ClipTable
 from transm3e.data.decode import DecodeError
 from transm3e.data.draws import ClipShape, Draw, EvalDraw, TrainDraw
-from transm3e.data.reading import ClipFiles, ClipReader, Decoding, Persons
+from transm3e.data.reading import ClipReader, Decoding, Persons
 from transm3e.data.sampling import clip_rng
 from transm3e.data.transforms import Augmentation
 from transm3e.data.types import ClipSpec, FailedClip, Sample
@@ -35,7 +35,7 @@ class ClipDataset(Dataset):
         table: the clips, at least one.
         root: folder that the table's paths are relative to.
         shape: of every clip.
-        modalities: what is read, of reading.STORED.
+        modalities: what is read, keys of transm3e.modalities.STORED.
         augmentation: what may happen in training; None = evaluation.
         samples: augmented clips per video in training.
         sample_distance: the most frames between the starts of a video's samples; -1 = each is drawn anywhere.
@@ -96,7 +96,7 @@ class ClipDataset(Dataset):
         """The same into `clips`, modality -> (S, *ClipSpec.shape); what comes back holds none."""
         epoch, item = key
         row, path = int(self.table.rows[item]), str(self.table.paths[item])
-        files = ClipFiles(path, str(self.table.flows[item]), str(self.table.skeletons[item]))
+        files = {column: str(names[item]) for column, names in self.table.files.items()}
         draws = self._train_draws(epoch, row) if self.augmentation else self._eval_draws()
         try:
             self.reader.read(files, draws, {name: clip.numpy() for name, clip in clips.items()})

@@ -11,8 +11,6 @@ from transm3e.data.geometry import Box
 
 ERASE_AREA = (0.02, 1 / 3)
 ERASE_ASPECT = (0.3, 1 / 0.3)
-# Fill: noise per pixel, one random colour, or GREY.
-ERASE_MODES = ("pixel", "rand", "const")
 # PySlowFast erases after normalisation, where 0 is DATA.MEAN, 0.45.
 GREY = 115
 
@@ -24,7 +22,7 @@ class Erase:
     Attributes:
         box: in pixels of the clip.
         seed: what "pixel" and "rand" make their noise from.
-        mode: one of ERASE_MODES.
+        mode: a value of AUG.RE_MODE.
     """
 
     box: Box
@@ -45,7 +43,7 @@ def draw_erase(rng: np.random.Generator, size: int, mode: str, max_count: int) -
     Args:
         rng: the clip's generator.
         size: side of the finished clip in pixels.
-        mode: one of ERASE_MODES.
+        mode: a value of AUG.RE_MODE.
         max_count: at least 1.
     """
     count = int(rng.integers(1, max_count + 1)) if max_count > 1 else 1

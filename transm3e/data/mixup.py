@@ -11,6 +11,7 @@ from torch import Tensor
 
 from transm3e.data.geometry import Box
 from transm3e.errors import UserError
+from transm3e.modalities import JOINTS, STORED
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def mix(clips: dict[str, Tensor], labels: Tensor, mix: Mix, samples: int) -> tup
     Raises:
         UserError: skeletons among the modalities.
     """
-    if "skeleton" in clips:
+    if any(STORED[name].kind == JOINTS for name in clips):
         raise UserError("skeletons cannot be mixed; set MIXUP.ENABLE False, or take 'skeleton' out of the modalities")
     assert len(labels) % samples == 0, f"{len(labels)} clips are not {samples} per video"
     if mix.lam < 1:

@@ -1,18 +1,19 @@
-"""From the loader's clips to what a model reads; runs on the device the clips are on."""
+"""From the loader's clips to what a model reads; runs on the device the clips are on.
+
+A function of a modality's name computes it: (the loader's clip of its source, who asks) -> what the model reads, float32.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from transm3e.config.node import CfgNode
-from transm3e.data.skeleton.streams import NORMALIZATIONS, STREAMS, make_stream
-from transm3e.errors import UserError
-from transm3e.modalities import MODALITIES
+from transm3e.data.skeleton.streams import NORMALIZATIONS, bones, motion, normalize
+from transm3e.modalities import MODALITIES, check_names, function_of
 
 
 def rgb_difference(rgb: Tensor) -> Tensor:
@@ -25,35 +26,6 @@ def rgb_difference(rgb: Tensor) -> Tensor:
         The same shape, in [0, 1]; the first frame is zero.
     """
     return functional.pad(rgb.diff(dim=2).abs_(), (0, 0, 0, 0, 1, 0))
-
-
-def rgb_motion(rgb: Tensor) -> Tensor:
-    """x[t] minus the mean of x over the clip, pixel by pixel: what moves, with its sign; what stands still is 0.
-
-    The mean is over the T frames of this clip as the model gets them, so after crop, colours and erasing (a box that is
-    erased is the same in all frames, so it is 0) and for each view of a video anew; a frame that is held or looped
-    because the video is short counts as often as it is there. Mixing clips before or after is the same.
-
-    Args:
-        rgb: (B, 3, T, H, W), any unit; whole numbers up to 255 make exact zeros of what stands still.
-
-    Returns:
-        The same shape, unit and type; sums to 0 over T.
-    """
-    # Not mean(), which multiplies by a rounded 1 / T on a GPU.
-    return rgb - rgb.sum(dim=2, keepdim=True) / rgb.shape[2]
-
-
-def flow_values(flow: Tensor) -> Tensor:
-    """Stored optical flow -> displacements in units of the bound it was stored with.
-
-    Args:
-        flow: (B, 2, T, H, W) uint8, 128 = no motion.
-
-    Returns:
-        The same shape, float32 in [-1, 1].
-    """
-    return flow.to(torch.float32).sub_(128).div_(127)
 
 
 class ModalityInput(nn.Module):
@@ -81,47 +53,64 @@ class ModalityInput(nn.Module):
         layout: str = "coco17",
     ) -> None:
         super().__init__()
-        unknown = [name for name in names if name not in MODALITIES]
-        if unknown or not names:
-            raise UserError(f"unknown modality {unknown[0] if unknown else ''!r}; allowed: {', '.join(MODALITIES)}")
+        check_names(names)
         self.normalize, self.layout = normalize, layout
         self.names = tuple(names)
+        self._computed = {name: (MODALITIES[name].source, function_of(MODALITIES[name].compute)) for name in names}
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1, 1), persistent=False)
 
     def forward(self, clips: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Clips as a Batch holds them -> modality -> (B, C, T, H, W) or (B, 3, T, V, M) float32, in the order of `names`."""
-        return {name: MAKERS[name](self, clips[MODALITIES[name].source]) for name in self.names}
+        """Clips as a Batch holds them -> modality -> (B, C, T, H, W) or (B, C, T, V, M) float32, in the order of `names`."""
+        return {name: compute(clips[source], self) for name, (source, compute) in self._computed.items()}
 
 
-def _rgb(inputs: ModalityInput, clip: Tensor) -> Tensor:
+def rgb(clip: Tensor, inputs: ModalityInput) -> Tensor:
+    """Normalised by mean and standard deviation."""
     return (clip.to(torch.float32).div_(255) - inputs.mean).div_(inputs.std)
 
 
-def _rgb_diff(inputs: ModalityInput, clip: Tensor) -> Tensor:
+def rgb_diff(clip: Tensor, inputs: ModalityInput) -> Tensor:
+    """rgb_difference of pixels in [0, 1]."""
     return rgb_difference(clip.to(torch.float32).div_(255))
 
 
-def _rgb_motion(inputs: ModalityInput, clip: Tensor) -> Tensor:
-    return rgb_motion(clip.to(torch.float32)).div_(255).div_(inputs.std)
+def rgb_motion(clip: Tensor, inputs: ModalityInput) -> Tensor:
+    """x[t] minus the mean of x over the clip, pixel by pixel, in standard deviations: what moves, with its sign.
+
+    The mean is over the T frames of this clip as the model gets them, so after crop, colours and erasing (a box that is
+    erased is the same in all frames, so it is 0) and for each view of a video anew; a frame that is held or looped
+    because the video is short counts as often as it is there. Mixing clips before or after is the same. What stands
+    still is exactly 0, as pixels are whole numbers.
+    """
+    x = clip.to(torch.float32)
+    # Not mean(), which multiplies by a rounded 1 / T on a GPU.
+    return (x - x.sum(dim=2, keepdim=True) / x.shape[2]).div_(255).div_(inputs.std)
 
 
-def _flow(inputs: ModalityInput, clip: Tensor) -> Tensor:
-    return flow_values(clip)
+def flow(clip: Tensor, inputs: ModalityInput) -> Tensor:
+    """Stored optical flow, 128 = no motion -> displacements in units of the bound it was stored with, in [-1, 1]."""
+    return clip.to(torch.float32).sub_(128).div_(127)
 
 
-def _stream(name: str, inputs: ModalityInput, clip: Tensor) -> Tensor:
-    return make_stream(clip, name, inputs.normalize, inputs.layout)
+def skeleton(clip: Tensor, inputs: ModalityInput) -> Tensor:
+    """Joints; with bones and motion the four streams of Shi et al. (CVPR 2019)."""
+    return normalize(clip, inputs.normalize, inputs.layout)
 
 
-# Name -> (who asks, the loader's clip of its source) -> what the model reads, float32.
-MAKERS: dict[str, Callable[[ModalityInput, Tensor], Tensor]] = {
-    "rgb": _rgb,
-    "rgb_diff": _rgb_diff,
-    "rgb_motion": _rgb_motion,
-    "flow": _flow,
-    **{name: partial(_stream, name) for name in STREAMS},
-}
+def skeleton_bone(clip: Tensor, inputs: ModalityInput) -> Tensor:
+    """Bones of `skeleton`."""
+    return bones(skeleton(clip, inputs), inputs.layout)
+
+
+def skeleton_motion(clip: Tensor, inputs: ModalityInput) -> Tensor:
+    """Motion of `skeleton`."""
+    return motion(skeleton(clip, inputs))
+
+
+def skeleton_bone_motion(clip: Tensor, inputs: ModalityInput) -> Tensor:
+    """Motion of `skeleton_bone`."""
+    return motion(skeleton_bone(clip, inputs))
 
 
 def build_modalities(cfg: CfgNode, names: Sequence[str]) -> ModalityInput:

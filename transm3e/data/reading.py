@@ -24,22 +24,12 @@ from transm3e.data.transforms import ViewParams, apply_flow, finish, place
 from transm3e.data.types import ClipSpec
 from transm3e.errors import UserError
 from transm3e.joints import COORDINATES, LAYOUTS
+from transm3e.modalities import JOINTS, STORED, columns_of, how_to_make
 
-# What files hold; other modalities are computed from these on the device (transm3e.data.modalities).
-STORED = ("rgb", "flow", "skeleton")
 # A video may last so many times as long as its frames' usual distance makes it.
 LONGEST_PAUSES = 20
 # Frames that are shown of one video: six days at 30 frames per second.
 MAX_SHOWN = 1 << 24
-
-
-@dataclass(frozen=True)
-class ClipFiles:
-    """Files of one video, relative to the data root; "" = there is none."""
-
-    path: str
-    flow: str = ""
-    skeleton: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +71,7 @@ class ClipReader:
         self, root: str | Path, shape: ClipShape, modalities: Sequence[str], decoding: Decoding, persons: Persons
     ) -> None:
         assert modalities, "no modality asked for"
-        assert set(modalities) <= set(STORED), f"{modalities}: only {STORED} are stored"
+        assert set(modalities) <= set(STORED), f"{modalities}: only {list(STORED)} are stored"
         self.root, self.shape, self.modalities = str(root), shape, tuple(modalities)
         self.decoding, self.persons = decoding, persons
 
@@ -91,17 +81,17 @@ class ClipReader:
         frames, size = self.shape.length, self.shape.size
         channels = COORDINATES[self.persons.coordinates]
         joints = (channels, frames, len(LAYOUTS[self.persons.layout].names), self.persons.count)
-        every = {
-            "rgb": ClipSpec((3, frames, size, size)),
-            "flow": ClipSpec((2, frames, size, size)),
-            "skeleton": ClipSpec(joints, torch.float32, channels_last=False),
+        return {
+            name: ClipSpec(joints, torch.float32, channels_last=False)
+            if STORED[name].kind == JOINTS
+            else ClipSpec((STORED[name].channels, frames, size, size))
+            for name in self.modalities
         }
-        return {name: every[name] for name in self.modalities}
 
     @property
     def columns(self) -> list[str]:
         """The clip table's columns whose files are read for every clip."""
-        return columns_read(self.modalities, self.decoding.target_fps)
+        return columns_of(self.modalities, bool(self.decoding.target_fps))
 
     @property
     def seconds(self) -> float:
@@ -109,10 +99,11 @@ class ClipReader:
         which end it more gently."""
         return 1 + 1.5 * self.decoding.timeout * (len(self.modalities) + ("rgb" not in self.modalities))
 
-    def read(self, files: ClipFiles, draws: Sequence[Draw], out: Mapping[str, np.ndarray]) -> None:
+    def read(self, files: Mapping[str, str], draws: Sequence[Draw], out: Mapping[str, np.ndarray]) -> None:
         """S draws from a video into `out`, one pass over each file for all of them.
 
         Args:
+            files: columns of the clip table -> files of the video, relative to the data root; "" = there is none.
             out: modality -> (S, *ClipSpec.shape), filled.
 
         Raises:
@@ -121,17 +112,17 @@ class ClipReader:
         with ExitStack() as stack:
             video = flow = skeleton = None
             if "skeleton" in out:
-                skeleton = read_skeleton(self._place(files.skeleton, "skeleton"))
+                skeleton = read_skeleton(self._place(files, "skeleton"))
             if self._needs_video(skeleton):
-                where = self._place(files.path, "path")
+                where = self._place(files, "rgb")
                 video = stack.enter_context(closing(open_source(where, self.decoding.backend, self.decoding.timeout)))
             if "flow" in out:
-                flow = stack.enter_context(closing(open_flow(self._place(files.flow, "flow"), self.decoding.timeout)))
+                flow = stack.enter_context(closing(open_flow(self._place(files, "flow"), self.decoding.timeout)))
             count = next(part.num_frames for part in (video, flow, skeleton) if part is not None)
             if flow is not None:
                 check_flow_frames(flow.num_frames, count, flow.path)
             if skeleton is not None:
-                check_skeleton_frames(skeleton, count, files.skeleton)
+                check_skeleton_frames(skeleton, count, files["skeleton"])
             shown = self._shown(video, count)
             indices = [shown[draw.frames(len(shown))] for draw in draws]
             views = Views(draws)
@@ -143,7 +134,7 @@ class ClipReader:
                 try:
                     self._read_skeleton(self._in_pixels(skeleton, video, views, files), indices, views, out["skeleton"])
                 except UserError as error:  # its joints are not those of SKELETON.LAYOUT
-                    raise DecodeError(files.skeleton, str(error)) from error
+                    raise DecodeError(files["skeleton"], str(error)) from error
 
     def _needs_video(self, skeleton: Skeleton | None) -> bool:
         """Whether the video is decoded, or asked for its clock, or for its size, which the skeleton does not say."""
@@ -153,12 +144,11 @@ class ClipReader:
             return False
         return not (skeleton.height and skeleton.width)
 
-    def _place(self, file: str, column: str) -> str:
-        if not file:
-            raise DecodeError(
-                "", f"the clip table names no {column} for this clip; make it with datasets/extract_{column}.py"
-            )
-        return os.path.join(self.root, file)
+    def _place(self, files: Mapping[str, str], source: str) -> str:
+        column = STORED[source].column
+        if not files.get(column):
+            raise DecodeError("", f"the clip table names no {column} for this clip; make it{how_to_make(column)}")
+        return os.path.join(self.root, files[column])
 
     def _shown(self, video: FrameSource | None, count: int) -> np.ndarray:
         """The frame numbers that are shown one after the other, at DATA.TARGET_FPS if there is a clock."""
@@ -192,7 +182,9 @@ class ClipReader:
             here = params.rescaled(views.size, (height, width))
             clip[:] = apply_flow(part, here, self.shape.size).transpose(3, 0, 1, 2)
 
-    def _in_pixels(self, skeleton: Skeleton, video: FrameSource | None, views: Views, files: ClipFiles) -> Skeleton:
+    def _in_pixels(
+        self, skeleton: Skeleton, video: FrameSource | None, views: Views, files: Mapping[str, str]
+    ) -> Skeleton:
         """A skeleton that knows the size of its frames."""
         sized = bool(skeleton.height and skeleton.width)
         # Joints without a size of their own are of the video's, whatever size was drawn for: flow is stored smaller.
@@ -201,7 +193,7 @@ class ClipReader:
             assert video is not None, "asked for in _needs_video"
             height, width = video.frames([0]).shape[1:3]
             size = (height, width)
-        return fit_video(skeleton, size, files.skeleton) if all(size) else skeleton
+        return fit_video(skeleton, size, files["skeleton"]) if all(size) else skeleton
 
     def _read_skeleton(self, skeleton: Skeleton, indices: list[np.ndarray], views: Views, out: np.ndarray) -> None:
         size = views.size if all(views.size) else (skeleton.height or 0, skeleton.width or 0)
@@ -210,12 +202,6 @@ class ClipReader:
                 *(skeleton, frames, params, self.shape.size, views.size),
                 *(self.persons.count, self.persons.layout, self.persons.coordinates),
             )
-
-
-def columns_read(modalities: Sequence[str], target_fps: float) -> list[str]:
-    """The clip table's columns whose files are read for every clip; the video's for its clock, too."""
-    video = ["path"] if "rgb" in modalities or target_fps else []
-    return video + [name for name in modalities if name != "rgb"]
 
 
 class Views:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# Named as DATA.FRAME_INDICES and DATA.SHORT_CLIPS; transm3e.config.check lists them, too.
-STRIDE, LINSPACE = "stride", "linspace"
-HOLD, LOOP = "hold", "loop"
+from transm3e.config.schema import choices
+
+STRIDE, LINSPACE = choices("DATA.FRAME_INDICES")
+HOLD, LOOP = choices("DATA.SHORT_CLIPS")
 
 
 @dataclass(frozen=True)

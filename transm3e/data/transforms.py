@@ -13,15 +13,14 @@ from math import exp, log, sqrt
 import cv2
 import numpy as np
 
-from transm3e.data.erasing import ERASE_MODES, Erase, draw_erase, erase
-from transm3e.data.geometry import INTERPOLATIONS, RESIZINGS, Box, as_image, flip_matrix, resize, resize_matrix, warp
+from transm3e.config.schema import check_value
+from transm3e.data.erasing import Erase, draw_erase, erase
+from transm3e.data.geometry import Box, as_image, flip_matrix, resize, resize_matrix, warp
 from transm3e.data.joint_changes import DrawnChanges, JointChanges
 from transm3e.data.randaugment import GEOMETRIC, Op, RandAugment, draw_ops, forward_matrix, inverse_matrix
 from transm3e.data.randaugment_ops import LUMA, augment
-from transm3e.errors import UserError
 
 CROP_TRIES = 10
-ORDERS = ("crop_first", "augment_first")
 # The value of a flow channel that says "no motion".
 NO_MOTION = 128
 
@@ -81,10 +80,10 @@ class Augmentation:
         flip: mirror half of the clips.
         color_jitter: j in [0, 1]: factors are drawn from [1 - j, 1 + j]; 0 = off.
         erase_prob: share of clips with erased boxes, in [0, 1].
-        erase_mode: one of erasing.ERASE_MODES.
+        erase_mode: a value of AUG.RE_MODE.
         erase_count: most boxes per clip, at least 1; they share one box's area.
         rand_augment: the policy, None = off.
-        order: one of ORDERS.
+        order: a value of AUG.ORDER.
         resizing: a name of geometry.RESIZINGS.
         interpolation: of RandAugment's warps, a name of geometry.INTERPOLATIONS.
         joints: of joints alone.
@@ -111,16 +110,11 @@ class Augmentation:
     pauses: float = 0.0
 
     def __post_init__(self) -> None:
-        for key, value, allowed in (
-            ("DATA.RESIZE", self.resizing, RESIZINGS),
-            ("AUG.INTERPOLATION", self.interpolation, INTERPOLATIONS),
-            ("AUG.RE_MODE", self.erase_mode, ERASE_MODES),
-            ("AUG.ORDER", self.order, ORDERS),
-        ):
-            if value not in allowed:
-                raise UserError(f"{key} {value!r} is unknown; allowed: {', '.join(allowed)}")
-        if self.erase_count < 1:
-            raise UserError(f"AUG.RE_COUNT is {self.erase_count}; allowed: 1 or more (RE_PROB 0.0 erases nothing)")
+        check_value("DATA.RESIZE", self.resizing)
+        check_value("AUG.INTERPOLATION", self.interpolation)
+        check_value("AUG.RE_MODE", self.erase_mode)
+        check_value("AUG.RE_COUNT", self.erase_count)
+        check_value("AUG.ORDER", self.order)
 
 
 def draw_train(rng: np.random.Generator, height: int, width: int, size: int, aug: Augmentation) -> ViewParams:

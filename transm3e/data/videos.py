@@ -10,13 +10,12 @@ import numpy as np
 
 from transm3e.config.node import CfgNode
 from transm3e.data.annotations import ClipTable
-from transm3e.data.build import folder_table, stored_modalities
+from transm3e.data.build import folder_table
 from transm3e.data.loader import ClipLoader, build_folder_loader
 from transm3e.data.skeleton.detectors import DETECTORS, Note, Options, build_detector, ignore
 from transm3e.data.skeleton.found import Body, check_detector, files_beside, find_bodies
 from transm3e.files import local_path
-
-SKELETON = "skeleton"
+from transm3e.modalities import stored_modalities
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def build_videos(
     whole, root = folder_table(folder)
     table = whole.take(np.arange(rank, len(whole), world_size))
     bodies = [Body(row, path) for row, path in zip(table.rows.tolist(), table.paths.tolist(), strict=True)]
-    if SKELETON in stored_modalities(cfg, training=False):
+    if "skeleton" in stored_modalities(cfg, training=False):
         bodies = _find_from_cfg(cfg, whole, bodies, root, note)
         table = _with_bodies(table, bodies)
     return Videos(root, build_folder_loader(cfg, table, root, local_size), bodies)
@@ -71,5 +70,5 @@ def _find_from_cfg(cfg: CfgNode, whole: ClipTable, videos: list[Body], root: Pat
 
 def _with_bodies(table: ClipTable, bodies: list[Body]) -> ClipTable:
     """Those that can be scored, with their files of joints."""
-    files = np.array([body.skeleton for body in bodies], np.str_)
-    return replace(table, skeletons=files).take(np.array([not body.reason for body in bodies], bool))
+    files = table.files | {"skeleton": np.array([body.skeleton for body in bodies], np.str_)}
+    return replace(table, files=files).take(np.array([not body.reason for body in bodies], bool))

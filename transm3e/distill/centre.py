@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -26,28 +27,18 @@ class Centre(nn.Module):
     depends on the batches before it, so a first pass over the data is not needed.
 
     Args:
-        num_mcts: K.
-        widths: D of the tokens before the first block and after each.
+        shapes: (K, D) of the tokens before the first block and after each.
     """
 
     count: Tensor
     mean: Tensor
 
-    def __init__(self, num_mcts: int, widths: list[int]) -> None:
+    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
         super().__init__()
-        self.shapes = [(num_mcts, width) for width in widths]
+        self.shapes = shapes
         self.register_buffer("count", torch.zeros(()))
         # All places in one vector, so that processes exchange once.
-        self.register_buffer("mean", torch.zeros(num_mcts * sum(widths)))
-
-    @classmethod
-    def from_cfg(cls, cfg: CfgNode) -> Centre:
-        mul = {int(block): factor for block, factor in cfg.MVIT.DIM_MUL}
-        # Rounded as the backbone does.
-        widths = accumulate(
-            range(cfg.MVIT.DEPTH), lambda width, block: round(width * mul.get(block, 1.0)), initial=cfg.MVIT.EMBED_DIM
-        )
-        return cls(cfg.TRANSM3E.NUM_MCTS, list(widths))
+        self.register_buffer("mean", torch.zeros(sum(tokens * width for tokens, width in shapes)))
 
     @torch.no_grad()
     def forward(self, sent: ModelOutput) -> ModelOutput:
@@ -67,6 +58,6 @@ class Centre(nn.Module):
         self.mean += (share[:-1] - share[-1] * self.mean) / self.count
 
 
-def build_centre(cfg: CfgNode) -> Centre | None:
-    """A Centre that has seen nothing, or None without DISTILL.CENTRE."""
-    return Centre.from_cfg(cfg) if cfg.DISTILL.CENTRE else None
+def build_centre(cfg: CfgNode, teacher: Any) -> Centre | None:
+    """A Centre of the teacher's tokens that has seen nothing, or None without DISTILL.CENTRE."""
+    return Centre(teacher.mct_shapes) if cfg.DISTILL.CENTRE else None

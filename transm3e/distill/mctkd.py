@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,8 +11,10 @@ from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from transm3e.distill.kl import token_kl
-from transm3e.distill.positions import DENSE, places_of
+from transm3e.distill.pairs import CASES, ZERO
+from transm3e.distill.positions import DENSE, PATCH_EMBED, places_of
 from transm3e.distill.registry import DISTILLERS, Distiller
+from transm3e.errors import UserError
 from transm3e.models.output import ModelOutput
 
 
@@ -47,6 +49,39 @@ class TokenKD(Distiller):
             # The number of all blocks has no meaning where few are compared.
             distill.NUM_BLOCKS if distill.POSITION == DENSE else 0,
         )
+
+    @classmethod
+    def check(cls, cfg: CfgNode, student: Any) -> None:
+        super().check(cfg, student)
+        distill = cfg.DISTILL
+        if distill.CENTRE and distill.POSITION == PATCH_EMBED:
+            raise UserError(
+                "DISTILL.CENTRE leaves nothing of the tokens at DISTILL.POSITION patch_embed, which are the same for every "
+                "clip; set CENTRE False or another POSITION"
+            )
+        if distill.CENTRE and set(CASES[distill.PAIR_CASE]) == {ZERO}:
+            raise UserError(
+                f"DISTILL.CENTRE leaves nothing of DISTILL.PAIR_CASE {distill.PAIR_CASE}, where the teacher sees zeros only; "
+                "set CENTRE False or another PAIR_CASE"
+            )
+        if distill.MODALITY == cfg.DATA.MODALITY:
+            raise UserError(
+                f"student and teacher both see {distill.MODALITY}; set DATA.MODALITY or DISTILL.MODALITY to another"
+            )
+
+    @classmethod
+    def warnings_of(cls, cfg: CfgNode) -> Iterable[str]:
+        distill = cfg.DISTILL
+        if distill.POSITION != DENSE and distill.NUM_BLOCKS:
+            yield (
+                f"DISTILL.NUM_BLOCKS {distill.NUM_BLOCKS} has no effect on DISTILL.POSITION {distill.POSITION}, where the "
+                "loss is the mean over its places"
+            )
+        if distill.AXIS == "token" and cfg.TRANSM3E.NUM_MCTS == 1:
+            yield (
+                "DISTILL.AXIS token is a softmax over the tokens, always 1 for a single one, and TRANSM3E.NUM_MCTS is 1: "
+                "the distillation loss is always 0; set AXIS channel, or more tokens"
+            )
 
     @staticmethod
     @abstractmethod

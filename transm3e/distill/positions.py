@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from transm3e.config.schema import choices
+
 # After every block; after each block that reduces the patches and the last one; after the last block; as the tokens
 # enter the first block, at the patch embedding.
-DENSE, SPARSE, FINAL, PATCH_EMBED = POSITIONS = ("dense", "sparse", "final", "patch_embed")
+DENSE, SPARSE, FINAL, PATCH_EMBED = POSITIONS = choices("DISTILL.POSITION")
 
 
 def places_of(position: str, q_strides: Sequence[Sequence[int]], depth: int) -> tuple[int, ...]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
+from transm3e.distill.pairs import check_pairs
+from transm3e.distill.positions import DENSE
 from transm3e.errors import UserError
 from transm3e.models.output import ModelOutput
 from transm3e.registry import Registry
@@ -18,7 +21,7 @@ DISTILLERS: Registry[Any] = Registry("DISTILL.METHOD")
 class Distiller(ABC):
     """(student output, teacher output) -> dict of scalar losses, and what a distiller says of itself to configs.
 
-    A subclass has `from_cfg(cfg)`. The models that it is told of say what they have: transm3e.models.registry.Model.
+    The models that it is told of say what they have: transm3e.models.registry.Model.
 
     Attributes:
         compares: "tokens" or "logits"; teacher and student agree in the keys that shape them.
@@ -30,18 +33,24 @@ class Distiller(ABC):
     teaches_receivers: ClassVar[bool] = False
     teaches_head: ClassVar[bool] = False
 
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> Any:
+        """Itself with the settings of a config, if it has any."""
+        return cls()
+
     @abstractmethod
     def __call__(self, student: ModelOutput, teacher: ModelOutput) -> dict[str, Tensor]:
         """Outputs for the same clips -> name -> scalar loss; their sum is weighted by DISTILL.WEIGHT."""
 
     @classmethod
     def check(cls, cfg: CfgNode, student: Any) -> None:
-        """Refuse a student (its class) that has not what is taught.
+        """Refuse a student (its class) that has not what is taught, and settings that contradict each other.
 
         Raises:
             UserError: names the key, its value, what is allowed and what to change.
         """
-        name, method, receivers = cfg.MODEL.MODEL_NAME, cfg.DISTILL.METHOD, cfg.TRANSM3E.RECEIVERS
+        check_pairs(cfg)
+        name, method, receivers = cfg.MODEL.MODEL_NAME, cfg.DISTILL.METHOD, student.has_receivers(cfg)
         if cls.compares == "tokens" and not student.has_mcts:
             raise UserError(
                 f"DISTILL.METHOD {method} needs a model with MCTs, which MODEL.MODEL_NAME {name} has not; "
@@ -55,10 +64,21 @@ class Distiller(ABC):
             )
         if cls.teaches_receivers and not receivers:
             raise UserError(f"DISTILL.METHOD {method} needs receivers; set TRANSM3E.RECEIVERS True, or METHOD kd")
-        if not cls.teaches_receivers and receivers and student.has_mcts:
+        if not cls.teaches_receivers and receivers:
             raise UserError(
                 f"TRANSM3E.RECEIVERS is True, but DISTILL.METHOD {method} teaches no receivers; set it False, or METHOD mctkd"
             )
+        if cfg.DISTILL.CENTRE and cls.compares != "tokens":
+            raise UserError(
+                f"DISTILL.CENTRE centres tokens, but DISTILL.METHOD {method} compares logits; set CENTRE False"
+            )
+
+    @classmethod
+    def warnings_of(cls, cfg: CfgNode) -> Iterable[str]:
+        """What is allowed and has no effect, in a config that passed `check`."""
+        method, position = cfg.DISTILL.METHOD, cfg.DISTILL.POSITION
+        if cls.compares != "tokens" and position != DENSE:
+            yield f"DISTILL.POSITION {position} has no effect on DISTILL.METHOD {method}, which compares logits"
 
 
 def build_distiller(cfg: CfgNode) -> Distiller:

@@ -11,11 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transm3e.errors import UserError
+from transm3e.config.schema import check_value
 from transm3e.joints import find_layout
 from transm3e.layers.temporal_graph import init_conv
-
-PARTITIONS = ("uniform", "distance", "spatial", "spatial_code")
 
 
 class Graph:
@@ -91,7 +89,8 @@ class Graph:
             known = to_centre.clamp(max=2)  # 2 stands for "not known"
             nearer = known[:, None] < known
             return [own, ~own & ~nearer, nearer]
-        raise UserError(f"STGCN.PARTITION is {partition!r}; allowed: {', '.join(PARTITIONS)}")
+        check_value("STGCN.PARTITION", partition)
+        raise AssertionError(f"the partition {partition} is not built here")
 
 
 class GraphConv(nn.Module):

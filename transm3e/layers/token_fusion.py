@@ -10,12 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from transm3e.config.schema import choices
 from transm3e.layers.common import DropPath
 from transm3e.layers.mlp import Mlp
 from transm3e.layers.transformer_block import head_width, merge_heads, split_heads
 
 # stream_queryKey: A^m_mr of equation 3 is the map of stream m with queries of m and keys of r; values are the stream's.
-MAPS = ("m_mm", "m_mr", "m_rm", "r_rr", "r_mr", "r_rm")
+MAPS = choices("MCTF.MAPS")
 # The paper is silent; the authors' code leaves MCTF's norms at PyTorch's default, unlike the backbone's 1e-6.
 NORM_EPS = 1e-5
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fvcore.common.config import CfgNode
 
 from transm3e.config.schema import MAX_SIZE
@@ -62,18 +64,28 @@ def _check_clip(cfg: CfgNode) -> None:
 
 def last_width(cfg: CfgNode) -> int:
     """The width of the last block, after a check of every block's width and heads."""
-    dim, heads = cfg.MVIT.EMBED_DIM, cfg.MVIT.NUM_HEADS
-    dim_mul, head_mul = dict(cfg.MVIT.DIM_MUL), dict(cfg.MVIT.HEAD_MUL)
-    for block in range(cfg.MVIT.DEPTH):
-        # Floats that grow beyond all whole numbers cannot be rounded.
-        dims, many = dim * dim_mul.get(block, 1.0), heads * head_mul.get(block, 1.0)
-        if max(dims, many) > MAX_SIZE:
-            raise UserError(f"MVIT block {block} is wider than {MAX_SIZE}; change MVIT.DIM_MUL or MVIT.HEAD_MUL")
-        # Rounded as the backbone does.
-        dim, heads = round(dims), round(many)
-        if dim < 1 or heads < 1 or dim % heads:
+    width = cfg.MVIT.EMBED_DIM
+    for block, (width, heads) in enumerate(block_sizes(cfg)):
+        if width < 1 or heads < 1 or width % heads:
             raise UserError(
-                f"MVIT block {block} has {heads} heads and width {dim}, but the heads must divide the width; "
+                f"MVIT block {block} has {heads} heads and width {width}, but the heads must divide the width; "
                 "change MVIT.NUM_HEADS, MVIT.HEAD_MUL, MVIT.EMBED_DIM or MVIT.DIM_MUL"
             )
-    return dim
+    return width
+
+
+def block_sizes(cfg: CfgNode) -> Iterator[tuple[int, int]]:
+    """Width and heads of each block.
+
+    Raises:
+        UserError: one is too large for a tensor.
+    """
+    width, heads = cfg.MVIT.EMBED_DIM, cfg.MVIT.NUM_HEADS
+    width_mul, head_mul = dict(cfg.MVIT.DIM_MUL), dict(cfg.MVIT.HEAD_MUL)
+    for block in range(cfg.MVIT.DEPTH):
+        # Floats that grow beyond all whole numbers cannot be rounded.
+        wide, many = width * width_mul.get(block, 1.0), heads * head_mul.get(block, 1.0)
+        if max(wide, many) > MAX_SIZE:
+            raise UserError(f"MVIT block {block} is wider than {MAX_SIZE}; change MVIT.DIM_MUL or MVIT.HEAD_MUL")
+        width, heads = round(wide), round(many)
+        yield width, heads

@@ -53,6 +53,7 @@ class DeiT(Model):
     can_checkpoint = True
     has_distill_head = True
     also_starts_from = ("MViT",)
+    new_in_stage_2 = ("dist_token", "head_dist.")
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:

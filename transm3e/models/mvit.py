@@ -19,7 +19,7 @@ from transm3e.layers.common import NORM_EPS, class_tokens, init_weights
 from transm3e.layers.pooling import pooled_size
 from transm3e.layers.relative_position import Size
 from transm3e.modalities import MODALITIES
-from transm3e.models.check_mvit import check_mvit
+from transm3e.models.check_mvit import block_sizes, check_mvit
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 
@@ -52,15 +52,18 @@ class MViTBackbone(nn.Module):
     Args:
         in_channels: channels of a clip.
         clip_size: (T, H, W) of a clip in frames and pixels, for which the relative-position tables are made.
-        embed_dim, num_heads, depth: width and heads of the first block, number of blocks.
+        embed_dim: width of the patches and class tokens that enter the first block.
+        blocks: width and heads of each block.
         patch_kernel, patch_stride, patch_padding: of the patch embedding.
-        dim_mul, head_mul: block -> factor on width and heads from this block on.
         pool_kernel: kernel of the pooling convolutions.
         q_strides: block -> stride of q's pooling; a block without an entry does not pool q.
         kv_stride: stride of k and v before any q stride; each q stride passed divides it (never below 1).
         mlp_ratio, qkv_bias, dropout: of every block.
         drop_path: rate at the last block, rising linearly from 0 at the first.
         act_checkpoint: keep only each block's input for the backward pass and compute the block again there.
+
+    Attributes:
+        widths: D before the first block and after each.
     """
 
     def __init__(
@@ -68,13 +71,10 @@ class MViTBackbone(nn.Module):
         in_channels: int,
         clip_size: Size,
         embed_dim: int,
-        num_heads: int,
-        depth: int,
+        blocks: Sequence[tuple[int, int]],
         patch_kernel: Size,
         patch_stride: Size,
         patch_padding: Size,
-        dim_mul: dict[int, float],
-        head_mul: dict[int, float],
         pool_kernel: Size,
         q_strides: dict[int, Size],
         kv_stride: Size,
@@ -89,11 +89,9 @@ class MViTBackbone(nn.Module):
         self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_kernel, patch_stride, patch_padding)
         self.pos_drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList()
-        size, dim = _conv_size(clip_size, patch_kernel, patch_stride, patch_padding), embed_dim
-        for block in range(depth):
-            rate = drop_path * block / max(1, depth - 1)
-            dim_out = round(dim * dim_mul.get(block, 1.0))
-            num_heads = round(num_heads * head_mul.get(block, 1.0))
+        size, self.widths = _conv_size(clip_size, patch_kernel, patch_stride, patch_padding), [embed_dim]
+        for block, (dim_out, num_heads) in enumerate(blocks):
+            dim, rate = self.widths[-1], drop_path * block / max(1, len(blocks) - 1)
             stride_q = q_strides.get(block)
             passed = stride_q or (1, 1, 1)
             kv_stride = _size([max(kv // q, 1) for kv, q in zip(kv_stride, passed, strict=True)])
@@ -102,9 +100,10 @@ class MViTBackbone(nn.Module):
                     dim, dim_out, num_heads, size, pool_kernel, stride_q, kv_stride, mlp_ratio, qkv_bias, dropout, rate
                 )
             )
-            size, dim = pooled_size(size, passed), dim_out
-        self.dim_out = dim
-        self.norm = nn.LayerNorm(dim, NORM_EPS)
+            size = pooled_size(size, passed)
+            self.widths.append(dim_out)
+        self.dim_out = self.widths[-1]
+        self.norm = nn.LayerNorm(self.dim_out, NORM_EPS)
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> MViTBackbone:
@@ -113,13 +112,10 @@ class MViTBackbone(nn.Module):
             in_channels=MODALITIES[cfg.DATA.MODALITY].channels,
             clip_size=(cfg.DATA.NUM_FRAMES, crop, crop),
             embed_dim=cfg.MVIT.EMBED_DIM,
-            num_heads=cfg.MVIT.NUM_HEADS,
-            depth=cfg.MVIT.DEPTH,
+            blocks=list(block_sizes(cfg)),
             patch_kernel=_size(cfg.MVIT.PATCH_KERNEL),
             patch_stride=_size(cfg.MVIT.PATCH_STRIDE),
             patch_padding=_size(cfg.MVIT.PATCH_PADDING),
-            dim_mul={int(block): factor for block, factor in cfg.MVIT.DIM_MUL},
-            head_mul={int(block): factor for block, factor in cfg.MVIT.HEAD_MUL},
             pool_kernel=_size(cfg.MVIT.POOL_KVQ_KERNEL),
             q_strides={block: _size(stride) for block, *stride in cfg.MVIT.POOL_Q_STRIDE},
             kv_stride=_size(cfg.MVIT.POOL_KV_STRIDE_ADAPTIVE),

@@ -19,16 +19,17 @@ class Model(nn.Module):
     A subclass has `from_cfg(cfg)`, and `forward(clips: dict[modality, Tensor])` that returns a ModelOutput.
 
     Attributes:
-        reads: values of DATA.MODALITY that it takes.
+        reads: values of DATA.MODALITY that it takes, or kinds of them (PIXELS, JOINTS of transm3e.modalities).
         config_keys: its own keys; a name ending in "." stands for its group.
         learns: it has weights.
         draws: its scores are drawn, so results.json gives their spread over draws.
         can_checkpoint: it heeds MODEL.ACT_CHECKPOINT.
-        has_mcts, has_distill_head: what distillers can teach, besides its logits.
+        has_mcts, has_distill_head: what distillers can teach, besides its logits; with MCTs it has `mct_shapes`.
         also_starts_from: names of other models whose weights it takes; what they have not keeps its random values.
+        new_in_stage_2: beginnings of names of parameters that the run it starts from need not have; all of one or none.
     """
 
-    reads: ClassVar[tuple[str, ...]] = PIXELS
+    reads: ClassVar[tuple[str, ...]] = (PIXELS,)
     config_keys: ClassVar[tuple[str, ...]] = ()
     learns: ClassVar[bool] = True
     draws: ClassVar[bool] = False
@@ -36,6 +37,17 @@ class Model(nn.Module):
     has_mcts: ClassVar[bool] = False
     has_distill_head: ClassVar[bool] = False
     also_starts_from: ClassVar[tuple[str, ...]] = ()
+    new_in_stage_2: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def mct_shapes(self) -> list[tuple[int, int]]:
+        """(tokens, width) of ModelOutput.mcts before the first block and after each."""
+        return []
+
+    @classmethod
+    def has_receivers(cls, cfg: CfgNode) -> bool:
+        """Whether it has tokens that learn from a teacher's (ModelOutput.receivers)."""
+        return False
 
     @classmethod
     def modalities_of(cls, cfg: CfgNode) -> list[str]:

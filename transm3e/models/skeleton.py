@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transm3e.errors import UserError
 from transm3e.joints import COORDINATES, find_layout
 from transm3e.layers.temporal_graph import EXTRA_BRANCHES
-from transm3e.modalities import SKELETONS
+from transm3e.modalities import JOINTS
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import Model
 
@@ -41,7 +41,7 @@ class SkeletonModel(Model):
         UserError: unknown layout.
     """
 
-    reads = SKELETONS
+    reads = (JOINTS,)
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from transm3e.modalities import MODALITIES
+from transm3e.modalities import JOINTS, PIXELS
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 
@@ -21,7 +21,7 @@ class Random(Model):
         seed: of the draw.
     """
 
-    reads = tuple(MODALITIES)
+    reads = (PIXELS, JOINTS)
     learns = False
     draws = True
 
@@ -55,7 +55,7 @@ class AllOnes(Model):
         num_classes: width of the output.
     """
 
-    reads = tuple(MODALITIES)
+    reads = (PIXELS, JOINTS)
     learns = False
 
     def __init__(self, modality: str, num_classes: int) -> None:

@@ -62,7 +62,7 @@ class STGCN(SkeletonModel):
 
     Args:
         layout: key of transm3e.joints.LAYOUTS.
-        partition: of a joint's neighbours, one of transm3e.layers.graph.PARTITIONS.
+        partition: of a joint's neighbours, a value of STGCN.PARTITION.
         num_classes: width of the output.
         width: channels of the first four blocks; they double twice.
         temporal_kernel: frames that a temporal convolution sees, odd.

@@ -44,6 +44,7 @@ class TransM3E(Model):
     config_keys = ("MVIT.", "TRANSM3E.", "MCTF.")
     can_checkpoint = True
     has_mcts = True
+    new_in_stage_2 = ("receivers", "fusion.")
 
     def __init__(
         self,
@@ -80,6 +81,24 @@ class TransM3E(Model):
                 f"TRANSM3E.READOUT class_tokens reads each class from its own token, but TRANSM3E.NUM_MCTS is {tokens} "
                 f"and MODEL.NUM_CLASSES {classes}; make them equal, or set READOUT mean"
             )
+        fusion, receivers = cfg.TRANSM3E.FUSION, cfg.TRANSM3E.RECEIVERS
+        # A trained student is scored without a teacher.
+        if receivers and cfg.TASK != "distill" and cfg.TRAIN.ENABLE and not FUSIONS[fusion].learns:
+            raise UserError(
+                f"TRANSM3E.RECEIVERS is True, but nobody sends in TASK {cfg.TASK}; set TASK distill or RECEIVERS False"
+            )
+        if fusion != "mean" and not receivers:
+            raise UserError(
+                f"TRANSM3E.FUSION {fusion} fuses MCTs with receivers; set TRANSM3E.RECEIVERS True or FUSION mean"
+            )
+
+    @classmethod
+    def has_receivers(cls, cfg: CfgNode) -> bool:
+        return cfg.TRANSM3E.RECEIVERS
+
+    @property
+    def mct_shapes(self) -> list[tuple[int, int]]:
+        return [(self.num_mcts, width) for width in self.backbone.widths]
 
     @classmethod
     def warnings_of(cls, cfg: CfgNode) -> Iterable[str]:

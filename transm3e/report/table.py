@@ -7,7 +7,7 @@ from typing import Any
 
 from transm3e.runs.results import MEANS, draws_std, mean_of
 
-COLUMNS = ("known_val", "new_val", "mean_val", "known_test", "new_test", "mean_test")
+COLUMNS = tuple(column for mean, splits in MEANS.items() for column in (*splits, mean))
 FORMATS = ("text", "markdown")
 MISSING = "-"
 

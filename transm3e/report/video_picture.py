@@ -15,8 +15,8 @@ from transm3e.data.backends import open_source
 from transm3e.data.skeleton import Skeleton, fit_video, read_skeleton
 from transm3e.data.skeleton.found import Body
 from transm3e.joints import LAYOUTS
-from transm3e.report.batch_picture import draw_joints, joint_lines
 from transm3e.report.pictures import INK, KNOWN, PALE, dress, new_figure, save
+from transm3e.report.screens import draw_joints, joint_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,7 @@ def _draw_body(image: np.ndarray, skeleton: Skeleton, number: int) -> None:
     joints[..., :2] = (joints[..., :2] + 0.5) * scale - 0.5
     joints[joints[..., 2] < LEAST_SCORE] = 0
     layout = LAYOUTS[skeleton.layout]
-    draw_joints(image, joints, joint_lines("skeleton", joints, joints, layout, 1), layout.names, arrows=False)
+    draw_joints(image, joints, joint_lines(joints, joints, layout), layout.names, arrows=False)
 
 
 def _draw_bars(axes: Axes, scores: Mapping[str, float], reason: str) -> None:

@@ -21,7 +21,7 @@ from transm3e.engine.processes.signals import StopRequest
 from transm3e.errors import RESUMES, ExitRequest, UserError, first_line
 from transm3e.files import atomic_write_text, clip_table_file, local_path, make_folder, read_text, split_member
 from transm3e.foreign.json_text import parse_json
-from transm3e.modalities import SKELETONS
+from transm3e.modalities import JOINTS, MODALITIES
 from transm3e.report.scores import write_scores
 from transm3e.report.video_picture import draw_video
 from transm3e.runs.folder import evaluation_checkpoint
@@ -73,7 +73,7 @@ def write_video_scores(
     reasons |= {body.row: (body.path, body.reason) for body in bodies if body.reason}
     failed = [reasons[row] for row in sorted(reasons)]
     more = {}
-    if run.cfg.DATA.MODALITY in SKELETONS:
+    if MODALITIES[run.cfg.DATA.MODALITY].kind == JOINTS:
         seen = [body for body in bodies if body.frames is not None]
         more["frames"] = {body.path: str(body.frames) for body in seen}
         more["coverage"] = {body.path: f"{body.coverage:.4f}" for body in seen}

@@ -33,7 +33,7 @@ from transm3e.config.targets import (
     trained_target,
 )
 from transm3e.files import CLIP_TABLE, MEMBER, clip_table_file, local_path, read_bytes, split_member
-from transm3e.modalities import file_columns
+from transm3e.modalities import columns_of, stored_modalities
 
 # What a generated data set was made by (transm3e.prepare.musclesynth.generate, which config does not import).
 MANIFEST = "musclesynth.json"
@@ -87,11 +87,12 @@ class DataFiles:
         learned = list(LABEL_COLUMN.values()) if cfg.TASK == LOOKUP_TASK else [LABEL_COLUMN[goal]]
         # Which checkpoint is the best one hangs on validation.
         looks = VALIDATION if cfg.TRAIN.EVAL_PERIOD else ()
-        trained = {"train": self._part(table, root, "train", learned, file_columns(cfg, training=True))}
-        tested = {
-            split: self._part(table, root, split, scored_by, file_columns(cfg, training=False))
-            for split in (*looks, *cfg.TEST.SPLITS)
-        }
+        trains, tests = (
+            columns_of(stored_modalities(cfg, training), bool(cfg.DATA.TARGET_FPS), perhaps=True)
+            for training in (True, False)
+        )
+        trained = {"train": self._part(table, root, "train", learned, trains)}
+        tested = {split: self._part(table, root, split, scored_by, tests) for split in (*looks, *cfg.TEST.SPLITS)}
         trained |= {split: tested[split] for split in looks}
         # Videos drawn anew by a changed generator under the same table are other data.
         trained["manifest"] = content_id(str(file.parent / MANIFEST), absent="")

@@ -171,7 +171,8 @@ def _settings_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
         settings[f"INIT.{key}"] = starts[key].settings if key in starts else content_id(cfg.INIT[key])
     if not cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS:
         # What matters is the global batch, not on how many machines it is computed.
-        settings |= {"TRAIN.BATCH_SIZE": cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS, "NUM_SHARDS": 1}
+        settings["TRAIN.BATCH_SIZE"] = cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS
+        settings["NUM_SHARDS"] = 1
     settings["start"] = content_id(cfg.TRAIN.CHECKPOINT_FILE_PATH)
     return hash_of(settings)
 

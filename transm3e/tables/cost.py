@@ -18,10 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from transm3e.config.schema import NETWORK, get, keys_with
 from transm3e.data.annotations import SPLITS, read_clip_table
-from transm3e.data.skeleton.streams import STREAMS
 from transm3e.files import clip_table_file
-from transm3e.joints import COORDINATES, LAYOUTS
-from transm3e.modalities import MODALITIES, model_class
+from transm3e.modalities import clip_shape, model_class, model_modalities
 from transm3e.models import build_model
 from transm3e.prepare.benchmarks.facts import MUSCLEHMDB41, MUSCLEMAP136, MUSCLEUCF90
 from transm3e.runs.plan import Run
@@ -68,23 +66,9 @@ def forward_macs(cfg: CfgNode) -> int:
         with torch.device("meta"):
             model = build_model(cfg).eval()
             with FlopCounterMode(display=False) as counter:
-                model(_clip(cfg))
+                model({name: torch.zeros(1, *clip_shape(cfg, name)) for name in model_modalities(cfg)})
         _KNOWN_MACS[key] = counter.get_total_flops() // FLOPS_PER_MAC
     return _KNOWN_MACS[key]
-
-
-def _clip(cfg: CfgNode) -> dict[str, torch.Tensor]:
-    """A clip of every modality; the model takes what it reads."""
-    frames, side = cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE
-    joints = len(LAYOUTS[cfg.SKELETON.LAYOUT].names)
-    shapes = {
-        name: (frames, joints, cfg.SKELETON.NUM_PERSONS) if name in STREAMS else (frames, side, side)
-        for name in MODALITIES
-    }
-    channels = dict.fromkeys(STREAMS, COORDINATES[cfg.SKELETON.COORDINATES])
-    return {
-        name: torch.zeros(1, channels.get(name, MODALITIES[name].channels), *shape) for name, shape in shapes.items()
-    }
 
 
 def _training_macs(run: Run, clips: Mapping[str, int]) -> float:

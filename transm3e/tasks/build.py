@@ -19,7 +19,7 @@ from transm3e.data.modalities import build_modalities
 from transm3e.distill import build_centre, build_distiller
 from transm3e.errors import UserError
 from transm3e.losses import build_loss
-from transm3e.modalities import model_modalities
+from transm3e.modalities import model_class, model_modalities
 from transm3e.models import build_model, count_parameters
 from transm3e.models.weights import load_weights, read_checkpoint
 from transm3e.runs.starts import check_teacher
@@ -28,9 +28,6 @@ from transm3e.tasks.distill import Distill
 from transm3e.tasks.har_lookup import HARLookup
 
 logger = logging.getLogger(__name__)
-
-# What a student has and its stage-1 run has not.
-NEW_IN_STAGE_2 = ("receivers", "fusion.", "dist_token", "head_dist.")
 
 
 def build_task(cfg: CfgNode, device: torch.device) -> Classify:
@@ -85,7 +82,7 @@ def build_distill(
         cfg.DISTILL.TEACHER_DROP_PATH,
         activities,
         cfg.DISTILL.CLASS_WEIGHT,
-        build_centre(cfg),
+        build_centre(cfg, teacher),
     )
 
 
@@ -138,12 +135,13 @@ def _check_same_activities(trained: Activities, ours: Activities | None, checkpo
 
 
 def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:
-    allowed = (*NEW_IN_STAGE_2, *cfg.TRAIN.CHECKPOINT_ALLOW)
+    new = model_class(cfg).new_in_stage_2
+    allowed = (*new, *cfg.TRAIN.CHECKPOINT_ALLOW)
     report = load_weights(model, start, allowed, source=cfg.TRAIN.CHECKPOINT_SOURCE)
     logger.info("starting weights %s: %s", start, report)
     if report.source == "transm3e":
         _warn_of_other_settings(cfg, start, keys_with(*OF_MEANING, may_change=False))
-    for part in NEW_IN_STAGE_2:
+    for part in new:
         absent = [name for name in report.missing if name.startswith(part)]
         if absent and any(name.startswith(part) for name in report.loaded):
             raise UserError(

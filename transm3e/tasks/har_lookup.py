@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from transm3e.config.schema import choices
 from transm3e.config.targets import LOOKUP_TASK, MUSCLE_TARGET
 from transm3e.data.activities import Activities
 from transm3e.data.annotations import MUSCLES
@@ -13,7 +14,7 @@ from transm3e.errors import UserError
 from transm3e.losses import Loss
 from transm3e.tasks.classify import Classify
 
-PREDICTED, EXPECTED = "predicted", "expected"
+PREDICTED, EXPECTED = choices("LOOKUP.MUSCLES")
 
 
 class HARLookup(Classify):

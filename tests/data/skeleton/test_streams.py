@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from transm3e.data.skeleton.streams import NORMALIZATIONS, STREAMS, bones, make_stream, motion, normalize
+from transm3e.data.modalities import ModalityInput
+from transm3e.data.skeleton.streams import NORMALIZATIONS, bones, motion, normalize
 from transm3e.joints import LAYOUTS
+from transm3e.modalities import JOINTS, names_of
 
 
 def clips(layout="coco17", missing=0.3):
@@ -71,12 +73,11 @@ def test_body_normalisation_without_a_torso_is_the_frames():
 @pytest.mark.parametrize("how", NORMALIZATIONS)
 def test_streams_are_zero_where_joints_are_missing(how, layout):
     x = clips(layout)
-    made = {name: make_stream(x, name, how, layout) for name in STREAMS}
     joints = normalize(x, how, layout)
-    expected = dict(
-        zip(STREAMS, (joints, bones(joints, layout), motion(joints), motion(bones(joints, layout))), strict=True)
-    )
-    torch.testing.assert_close(made, expected, rtol=0, atol=0)
+    expected = (joints, bones(joints, layout), motion(joints), motion(bones(joints, layout)))
+    names = names_of(JOINTS)
+    made = ModalityInput(names, [0] * 3, [1] * 3, how, layout)({"skeleton": x})
+    torch.testing.assert_close(made, dict(zip(names, expected, strict=True)), rtol=0, atol=0)
     for stream in made.values():
         assert stream.shape == x.shape
         assert stream.isfinite().all()

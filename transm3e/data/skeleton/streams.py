@@ -8,33 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from transm3e.config.schema import choices
 from transm3e.joints import COORDINATES, LAYOUTS, Layout
 
-# Modality -> (bones, motion): what it is made of, as in two-stream networks (Shi et al., CVPR 2019).
-STREAMS = {
-    "skeleton": (False, False),
-    "skeleton_bone": (True, False),
-    "skeleton_motion": (False, True),
-    "skeleton_bone_motion": (True, True),
-}
-NORMALIZATIONS = ("frame", "body")
+NORMALIZATIONS = choices("SKELETON.NORMALIZE")
 # A torso shorter than this, as a share of the frame, or with a joint of a lower score is a guess, not a unit of length.
 MIN_TORSO, MIN_SCORE = 0.02, 0.2
-
-
-def make_stream(x: Tensor, name: str, how: str, layout: str) -> Tensor:
-    """Loader's clip -> one of STREAMS, (B, C, T, V, M) float32: normalised, then bones, then motion.
-
-    Args:
-        x: (B, C, T, V, M) float32, x and y in shares of the frame, or x, y and z in metres; score in [0, 1].
-        name: key of STREAMS.
-        how: one of NORMALIZATIONS.
-        layout: one of transm3e.joints.LAYOUTS.
-    """
-    of_bones, of_motion = STREAMS[name]
-    stream = normalize(x, how, layout)
-    stream = bones(stream, layout) if of_bones else stream
-    return motion(stream) if of_motion else stream
 
 
 def normalize(x: Tensor, how: str, layout: str) -> Tensor:
