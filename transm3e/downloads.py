@@ -61,7 +61,7 @@ def fetched(url: str) -> Path:
     file = folder / _name(url)
     if not file.is_file():
         make_folder(folder, CACHE)
-        with _alone(folder):
+        with _exclusive(folder):
             if not file.is_file():
                 _fetch(url, file, wanted)
     return file
@@ -84,20 +84,20 @@ def _name(url: str) -> str:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _exclusive(folder: Path) -> Iterator[None]:
     """Meanwhile no other process of this machine fetches into the folder; where locks are not known, each for itself."""
     try:
         lock = (folder / ".lock").open("a")
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; set {CACHE} to another folder") from error
     with lock:
-        if _locked(lock, folder):
+        if _acquire(lock, folder):
             for partial in folder.glob(".*.*.*"):  # of processes that were killed
                 partial.unlink(missing_ok=True)
         yield
 
 
-def _locked(lock: IO[str], folder: Path) -> bool:
+def _acquire(lock: IO[str], folder: Path) -> bool:
     is_told = False
     while True:
         try:

@@ -74,10 +74,10 @@ def test_reaching_a_clip_is_seeking_and_the_rest_decoding(clock, monkeypatch):
 def test_functions_are_watched_wherever_they_are_and_put_back(clock):
     from transm3e.data import reading
 
-    watch, finish = Stopwatch(), transforms.finish
-    with watch.watching(Watched({finish: AUGMENT})):
-        assert reading.finish is transforms.finish is not finish
-    assert reading.finish is transforms.finish is finish
+    watch, apply_to_clip = Stopwatch(), transforms.apply_to_clip
+    with watch.watching(Watched({apply_to_clip: AUGMENT})):
+        assert reading.apply_to_clip is transforms.apply_to_clip is not apply_to_clip
+    assert reading.apply_to_clip is transforms.apply_to_clip is apply_to_clip
 
 
 def film(name):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from transm3e.data import packets
-from transm3e.data.container import note_hdr
+from transm3e.data.container import warn_hdr_once
 from transm3e.data.decode import DecodeError, Video, count_frames, decode_frames, decoded
 from transm3e.data.encode import read_comment, write_video
 from transm3e.prepare.check.video import inspect_video
@@ -303,7 +303,7 @@ def test_hdr_is_noted_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
             for image in moving(3):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode(None))
-    note_hdr.cache_clear()
+    warn_hdr_once.cache_clear()
     caplog.set_level("WARNING", "transm3e")
     count_frames(tmp_path / "sdr.mp4")
     assert not caplog.records

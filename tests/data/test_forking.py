@@ -85,12 +85,12 @@ def test_a_server_that_is_killed_is_replaced_and_nothing_is_lost() -> None:
 def test_signals_to_the_whole_group_do_not_reach_the_server() -> None:
     forking.restart()
     server = forking.warm_up()._server
-    for number in forking.LEFT_TO_CLIENT:
+    for number in forking.CLIENT_SIGNALS:
         os.kill(server.pid, number)  # while it imports
     with closing(WorkerPool(Numbers(np.arange(8)), NO_SLOTS, 1, 60)) as pool:
         assert load(pool, 8) == list(range(8))
         pids = pool.pids
-        for number in forking.LEFT_TO_CLIENT:
+        for number in forking.CLIENT_SIGNALS:
             os.kill(server.pid, number)
             if number != signal.SIGTERM:  # which ends them, see test_loader.py
                 os.kill(pids[0], number)
@@ -135,7 +135,7 @@ def test_what_cannot_be_sent_is_a_users_error() -> None:
     class Local(Numbers):
         pass
 
-    with pytest.raises(UserError, match=r"cannot be sent to loading processes .*Local.* DATA_LOADER\.NUM_WORKERS 0"):
+    with pytest.raises(UserError, match=r"cannot be sent to data-loading workers .*Local.* DATA_LOADER\.NUM_WORKERS 0"):
         WorkerPool(Local(np.arange(8)), NO_SLOTS, 1, 60)
 
 
@@ -147,7 +147,7 @@ class Unreadable(Numbers):
 def test_what_they_cannot_import_ends_the_run_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     forking.restart()  # with the standard error of this test
     with closing(WorkerPool(Unreadable(np.arange(8)), NO_SLOTS, 1, 60)) as pool:
-        with pytest.raises(UserError, match=r"for the reason above.* must stand in a module"):
+        with pytest.raises(UserError, match=r"for the reason above.* must be defined in a module"):
             load(pool, 1)
     assert capfd.readouterr().err.count("Traceback") == 1
 
@@ -201,7 +201,7 @@ def test_memory_is_shared_by_a_file_on_disk_where_there_is_no_other(monkeypatch:
     assert [slot["rgb"].sum().item() for slot in theirs] == [0, 7 * 2 * 3 * 2 * 4 * 4, 0]
     assert theirs[2]["skeleton"].mean().item() == 0.5
     monkeypatch.setattr(os, "posix_fallocate", no_room)
-    with pytest.raises(UserError, match=r"no room for 576 bytes .*\(No space left on device\).*TMPDIR"):
+    with pytest.raises(UserError, match=r"cannot allocate 576 bytes .*\(No space left on device\).*TMPDIR"):
         plan.files()
 
 

@@ -259,7 +259,7 @@ def test_a_process_that_is_killed_once_costs_nothing(folder: Path, tmp_path: Pat
 
 def test_processes_that_always_die_end_the_run(folder: Path) -> None:
     dataset = Deadly([f"{i}.mp4" for i in range(6)], folder, "always dies")
-    with pytest.raises(UserError, match=r"^9 data loading processes in a row died .*DATA_LOADER\.NUM_WORKERS"):
+    with pytest.raises(UserError, match=r"^9 data-loading workers in a row died .*DATA_LOADER\.NUM_WORKERS"):
         list(ClipLoader(dataset, 2, num_workers=2).epoch(0))
 
 

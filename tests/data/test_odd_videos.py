@@ -72,7 +72,7 @@ def check(odd: Odd, folder: Path, reads: int, program: bool = False) -> str:
         except DecodeError as error:
             return f"refused: {error.reason}"
         if times is not None and (len(times) != count or (np.diff(times) <= 0).any()):
-            return "times do not rise"
+            return "times do not increase"
         wrong = [n for n, image in zip(numbers, got, strict=True) if not np.array_equal(image, expected[n])]
         if wrong:
             return f"frames {wrong} of {numbers} are not those of plain decoding"

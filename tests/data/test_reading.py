@@ -192,4 +192,4 @@ def test_a_bad_picture_of_a_folder_is_named(folder: Path, tmp_path: Path) -> Non
     cut = tmp_path / "ball.mp4" / "0.jpg"
     cut.write_bytes(cut.read_bytes()[:-30])
     found = dataset(tmp_path, None, modalities=("rgb",), views_from="start")[0]
-    assert found == FailedClip(0, "ball.mp4", "ball.mp4/0.jpg: is cut off")
+    assert found == FailedClip(0, "ball.mp4", "ball.mp4/0.jpg: is truncated")

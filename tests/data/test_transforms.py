@@ -19,12 +19,12 @@ from transm3e.data.transforms import (
     apply,
     apply_flow,
     apply_points,
+    apply_to_clip,
+    apply_to_frame,
     crop_and_resize,
     draw_crop,
     draw_train,
     eval_params,
-    finish,
-    place,
 )
 from transm3e.errors import UserError
 
@@ -241,13 +241,13 @@ def test_frame_by_frame_into_a_batchs_memory() -> None:
     params = draw_train(np.random.default_rng(1), 60, 80, 32, EVERYTHING)
     batch = np.zeros((2, 3, 32, 32, 3), np.uint8)
     for frame, out in zip(frames, batch[1], strict=True):
-        out[:] = place(frame, params, 32)
+        out[:] = apply_to_frame(frame, params, 32)
     before, expected = batch[1].copy(), apply(frames, params, 32)
-    finish(batch[1], params)
+    apply_to_clip(batch[1], params)
     np.testing.assert_array_equal(batch[1], expected)
     assert not batch[0].any()
     apart = np.moveaxis(np.ascontiguousarray(np.moveaxis(before, -1, 0)), 0, -1)
-    np.testing.assert_array_equal(finish(apart, params), expected)
+    np.testing.assert_array_equal(apply_to_clip(apart, params), expected)
     np.testing.assert_array_equal(apart, before)
 
 

@@ -105,9 +105,9 @@ def test_what_cannot_be_used_is_named(tmp_path):
     reasons = dict(skipped)
     assert [clip.path for clip in clips] == ["clips_6x32/Fine.mp4"]
     assert reasons["No_End"] == "photo 1.jpg missing"
-    assert reasons["Cut"] == "photo 0.jpg is cut off"
-    assert reasons["Text"].startswith("photo 1.jpg is not a picture; allowed: .jpg")
-    assert reasons["Empty"] == "photo 0.jpg is not a picture"
+    assert reasons["Cut"] == "photo 0.jpg is truncated"
+    assert reasons["Text"].startswith("photo 1.jpg is not an image; allowed: .jpg")
+    assert reasons["Empty"] == "photo 0.jpg is not an image"
     assert reasons["Idle"] == "no muscles named"
     assert "90x10" in reasons["Long"]
     with (tmp_path / "out/skipped.csv").open(newline="") as lines:

@@ -37,12 +37,12 @@ def nested(depth: int, kind: type) -> Any:
     return value
 
 
-def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Where in a document something stands; () is the whole."""
     found = [here]
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in items:
-        found += places(part, (*here, key))
+        found += paths(part, (*here, key))
     return found
 
 
@@ -51,17 +51,17 @@ def spoilt_documents(draw: st.DrawFn, document: Any, wrong: tuple[Any, ...]) -> 
     """The document with one to three of its parts replaced, taken away, doubled or renamed."""
     whole = [copy.deepcopy(document)]
     for _ in range(draw(st.integers(1, 3))):
-        place = draw(st.sampled_from(places(whole[0])[:300]))
+        path = draw(st.sampled_from(paths(whole[0])[:300]))
         value = copy.deepcopy(draw(st.sampled_from(wrong)))
-        _spoil(whole, (0, *place), draw(st.sampled_from(("set", "set", "set", "drop", "double", "rename"))), value)
+        _spoil(whole, (0, *path), draw(st.sampled_from(("set", "set", "set", "drop", "double", "rename"))), value)
     return whole[0]
 
 
-def _spoil(whole: list[Any], place: tuple[Any, ...], how: str, value: Any) -> None:
+def _spoil(whole: list[Any], path: tuple[Any, ...], how: str, value: Any) -> None:
     parent: Any = whole
-    for key in place[:-1]:
+    for key in path[:-1]:
         parent = parent[key]
-    key = place[-1]
+    key = path[-1]
     if how == "drop" and parent is not whole:
         del parent[key]
     elif how == "double" and isinstance(parent, list) and parent is not whole:
@@ -95,6 +95,6 @@ def spoilt_bytes(draw: st.DrawFn, good: bytes) -> bytes:
             del data[start:]
         else:
             del data[start:end]
-            place = draw(st.integers(0, len(data)))
-            data[place:place] = part
+            path = draw(st.integers(0, len(data)))
+            data[path:path] = part
     return bytes(data)

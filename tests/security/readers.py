@@ -48,10 +48,10 @@ from tests.security.samples import (
     as_torch,
     as_yaml,
     clip_table,
-    film,
     flat,
     flow_file,
-    picture,
+    image,
+    video,
     wheel,
 )
 from tests.security.uses import (
@@ -72,7 +72,7 @@ from transm3e.config import load_cfg
 from transm3e.data.annotations import read_clip_table
 from transm3e.data.csv_tables import read_rows
 from transm3e.data.decode import DecodeError
-from transm3e.data.pictures import read_picture
+from transm3e.data.images import read_image
 from transm3e.data.video_files import is_video
 from transm3e.errors import UserError
 from transm3e.prepare.benchmarks.classes import read_classes
@@ -328,12 +328,12 @@ READERS = [
         wrong=ARRAYS,
     ),
     Reader("wheel", ".whl", wheel, use_wheel),
-    Reader("video mp4", ".mp4", lambda: film(".mp4"), use_video, **OF_VIDEOS),
-    Reader("video mkv", ".mkv", lambda: film(".mkv"), use_video, **OF_VIDEOS),
-    Reader("video avi", ".avi", lambda: film(".avi", "XVID"), use_video, **OF_VIDEOS),
-    Reader("what may be a video", ".dat", lambda: film(".mp4"), is_video, errors=()),
+    Reader("video mp4", ".mp4", lambda: video(".mp4"), use_video, **OF_VIDEOS),
+    Reader("video mkv", ".mkv", lambda: video(".mkv"), use_video, **OF_VIDEOS),
+    Reader("video avi", ".avi", lambda: video(".avi", "XVID"), use_video, **OF_VIDEOS),
+    Reader("what may be a video", ".dat", lambda: video(".mp4"), is_video, errors=()),
     *(
-        Reader(f"picture {kind}", kind, partial(picture, kind), read_picture, **OF_VIDEOS)
+        Reader(f"image {kind}", kind, partial(image, kind), read_image, **OF_VIDEOS)
         for kind in (".jpg", ".png", ".bmp", ".webp")
     ),
 ]

@@ -100,7 +100,7 @@ def as_log(document: Any) -> bytes:
 
 
 @cache
-def pictures() -> np.ndarray:
+def frames() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (6, 32, 48, 3), dtype=np.uint8)
 
 
@@ -114,22 +114,22 @@ def written(suffix: str, write: Callable[[Path], Any]) -> bytes:
         return file.read_bytes()
 
 
-def film(suffix: str, codec: str = "libx264") -> bytes:
+def video(suffix: str, codec: str = "libx264") -> bytes:
     def write(file: Path) -> None:
-        write_video(file, pictures(), fps=8) if codec == "libx264" else _write_with_opencv(file, codec)
+        write_video(file, frames(), fps=8) if codec == "libx264" else _write_with_opencv(file, codec)
 
     return written(suffix, write)
 
 
 def _write_with_opencv(file: Path, codec: str) -> None:
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*codec), 8, (48, 32))
-    for image in pictures():
+    for image in frames():
         writer.write(image)
     writer.release()
 
 
-def picture(suffix: str) -> bytes:
-    return cv2.imencode(suffix, pictures()[0])[1].tobytes()
+def image(suffix: str) -> bytes:
+    return cv2.imencode(suffix, frames()[0])[1].tobytes()
 
 
 def flow_file(suffix: str) -> bytes:

@@ -16,13 +16,13 @@ import torch
 
 from tests.security.limits import LITTLE, bounded, write
 from tests.security.readers import READERS
-from tests.security.samples import film
+from tests.security.samples import video
 from transm3e.config import load_cfg
 from transm3e.data.annotations import Clip, read_clip_table, table_from_clips
 from transm3e.data.container import MAX_PIXELS
 from transm3e.data.decode import DecodeError, Video
 from transm3e.data.flow import open_flow
-from transm3e.data.pictures import numbered_files, read_picture
+from transm3e.data.images import files_by_number, read_image
 from transm3e.data.reading import ClipReader
 from transm3e.data.skeleton import read_skeleton
 from transm3e.errors import UserError
@@ -218,7 +218,7 @@ def test_links_inside_the_data_root_are_followed(tmp_path):
     elsewhere, root = tmp_path / "elsewhere", tmp_path / "root"
     elsewhere.mkdir()
     root.mkdir()
-    write(elsewhere / "a.mp4", film(".mp4"))
+    write(elsewhere / "a.mp4", video(".mp4"))
     (root / "videos").symlink_to(elsewhere)
     write(root / "clips.csv", "path,split,activity,muscles\nvideos/a.mp4,train,a,1\n")
     name = str(read_clip_table(root).paths[0])
@@ -236,8 +236,8 @@ PLAYLISTS = {
 
 @pytest.mark.parametrize("name", PLAYLISTS)
 def test_a_playlist_in_disguise_reads_no_other_file(name, tmp_path):
-    write(tmp_path / "secret.mp4", film(".mp4"))
-    write(tmp_path / "secret.ts", film(".ts"))
+    write(tmp_path / "secret.mp4", video(".mp4"))
+    write(tmp_path / "secret.ts", video(".ts"))
     file = write(tmp_path / "clip.mp4", PLAYLISTS[name])
     with pytest.raises(DecodeError, match=r"in no format of video files|cannot be decoded"), bounded(10, LITTLE):
         Video(file)
@@ -260,7 +260,7 @@ def test_a_picture_that_claims_gigapixels_is_refused_before_it_is_decoded(kind, 
     else:
         data[21:25] = struct.pack("<I", 16383 | 16383 << 14)
     with pytest.raises(DecodeError, match=rf"pixels; at most {MAX_PIXELS} are read"), bounded(10, LITTLE):
-        read_picture(write(tmp_path / f"a{kind}", bytes(data)))
+        read_image(write(tmp_path / f"a{kind}", bytes(data)))
 
 
 def test_a_video_that_claims_as_much_is_refused(tmp_path):
@@ -280,7 +280,7 @@ def test_numbers_of_pictures_may_be_far_apart(tmp_path):
         DecodeError, match=r"lacks 1690000000123453 of the frames 1 to 1690000000123456: 3, 4, 5, \.\.\."
     ):
         with bounded(10, LITTLE):
-            numbered_files(tmp_path)
+            files_by_number(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_numbers_of_pictures_may_be_far_apart(tmp_path):
         read_predictions,
         open_flow,
         read_results,
-        read_picture,
+        read_image,
         load_cfg,
         Video,
     ],
@@ -324,8 +324,8 @@ def test_a_clock_that_runs_for_years_is_refused():
 
 
 def test_a_codec_that_nobody_knows_is_an_error(tmp_path):
-    content = film(".avi", "XVID")
+    content = video(".avi", "XVID")
     assert b"XVID" in content
     file = write(tmp_path / "clip.avi", content.replace(b"XVID", b"Q?Q?"))
-    with pytest.raises(DecodeError, match="its codec is none that can be decoded here"):
+    with pytest.raises(DecodeError, match="its codec cannot be decoded here"):
         Video(str(file))

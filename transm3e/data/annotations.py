@@ -172,7 +172,7 @@ def read_clip_table(path: str | Path) -> ClipTable:
     for row in rows:
         clip = _clip_from_row(row, labelled)
         if (known := first.setdefault(clip.path, len(clips))) < len(clips):
-            raise _doubled(rows[known], clips[known], row, clip)
+            raise _duplicate(rows[known], clips[known], row, clip)
         clips.append(clip)
     if not clips:
         raise UserError(
@@ -254,7 +254,7 @@ def normal_path(cell: str) -> str:
     return (posixpath.normpath(file) if file else "") + mark + member
 
 
-def _doubled(known: Row, first: Clip, row: Row, clip: Clip) -> UserError:
+def _duplicate(known: Row, first: Clip, row: Row, clip: Clip) -> UserError:
     line = known.where.rpartition(":")[2]
     leak = ", a leak: what is trained on is evaluated on" if (first.split == "train") != (clip.split == "train") else ""
     return UserError(

@@ -14,11 +14,11 @@ import numpy as np
 
 from transm3e.config.schema import choices
 from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource, Video
-from transm3e.data.pictures import PICTURE_SUFFIXES, PictureFolder
+from transm3e.data.images import IMAGE_SUFFIXES, ImageFolder
 from transm3e.errors import UserError
 
 # Mean difference of two decoders' colours, 0 to 255.
-MOST_APART = 8.0
+MAX_COLOUR_DIFFERENCE = 8.0
 PYAV, TORCHCODEC, TORCHCODEC_CUDA, OPENCV, _ = choices("DATA.DECODING_BACKEND")
 
 
@@ -33,13 +33,13 @@ def open_source(path: str | Path, backend: str = PYAV, timeout: float = DEFAULT_
         DecodeError: the path cannot be read.
         UserError: torchcodec is not installed, or finds no FFmpeg.
     """
-    if os.path.isdir(path) or os.path.splitext(path)[1].lower() in PICTURE_SUFFIXES:
-        return PictureFolder(path, timeout)
+    if os.path.isdir(path) or os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:
+        return ImageFolder(path, timeout)
     if backend not in BACKENDS:
         return Video(path, timeout)
     try:
         return BACKENDS[backend](str(path))
-    except ReadsOtherwise:
+    except NeedsPyAV:
         return Video(path, timeout)
 
 
@@ -58,7 +58,7 @@ def check_backend(backend: str) -> None:
                 raise _no_torchcodec(error) from error
 
 
-class ReadsOtherwise(Exception):
+class NeedsPyAV(Exception):
     """A file that PyAV alone reads right: its stamps mislead, it is mirrored, or torchcodec cannot decode it."""
 
 
@@ -72,7 +72,7 @@ class TorchcodecVideo(FrameSource):
     Raises:
         DecodeError: the file cannot be read; from the constructor or from read().
         UserError: torchcodec is not installed, or finds no FFmpeg.
-        ReadsOtherwise: torchcodec's frame n is not the n-th that is shown, or lies otherwise.
+        NeedsPyAV: torchcodec's frame n is not the n-th that is shown, or lies otherwise.
     """
 
     def __init__(self, path: str, device: str = "cpu") -> None:
@@ -82,17 +82,17 @@ class TorchcodecVideo(FrameSource):
             stream, self.num_frames, self._seconds = video.stream_index, video.num_frames, video.seconds
             first = video.frames([0])[0]
             if video.is_counted:
-                raise ReadsOtherwise
+                raise NeedsPyAV
         try:
-            with self._naming():
+            with self._translated_errors():
                 self._decoder = decoders.VideoDecoder(
                     path, stream_index=stream, device=device, dimension_order="NHWC", seek_mode="exact"
                 )
                 ends = dict(self.read({0, self.num_frames - 1}))
         except DecodeError as error:
-            raise ReadsOtherwise from error
+            raise NeedsPyAV from error
         if len(self._decoder) != self.num_frames or not _are_alike(first, ends[0]):
-            raise ReadsOtherwise
+            raise NeedsPyAV
 
     @property
     def seconds(self) -> np.ndarray | None:
@@ -102,12 +102,12 @@ class TorchcodecVideo(FrameSource):
     def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
         """See FrameSource.read."""
         wanted = sorted(numbers)
-        with self._naming():
+        with self._translated_errors():
             images = self._decoder.get_frames_at(indices=wanted).data.cpu().numpy()
         yield from zip(wanted, images, strict=True)
 
     @contextmanager
-    def _naming(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except (RuntimeError, ValueError, IndexError) as error:
@@ -161,7 +161,7 @@ class OpenCVVideo(FrameSource):
 
 def _are_alike(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two images show the same: decoders round colours each in their own way."""
-    return one.shape == other.shape and float(np.abs(one.astype(np.int16) - other).mean()) < MOST_APART
+    return one.shape == other.shape and float(np.abs(one.astype(np.int16) - other).mean()) < MAX_COLOUR_DIFFERENCE
 
 
 def _torchcodec() -> Any:

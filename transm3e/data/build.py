@@ -26,7 +26,7 @@ from transm3e.data.annotations import (
 from transm3e.data.backends import check_backend
 from transm3e.data.dataset import ClipDataset
 from transm3e.data.draws import ClipShape
-from transm3e.data.joint_changes import JointChanges
+from transm3e.data.joint_augmentation import JointAugmentation
 from transm3e.data.links import check_links
 from transm3e.data.randaugment import parse_policy
 from transm3e.data.reading import Decoding, Persons
@@ -113,14 +113,14 @@ def folder_table(folder: str | Path) -> tuple[ClipTable, Path]:
     Raises:
         UserError: no such folder or file, or no video in it.
     """
-    place = Path(folder)
-    if place.is_file():
-        files, root = [place], place.parent
+    path = Path(folder)
+    if path.is_file():
+        files, root = [path], path.parent
     else:
-        files, root = videos_below(place), place
+        files, root = videos_below(path), path
     if not files:
-        what = "no video files in" if place.is_dir() else "no such folder or file:"
-        raise UserError(f"{what} {place.absolute()}; name a video file or a folder of them")
+        what = "no video files in" if path.is_dir() else "no such folder or file:"
+        raise UserError(f"{what} {path.absolute()}; name a video file or a folder of them")
     return table_from_clips([Clip(f.relative_to(root).as_posix(), FOLDER_SPLIT, "", ()) for f in files]), root
 
 
@@ -163,11 +163,11 @@ def _augmentation_from_cfg(cfg: CfgNode) -> Augmentation:
         order=cfg.AUG.ORDER,
         resizing=cfg.DATA.RESIZE,
         interpolation=cfg.AUG.INTERPOLATION,
-        joints=JointChanges(
+        joints=JointAugmentation(
             *(cfg.AUG.JOINT_TURN, cfg.AUG.JOINT_TILT, cfg.AUG.JOINT_STRETCH, cfg.AUG.JOINT_NOISE, cfg.AUG.JOINT_DROPOUT)
         )
         if on
-        else JointChanges(),
+        else JointAugmentation(),
         tempo=tuple(cfg.AUG.TEMPO) if on else (1.0, 1.0),
         pauses=cfg.AUG.PAUSES if on else 0.0,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from transm3e.data.annotations import normal_path, read_clip_table, table_file
 from transm3e.data.csv_tables import read_rows
 from transm3e.data.decode import VIDEO_SUFFIXES
-from transm3e.data.pictures import PICTURE_SUFFIXES
+from transm3e.data.images import IMAGE_SUFFIXES
 from transm3e.errors import UserError
 
 
@@ -53,4 +53,4 @@ def target_names(paths: Sequence[str], suffix: str) -> dict[str, str]:
 
 def _without_suffix(path: str) -> str:
     suffix = Path(path).suffix
-    return path.removesuffix(suffix) if suffix.lower() in (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES) else path
+    return path.removesuffix(suffix) if suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES) else path

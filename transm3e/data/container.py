@@ -60,7 +60,7 @@ def pixel_aspect(stream: av.VideoStream) -> Fraction:
 
 
 @lru_cache(maxsize=1)
-def note_hdr() -> None:
+def warn_hdr_once() -> None:
     """Say once that HDR videos are read as they are."""
     logging.getLogger("transm3e").warning(
         "some videos are HDR (PQ or HLG) and are read without tone mapping: their colours are paler than those of others; "

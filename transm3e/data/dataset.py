@@ -1,4 +1,4 @@
-"""Clip table row -> clips: the glue between the clip table, draws and reading."""
+"""Clip table row -> clips: connects the clip table, draws and reading."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from transm3e.data.sampling import clip_rng
 from transm3e.data.transforms import Augmentation
 from transm3e.data.types import ClipSpec, FailedClip, Sample
 
-# What libraries raise at files that nobody thought of.
+# What libraries raise for unforeseen faults of files.
 FILE_FAULTS = (UnicodeError, MemoryError, TokenError, cv2.error, av.FFmpegError)
 
 
 class ClipDataset(Dataset):
     """Clips of one split. An item is a video: its augmented clips in training, all its views in evaluation.
 
-    Views run by time, then by crop: view = temporal view * crops + crop.
+    Views are numbered by time, then by crop: view = temporal view * crops + crop.
 
     Args:
         table: the clips, at least one.
         root: folder that the table's paths are relative to.
         shape: of every clip.
-        modalities: what is read, keys of transm3e.modalities.STORED.
-        augmentation: what may happen in training; None = evaluation.
+        modalities: to read, keys of transm3e.modalities.STORED.
+        augmentation: for training; None = evaluation.
         samples: augmented clips per video in training.
-        sample_distance: the most frames between the starts of a video's samples; -1 = each is drawn anywhere.
+        sample_distance: maximum distance in frames between the starts of a video's samples; -1 = independent starts.
         views: temporal views per video in evaluation, if spread.
-        views_from: where they lie, "spread" or "start", of which there is one; see view_start.
+        views_from: "spread", or "start", which has a single view; see view_start.
         crops: spatial crops per view in evaluation, 1 or 3.
-        resizing: of evaluation's crops, a name of geometry.RESIZINGS; training's is the augmentation's.
+        resizing: of crops in evaluation, a name of geometry.RESIZINGS; in training the augmentation's applies.
         seed: all randomness is a function of (seed, epoch, row, sample).
         decoding, persons: how files are read.
     """
@@ -69,7 +69,7 @@ class ClipDataset(Dataset):
         self.resizing = resizing
         self.reader = ClipReader(root, shape, modalities, decoding, persons)
         self.sample_distance = sample_distance
-        # From the start they would all be the same view.
+        # Views from the start would all be the same.
         self.views, self.views_from, self.crops = 1 if views_from == "start" else views, views_from, crops
         self.samples = samples if augmentation else self.views * crops
         self.epoch = 0
@@ -79,21 +79,21 @@ class ClipDataset(Dataset):
 
     @property
     def specs(self) -> dict[str, ClipSpec]:
-        """Modality -> what its clips are."""
+        """Modality -> ClipSpec."""
         return self.reader.specs
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch of items asked for by number alone; a loader's (epoch, item) keys carry their own."""
+        """Set the epoch of items requested by number alone; a loader's keys are (epoch, item)."""
         self.epoch = epoch
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample | FailedClip:
-        """Item number, or (epoch, item number) -> clips, or why there are none."""
+        """Item number, or (epoch, item number) -> clips, or the reason why they cannot be read."""
         clips = {name: spec.empty(self.samples) for name, spec in self.specs.items()}
         sample = self.load(key if isinstance(key, tuple) else (self.epoch, key), clips)
         return replace(sample, clips=clips) if isinstance(sample, Sample) else sample
 
     def load(self, key: tuple[int, int], clips: Mapping[str, torch.Tensor]) -> Sample | FailedClip:
-        """The same into `clips`, modality -> (S, *ClipSpec.shape); what comes back holds none."""
+        """The same, written into `clips`, modality -> (S, *ClipSpec.shape); the returned sample holds no clips."""
         epoch, item = key
         row, path = int(self.table.rows[item]), str(self.table.paths[item])
         files = {column: str(names[item]) for column, names in self.table.files.items()}
@@ -108,11 +108,11 @@ class ClipDataset(Dataset):
         return Sample({}, label, row, tuple(range(self.samples)), path)
 
     def failed(self, key: tuple[int, int], reason: str) -> FailedClip:
-        """An item that could not be loaded for a reason seen from outside."""
+        """The record of an item that could not be loaded for a reason outside of load()."""
         return FailedClip(int(self.table.rows[key[1]]), str(self.table.paths[key[1]]), reason)
 
     def _where(self, faulty: str, path: str) -> str:
-        """ "flow/a/x_00012.jpg: " for a file that is not the clip's own but beside or in it, else ""."""
+        """ "flow/a/x_00012.jpg: " for a file other than the clip's video, else ""."""
         where = faulty.removeprefix(os.path.join(self.reader.root, ""))
         return "" if where in ("", path) else f"{where}: "
 

@@ -1,9 +1,9 @@
-"""Frames of a video file by number: open, list the packets, decode only the span that is asked for (PyAV).
+"""Frames of a video file by number: open it, list the packets, decode only the requested span (PyAV).
 
-Frame n is the n-th that is shown when the whole file is decoded; rates and clocks play no part. Where the packets' time
-stamps tell which packet holds frame n (transm3e.data.packets), the decoder starts at the keyframe before it and passes
-over frames that nobody needs. It yields frames in the order in which they are shown: stamps that do not follow it tell
-nothing, and the file is decoded from the start and counted, as are all files without such stamps.
+Frame n is the n-th frame displayed when the whole file is decoded, regardless of frame rates and times. Where the packets'
+time stamps tell which packet holds frame n (transm3e.data.packets), decoding starts at the keyframe before it and skips
+frames that are not needed. Decoders yield frames in display order: where the stamps contradict that order, or are missing,
+the file is decoded from the start and frames are counted.
 """
 
 from __future__ import annotations
@@ -21,19 +21,27 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from transm3e.data.container import first_video_stream, is_hdr, note_hdr, open_container
+from transm3e.data.container import first_video_stream, is_hdr, open_container, warn_hdr_once
 from transm3e.data.orientation import Orientation, orientation
-from transm3e.data.packets import COMPLETE_SHARE, REORDERING, Packets, Scan, StampsMislead, in_turn, rise
+from transm3e.data.packets import (
+    COMPLETE_SHARE,
+    REORDERING,
+    MisleadingStamps,
+    Packets,
+    Scan,
+    are_rising,
+    in_display_order,
+)
 from transm3e.errors import one_line
 
-# What videos are called; one by such a name that cannot be opened is a broken video. (.ps is PostScript, too.)
+# A file with one of these suffixes that cannot be opened is a broken video. (Not .ps, which is also PostScript.)
 VIDEO_SUFFIXES = (
     *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov"),
     *(".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm"),
     *(".wmv", ".wtv", ".y4m"),
 )
 DEFAULT_TIMEOUT = 60.0
-# Pixels as they come, and their shape: "gray" is the luma plane as it was coded, untouched.
+# "gray" is the luma plane as coded, unchanged.
 PIXEL_FORMATS = ("rgb24", "gray")
 
 
@@ -55,10 +63,10 @@ class DecodeError(ValueError):
 
 
 def upright(frame: av.VideoFrame, path: str) -> Orientation:
-    """How a frame is to be turned and mirrored; see transm3e.data.orientation.
+    """How a frame must be rotated and mirrored; see transm3e.data.orientation.
 
     Raises:
-        DecodeError: the file asks for an angle that is no quarter.
+        DecodeError: the file asks for an angle that is not a multiple of 90 degrees.
     """
     try:
         return orientation(frame)
@@ -67,10 +75,10 @@ def upright(frame: av.VideoFrame, path: str) -> Orientation:
 
 
 class FrameSource(ABC):
-    """Frames by number, from wherever they come; close() it.
+    """Frames by number, from any kind of file; close() it.
 
     Attributes:
-        path: what is read.
+        path: the file or folder.
         num_frames: at least 1.
     """
 
@@ -79,14 +87,14 @@ class FrameSource(ABC):
 
     @property
     def seconds(self) -> np.ndarray | None:
-        """(num_frames,) float64 rising times at which the frames are shown, or None where there is no clock."""
+        """(num_frames,) float64 increasing display times of the frames, or None without time stamps."""
         return None
 
     @abstractmethod
     def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Each of the frames `numbers` once, in any order -> (number, (H, W, 3) uint8 RGB).
+        """Yield each of the frames `numbers` once, in any order, as (number, (H, W, 3) uint8 RGB).
 
-        An image is valid until the next one is asked for.
+        An image is valid until the next one is requested.
 
         Args:
             numbers: frame numbers in 0..num_frames-1, at least one.
@@ -95,8 +103,8 @@ class FrameSource(ABC):
             DecodeError: the file is damaged, too slow, or its frame size changes.
         """
 
-    def close(self) -> None:  # noqa: B027 (pictures have nothing open)
-        """Close what is open; may be called twice."""
+    def close(self) -> None:  # noqa: B027 (image folders keep nothing open)
+        """Close open files; may be called twice."""
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Frames by number, in any order, repeats allowed -> (T, H, W, 3) uint8 RGB.
@@ -113,7 +121,7 @@ class FrameSource(ABC):
             if frames is None:
                 frames = np.empty((len(asked), *image.shape), np.uint8)
             frames[asked == number] = image
-        assert frames is not None, "read() yields every frame that it was asked for"
+        assert frames is not None, "read() yields every requested frame"
         return frames
 
 
@@ -140,9 +148,10 @@ def decode_frames(
 
 
 def decoded(packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
-    """All frames of packets, as they are shown.
+    """All frames of packets, in display order.
 
-    An empty packet in the middle (Theora: the frame before is shown on) would pass for the end of the stream.
+    Empty packets in the middle (in Theora: repeat the previous frame) are skipped: the decoder would take one for the end
+    of the stream.
     """
     for packet in packets:
         if packet.size or packet.dts is None:
@@ -152,17 +161,17 @@ def decoded(packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
 class Video(FrameSource):
     """An open video file.
 
-    The first video stream that is not a cover picture is read. Rotation and mirroring metadata are applied. What is
-    read is bit-identical to decoding the whole file and picking; one call for several spans decodes what they share once.
+    The first video stream that is not a cover image is read. Rotation and mirroring metadata are applied. Frames are
+    bit-identical to those of decoding the whole file; one call for several spans decodes shared frames once.
 
     Args:
         path: the video file.
-        timeout: seconds of wall-clock time for everything done with this object; looked at between packets.
-        pixel_format: "rgb24", or "gray": luma as it was coded, images are (H, W).
+        timeout: seconds of wall-clock time for all reading from this object; checked between packets.
+        pixel_format: "rgb24", or "gray": luma as coded, images are (H, W).
 
     Raises:
-        DecodeError: missing, empty, no video stream, truncated, damaged, frame size changes, or too slow;
-            from the constructor or from read().
+        DecodeError: missing, empty, no video stream, truncated, damaged, a frame size that changes, or too slow; from the
+            constructor or from read().
     """
 
     def __init__(
@@ -173,8 +182,8 @@ class Video(FrameSource):
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
         self._upright: dict[int, Orientation] = {}
-        self._reformatter = VideoReformatter()  # one for all frames: each frame's own would set up the conversion anew
-        with self._naming():
+        self._reformatter = VideoReformatter()  # shared: a new one per frame would set up the conversion again
+        with self._translated_errors():
             self._container, self._stream = self._open()
             try:
                 self._packets = self._scan()
@@ -192,40 +201,40 @@ class Video(FrameSource):
 
     @property
     def stream_index(self) -> int:
-        """Which of the file's streams is read."""
+        """Index of the stream that is read."""
         return self._stream.index
 
     @property
     def is_counted(self) -> bool:
-        """Whether frames can only be had by decoding from the start, as the stamps say nothing of their order."""
+        """Whether frames require decoding from the start, because the stamps do not give their order."""
         return self._is_counted
 
     @property
     def rate(self) -> float | None:
-        """Frames per second on average, as the file says; None where it does not."""
+        """Average frames per second according to the file, or None."""
         rate = self._stream.average_rate or self._stream.guessed_rate
         return float(rate) if rate else None
 
     @property
     def times(self) -> np.ndarray | None:
-        """(num_frames,) int64 rising times in units of the stream's time base, None where frames have none each."""
+        """(num_frames,) int64 increasing times in units of the stream's time base; None where some frame has none."""
         times = self._packets.times
         return times if times is not None and len(times) == self.num_frames and self._stream.time_base else None
 
     @property
     def seconds(self) -> np.ndarray | None:
-        """By the times that the file gives each frame, else by the average rate."""
+        """From the time of each frame in the file, else from the average frame rate."""
         if self.times is not None:
             return self.times * float(self._stream.time_base or 0)
         return None if self.rate is None else np.arange(self.num_frames) / self.rate
 
     def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """See FrameSource.read; frames come in the order they are shown."""
+        """See FrameSource.read; frames come in display order."""
         left = {int(number) for number in numbers}
-        assert left, "no frame asked for"
+        assert left, "no frame requested"
         assert 0 <= min(left) <= max(left) < self.num_frames, f"{sorted(left)} of {self.num_frames} frames"
         shape: tuple[int, ...] = ()
-        with self._naming():
+        with self._translated_errors():
             for number, frame in self._decoded(left):
                 image = self._pixels(frame)
                 if image.shape != (shape := shape or image.shape):
@@ -233,19 +242,19 @@ class Video(FrameSource):
                 yield number, image
 
     def _decoded(self, left: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Frames `left` through their keyframes, and by counting those that cannot be had so; empties `left`."""
+        """Frames `left`, by seeking to keyframes, and by counting where that fails; empties `left`."""
         if not self._is_counted:
             yield from self._by_stamp(left)
         if left:
             yield from self._by_count(left)
 
     @contextmanager
-    def _naming(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except (av.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            remedy = "is it a video, and whole? Fetch it again or re-encode it"
+            remedy = "is it a complete video? Fetch it again or re-encode it"
             raise DecodeError(self.path, f"cannot be decoded: {reason}; {remedy}") from error
 
     def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
@@ -257,11 +266,11 @@ class Video(FrameSource):
         stream = first_video_stream(container)
         if stream is None or stream.codec_context is None:
             container.close()
-            lacks = "holds no video stream (sound only, or cut off before its index)"
-            raise DecodeError(self.path, lacks if stream is None else "its codec is none that can be decoded here")
-        stream.thread_type = "NONE"  # other kinds can deadlock, and workers are parallel already
+            lacks = "holds no video stream (audio only, or truncated before its index)"
+            raise DecodeError(self.path, lacks if stream is None else "its codec cannot be decoded here")
+        stream.thread_type = "NONE"  # other types can deadlock, and workers already run in parallel
         if is_hdr(stream):
-            note_hdr()
+            warn_hdr_once()
         return container, stream
 
     def _reopen(self) -> None:
@@ -269,33 +278,33 @@ class Video(FrameSource):
         self._container, self._stream = self._open()
 
     def _scan(self) -> Packets:
-        """List the packets of the stream: reads the file, decodes nothing."""
+        """List the packets of the stream: reads the file without decoding."""
         scan = Scan(self._container, self._stream)
         for packet in self._timed(self._container.demux(*scan.streams)):
-            scan.see(packet)
+            scan.add(packet)
         if fault := scan.fault(self.path):
             raise DecodeError(self.path, fault)
         return scan.packets()
 
     def _is_stamped_as_coded(self) -> bool:
-        """Whether the first frames show that rising stamps do not tell their order; every read looks at its own frames."""
+        """Whether the first frames show that increasing stamps are coding times; each read() checks its own frames."""
         codec = self._stream.codec_context
-        depth = getattr(codec, "reorder_depth", 2)  # older PyAV does not tell
+        depth = getattr(codec, "reorder_depth", 2)  # older PyAV does not expose it
         if not self._packets.rising or codec.name not in REORDERING or not depth:
             return False
         self._reopen()
-        return not rise(frame.pts for frame in islice(self._sequence(), depth + 2))
+        return not are_rising(frame.pts for frame in islice(self._sequence(), depth + 2))
 
     def _sequence(self) -> Iterator[av.VideoFrame]:
-        """All frames from where the file stands, as they are shown."""
+        """All frames from the current position on, in display order."""
         yield from decoded(self._timed(self._container.demux(self._stream)))
 
     def _count(self) -> Packets:
-        """What only decoding the whole file tells."""
+        """Count frames by decoding the whole file."""
         self._reopen()
         if not (stamps := [frame.pts for frame in self._sequence()]):
             raise DecodeError(self.path, "holds no video frame")
-        times = np.array(stamps, np.int64) if rise(stamps) else self._packets.times
+        times = np.array(stamps, np.int64) if are_rising(stamps) else self._packets.times
         return replace(self._packets, count=len(stamps), times=times)
 
     def _timed(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
@@ -306,11 +315,13 @@ class Video(FrameSource):
                         self.path, f"took longer than {self._timeout:g} s; raise DATA.DECODE_TIMEOUT or re-encode"
                     )
                 yield packet
-        except IndexError as error:  # of PyAV's demux(); what is done with the packets does not come here
-            raise DecodeError(self.path, "a stream begins in its middle; remux it: ffmpeg -c copy") from error
+        except IndexError as error:  # raised by PyAV's demux(), not by consumers of the packets
+            raise DecodeError(
+                self.path, "a stream appears only in the middle of the file; remux it: ffmpeg -c copy"
+            ) from error
 
     def _by_stamp(self, left: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Frames through their nearest keyframes; leaves those that the file does not lead to so."""
+        """Frames by seeking to their nearest keyframes; those that this does not reach stay in `left`."""
         stamps, keys = self._packets.stamps, self._packets.keys
         assert stamps is not None
         order = np.flatnonzero(self._packets.shown)
@@ -318,7 +329,7 @@ class Video(FrameSource):
         runs: dict[int, dict[int, int]] = {}  # keyframe's packet -> stamp -> frame number
         for number in sorted(left):
             packet = int(order[number])
-            # The last keyframe that stands in the file, and is shown, no later than this packet; the first one is.
+            # The last keyframe that is neither stored nor displayed after this packet; the first keyframe always qualifies.
             start = int(np.flatnonzero(keys[: packet + 1] & (stamps[: packet + 1] <= stamps[packet]))[-1])
             runs.setdefault(start, {})[int(stamps[packet])] = number
         try:
@@ -328,25 +339,25 @@ class Video(FrameSource):
                 ):
                     left.remove(number_of[stamp])
                     yield number_of[stamp], frame
-        except StampsMislead:
+        except MisleadingStamps:
             self._is_counted = True
 
     def _from_keyframe(
         self, entries: np.ndarray, shown: np.ndarray, wanted: Collection[int]
     ) -> Iterator[tuple[int, av.VideoFrame]]:
-        """(stamp, frame) of the stamps `wanted`; stops early where the file does not lead to them.
+        """(stamp, frame) of the stamps `wanted`; stops early where the seek does not reach them.
 
         Args:
             entries: stamps of the keyframes up to the one to begin at.
-            shown: stamps of all frames, rising.
+            shown: increasing stamps of all frames.
 
         Raises:
-            StampsMislead: frames come otherwise than their stamps say.
+            MisleadingStamps: the order of frames contradicts their stamps.
         """
         missing = set(wanted)
-        for stamp, frame in in_turn(self._after_seek(entries, wanted), shown, self._packets.rising):
+        for stamp, frame in in_display_order(self._after_seek(entries, wanted), shown, self._packets.rising):
             if stamp in missing:
-                if frame.is_corrupt:  # intra refresh: whole only some frames after the entry point
+                if frame.is_corrupt:  # intra refresh: complete only some frames after the entry point
                     return
                 missing.remove(stamp)
                 yield stamp, frame
@@ -354,18 +365,18 @@ class Video(FrameSource):
                 return
 
     def _after_seek(self, entries: np.ndarray, wanted: Collection[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """(stamp of the keyframe that was found, frame) from there on."""
+        """(stamp of the keyframe that the seek reached, frame) from there on."""
         codec = self._stream.codec_context
-        # Not where stamps rise: there each frame is looked at, and without B frames hardly any could be left out.
+        # Not where stamps increase: there each frame is checked, and without B frames hardly any could be skipped.
         can_skip = codec.name in REORDERING and not self._packets.rising
         found: int | None = None
         self._container.seek(int(entries[-1]), stream=self._stream)
         for packet in self._timed(self._container.demux(self._stream)):
             if found is None:
                 if packet.pts is None or packet.pts not in entries:
-                    return  # the seek went past the keyframe
+                    return  # the seek passed the keyframe
                 found = packet.pts
-            if can_skip:  # these decoders leave out frames that no other refers to
+            if can_skip:  # these decoders skip frames that no other frame refers to
                 codec.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
             for frame in packet.decode():
                 yield found, frame
@@ -383,7 +394,7 @@ class Video(FrameSource):
                     return
         if last is None or count < COMPLETE_SHARE * self.num_frames:
             raise DecodeError(self.path, f"truncated: only {count} of {self.num_frames} frames can be decoded")
-        for number in sorted(left):  # a few fewer than there are packets: the last is held
+        for number in sorted(left):  # slightly fewer frames than packets: repeat the last
             yield number, last
         left.clear()
 
@@ -394,6 +405,6 @@ class Video(FrameSource):
             image = np.frombuffer(memoryview(luma), np.uint8).reshape(luma.height, luma.line_size)[:, : luma.width]
         else:
             image = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
-        if (turn := frame.rotation) not in self._upright:  # the whole matrix is looked at once for all frames
+        if (turn := frame.rotation) not in self._upright:  # the display matrix is evaluated once for all frames
             self._upright[turn] = upright(frame, self.path)
         return self._upright[turn].apply(image)

@@ -1,6 +1,6 @@
-"""What is done with a video: which frames make a clip, and how they are cropped and augmented.
+"""What is drawn for a clip: its frames, its crop and its augmentation.
 
-A draw is asked twice: for frames once the video's length is known, then for the view once its size is known.
+A draw is called twice: frames() once the video's length is known, then params() once its frame size is known.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ClipShape(Span):
 
 
 class Draw(Protocol):
-    """The frames of one clip and what is done to them."""
+    """The frames of one clip, their crop and their augmentation."""
 
     def frames(self, num_frames: int) -> np.ndarray:
         """(T,) int64 frame numbers in 0..num_frames-1."""
@@ -42,9 +42,9 @@ class TrainDraw:
     Attributes:
         rng: its generator.
         shape, augmentation: what is drawn from.
-        near: another clip of the same video, asked before, whose start this one's is close to; None = anywhere.
-        distance: the most frames between those starts.
-        start: the first frame, once frames() was asked for.
+        near: another clip of the same video, drawn before, to whose start this one's is close; None = anywhere.
+        distance: maximum distance in frames between those starts.
+        start: the first frame, set by frames().
     """
 
     rng: np.random.Generator
@@ -72,8 +72,8 @@ class TrainDraw:
 
 @dataclass(frozen=True)
 class EvalDraw:
-    """One view of a video: temporal view `view` of `views`, placed by `views_from`, and crop `crop` of `crops`, resized
-    as `resizing` says (geometry.RESIZINGS)."""
+    """One view of a video: temporal view `view` of `views` (see view_start for `views_from`), and crop `crop` of `crops`,
+    resized by `resizing` (a name of geometry.RESIZINGS)."""
 
     shape: ClipShape
     view: int

@@ -1,9 +1,9 @@
-"""Processes forked from a server that has no threads: to fork the training process, which has them, can hang.
+"""Processes forked from a server without threads, because forking the training process, which has threads, can hang.
 
-(A forked process has a copy of every lock, but not of the threads that will free them; Python 3.12 warns of it.)
-The server is an interpreter of its own that has imported what loading needs and does nothing else. So a process starts
-within milliseconds at any time, also in the middle of a training, and all share the libraries' memory. What a process
-is given lies in memory that all of them share, too. The server ends with the process that started it.
+(A forked process has a copy of every lock, but not of the threads that would release them; Python 3.12 warns of it.)
+The server is a separate interpreter that has imported what loading needs and does nothing else. Processes therefore start
+within milliseconds at any time, also during training, and all share the libraries' memory. Their arguments are in shared
+memory, too. The server ends with the process that started it, its client.
 """
 
 from __future__ import annotations
@@ -31,47 +31,47 @@ from typing import Any
 
 from transm3e.errors import UserError, first_line
 
-# These are for the training process: it decides what they mean, and its death ends the server.
-LEFT_TO_CLIENT = [signal.SIGINT, signal.SIGTERM] + [
+# Only the training process handles these signals; its death ends the server.
+CLIENT_SIGNALS = [signal.SIGINT, signal.SIGTERM] + [
     getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 ]
-# Files that a process is given at most; the system's limit is 253.
-MOST_FILES = 64
+# File descriptors passed to a process at most; the system's limit is 253.
+MAX_FILES = 64
 ALIGNED = 64
-# Exit codes of a process that the system did not start, and of one whose work ended in an error.
+# Exit codes of a process that the system did not start, and of one whose function raised an error.
 NOT_STARTED, FAILED = 71, 70
-# Seconds between two looks at whether the client still lives, should somebody else hold its end open.
-CLIENT_EVERY_S = 2.0
-# OpenBLAS starts its threads when it is imported.
+# Seconds between checks that the client is alive, in case another process holds its end of the socket open.
+CLIENT_CHECK_S = 2.0
+# OpenBLAS starts its threads on import.
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 CODE = "import sys; sys.path[:] = {path!r}; from transm3e.data.forking import serve; serve({control})"
 
 
 class Process:
-    """A process that the server has forked, or will as soon as it is up.
+    """A process that the server has forked, or will fork once it has started.
 
     Attributes:
-        exitcode: None until join() has seen its end; -n = ended by signal n, SIGKILL also where nobody can tell, as the
-            server was killed, too; NOT_STARTED; FAILED, with a traceback on standard error.
+        exitcode: None until join() has seen its end; -n = ended by signal n (SIGKILL also where the server was killed and
+            the code is unknown); NOT_STARTED; FAILED, with a traceback on standard error.
     """
 
     def __init__(self, status: Connection) -> None:
-        # The process number, then the exit code; its end is the death of the process, even without a server.
+        # Receives the process id, then the exit code; its end means that the process died, even without a server.
         self._status = status
         self._pid = 0
         self.exitcode: int | None = None
 
     @property
     def pid(self) -> int:
-        """Its number; 0 if it was not started."""
+        """Its process id; 0 if it was not started."""
         if not self._pid and self.exitcode is None:
             with suppress(EOFError, OSError):
                 self._pid = self._status.recv()
         return self._pid
 
     def kill(self) -> None:
-        """End it at once; join() says when it has ended."""
-        # What has been reaped has something to read, and its number may be another's.
+        """Kill it; join() waits until it has ended."""
+        # Once it is reaped there is a status to read, and its process id may belong to another process.
         if self.pid and self.exitcode is None and not self._status.poll():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -96,7 +96,7 @@ class ForkServer:
         self.owner = os.getpid()
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair()
-        # Packages are found as they are here, wherever this process has them from.
+        # The server finds packages where this process does.
         code = CODE.format(path=sys.path, control=theirs.fileno())
         with theirs, _blocked():
             try:
@@ -108,7 +108,7 @@ class ForkServer:
                 )
             except OSError as error:
                 raise UserError(
-                    f"data loading processes cannot be started ({error.strerror}); set DATA_LOADER.NUM_WORKERS 0"
+                    f"data-loading workers cannot be started ({error.strerror}); set DATA_LOADER.NUM_WORKERS 0"
                 ) from error
         atexit.register(self.close)
 
@@ -116,16 +116,16 @@ class ForkServer:
         """Start a process: `function(files, *args)` of packed work, with copies of these open files.
 
         Raises:
-            OSError: the server is no more.
+            OSError: the server has died.
         """
-        assert len(files) + 2 <= MOST_FILES
-        status, said = Pipe(duplex=False)
-        with said, self._lock:
-            socket.send_fds(self._control, [b"."], [said.fileno(), work, *files])
+        assert len(files) + 2 <= MAX_FILES
+        status, reported = Pipe(duplex=False)
+        with reported, self._lock:
+            socket.send_fds(self._control, [b"."], [reported.fileno(), work, *files])
         return Process(status)
 
     def close(self) -> None:
-        """End it; processes that it has forked live on."""
+        """Stop the server; processes that it has forked keep running."""
         atexit.unregister(self.close)
         if self.owner == os.getpid():
             self._server.kill()
@@ -138,12 +138,12 @@ _serving = False
 
 
 def warm_up() -> ForkServer:
-    """This process's server; what it imports it imports meanwhile."""
+    """This process's server, started if need be; its imports run in the background."""
     global _server
     if _serving:
         raise UserError(
-            "a data loading process imports the script that was started, which loads data again; put what the script "
-            'does under if __name__ == "__main__":'
+            "a data-loading worker imports the script that was started, which loads data again; put the script's code "
+            'under if __name__ == "__main__":'
         )
     if _server is None or _server.owner != os.getpid():
         _server = ForkServer()
@@ -151,7 +151,7 @@ def warm_up() -> ForkServer:
 
 
 def start(work: int, files: Sequence[int]) -> Process:
-    """ForkServer.start, by another server if somebody has killed the last one."""
+    """ForkServer.start, with a new server if the last one was killed."""
     try:
         return warm_up().start(work, files)
     except OSError:
@@ -160,7 +160,7 @@ def start(work: int, files: Sequence[int]) -> Process:
 
 
 def restart() -> None:
-    """Take another server the next time."""
+    """Start a new server the next time."""
     global _server
     if _server is not None:
         _server.close()
@@ -168,10 +168,10 @@ def restart() -> None:
 
 
 def pack(function: Callable[..., None], *args: Any) -> int:
-    """Work for start(), as an open file in memory. Arrays lie in it as they are: all processes share them.
+    """A function and its arguments for start(), as a file descriptor of shared memory; arrays in it are not copied.
 
     Raises:
-        UserError: another process cannot be told what to do.
+        UserError: they cannot be pickled.
     """
     arrays: list[pickle.PickleBuffer] = []
     try:
@@ -179,11 +179,11 @@ def pack(function: Callable[..., None], *args: Any) -> int:
         main = _main_module() if b"__main__" in text else {}
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UserError(
-            f"what is to be loaded cannot be sent to loading processes ({first_line(error)}); define classes and functions "
-            "in a module, or set DATA_LOADER.NUM_WORKERS 0"
+            f"the dataset cannot be sent to data-loading workers ({first_line(error)}); define its classes and functions in "
+            "a module, or set DATA_LOADER.NUM_WORKERS 0"
         ) from error
-    place = pickle.dumps({"sys_path": sys.path, "sys_argv": sys.argv, "dir": os.getcwd(), **main})
-    parts = [memoryview(place), memoryview(text), *(part.raw() for part in arrays)]
+    context = pickle.dumps({"sys_path": sys.path, "sys_argv": sys.argv, "dir": os.getcwd(), **main})
+    parts = [memoryview(context), memoryview(text), *(part.raw() for part in arrays)]
     sizes = array.array("Q", [len(parts), *(part.nbytes for part in parts)])
     spans = list(_spans(sizes[1:], len(sizes.tobytes())))
     file = shared_file(spans[-1].stop)
@@ -195,41 +195,41 @@ def pack(function: Callable[..., None], *args: Any) -> int:
 
 
 def shared_file(size: int) -> int:
-    """An open file of `size` bytes in memory, which no name leads to and /dev/shm does not limit.
+    """File descriptor of `size` bytes in memory, without a name and not limited by the size of /dev/shm.
 
-    On systems without such files it is a temporary one on disk.
+    On systems without such files it is a temporary file on disk.
 
     Raises:
-        UserError: there is no room.
+        UserError: it cannot be allocated.
     """
     file = _memory_file()
     try:
         if file is None:
             with tempfile.TemporaryFile() as named:
                 file = os.dup(named.fileno())
-            if hasattr(os, "posix_fallocate"):  # a hole that cannot be filled later would end the process
+            if hasattr(os, "posix_fallocate"):  # otherwise a full disk would later end the process
                 os.posix_fallocate(file, 0, size)
         os.ftruncate(file, size)
     except OSError as error:
         raise UserError(
-            f"no room for {size} bytes that loading processes share ({error.strerror}); lower the batch size or "
-            "DATA_LOADER.NUM_WORKERS, or set TMPDIR to a disk with room"
+            f"cannot allocate {size} bytes shared by data-loading workers ({error.strerror}); lower the batch size or "
+            "DATA_LOADER.NUM_WORKERS, or set TMPDIR to a disk with free space"
         ) from error
     return file
 
 
 def _memory_file() -> int | None:
-    # Python does not have it where it was built for an old libc; the libc that is here may.
+    # A Python built for an old libc lacks it; the installed libc may have it.
     name = "memfd_create"
     with suppress(OSError, AttributeError):
         create = getattr(os, name, None) or getattr(ctypes.CDLL(None), name)
-        file = create(b"transm3e", 1)  # closed when another program is executed
+        file = create(b"transm3e", 1)  # closed on exec
         return file if file >= 0 else None
     return None
 
 
 def _main_module() -> dict[str, str]:
-    """Where the script that was started is found, by which a class of it is."""
+    """How to import the script that was started, for classes defined in it."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:
@@ -246,20 +246,20 @@ def _spans(sizes: Sequence[int], start: int) -> Iterator[slice]:
 
 
 def _unpack(file: int) -> tuple[Callable[..., None], tuple[Any, ...]]:
-    # What is written to is copied for the writer.
+    # Pages that a process writes to are copied for it alone.
     memory = memoryview(mmap.mmap(file, 0, access=mmap.ACCESS_COPY))
     count = memory[:8].cast("Q")[0]
     sizes = memory[8 : 8 + 8 * count].cast("Q")
-    place, text, *arrays = [memory[span] for span in _spans(sizes.tolist(), 8 + 8 * count)]
-    spawn.prepare(pickle.loads(place))
+    context, text, *arrays = [memory[span] for span in _spans(sizes.tolist(), 8 + 8 * count)]
+    spawn.prepare(pickle.loads(context))
     function, args = pickle.loads(text, buffers=arrays)
     return function, args
 
 
 @contextmanager
 def _blocked() -> Iterator[None]:
-    """Signals for the client wait meanwhile; a process that is started inherits that until it can ignore them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_CLIENT)
+    """Block the client's signals; a process started meanwhile inherits this until it can ignore them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, CLIENT_SIGNALS)
     try:
         yield
     finally:
@@ -267,28 +267,28 @@ def _blocked() -> Iterator[None]:
 
 
 def serve(control: int) -> None:
-    """What the server does until its client is no more."""
+    """The server's main loop, until its client has died."""
     global _serving
     _serving = True
-    for number in LEFT_TO_CLIENT:
+    for number in CLIENT_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, LEFT_TO_CLIENT)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, CLIENT_SIGNALS)
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     gc.collect()
-    gc.freeze()  # looking for garbage would make copies of pages
+    gc.freeze()  # garbage collection would copy shared pages
     children: dict[int, Connection] = {}
     parent = os.getppid()
     with socket.socket(fileno=control) as client:
         while os.getppid() == parent:
-            ready, _, _ = select.select([client.fileno(), wake], [], [], CLIENT_EVERY_S)
+            ready, _, _ = select.select([client.fileno(), wake], [], [], CLIENT_CHECK_S)
             if wake in ready:
                 os.read(wake, 4096)
                 _reap(children)
             if client.fileno() in ready:
-                word, files, _, _ = socket.recv_fds(client, 1, MOST_FILES)
+                word, files, _, _ = socket.recv_fds(client, 1, MAX_FILES)
                 if not word:
                     return
                 _fork(files, children, [client.fileno(), wake, woken])
@@ -299,7 +299,7 @@ def _reap(children: dict[int, Connection]) -> None:
         pid, code = os.waitpid(-1, os.WNOHANG)
         if not pid:
             return
-        with children.pop(pid) as status, suppress(OSError):  # the client does not care any more
+        with children.pop(pid) as status, suppress(OSError):  # the client no longer listens
             status.send(os.waitstatus_to_exitcode(code))
 
 
@@ -308,7 +308,7 @@ def _fork(files: list[int], children: dict[int, Connection], own: list[int]) -> 
     try:
         pid = os.fork()
     except OSError as error:
-        print(f"a data loading process cannot be started: {error.strerror}", file=sys.stderr)
+        print(f"a data-loading worker cannot be started: {error.strerror}", file=sys.stderr)
         status.close()
     else:
         if not pid:
@@ -323,7 +323,7 @@ def _fork(files: list[int], children: dict[int, Connection], own: list[int]) -> 
 
 
 def _run(files: list[int], servers: list[int]) -> None:
-    """The life of a forked process."""
+    """Main function of a forked process; does not return."""
     code = FAILED
     try:
         signal.set_wakeup_fd(-1)

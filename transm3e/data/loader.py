@@ -24,25 +24,25 @@ from transm3e.data.workers import Serial, SlotPlan, Task, WorkerPool
 from transm3e.errors import UserError
 
 FAILED_SHOWN = 3
-# Videos drawn in the place of one that cannot be read before the training gives up.
-MOST_REPLACED = 10
-# Batches that are loaded ahead of the one that is asked for.
-AHEAD = 2
+# Replacements drawn for a video that cannot be read before training ends with an error.
+MAX_REPLACED = 10
+# Batches loaded ahead of the requested one.
+PREFETCHED_BATCHES = 2
 
 
 class EpochItems:
     """Which items a rank loads in an epoch, in order.
 
-    Training: all ranks share one permutation per epoch, cut into global batches; what does not fill one is left
-    out (another remainder each epoch). Evaluation: items in order, rank r takes items r, r + world_size, ...;
-    nothing is repeated to even out the ranks, so they may differ by one item.
+    Training: all ranks share one permutation per epoch, cut into global batches; an incomplete last batch is dropped
+    (different items each epoch). Evaluation: items in order, rank r takes items r, r + world_size, ...; nothing is
+    repeated to even out the ranks, so they may differ by one item.
 
     Args:
         size: items of the dataset.
         batch_size: items per batch of this rank, in training.
-        shuffle: training.
+        shuffle: True in training.
         seed: of the permutations.
-        rank, world_size: which share of the items.
+        rank, world_size: this rank's share of the items.
     """
 
     def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int, rank: int, world_size: int) -> None:
@@ -65,19 +65,19 @@ class EpochItems:
 class ClipLoader:
     """Batches of a dataset; len() is the number of steps per epoch (of this rank).
 
-    A training video that cannot be read is named in its batch's `failed`, and another, drawn from (seed, epoch, item),
-    takes its place, so batches are always full. In evaluation nothing takes its place.
+    A training video that cannot be read is listed in its batch's `failed` and replaced by another one, drawn from (seed,
+    epoch, item), so batches are always full. In evaluation it is not replaced.
 
     Args:
         dataset: training or evaluation clips.
         batch_size: videos (training) or views (evaluation) per batch of this process.
         rank, world_size: this process's share.
-        num_workers: processes that load, 0 = this one; order and content do not depend on it.
-        pin_memory: hand out batches in page-locked memory; ignored without a GPU.
+        num_workers: data-loading workers, 0 = load in this process; order and content of batches do not depend on it.
+        pin_memory: return batches in page-locked memory; ignored without a GPU.
         mixing: mixup and CutMix of training batches, or None.
 
     Raises:
-        UserError: fewer training clips than one global batch, or processes where there is no fork.
+        UserError: fewer training clips than one global batch, or workers on a system without fork.
     """
 
     def __init__(
@@ -104,10 +104,12 @@ class ClipLoader:
         if num_workers:
             if not hasattr(os, "fork"):
                 raise UserError("DATA_LOADER.NUM_WORKERS: processes cannot be forked on this system; set it to 0")
-            warm_up()  # as long as nothing is asked for
-        # Videos in flight: enough for the next batches, and for every process to have one more waiting.
+            warm_up()  # its imports run while nothing is requested yet
+        # Videos in flight: enough for the next batches, and for every worker to have one waiting.
         videos = batch_size if self.training else -(-batch_size // dataset.samples)
-        self._ahead = min(max(1, len(self._items)), AHEAD * max(videos, num_workers)) if num_workers else 1
+        self._prefetched = (
+            min(max(1, len(self._items)), PREFETCHED_BATCHES * max(videos, num_workers)) if num_workers else 1
+        )
 
     def __len__(self) -> int:
         if self.training:
@@ -115,15 +117,15 @@ class ClipLoader:
         return -(-len(self._items) * self.dataset.samples // self.batch_size)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Batches start_step, start_step + 1, ... of an epoch; those before are not decoded. One epoch at a time.
+        """Batches start_step, start_step + 1, ... of an epoch; earlier ones are not decoded. One epoch at a time.
 
         Raises:
-            UserError: no video can be read in a training video's place, or loading processes die again and again.
+            UserError: a training video and all its replacements cannot be read, or workers die repeatedly.
         """
         return self._train(epoch, start_step) if self.training else self._evaluate(epoch, start_step)
 
     def close(self) -> None:
-        """End the loading processes; the next epoch starts others."""
+        """Stop the workers; the next epoch starts new ones."""
         if self._loading is not None:
             self._loading.close()
             self._loading = None
@@ -133,7 +135,7 @@ class ClipLoader:
         batch = self._builder(clips)
         for sample, failed in self._loaded(epoch, start_step * self.batch_size):
             batch.failed += failed
-            assert sample is not None, "another is drawn until one can be read"
+            assert sample is not None, "replacements are drawn until one can be read"
             batch.add(sample)
             if batch.full:
                 full, batch = batch, self._builder(clips)
@@ -154,7 +156,7 @@ class ClipLoader:
             skipped = 0
         if len(batch) or batch.failed:
             yield batch.build()
-        # Between two evaluations there is time, but not the memory of every split's processes.
+        # Between evaluations there is time to restart workers, but not the memory to keep those of every split.
         self.close()
 
     def _builder(self, capacity: int) -> BatchBuilder:
@@ -167,9 +169,9 @@ class ClipLoader:
         return draw_mix(batch_rng(self.dataset.seed, epoch, step, self.rank), self.mixing, size, size)
 
     def _loaded(self, epoch: int, first: int) -> Iterator[tuple[Sample | None, list[FailedClip]]]:
-        """The epoch's items from number `first` on, in order; each is valid until the next one is asked for.
+        """(sample, failed clips) of the epoch's items from number `first` on, in order; in training failed items are replaced.
 
-        (what was loaded, what failed): in training another is loaded in the place of what failed.
+        A sample is valid until the next one is requested.
         """
         loading = self._start()
         keys = iter([(epoch, int(item)) for item in self._items.of(epoch)[first:]])
@@ -184,14 +186,14 @@ class ClipLoader:
             if not waiting:
                 return
             task = waiting.popleft()
-            sample, failed = self._finish(loading, task, done)
+            sample, failed = self._wait_for(loading, task, done)
             yield sample and replace(sample, clips=dict(loading.slots[task.slot])), failed
             free.append(task.slot)
 
-    def _finish(
+    def _wait_for(
         self, loading: Serial | WorkerPool, task: Task, done: dict[int, Sample | FailedClip]
     ) -> tuple[Sample | None, list[FailedClip]]:
-        """What a task came to; in training what was drawn in its place, where it failed. `done` waits for its turn."""
+        """The result of a task, in training that of its replacement if it failed. `done` keeps results of later tasks."""
         epoch, item = task.key
         failed: list[FailedClip] = []
         while True:
@@ -204,50 +206,50 @@ class ClipLoader:
             failed.append(result)
             if not self.training:
                 return None, failed
-            if len(failed) > MOST_REPLACED:
+            if len(failed) > MAX_REPLACED:
                 raise UserError(_all_failed(failed))
             drawn = replacement(self.dataset.seed, epoch, item, len(failed), len(self.dataset))
             loading.submit(replace(task, key=(epoch, drawn)))
 
     def _start(self) -> Serial | WorkerPool:
-        """The loading processes, started when they are first needed."""
+        """The workers, started when first needed."""
         if self._loading is None:
-            plan = SlotPlan(self.dataset.specs, self.dataset.samples, self._ahead)
+            plan = SlotPlan(self.dataset.specs, self.dataset.samples, self._prefetched)
             if self.num_workers:
                 self._loading = WorkerPool(self.dataset, plan, self.num_workers, self.dataset.reader.seconds)
             else:
                 self._loading = Serial(self.dataset, plan)
-        self._loading.drain()  # of an epoch that was left in the middle
+        self._loading.drain()  # tasks of an epoch that was abandoned
         return self._loading
 
 
 def build_loader(
     cfg: CfgNode, split: str, *, rank: int = 0, world_size: int = 1, local_size: int = 0, single_view: bool = False
 ) -> ClipLoader:
-    """Loader of one split. The batch size keys are per machine, shared by its processes.
+    """Loader of one split. The batch sizes in the config are per host, divided among its processes.
 
     Args:
-        rank, world_size: which share of all clips.
-        local_size: processes of this machine; 0 = one per GPU (NUM_GPUS), or one.
-        single_view: in evaluation, one view per clip whatever TEST.* says.
+        rank, world_size: this process's share of all clips.
+        local_size: processes on this host; 0 = one per GPU (NUM_GPUS), or one.
+        single_view: in evaluation, one view per clip regardless of TEST.*.
 
     Raises:
-        UserError: as build_dataset and ClipLoader, or TRAIN.BATCH_SIZE cannot be shared evenly.
+        UserError: as build_dataset and ClipLoader, or TRAIN.BATCH_SIZE cannot be divided evenly.
     """
-    here = local_size or max(1, cfg.NUM_GPUS)
+    processes = local_size or max(1, cfg.NUM_GPUS)
     dataset = build_dataset(cfg, split, single_view)
     if split != "train":
-        return _loader_from_cfg(cfg, dataset, max(1, cfg.TEST.BATCH_SIZE // here), rank, world_size)
-    if cfg.TRAIN.BATCH_SIZE % (here * cfg.TRAIN.ACCUM_STEPS):
+        return _loader_from_cfg(cfg, dataset, max(1, cfg.TEST.BATCH_SIZE // processes), rank, world_size)
+    if cfg.TRAIN.BATCH_SIZE % (processes * cfg.TRAIN.ACCUM_STEPS):
         raise UserError(
-            f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} (per machine) must divide by the {here} processes of this machine x "
-            f"TRAIN.ACCUM_STEPS {cfg.TRAIN.ACCUM_STEPS}; change one of them"
+            f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} (per host) must be a multiple of the {processes} processes of this host "
+            f"x TRAIN.ACCUM_STEPS {cfg.TRAIN.ACCUM_STEPS}; change one of them"
         )
-    return _loader_from_cfg(cfg, dataset, cfg.TRAIN.BATCH_SIZE // cfg.TRAIN.ACCUM_STEPS // here, rank, world_size)
+    return _loader_from_cfg(cfg, dataset, cfg.TRAIN.BATCH_SIZE // cfg.TRAIN.ACCUM_STEPS // processes, rank, world_size)
 
 
 def build_folder_loader(cfg: CfgNode, table: ClipTable, root: Path, local_size: int = 0) -> ClipLoader:
-    """Evaluation loader over all of a folder_table, which may be this process's share of one."""
+    """Evaluation loader over a whole folder_table, or this process's share of one."""
     batch_size = max(1, cfg.TEST.BATCH_SIZE // (local_size or max(1, cfg.NUM_GPUS)))
     return _loader_from_cfg(cfg, build_folder_dataset(cfg, table, root), batch_size, 0, 1)
 
@@ -275,6 +277,6 @@ def _mixing_from_cfg(cfg: CfgNode) -> Mixing | None:
 def _all_failed(failed: list[FailedClip]) -> str:
     shown = "; ".join(f"{clip.path}: {clip.reason}" for clip in failed[:FAILED_SHOWN])
     return (
-        f"{len(failed)} training videos, drawn one in place of the other, could not be read: {shown} and "
+        f"{len(failed)} training videos, each drawn to replace the one before, could not be read: {shown} and "
         f"{len(failed) - FAILED_SHOWN} more; fix or remove them, or raise DATA.DECODE_TIMEOUT"
     )

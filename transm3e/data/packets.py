@@ -1,7 +1,7 @@
-"""The packets of a video stream as its file lists them: how many frames they hold, in which order, and whether all are there.
+"""The packets of a video stream as its file lists them: number of frames, their order, and whether the file is complete.
 
-Time stamps are believed only where nothing speaks against them: AVI and ASF files, and MP4 and MKV files of some
-programs, stamp frames in the order in which they are coded, which is another one as soon as there are B frames.
+Time stamps are trusted only where no evidence contradicts them: AVI and ASF files, and MP4 and MKV files of some
+programs, stamp frames in coding order, which differs from display order as soon as there are B frames.
 """
 
 from __future__ import annotations
@@ -17,39 +17,40 @@ import av
 import numpy as np
 from av.bitstream import BitStreamFilterContext
 
-# Codecs of whose packets each is one frame that is shown.
+# Codecs whose packets hold exactly one displayed frame each.
 ONE_FRAME_EACH = ("h264", "hevc", "vp9", "av1")
-# Among them, those that may show frames in another order than they are coded in.
+# Among them, those whose display order may differ from the coding order.
 REORDERING = ("h264", "hevc")
-# Bytes of an MPEG-4 packet that repeats the frame before, of which a decoder yields none (FFmpeg's MAX_NVOP_SIZE).
+# At most so many bytes has an MPEG-4 packet that repeats the previous frame; decoders yield no frame for it (FFmpeg's
+# MAX_NVOP_SIZE).
 LARGEST_REPEAT = 19
-# FFmpeg's numbers of orders of fields (AVFieldOrder); older PyAV does not tell.
+# Values of FFmpeg's AVFieldOrder; older PyAV does not expose it.
 UNKNOWN, PROGRESSIVE = 0, 1
-# Formats whose header has the length of what follows, and all of its streams.
+# Formats whose header states the duration and lists all streams.
 SAY_LENGTH = ("matroska",)
-# A length may be a little more than what is there, by sound or rounding; below this share the file is truncated.
+# The stated duration may slightly exceed the frames (audio, rounding); below this share the file is truncated.
 COMPLETE_SHARE = 0.9
-# Kinds of NAL units at which decoding begins with nothing missing (H.264 table 7-1, H.265 table 7-1), and how a unit's
-# first byte holds its kind.
+# Types of NAL units from which decoding needs no earlier frame (H.264 table 7-1, H.265 table 7-1), and shift and mask of
+# the type in a unit's first byte.
 CLEAN_STARTS = {"h264": ({5}, 0, 31), "hevc": ({19, 20}, 1, 63)}
-# An MPEG-4 frame, and its kind in the two bits behind; B frames need a frame before.
+# Start code of an MPEG-4 frame, and the value of the two bits after it that marks a B frame, which needs a frame before.
 VOP, B_VOP = b"\0\0\1\xb6", 2
-# Until this build x264 predicted directly by other rules than the standard; decoders know the build from the first packet.
+# Up to this build x264's direct prediction deviated from the standard; decoders learn the build from the first packet.
 LAST_ODD_X264 = 33
 X264_BUILD = re.compile(rb"x264 - core (\d{1,4})\b")
 
 
 @dataclass(frozen=True)
 class Packets:
-    """The packets of one stream in the order of the file, which is the order of decoding.
+    """The packets of one stream in file order, which is decoding order.
 
     Attributes:
-        count: frames that a decode of the whole stream shows; None where only decoding tells.
-        stamps: (P,) int64 when each is shown, each once; None where they say nothing of the order of frames.
-        shown: (P,) bool, False for those that are decoded and not shown (an edit list hides what lies before a cut).
-        keys: (P,) bool, whether decoding may begin there.
-        rising: whether `stamps` rise: nothing is reordered, or they are no times of showing. Decoding tells which.
-        times: (count,) rising times of frames in units of the stream, None where the file has none for each.
+        count: frames that decoding the whole stream yields; None where only decoding can tell.
+        stamps: (P,) int64 unique display times; None where they cannot be trusted for the order of frames.
+        shown: (P,) bool, False for packets that are decoded but not displayed (hidden by an edit list).
+        keys: (P,) bool, whether decoding may begin at this packet.
+        rising: whether `stamps` increase: either nothing is reordered, or they are not display times. Decoding tells which.
+        times: (count,) increasing times of frames in units of the stream; None where some frame has none.
     """
 
     count: int | None
@@ -62,7 +63,7 @@ class Packets:
 
 @dataclass
 class Scan:
-    """What the packets of a file say, taken one by one."""
+    """Collects what the packets of a file say, packet by packet."""
 
     container: av.container.InputContainer
     stream: av.VideoStream
@@ -73,7 +74,7 @@ class Scan:
         self.shown: list[bool] = []
         self.keys: list[bool] = []
         self.repeats = 0
-        self.ends: dict[int, int] = {}  # of each of the file's streams, in its own units
+        self.ends: dict[int, int] = {}  # stream -> end of its last packet, in the stream's units
         self._index = self.stream.index
         self._says_length = self.container.format.name.startswith(SAY_LENGTH)
         self.last_is_cut = False
@@ -84,11 +85,11 @@ class Scan:
 
     @property
     def streams(self) -> list[av.stream.Stream]:
-        """Those whose packets are to be seen. Other formats than SAY_LENGTH may bring new streams while they are read."""
+        """The streams to demux. Formats outside SAY_LENGTH may reveal new streams while they are read."""
         return list(self.container.streams) if self._says_length else [self.stream]
 
-    def see(self, packet: av.Packet) -> None:
-        """Take the next packet of these streams."""
+    def add(self, packet: av.Packet) -> None:
+        """Take in the next packet of `streams`."""
         index, stamp = packet.stream_index, packet.pts
         if stamp is not None:
             self.ends[index] = max(self.ends.get(index, 0), stamp + (packet.duration or 0))
@@ -103,17 +104,17 @@ class Scan:
             self.keys.append(packet.is_keyframe)
             self.last_is_cut = packet.is_corrupt
         if self._unpack is not None and packet.size:
-            self.repeats += self._repeated(packet)  # last: the filter takes the packet's content
+            self.repeats += self._repeated(packet)  # last: the filter consumes the packet's content
 
     def _repeated(self, packet: av.Packet) -> int:
         assert self._unpack is not None
         try:
             return sum(each.size <= LARGEST_REPEAT for each in self._unpack.filter(packet))
         except av.FFmpegError:
-            return 1  # decoding is to tell
+            return 1  # only decoding can tell
 
     def packets(self) -> Packets:
-        """All of them, once the file has been seen to its end."""
+        """The result, once all packets have been added."""
         shown, keys = np.array(self.shown, bool), np.array(self.keys, bool)
         stamps = np.array(self.pts, np.int64) if self._tells_order() else None
         rising = stamps is not None and bool((np.diff(stamps) > 0).all())
@@ -131,7 +132,7 @@ class Scan:
             return False
         decoded = [stamp for stamp in self.dts if stamp is not None]
         pairs = zip(self.pts, self.dts, strict=True)
-        return rise(decoded) and all(None in (pts, dts) or dts <= pts for pts, dts in pairs)
+        return are_rising(decoded) and all(None in (pts, dts) or dts <= pts for pts, dts in pairs)
 
     def _count(self, stamps: np.ndarray | None, shown: np.ndarray) -> int | None:
         codec = self.stream.codec_context
@@ -139,7 +140,7 @@ class Scan:
         return int(shown.sum()) if stamps is not None or whole or codec.codec.intra_only else None
 
     def _times(self, stamps: np.ndarray | None, shown: np.ndarray) -> np.ndarray | None:
-        """By the times of showing, else of decoding: they are as uneven, which frames a camera has left out."""
+        """Display times, else decoding times: these show the same gaps where a camera dropped frames."""
         if stamps is not None:
             return np.sort(stamps[shown])
         if None in self.dts or not (np.diff(times := np.array(self.dts, np.int64)[shown]) > 0).all():
@@ -147,7 +148,7 @@ class Scan:
         return times
 
     def fault(self, path: str) -> str:
-        """What is missing in the file at `path`, "" where nothing is.
+        """What is missing in the file at `path`; "" if it is complete.
 
         A cut is told by the packet that it goes through, by an index or a size that leads beyond the file's end, and by
         a length (SAY_LENGTH). A header that counts more frames says nothing by itself: edit lists hide some of them, and
@@ -172,41 +173,41 @@ class Scan:
         return ""
 
 
-class StampsMislead(Exception):
-    """Frames are shown in another order than their stamps say."""
+class MisleadingStamps(Exception):
+    """The display order of frames contradicts their stamps."""
 
 
-def rise(stamps: Iterable[int | None]) -> bool:
-    """Whether each stamp is there and greater than the one before."""
+def are_rising(stamps: Iterable[int | None]) -> bool:
+    """Whether every stamp is known and greater than the previous one."""
     known: list[Any] = list(stamps)
     return None not in known and all(before < after for before, after in pairwise(known))
 
 
-def in_turn(
+def in_display_order(
     frames: Iterable[tuple[int, av.VideoFrame]], shown: np.ndarray, rising: bool
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """(stamp, frame) as a decoder yields them, which is as they are shown, while their stamps agree.
+    """(stamp, frame) in the decoder's order, which is display order, as long as the stamps agree with it.
 
-    Where the packets' stamps rise, no frame may be left out either, and the first one is kept back for the second to
-    agree: without that, stamps that are those of coding would pass for frames that follow a keyframe closely.
+    Where the packets' stamps increase, no frame may be skipped either, and the first frame is held back until the second
+    agrees: otherwise coding times would pass as display times for frames right after a keyframe.
 
     Args:
-        frames: (stamp of the keyframe that decoding began at, frame).
-        shown: (N,) stamps of all frames, rising.
+        frames: (stamp of the keyframe where decoding began, frame).
+        shown: (N,) increasing stamps of all frames.
 
     Raises:
-        StampsMislead: a stamp does not agree.
+        MisleadingStamps: a stamp contradicts the order.
     """
     last: int | None = None
     kept: list[tuple[int, av.VideoFrame]] = []
     for count, (start, frame) in enumerate(frames):
         stamp = frame.pts
         if stamp is None or (last is not None and stamp <= last):
-            raise StampsMislead
+            raise MisleadingStamps
         if rising:
             due = int(np.searchsorted(shown, start)) + count
             if due >= len(shown) or stamp != shown[due]:
-                raise StampsMislead
+                raise MisleadingStamps
         last = stamp
         kept.append((stamp, frame))
         if count > 0 or not rising:
@@ -216,7 +217,7 @@ def in_turn(
 
 
 def _keeps_state(codec: av.VideoCodecContext, first: bytes) -> bool:
-    """Whether decoding needs more than the keyframe before: what x264 says of itself in the first packet only."""
+    """Whether decoding also needs the first packet, the only one in which x264 states its version."""
     if codec.name != "h264":
         return False
     build = X264_BUILD.search(first)
@@ -224,7 +225,7 @@ def _keeps_state(codec: av.VideoCodecContext, first: bytes) -> bool:
 
 
 def _starts_clean(codec: av.VideoCodecContext, first: list[bytes]) -> bool:
-    """Whether the frames at the start lack nothing, else decoders leave some out: how many, only decoding tells.
+    """Whether the first frames depend on no missing frame; otherwise decoders drop some, and only decoding tells how many.
 
     Args:
         first: the first two packets.
@@ -239,20 +240,20 @@ def _starts_clean(codec: av.VideoCodecContext, first: list[bytes]) -> bool:
 
 
 def _first_bytes(codec: av.VideoCodecContext, packet: bytes) -> Iterator[int]:
-    """Of each NAL unit in a packet: behind start codes, or behind lengths where the stream's header says so."""
+    """First byte of each NAL unit in a packet: after start codes, or after lengths where the stream's header says so."""
     header = codec.extradata or b""
     if header[:1] != b"\1":  # avcC and hvcC begin with their version
         yield from (match[1][0] for match in re.finditer(rb"\x00\x00\x01(.)", packet, re.DOTALL))
         return
-    place = 4 if codec.name == "h264" else 21
-    width, at = (header[place] & 3) + 1 if len(header) > place else 4, 0
+    length_at = 4 if codec.name == "h264" else 21
+    width, at = (header[length_at] & 3) + 1 if len(header) > length_at else 4, 0
     while at + width < len(packet):
         yield packet[at + width]
         at += width + int.from_bytes(packet[at : at + width], "big")
 
 
 def _riff_size(path: str) -> int:
-    """Bytes that an AVI file says it has (the first part of one above 1 GB)."""
+    """Size in bytes that an AVI file's header states (of the first part, above 1 GB)."""
     with open(path, "rb") as file:
         head = file.read(8)
     return 8 + int.from_bytes(head[4:], "little") if head[:4] == b"RIFF" else 0

@@ -1,4 +1,4 @@
-"""From the files of one video to clips: every modality by the same draws, cropped frame by frame while it is decoded."""
+"""From the files of one video to clips: all modalities by the same draws, each frame cropped as soon as it is decoded."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from transm3e.data.sampling import at_rate
 from transm3e.data.skeleton import Skeleton, fit_video, read_skeleton
 from transm3e.data.skeleton import check_frames as check_skeleton_frames
 from transm3e.data.skeleton.clip import skeleton_clip
-from transm3e.data.transforms import ViewParams, apply_flow, finish, place
+from transm3e.data.transforms import ViewParams, apply_flow, apply_to_clip, apply_to_frame
 from transm3e.data.types import ClipSpec
 from transm3e.errors import UserError
 from transm3e.joints import COORDINATES, LAYOUTS
 from transm3e.modalities import JOINTS, STORED, columns_of, how_to_make
 
-# A video may last so many times as long as its frames' usual distance makes it.
+# A video may last at most so many times its number of frames x their median distance.
 LONGEST_PAUSES = 20
-# Frames that are shown of one video: six days at 30 frames per second.
+# Frames of one video after resampling: six days at 30 frames per second.
 MAX_SHOWN = 1 << 24
 
 
@@ -38,8 +38,8 @@ class Decoding:
 
     Attributes:
         backend: see backends.open_source.
-        timeout: seconds a file may take.
-        target_fps: frames per second that a video is played at before frames are counted; 0 = its own.
+        timeout: seconds per file.
+        target_fps: frames per second to which a video is resampled before frames are numbered; 0 = its own.
     """
 
     backend: str = PYAV
@@ -49,7 +49,7 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Persons:
-    """What of a skeleton is read: so many persons, and their joints in this layout and in these coordinates (keys of
+    """Which part of a skeleton is read: the number of persons, the layout and the coordinates of their joints (keys of
     transm3e.joints.LAYOUTS and COORDINATES)."""
 
     count: int = 2
@@ -63,21 +63,21 @@ class ClipReader:
     Args:
         root: folder that the files are relative to.
         shape: of the clips.
-        modalities: of STORED, at least one; only their files are read, and the video's for its clock and size.
+        modalities: of STORED, at least one; only their files are read, and the video for its time stamps and frame size.
         decoding, persons: how.
     """
 
     def __init__(
         self, root: str | Path, shape: ClipShape, modalities: Sequence[str], decoding: Decoding, persons: Persons
     ) -> None:
-        assert modalities, "no modality asked for"
+        assert modalities, "no modality requested"
         assert set(modalities) <= set(STORED), f"{modalities}: only {list(STORED)} are stored"
         self.root, self.shape, self.modalities = str(root), shape, tuple(modalities)
         self.decoding, self.persons = decoding, persons
 
     @property
     def specs(self) -> dict[str, ClipSpec]:
-        """Modality -> what its clips are."""
+        """Modality -> ClipSpec."""
         frames, size = self.shape.length, self.shape.size
         channels = COORDINATES[self.persons.coordinates]
         joints = (channels, frames, len(LAYOUTS[self.persons.layout].names), self.persons.count)
@@ -95,29 +95,29 @@ class ClipReader:
 
     @property
     def seconds(self) -> float:
-        """The most that one video may take, all its files and their augmentation: more than their time limits together,
-        which end it more gently."""
+        """Time limit of one video with all its files and augmentation; above the sum of the files' own limits, which give
+        a clearer error."""
         return 1 + 1.5 * self.decoding.timeout * (len(self.modalities) + ("rgb" not in self.modalities))
 
     def read(self, files: Mapping[str, str], draws: Sequence[Draw], out: Mapping[str, np.ndarray]) -> None:
-        """S draws from a video into `out`, one pass over each file for all of them.
+        """Read S draws from a video into `out`, in one pass over each file.
 
         Args:
-            files: columns of the clip table -> files of the video, relative to the data root; "" = there is none.
-            out: modality -> (S, *ClipSpec.shape), filled.
+            files: columns of the clip table -> files of the video, relative to the data root; "" = no file.
+            out: modality -> (S, *ClipSpec.shape), written to.
 
         Raises:
-            DecodeError: a file is missing, cannot be read, or does not fit the others.
+            DecodeError: a file is missing, cannot be read, or does not match the others.
         """
         with ExitStack() as stack:
             video = flow = skeleton = None
             if "skeleton" in out:
-                skeleton = read_skeleton(self._place(files, "skeleton"))
+                skeleton = read_skeleton(self._path(files, "skeleton"))
             if self._needs_video(skeleton):
-                where = self._place(files, "rgb")
+                where = self._path(files, "rgb")
                 video = stack.enter_context(closing(open_source(where, self.decoding.backend, self.decoding.timeout)))
             if "flow" in out:
-                flow = stack.enter_context(closing(open_flow(self._place(files, "flow"), self.decoding.timeout)))
+                flow = stack.enter_context(closing(open_flow(self._path(files, "flow"), self.decoding.timeout)))
             count = next(part.num_frames for part in (video, flow, skeleton) if part is not None)
             if flow is not None:
                 check_flow_frames(flow.num_frames, count, flow.path)
@@ -133,25 +133,25 @@ class ClipReader:
             if skeleton is not None:
                 try:
                     self._read_skeleton(self._in_pixels(skeleton, video, views, files), indices, views, out["skeleton"])
-                except UserError as error:  # its joints are not those of SKELETON.LAYOUT
+                except UserError as error:  # its joints cannot be converted to SKELETON.LAYOUT
                     raise DecodeError(files["skeleton"], str(error)) from error
 
     def _needs_video(self, skeleton: Skeleton | None) -> bool:
-        """Whether the video is decoded, or asked for its clock, or for its size, which the skeleton does not say."""
+        """Whether the video is read: for pixels, for time stamps, or for the frame size if the skeleton lacks it."""
         if "rgb" in self.modalities or self.decoding.target_fps:
             return True
         if skeleton is None:
             return False
         return not (skeleton.height and skeleton.width)
 
-    def _place(self, files: Mapping[str, str], source: str) -> str:
+    def _path(self, files: Mapping[str, str], source: str) -> str:
         column = STORED[source].column
         if not files.get(column):
             raise DecodeError("", f"the clip table names no {column} for this clip; make it{how_to_make(column)}")
         return os.path.join(self.root, files[column])
 
     def _shown(self, video: FrameSource | None, count: int) -> np.ndarray:
-        """The frame numbers that are shown one after the other, at DATA.TARGET_FPS if there is a clock."""
+        """The sequence of frame numbers, resampled to DATA.TARGET_FPS if there are time stamps."""
         if video is None or not self.decoding.target_fps or video.seconds is None:
             return np.arange(count)
         seconds = video.seconds
@@ -165,32 +165,32 @@ class ClipReader:
         return at_rate(seconds, self.decoding.target_fps)
 
     def _read_rgb(self, video: FrameSource, indices: list[np.ndarray], views: Views, out: np.ndarray) -> None:
-        clips = out.transpose(0, 2, 3, 4, 1)  # (S, T, H, W, C), as it lies in memory
+        clips = out.transpose(0, 2, 3, 4, 1)  # (S, T, H, W, C), the layout in memory
         for number, image in video.read(set(np.concatenate(indices).tolist())):
             for clip, frames, params in zip(clips, indices, views.of(*image.shape[:2]), strict=True):
                 wanted = np.flatnonzero(frames == number)
                 if len(wanted):
-                    clip[wanted] = place(image, params, self.shape.size)
+                    clip[wanted] = apply_to_frame(image, params, self.shape.size)
         for clip, params in zip(clips, views.of(*views.size), strict=True):
-            clip[:] = finish(clip, params)
+            clip[:] = apply_to_clip(clip, params)
 
     def _read_flow(self, flow: FlowSource, indices: list[np.ndarray], views: Views, out: np.ndarray) -> None:
         last = flow.num_frames - 1
         fields = flow.frames(np.minimum(np.concatenate(indices), last))
         height, width = fields.shape[1:3]
         for clip, part, params in zip(out, np.split(fields, len(indices)), views.of(height, width), strict=True):
-            here = params.rescaled(views.size, (height, width))
-            clip[:] = apply_flow(part, here, self.shape.size).transpose(3, 0, 1, 2)
+            rescaled = params.rescaled(views.size, (height, width))
+            clip[:] = apply_flow(part, rescaled, self.shape.size).transpose(3, 0, 1, 2)
 
     def _in_pixels(
         self, skeleton: Skeleton, video: FrameSource | None, views: Views, files: Mapping[str, str]
     ) -> Skeleton:
-        """A skeleton that knows the size of its frames."""
+        """The skeleton in pixels of frames of a known size."""
         sized = bool(skeleton.height and skeleton.width)
-        # Joints without a size of their own are of the video's, whatever size was drawn for: flow is stored smaller.
+        # Joints without a frame size are measured in the video's, whatever size views are drawn for: flow is stored smaller.
         size = views.size if sized or "rgb" in self.modalities else (0, 0)
         if not all(size) and not sized:
-            assert video is not None, "asked for in _needs_video"
+            assert video is not None, "opened because of _needs_video"
             height, width = video.frames([0]).shape[1:3]
             size = (height, width)
         return fit_video(skeleton, size, files["skeleton"]) if all(size) else skeleton
@@ -205,10 +205,10 @@ class ClipReader:
 
 
 class Views:
-    """What is done to frames, drawn once their size is known: that of the modality that is read first, for all.
+    """Crop and augmentation of each draw, drawn once for all modalities, for the frame size of the one read first.
 
     Attributes:
-        size: (height, width) that was drawn for; (0, 0) before.
+        size: (height, width) that they were drawn for; (0, 0) before.
     """
 
     def __init__(self, draws: Sequence[Draw]) -> None:
@@ -217,7 +217,7 @@ class Views:
         self.size = (0, 0)
 
     def of(self, height: int, width: int) -> list[ViewParams]:
-        """The parameters of each draw; the size counts at the first call only."""
+        """The parameters of each draw; only the first call's size matters."""
         if not self._params:
             self.size = (height, width)
             self._params = [draw.params(height, width) for draw in self._draws]

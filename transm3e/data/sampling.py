@@ -1,4 +1,4 @@
-"""Which frames make a clip, and which clips make an epoch: pure functions of numbers and seeds."""
+"""Frames of a clip and clips of an epoch, as pure functions of numbers and seeds."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ HOLD, LOOP = choices("DATA.SHORT_CLIPS")
 
 @dataclass(frozen=True)
 class Span:
-    """The frames of a clip, counted from its first one.
+    """The frames of a clip, relative to its first one.
 
     Attributes:
         length: T, frames of the clip.
         stride: step between them.
         indices: "stride": start + stride * i, over (T - 1) * stride + 1 frames; "linspace": PySlowFast's, T numbers
             spread evenly over T * stride frames and rounded down, so most are later than start + stride * i.
-        short: what follows the last frame of a video shorter than that: "hold" repeats it, "loop" begins anew.
+        short: how a video shorter than that continues: "hold" repeats its last frame, "loop" starts again.
     """
 
     length: int
@@ -31,11 +31,11 @@ class Span:
 
     @property
     def frames(self) -> int:
-        """Frames of the video from the first to the last."""
+        """Frames of the video from the clip's first to its last."""
         return self.length * self.stride if self.indices == LINSPACE else (self.length - 1) * self.stride + 1
 
     def last_start(self, num_frames: int) -> int:
-        """The last frame that a clip may begin with and end before the video's end; 0 for a shorter video."""
+        """The last start from which a clip fits into the video; 0 for a shorter video."""
         return max(0, num_frames - self.frames)
 
     def at(self, start: int, num_frames: int) -> np.ndarray:
@@ -49,11 +49,10 @@ class Span:
     def warped(
         self, num_frames: int, tempo: tuple[float, float], pauses: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """(T,) int64 frame numbers of a clip at another tempo, from anywhere in the video, which is played back and forth.
+        """(T,) int64 frame numbers of a clip at another tempo, from a random start; the video is played back and forth.
 
         Args:
-            tempo: the least and the most that the stride is multiplied by, log-uniform for the clip; each step varies
-                around it by a fifth.
+            tempo: range of the factor of the stride, log-uniform for the clip; single steps vary by a fifth.
             pauses: share of the steps that are 0, in runs of up to a quarter of the clip.
         """
         steps = self.stride * np.exp(rng.uniform(*np.log(tempo)) + rng.normal(0, 0.2, self.length))
@@ -61,8 +60,8 @@ class Span:
         for start in np.flatnonzero(rng.random(self.length) < 2 * pauses / longest):
             steps[start : start + int(rng.integers(1, longest + 1))] = 0
         last = max(1, num_frames - 1)
-        place = (rng.uniform(0, 2 * last) + np.cumsum(steps)) % (2 * last)
-        return np.minimum(np.rint(last - np.abs(place - last)), num_frames - 1).astype(np.int64)
+        position = (rng.uniform(0, 2 * last) + np.cumsum(steps)) % (2 * last)
+        return np.minimum(np.rint(last - np.abs(position - last)), num_frames - 1).astype(np.int64)
 
 
 def clip_rng(seed: int, epoch: int, row: int, sample: int) -> np.random.Generator:
@@ -76,14 +75,14 @@ def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
 
 
 def batch_rng(seed: int, epoch: int, step: int, rank: int) -> np.random.Generator:
-    """The generator of what is done to a batch as a whole. All arguments >= 0."""
+    """The generator for mixing one batch. All arguments >= 0."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, step, rank, 0, 0)))
 
 
 def replacement(seed: int, epoch: int, item: int, attempt: int, size: int) -> int:
-    """The item in 0..size-1 that takes the place of one that cannot be read: drawn anew for each attempt, from 1.
+    """The item in 0..size-1 that replaces one that cannot be read, drawn independently for each attempt (from 1).
 
-    The same for any number of processes. It may be one that the epoch shows elsewhere, then by the same draw.
+    It does not depend on the number of processes. If the epoch contains it elsewhere, its augmentation is the same there.
     """
     return int(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, item, attempt, 0))).integers(size))
 
@@ -94,7 +93,7 @@ def train_start(num_frames: int, span: Span, rng: np.random.Generator) -> int:
 
 
 def start_near(start: int, distance: int, num_frames: int, span: Span, rng: np.random.Generator) -> int:
-    """Another start, drawn uniformly within `distance` frames of one and within the video."""
+    """A second start, drawn uniformly within `distance` frames of `start` and within the video."""
     low, high = max(0, start - distance), min(span.last_start(num_frames), start + distance)
     return int(rng.integers(low, high + 1))
 
@@ -115,18 +114,18 @@ def view_start(num_frames: int, span: Span, view: int, num_views: int, views_fro
 
 
 def at_rate(seconds: np.ndarray, rate: float) -> np.ndarray:
-    """Which frames a video shows when it is played at another rate: the nearest in time, of two the earlier.
+    """Resample a video to another frame rate: at each time the nearest frame, the earlier one in case of a tie.
 
     Args:
-        seconds: (N,) rising times at which its frames are shown.
-        rate: frames per second to play at, above 0.
+        seconds: (N,) increasing display times of its frames.
+        rate: target frames per second, above 0.
 
     Returns:
-        (M,) int64 rising frame numbers, M >= 1; frames come more than once where the video is slower.
+        (M,) int64 non-decreasing frame numbers, M >= 1; frames repeat where the video's own rate is lower.
     """
     if len(seconds) == 1:
         return np.zeros(1, np.int64)
-    # The last frame is shown as long as most.
+    # The last frame is shown for the median distance of frames.
     length = seconds[-1] - seconds[0] + float(np.median(np.diff(seconds)))
     played = seconds[0] + np.arange(max(1, round(length * rate))) / rate
     return np.searchsorted((seconds[1:] + seconds[:-1]) / 2, played, side="left").astype(np.int64)

@@ -16,7 +16,7 @@ import numpy as np
 from transm3e.config.schema import check_value
 from transm3e.data.erasing import Erase, draw_erase, erase
 from transm3e.data.geometry import Box, as_image, flip_matrix, resize, resize_matrix, warp
-from transm3e.data.joint_changes import DrawnChanges, JointChanges
+from transm3e.data.joint_augmentation import DrawnJointAugmentation, JointAugmentation
 from transm3e.data.randaugment import GEOMETRIC, Op, RandAugment, draw_ops, forward_matrix, inverse_matrix
 from transm3e.data.randaugment_ops import LUMA, augment
 
@@ -59,7 +59,7 @@ class ViewParams:
     ops_frame: tuple[int, int] | None = None
     resizing: str = "mipmap"
     interpolation: str = "bilinear"
-    joints: DrawnChanges | None = None
+    joints: DrawnJointAugmentation | None = None
 
     def rescaled(self, from_size: tuple[int, int], to_size: tuple[int, int]) -> ViewParams:
         """The same view of a source of another resolution and the same aspect ratio, as flow stored smaller.
@@ -105,7 +105,7 @@ class Augmentation:
     order: str = "crop_first"
     resizing: str = "mipmap"
     interpolation: str = "bilinear"
-    joints: JointChanges = JointChanges()  # noqa: RUF009 (frozen)
+    joints: JointAugmentation = JointAugmentation()  # noqa: RUF009 (frozen)
     tempo: tuple[float, float] = (1.0, 1.0)
     pauses: float = 0.0
 
@@ -135,7 +135,7 @@ def draw_train(rng: np.random.Generator, height: int, width: int, size: int, aug
         ops_frame=(height, width) if aug.order == "augment_first" else None,
         resizing=aug.resizing,
         interpolation=aug.interpolation,
-        joints=DrawnChanges(aug.joints, int(rng.integers(1 << 62))) if aug.joints else None,
+        joints=DrawnJointAugmentation(aug.joints, int(rng.integers(1 << 62))) if aug.joints else None,
     )
 
 
@@ -164,8 +164,8 @@ def eval_params(height: int, width: int, crop_index: int, num_crops: int, resizi
     assert num_crops in (1, 3), f"{num_crops} spatial crops"
     assert 0 <= crop_index < num_crops, f"crop {crop_index} of {num_crops}"
     side = min(height, width)
-    place = 1 if num_crops == 1 else crop_index  # in halves of the free way
-    box = Box((height - side) * place // 2, (width - side) * place // 2, side, side)
+    position = 1 if num_crops == 1 else crop_index  # in halves of the free way
+    box = Box((height - side) * position // 2, (width - side) * position // 2, side, side)
     return ViewParams(box, resizing=resizing)
 
 
@@ -173,11 +173,11 @@ def apply(frames: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
     """All of `params` for RGB: (T, H, W, 3) uint8 -> (T, size, size, 3) uint8; the input stays as it was."""
     clip = np.empty((len(frames), size, size, 3), np.uint8)
     for frame, out in zip(frames, clip, strict=True):
-        out[:] = place(frame, params, size)
-    return finish(clip, params)
+        out[:] = apply_to_frame(frame, params, size)
+    return apply_to_clip(clip, params)
 
 
-def place(frame: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
+def apply_to_frame(frame: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
     """The first part of apply(), frame by frame as they are decoded: crop, resize and flip (and what comes before).
 
     Args:
@@ -194,8 +194,8 @@ def place(frame: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
     return _crop_and_resize(frame, params, size)
 
 
-def finish(clip: np.ndarray, params: ViewParams) -> np.ndarray:
-    """The second part of apply(), on what place() made: jitter, RandAugment and erasing.
+def apply_to_clip(clip: np.ndarray, params: ViewParams) -> np.ndarray:
+    """The second part of apply(), on what apply_to_frame() made: jitter, RandAugment and erasing.
 
     Args:
         clip: (T, size, size, 3) uint8 RGB; if contiguous it is changed and returned, else a copy is.
@@ -285,10 +285,10 @@ def _jitter(clip: np.ndarray, jitter: Jitter) -> None:
 def _matrix(params: ViewParams, size: int) -> np.ndarray:
     """(3, 3): pixel of the source -> pixel of the finished clip."""
     ops = forward_matrix(params.ops, *(params.ops_frame or (size, size)))
-    place = resize_matrix(params.crop, size)
+    view = resize_matrix(params.crop, size)
     if params.flip:
-        place = flip_matrix(size) @ place
-    return place @ ops if params.ops_frame else ops @ place
+        view = flip_matrix(size) @ view
+    return view @ ops if params.ops_frame else ops @ view
 
 
 def _warp_all(flow: np.ndarray, params: ViewParams) -> None:

@@ -1,4 +1,4 @@
-"""What the data room hands out: one item of a dataset, one batch of a loader, one clip that failed."""
+"""What this package returns: one item of a dataset, one batch of a loader, one clip that failed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FailedClip:
 
     Attributes:
         row: its clip-table row.
-        path: its video as the clip table names it, relative to the data's folder; the same on every machine.
+        path: its video as in the clip table, relative to the data root; the same on every host.
         reason: what is wrong with the file, one line.
     """
 
@@ -31,12 +31,12 @@ class FailedClip:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What a clip of one modality is.
+    """Shape and memory layout of a clip of one modality.
 
     Attributes:
         shape: of pixels (C, T, H, W), of joints (C, T, V, M).
-        dtype: its numbers.
-        channels_last: lies in memory as (T, H, W, C), as it is decoded and as convolutions on GPUs like it.
+        dtype: of its values.
+        channels_last: stored as (T, H, W, C), the layout of decoded frames and of fast convolutions on GPUs.
     """
 
     shape: tuple[int, ...]
@@ -48,11 +48,11 @@ class ClipSpec:
         return count * prod(self.shape) * self.dtype.itemsize
 
     def empty(self, count: int, pin_memory: bool = False, file: int | None = None) -> Tensor:
-        """Memory for `count` clips, (count, *shape), not filled.
+        """Uninitialised memory for `count` clips, (count, *shape).
 
         Args:
-            pin_memory: page-locked, for copies to a GPU that overlap with what runs there.
-            file: open, of nbytes(count): what other processes see of it, too.
+            pin_memory: page-locked, so that copies to a GPU overlap with computation there.
+            file: file descriptor of nbytes(count) to map, shared with other processes.
         """
         size = (count, *self.shape[1:], self.shape[0]) if self.channels_last else (count, *self.shape)
         if file is not None:
@@ -67,11 +67,11 @@ class Sample:
     """One item of a dataset: S augmented clips of a video (training), or its S views (evaluation).
 
     Attributes:
-        clips: modality -> (S, *ClipSpec.shape); {} where they lie in memory that the loader has given.
-        label: (C,) float32 of 0 and 1: 20 muscles, or the activities, of which one or (one not trained on) none is 1.
+        clips: modality -> (S, *ClipSpec.shape); {} where they were written into the loader's memory.
+        label: (C,) float32 of 0 and 1: 20 muscles, or the activities, of which one is 1, or none (not in train).
         row: clip-table row.
         views: view number of each of the S clips; in training the sample number 0..S-1.
-        path: the video as the clip table names it, relative to the data's folder.
+        path: the video as in the clip table, relative to the data root.
     """
 
     clips: dict[str, Tensor]
@@ -85,18 +85,18 @@ class Sample:
 class Batch:
     """Clips of one step. B runs video by video: video 0 sample 0, video 0 sample 1, video 1 sample 0, ...
 
-    A video that cannot be decoded stands in `failed`. In training another is drawn in its place; in evaluation it takes
-    no place in B, which may then be smaller than asked for, even 0.
+    A video that cannot be decoded is listed in `failed`. In training it is replaced; in evaluation it is left out of B,
+    which may then be smaller than the batch size, even 0.
 
     Attributes:
         clips: modality -> (B, *ClipSpec.shape): pixels (B, C, T, H, W) uint8, joints (B, C, T, V, M) float32.
         labels: (B, C) float32 of 0 and 1, muscles or activities; without clips (0, 20).
         rows: (B,) int64 clip-table rows.
         views: (B,) int64 view numbers, temporal view * spatial crops + crop; in training the sample number.
-        paths: B videos as the clip table names them, relative to the data's folder; the same on every machine.
+        paths: B videos as in the clip table, relative to the data root; the same on every host.
         failed: the clips that could not be decoded.
         samples: augmented clips per video; B is a multiple of it.
-        mix: how the clips are mixed with each other on the device, or None.
+        mix: how mixup or CutMix mixes the clips on the device, or None.
     """
 
     clips: dict[str, Tensor]
@@ -112,7 +112,7 @@ class Batch:
         return len(self.rows)
 
     def to(self, device: torch.device | str) -> Batch:
-        """A copy on `device`; from pinned memory the copy overlaps with what runs there."""
+        """A copy on `device`; from pinned memory the copy overlaps with computation there."""
         return replace(
             self,
             clips={name: clip.to(device, non_blocking=True) for name, clip in self.clips.items()},
@@ -123,7 +123,7 @@ class Batch:
 
 
 def mixed(batch: Batch) -> Batch:
-    """The batch as its `mix` says, which is then None; on the device it is on."""
+    """The batch after its `mix` is applied, on its device; `mix` is then None."""
     if batch.mix is None:
         return batch
     clips, labels = mix(batch.clips, batch.labels, batch.mix, batch.samples)
@@ -131,12 +131,12 @@ def mixed(batch: Batch) -> Batch:
 
 
 class BatchBuilder:
-    """Fills a batch clip by clip, in memory of its own.
+    """Fills a batch clip by clip, in its own memory.
 
     Args:
-        specs: modality -> what its clips are.
-        capacity: the most clips it takes.
-        pin_memory: page-locked memory, from which copies to a GPU overlap with what runs there.
+        specs: modality -> ClipSpec.
+        capacity: maximum number of clips.
+        pin_memory: page-locked memory, from which copies to a GPU overlap with computation there.
     """
 
     def __init__(self, specs: Mapping[str, ClipSpec], capacity: int, pin_memory: bool = False) -> None:
@@ -153,7 +153,7 @@ class BatchBuilder:
         return len(self) == self.capacity
 
     def add(self, sample: Sample, first: int = 0) -> int:
-        """Copy a sample's clips from number `first` on, as many as there is room for; returns how many."""
+        """Copy a sample's clips from number `first` on, as many as fit; returns how many."""
         begin, count = len(self), min(len(sample.views) - first, self.capacity - len(self))
         for name, clips in sample.clips.items():
             self._clips[name][begin : begin + count].copy_(clips[first : first + count])
@@ -161,7 +161,7 @@ class BatchBuilder:
         return count
 
     def build(self, samples: int = 1, mix: Mix | None = None) -> Batch:
-        """The batch of all that was added; call it once."""
+        """The batch of all clips added; call it once."""
         labels = torch.stack([s.label for s, _ in self._from]) if self._from else torch.empty(0, len(MUSCLES))
         rows = torch.tensor([sample.row for sample, _ in self._from], dtype=torch.int64)
         views = torch.tensor([sample.views[number] for sample, number in self._from], dtype=torch.int64)

@@ -11,7 +11,7 @@ import av
 
 from transm3e.data.container import first_video_stream, open_container
 from transm3e.data.decode import VIDEO_SUFFIXES
-from transm3e.data.pictures import PICTURE_SUFFIXES
+from transm3e.data.images import IMAGE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 KINDS_SHOWN = 8
@@ -20,7 +20,7 @@ KINDS_SHOWN = 8
 def is_video(file: Path) -> bool:
     """Whether a file is called a video or is one; by its name alone a picture is none."""
     suffix = file.suffix.lower()
-    if suffix in VIDEO_SUFFIXES or suffix in PICTURE_SUFFIXES:
+    if suffix in VIDEO_SUFFIXES or suffix in IMAGE_SUFFIXES:
         return suffix in VIDEO_SUFFIXES
     try:
         with closing(open_container(file)) as container:

@@ -12,8 +12,8 @@ from transm3e.config.node import CfgNode
 from transm3e.data.annotations import ClipTable
 from transm3e.data.build import folder_table
 from transm3e.data.loader import ClipLoader, build_folder_loader
+from transm3e.data.skeleton.bodies import Body, check_detector, files_beside, find_bodies
 from transm3e.data.skeleton.detectors import DETECTORS, Note, Options, build_detector, ignore
-from transm3e.data.skeleton.found import Body, check_detector, files_beside, find_bodies
 from transm3e.files import local_path
 from transm3e.modalities import stored_modalities
 

@@ -1,7 +1,7 @@
-"""Processes that load items into memory shared with this one; one that dies or hangs costs its item, not the epoch.
+"""Data-loading workers: processes that load items into shared memory. One that dies or hangs costs its item, not the epoch.
 
-Each process has a pipe of its own and no lock is shared, so a process that is killed at any moment leaves the others as
-they are. Clips are written straight into the slots, so memory is as much as the slots take, however long it runs.
+Each worker has its own pipes and no lock is shared, so a worker killed at any moment does not affect the others. Clips are
+written directly into the slots, so memory use stays at the size of the slots.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from transm3e.errors import UserError
 Key = tuple[int, int]
 Slot = Mapping[str, Tensor]
 LOGGER = "transm3e"
-# Seconds between two looks of an idle process at whether the one that forked it still lives.
-PARENT_EVERY_S = 2.0
-# Seconds that a process has to end when asked to.
-END_S = 5.0
-# Deaths in a row, without one item loaded in between, that are not the files' fault.
-MOST_DEATHS = 8
-# Tasks that a process has at most: few enough for their pipe, however small. One that were full would wait for the
-# process, and the process for its answers to be read.
-MOST_TASKS = 64
+# Seconds between an idle worker's checks that its parent is alive.
+PARENT_CHECK_S = 2.0
+# Seconds that a worker has to end when asked to.
+STOP_TIMEOUT_S = 5.0
+# More deaths in a row than this, without one item loaded in between, are not the files' fault.
+MAX_DEATHS = 8
+# Tasks of a worker at most, few enough to fit into any pipe: with a full pipe, this process would wait for the worker, and
+# the worker for its results to be read.
+MAX_TASKS = 64
 
 
 class Items(Protocol):
-    """What is loaded from: ClipDataset. It is sent to other processes, which import its class."""
+    """A ClipDataset, or another class with its methods. It is sent to workers, which import its class."""
 
     def load(self, key: Key, clips: Slot) -> Sample | FailedClip:
-        """Item `key` into memory."""
+        """Load item `key` into memory."""
 
     def failed(self, key: Key, reason: str) -> FailedClip:
-        """What stands for an item that cost a process its life."""
+        """The record of an item on which a worker died."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ class Task:
 
 @dataclass
 class Worker:
-    """A process, and the tasks it has not answered, in the order it works on them.
+    """A process and its unfinished tasks, in the order in which it works on them.
 
-    Questions and answers have a pipe each: what a process has answered can be read after its death, which a pipe for
-    both directions forgets.
+    Requests and results have a pipe each: results can then still be read after the process died, which a two-way pipe
+    does not allow.
     """
 
     process: forking.Process
-    questions: Connection
-    answers: Connection
+    requests: Connection
+    results: Connection
     tasks: deque[Task] = field(default_factory=deque)
 
 
@@ -85,96 +85,96 @@ class SlotPlan:
     count: int
 
     def files(self) -> list[int]:
-        """Open files of shared memory, one per modality."""
+        """File descriptors of shared memory, one per modality."""
         return [forking.shared_file(spec.nbytes(self.count * self.samples)) for spec in self.specs.values()]
 
     def slots(self, files: Sequence[int] | None = None) -> list[Slot]:
-        """The memory, of this process or in those files."""
+        """The slots, in memory of this process or in these files."""
         clips, n = self.count * self.samples, self.samples
-        places = dict(zip(self.specs, files or (), strict=bool(files)))
-        memory = {name: spec.empty(clips, file=places.get(name)) for name, spec in self.specs.items()}
+        file_of = dict(zip(self.specs, files or (), strict=bool(files)))
+        memory = {name: spec.empty(clips, file=file_of.get(name)) for name, spec in self.specs.items()}
         return [{name: all_[i * n : (i + 1) * n] for name, all_ in memory.items()} for i in range(self.count)]
 
 
 class Serial:
-    """Loads in this process, when asked for results."""
+    """Loads in this process, when a result is requested."""
 
     def __init__(self, items: Items, plan: SlotPlan) -> None:
         self._items, self.slots = items, plan.slots()
         self._tasks: deque[Task] = deque()
 
     def submit(self, task: Task) -> None:
-        """Take a task."""
+        """Queue a task."""
         self._tasks.append(task)
 
     def result(self) -> tuple[int, Sample | FailedClip]:
-        """(ticket, what became of it) of some task; there must be one."""
+        """(ticket, result) of some task; there must be one."""
         task = self._tasks.popleft()
         return task.ticket, self._items.load(task.key, self.slots[task.slot])
 
     def drain(self) -> None:
-        """Forget all tasks."""
+        """Discard all tasks."""
         self._tasks.clear()
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Nothing to stop."""
 
 
 class WorkerPool:
-    """Loads in processes of its own.
+    """Loads in worker processes.
 
     Args:
-        items: what is loaded from.
-        plan: of the memory that results go to.
+        items: the dataset.
+        plan: the memory for the results.
         num_workers: processes, at least 1.
-        seconds: what one item may take. A process that takes longer is killed, wherever it hangs.
+        seconds: time limit of one item. A worker that takes longer is killed, wherever it hangs.
 
     Raises:
-        UserError: the items cannot be sent to another process, or there is no memory.
+        UserError: the items cannot be sent to another process, or shared memory cannot be allocated.
     """
 
     def __init__(self, items: Items, plan: SlotPlan, num_workers: int, seconds: float) -> None:
         self._items, self._seconds = items, seconds
         level = logging.getLogger(LOGGER).getEffectiveLevel()
-        self._work = forking.pack(_work, items, plan, seconds, level)
+        self._worker_main = forking.pack(_worker_main, items, plan, seconds, level)
         self._files = plan.files()
         self.slots = plan.slots(self._files)
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._workers = [self._start() for _ in range(num_workers)]
-        self._waiting: deque[Task] = deque()  # that no process has yet
-        self._suspects: set[Task] = set()  # tasks that a process died on once
+        self._waiting: deque[Task] = deque()  # not yet given to a worker
+        self._suspects: set[Task] = set()  # tasks on which a worker died once
         self._deaths = 0
-        # Ends the processes with this object or with the program, whichever comes first.
-        self.close = weakref.finalize(self, _end, self._workers, [self._work, *self._files])
+        # Stops the workers when this object or the program ends, whichever comes first.
+        self.close = weakref.finalize(self, _stop_workers, self._workers, [self._worker_main, *self._files])
 
     @property
     def pids(self) -> list[int]:
-        """Numbers of the processes."""
+        """Process ids of the workers."""
         return [worker.process.pid for worker in self._workers]
 
     def submit(self, task: Task) -> None:
-        """Take a task."""
+        """Queue a task."""
         self._waiting.append(task)
         self._hand_out()
 
     def result(self) -> tuple[int, Sample | FailedClip]:
-        """(ticket, what became of it) of some task; there must be one.
+        """(ticket, result) of some task; there must be one.
 
         Raises:
-            UserError: as the items raise, or processes die again and again.
-            RuntimeError: loading raised something else; the process's traceback is in the message.
+            UserError: raised by the items, or workers die repeatedly.
+            RuntimeError: loading raised another exception; the worker's traceback is in the message.
         """
         while True:
             busy = [worker for worker in self._workers if worker.tasks]
-            # A dead process's pipe is ready, too: it has come to its end.
-            ready = wait([worker.answers for worker in busy])
+            # The pipe of a dead worker is ready, too: it is at its end.
+            ready = wait([worker.results for worker in busy])
             for worker in busy:
-                answer = self._answer(worker) if worker.answers in ready else None
+                answer = self._receive(worker) if worker.results in ready else None
                 if answer is not None:
                     return answer
 
     def drain(self) -> None:
-        """Forget all tasks; returns when no process writes into a slot any more."""
+        """Discard all tasks; returns when no worker writes into a slot any more."""
         for worker in self._workers:
             if worker.tasks:
                 self._replace(worker)
@@ -182,58 +182,58 @@ class WorkerPool:
         self._suspects.clear()
 
     def _hand_out(self) -> None:
-        """Each waiting task to the process with the least to do, until all have enough."""
+        """Give each waiting task to the worker with the fewest, until all have enough."""
         while self._waiting:
             worker = min(self._workers, key=lambda worker: len(worker.tasks))
-            if len(worker.tasks) >= MOST_TASKS:
+            if len(worker.tasks) >= MAX_TASKS:
                 return
             task = self._waiting.popleft()
             worker.tasks.append(task)
-            with suppress(OSError):  # it died: result() finds out
-                worker.questions.send(astuple(task))
+            with suppress(OSError):  # it died: result() will notice
+                worker.requests.send(astuple(task))
 
-    def _answer(self, worker: Worker) -> tuple[int, Sample | FailedClip] | None:
+    def _receive(self, worker: Worker) -> tuple[int, Sample | FailedClip] | None:
         try:
-            ticket, result, records = pickle.loads(worker.answers.recv_bytes())
+            ticket, result, records = pickle.loads(worker.results.recv_bytes())
         except (EOFError, OSError):
-            return self._bury(worker)
-        self._pass_on(records)
+            return self._handle_death(worker)
+        self._log_records(records)
         self._deaths = 0
-        assert worker.tasks.popleft().ticket == ticket, "answers come in order"
+        assert worker.tasks.popleft().ticket == ticket, "results come in order"
         self._hand_out()
         if isinstance(result, UserError):
             raise result
         if isinstance(result, str):
-            raise RuntimeError(f"a data loading process failed:\n{result}")
+            raise RuntimeError(f"a data-loading worker failed:\n{result}")
         return ticket, result
 
-    def _pass_on(self, records: Sequence[logging.LogRecord]) -> None:
-        """Log what a process has to say, once if several say it."""
+    def _log_records(self, records: Sequence[logging.LogRecord]) -> None:
+        """Log a worker's records; the same message of several workers once."""
         for record in records:
-            if record.getMessage() not in self._told:
-                self._told.add(record.getMessage())
+            if record.getMessage() not in self._logged:
+                self._logged.add(record.getMessage())
                 logging.getLogger(record.name).handle(record)
 
-    def _bury(self, worker: Worker) -> tuple[int, Sample | FailedClip] | None:
-        """Start another process in a dead one's place; its first task is lost if that is what killed it."""
+    def _handle_death(self, worker: Worker) -> tuple[int, Sample | FailedClip] | None:
+        """Replace a dead worker; its first task fails if that is what killed it."""
         worker.process.join()
         code = worker.process.exitcode or 0
         task = worker.tasks[0]
         if code == forking.FAILED:
             raise UserError(
-                "data loading processes cannot load these items, for the reason above; they import what they load from, so "
-                "its classes must stand in a module; or set DATA_LOADER.NUM_WORKERS 0"
+                "data-loading workers cannot load these items, for the reason above; they import the dataset's classes, which "
+                "must be defined in a module; or set DATA_LOADER.NUM_WORKERS 0"
             )
-        # A scheduler that ends the whole group says nothing of the files, nor of the memory; and a file that hangs, as
-        # many do on a network disk that stalls, costs itself only.
+        # A scheduler's SIGTERM to the whole group is neither the files' nor the memory's fault; and a file that hangs, as
+        # many do on a stalled network disk, fails alone.
         ended, hung = code == -signal.SIGTERM, code == -signal.SIGALRM
         self._deaths += not (ended or hung)
-        if self._deaths > MOST_DEATHS:
+        if self._deaths > MAX_DEATHS:
             raise UserError(
-                f"{self._deaths} data loading processes in a row died ({_why(code)}), mostly for lack of memory; lower "
-                "DATA_LOADER.NUM_WORKERS or the batch size, or look for the reason with DATA_LOADER.NUM_WORKERS 0"
+                f"{self._deaths} data-loading workers in a row died ({_death_reason(code)}), usually out of memory; lower "
+                "DATA_LOADER.NUM_WORKERS or the batch size, or find the reason with DATA_LOADER.NUM_WORKERS 0"
             )
-        # Anything may kill a process once (a scheduler, a lack of memory): the file is to blame the second time.
+        # Anything may kill a worker once (a scheduler, running out of memory): the file is to blame only the second time.
         lost = hung or (task in self._suspects and not ended)
         if not ended:
             self._suspects.add(task)
@@ -242,39 +242,43 @@ class WorkerPool:
         self._hand_out()
         if not lost:
             return None
-        reason = f"took longer than {self._seconds:g} s; raise DATA.DECODE_TIMEOUT or re-encode" if hung else _why(code)
+        reason = (
+            f"took longer than {self._seconds:g} s; raise DATA.DECODE_TIMEOUT or re-encode"
+            if hung
+            else _death_reason(code)
+        )
         return task.ticket, self._items.failed(task.key, reason)
 
     def _replace(self, worker: Worker) -> None:
         _kill(worker)
         new = self._start()
-        worker.process, worker.questions, worker.answers = new.process, new.questions, new.answers
+        worker.process, worker.requests, worker.results = new.process, new.requests, new.results
         worker.tasks.clear()
 
     def _start(self) -> Worker:
-        asked, questions = Pipe(duplex=False)
-        answers, answered = Pipe(duplex=False)
-        # The process will hold these ends alone, so its death is the end of its answers, and ours that of its questions.
+        asked, requests = Pipe(duplex=False)
+        results, answered = Pipe(duplex=False)
+        # The worker alone holds these ends: when it dies its results end, and when this process dies its requests end.
         with asked, answered:
-            process = forking.start(self._work, [asked.fileno(), answered.fileno(), *self._files])
-        return Worker(process, questions, answers)
+            process = forking.start(self._worker_main, [asked.fileno(), answered.fileno(), *self._files])
+        return Worker(process, requests, results)
 
 
-def _work(files: Sequence[int], items: Items, plan: SlotPlan, seconds: float, level: int) -> None:
-    """What a loading process does until its parent says None or is no more."""
+def _worker_main(files: Sequence[int], items: Items, plan: SlotPlan, seconds: float, level: int) -> None:
+    """A worker's main loop, until its parent sends None or has died."""
     asked, answered = Connection(files[0], writable=False), Connection(files[1], readable=False)
     slots = plan.slots(files[2:])
-    # A scheduler's SIGTERM ends this process; if the training process still needs it, it starts another. Ctrl-C and
-    # the like, which reach the whole group, do not: the training process decides when to stop.
+    # A scheduler's SIGTERM ends this worker; if the training process still needs it, it starts another. Ctrl-C and other
+    # signals to the whole group do not: the training process decides when to stop.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # By default this signal kills, also in the middle of a decoder that never comes back.
+    # By default this signal kills, even inside a decoder that never returns.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    cv2.setNumThreads(0)  # processes are the parallelism; and OpenCV's threads do not survive a fork
+    cv2.setNumThreads(0)  # workers already run in parallel, and OpenCV's threads do not survive a fork
     torch.set_num_threads(1)
     records, parent = _records(level), os.getppid()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            while not asked.poll(PARENT_EVERY_S) and os.getppid() == parent:
+            while not asked.poll(PARENT_CHECK_S) and os.getppid() == parent:
                 pass
             asked_for = asked.recv() if os.getppid() == parent else None
             if asked_for is None:
@@ -283,13 +287,13 @@ def _work(files: Sequence[int], items: Items, plan: SlotPlan, seconds: float, le
             signal.setitimer(signal.ITIMER_REAL, seconds)
             result = _load(items, task, slots)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            # By value: a tensor that send() shares would have to be fetched from this process, which may be dead by then.
+            # By value: a tensor shared by send() would have to be fetched from this worker, which may be dead by then.
             answered.send_bytes(pickle.dumps((task.ticket, result, records)))
             records.clear()
 
 
 def _records(level: int) -> list[logging.LogRecord]:
-    """What this process logs from now on, for the one that has the log."""
+    """The list that collects what this worker logs from now on; the training process logs it."""
     records: list[logging.LogRecord] = []
 
     class Kept(QueueHandler):
@@ -308,28 +312,28 @@ def _load(items: Items, task: Task, slots: Sequence[Slot]) -> Sample | FailedCli
         return items.load(task.key, slots[task.slot])
     except UserError as error:
         return UserError(str(error))
-    except Exception:  # it is raised anew where it can be seen
+    except Exception:  # raised again in the training process
         return traceback.format_exc()
 
 
-def _why(code: int) -> str:
+def _death_reason(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "the loading process was killed twice on it, mostly for lack of memory"
+        return "the worker was killed twice on it, usually out of memory"
     if code == forking.NOT_STARTED:
-        return "the system would not start them, see above"
+        return "the system refused to start them, see above"
     if code < 0:
         return f"the decoder crashed twice ({signal.Signals(-code).name})"
-    return f"the loading process ended twice (status {code})"
+    return f"the worker exited twice (status {code})"
 
 
-def _end(workers: Sequence[Worker], files: Sequence[int]) -> None:
+def _stop_workers(workers: Sequence[Worker], files: Sequence[int]) -> None:
     for worker in workers:
         with suppress(OSError):
-            worker.questions.send(None)
+            worker.requests.send(None)
     for worker in workers:
-        # A process in the middle of an item, or with more to load, is not waited for.
+        # Workers that still have items to load are killed without waiting.
         if not worker.tasks:
-            worker.process.join(END_S)
+            worker.process.join(STOP_TIMEOUT_S)
         _kill(worker)
     for file in files:
         os.close(file)
@@ -338,5 +342,5 @@ def _end(workers: Sequence[Worker], files: Sequence[int]) -> None:
 def _kill(worker: Worker) -> None:
     worker.process.kill()
     worker.process.join()
-    worker.questions.close()
-    worker.answers.close()
+    worker.requests.close()
+    worker.results.close()

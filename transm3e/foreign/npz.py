@@ -56,7 +56,7 @@ class Archive:
         self._max_bytes = max_bytes
         self._file = open_regular(path)
         try:
-            with _naming():
+            with _translated_errors():
                 self._zip = zipfile.ZipFile(self._file)
         except BaseException:
             self._file.close()
@@ -89,7 +89,7 @@ class Archive:
             raise ArchiveError(
                 f"its array {name!r} unpacks to {info.file_size} bytes; allowed: {self._max_bytes}, deflated"
             )
-        with _naming(), self._zip.open(info) as member:
+        with _translated_errors(), self._zip.open(info) as member:
             return _read(member, info.file_size)
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ def read_npy(path: str | Path, max_bytes: int = MAX_BYTES) -> np.ndarray:
         ArchiveError: none, damaged, too large, or it holds objects.
         OSError: it cannot be read.
     """
-    with open_regular(path) as file, _naming("npy"):
+    with open_regular(path) as file, _translated_errors("npy"):
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise ArchiveError(f"{size} bytes; allowed: {max_bytes}")
@@ -141,7 +141,7 @@ def _read(member: IO[bytes], size: int) -> np.ndarray:
 
 
 @contextmanager
-def _naming(what: str = "npz of arrays") -> Iterator[None]:
+def _translated_errors(what: str = "npz of arrays") -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:

@@ -82,10 +82,10 @@ def _follow(file: IO[bytes], found: Found, texts: Collection[str]) -> None:
             below.append(stack)
             stack = []
         elif name in PUTS or name == "MEMOIZE":
-            place = len(memo) if name == "MEMOIZE" else arg
-            if place > count:
-                raise ValueError(f"place {place} of the memo after {count} operations")
-            memo[place] = stack[-1]
+            slot = len(memo) if name == "MEMOIZE" else arg
+            if slot > count:
+                raise ValueError(f"slot {slot} of the memo after {count} operations")
+            memo[slot] = stack[-1]
         elif name in GETS:
             stack.append(memo[arg])
         elif name == "DUP":

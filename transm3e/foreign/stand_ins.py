@@ -23,7 +23,7 @@ from transm3e.unpickle import ArrayInMaking, DTypeInMaking, bytes_of_text, numpy
 # What torch itself takes; of its own names it decides.
 OF_TORCH = re.compile(r"torch\..+|collections\.(OrderedDict|Counter)")
 # More names than any honest file has.
-MOST_NAMES = 1000
+MAX_NAMES = 1000
 
 
 class _Fields(dict):

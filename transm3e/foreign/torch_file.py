@@ -23,7 +23,7 @@ from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_g
 from transm3e.errors import UserError, shown
 from transm3e.files import open_regular
 from transm3e.foreign.pickle_scan import Found, scan_pickle
-from transm3e.foreign.stand_ins import MOST_NAMES, full_name, stand_ins
+from transm3e.foreign.stand_ins import MAX_NAMES, full_name, stand_ins
 
 # How files of torch begin, those before its version 1.6 with a number after the pickle's two bytes.
 TORCH_ZIP, TORCH_NUMBER = b"PK\x03\x04", b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
@@ -61,7 +61,7 @@ def load_torch(path: str | Path, keys: Collection[str] = ()) -> Any:
         except DAMAGE as error:
             raise ValueError(f"a damaged file of torch.save ({' '.join(str(error).split())[:120]})") from error
     names = list(dict.fromkeys(full_name(*each) for found in scans for each in found.classes))
-    if len(names) > MOST_NAMES:
+    if len(names) > MAX_NAMES:
         raise ValueError(f"{len(names)} classes named")
     allowed, strange = stand_ins(names)
     if strange:

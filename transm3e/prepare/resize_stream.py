@@ -16,8 +16,8 @@ from transm3e.data.backends import open_source
 from transm3e.data.container import pixel_aspect
 from transm3e.data.decode import DecodeError, FrameSource, Video, upright
 from transm3e.data.encode import copy_colours
+from transm3e.data.images import IMAGE_SUFFIXES
 from transm3e.data.orientation import UPRIGHT
-from transm3e.data.pictures import PICTURE_SUFFIXES
 from transm3e.errors import UserError
 
 # For pictures and files that say no rate.
@@ -79,7 +79,7 @@ def frame_stream(path: str | Path, timeout: float) -> Iterator[FrameStream]:
     Raises:
         DecodeError: the path cannot be read; also while frames are read.
     """
-    pictures = Path(path).is_dir() or Path(path).suffix.lower() in PICTURE_SUFFIXES
+    pictures = Path(path).is_dir() or Path(path).suffix.lower() in IMAGE_SUFFIXES
     source = open_source(path, timeout=timeout) if pictures else SequentialVideo(path, timeout)
     with closing(source):
         yield source.stream() if isinstance(source, SequentialVideo) else _picture_stream(source)

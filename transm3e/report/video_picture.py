@@ -13,7 +13,7 @@ import numpy as np
 
 from transm3e.data.backends import open_source
 from transm3e.data.skeleton import Skeleton, fit_video, read_skeleton
-from transm3e.data.skeleton.found import Body
+from transm3e.data.skeleton.bodies import Body
 from transm3e.joints import LAYOUTS
 from transm3e.report.pictures import INK, KNOWN, PALE, dress, new_figure, save
 from transm3e.report.screens import draw_joints, joint_lines

@@ -13,7 +13,7 @@ import torch
 from transm3e.data import build_videos
 from transm3e.data.annotations import read_clip_table
 from transm3e.data.decode import DecodeError
-from transm3e.data.skeleton.found import Body
+from transm3e.data.skeleton.bodies import Body
 from transm3e.data.videos import Videos
 from transm3e.engine.evaluate import Predictions, predict
 from transm3e.engine.processes.distributed import gather, is_main, local_size, note, rank, world_size

@@ -137,7 +137,7 @@ def lose_all(folder):
         (lose_y, "flow_x_00003.jpg but no flow_y_00003.jpg"),
         (lose_both, "lacks 1 of the frames 1 to 5: 3"),
         (shrink_y, "flow_y_00003.jpg: has .* pixels, the others"),
-        (cut_x, "flow_x_00003.jpg: is cut off"),
+        (cut_x, "flow_x_00003.jpg: is truncated"),
         (lose_all, "holds no pictures of flow: flow_x_00001.jpg and"),
     ],
 )

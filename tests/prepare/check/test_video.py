@@ -90,7 +90,7 @@ def test_what_is_no_video(tmp_path):
     assert "no video stream" in inspect_video(tmp_path / "sound.wav", "first").fault
     assert "cannot be decoded" in inspect_video(tmp_path / "text.mp4", "first").fault
     assert "empty" in inspect_video(tmp_path / "empty.mp4", "all").fault
-    assert "holds no pictures" in inspect_video(tmp_path / "folder", "first").fault
+    assert "holds no images" in inspect_video(tmp_path / "folder", "first").fault
     for decode in ("first", "none"):
         assert inspect_video(tmp_path / "missing.mp4", decode).fault == "file does not exist"
 
@@ -104,7 +104,7 @@ def test_a_folder_of_pictures_has_no_clock(tmp_path):
     assert facts.fingerprint
     (tmp_path / "img_00003.png").write_bytes(b"no picture")
     assert inspect_video(tmp_path, "first").fault == ""
-    assert inspect_video(tmp_path, "all").fault.startswith("img_00003.png is not a picture; allowed: .jpg")
+    assert inspect_video(tmp_path, "all").fault.startswith("img_00003.png is not an image; allowed: .jpg")
 
 
 def test_a_video_of_one_frame(tmp_path):

@@ -12,7 +12,7 @@ from transm3e.data.backends import open_source
 from transm3e.data.dataset import ClipDataset
 from transm3e.data.decode import Video
 from transm3e.data.loader import ClipLoader
-from transm3e.data.transforms import finish, place
+from transm3e.data.transforms import apply_to_clip, apply_to_frame
 from transm3e.data.types import BatchBuilder
 
 NAME = "transm3e"
@@ -44,8 +44,8 @@ class Ours:
         """See Pipeline."""
         stages: dict[Callable, str] = {
             open_source: OPEN,
-            place: CROP,
-            finish: AUGMENT,
+            apply_to_frame: CROP,
+            apply_to_clip: AUGMENT,
             BatchBuilder.add: COLLATE,
             BatchBuilder.build: COLLATE,
         }

@@ -16,7 +16,7 @@ import numpy as np
 from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource, Video
 from transm3e.data.encode import parse_mark, read_comment
 from transm3e.data.flow.coding import REST
-from transm3e.data.pictures import numbered_files, read_picture
+from transm3e.data.images import files_by_number, read_image
 from transm3e.foreign.npz import Archive, ArchiveError
 
 MADE_BY = "transm3e flow"
@@ -125,7 +125,7 @@ class NpzFlow(FlowSource):
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
-        with self._naming():
+        with self._translated_errors():
             self._archive = Archive(path, MAX_CHUNK_BYTES)
             try:
                 self._read_head()
@@ -157,7 +157,7 @@ class NpzFlow(FlowSource):
             yield number, chunk[number - start]
 
     def _chunk(self, start: int) -> np.ndarray:
-        with self._naming():
+        with self._translated_errors():
             chunk = self._archive[_chunk_name(start)]
         count = min(CHUNK, self.num_frames - start)
         if chunk.dtype != np.uint8 or chunk.ndim != 4 or chunk.shape[::3] != (count, 2):
@@ -168,7 +168,7 @@ class NpzFlow(FlowSource):
         return chunk
 
     @contextmanager
-    def _naming(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
@@ -201,7 +201,7 @@ class FlowFolder(FlowSource):
             if time.monotonic() > self._deadline:
                 raise DecodeError(self.path, f"took longer than {self._timeout:g} s; raise DATA.DECODE_TIMEOUT")
             pair = self._pairs[max(number - 1, 0)]
-            planes = [read_picture(file, cv2.IMREAD_GRAYSCALE) for file in pair]
+            planes = [read_image(file, cv2.IMREAD_GRAYSCALE) for file in pair]
             for file, plane in zip(pair, planes, strict=True):
                 if plane.shape != (shape := shape or plane.shape):
                     raise DecodeError(str(file), f"has {plane.shape} pixels, the others {shape}; extract it again")
@@ -220,7 +220,7 @@ def _paired_files(folder: Path) -> list[tuple[Path, Path]]:
                 raise DecodeError(
                     str(folder), f"holds {this}{first} but no {other}{first} ({len(unpaired)} such); extract it again"
                 )
-        columns = [numbered_files(folder, prefix) for prefix in layout]
+        columns = [files_by_number(folder, prefix) for prefix in layout]
         return list(zip(*columns, strict=True))
     wanted = " or ".join(f"{x}00001.jpg and {y}00001.jpg" for x, y in JPEG_LAYOUTS)
     raise DecodeError(

@@ -8,7 +8,7 @@
         @classmethod
         def build(cls, options: Options) -> Mine: ...
 
-It is a Maker; transm3e.data.skeleton.found imports its module.
+It is a Maker; transm3e.data.skeleton.bodies imports its module.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def read_json(file: Path, path: str) -> Skeleton:
         OSError: it cannot be read.
     """
     content = parse_text(read_bytes(file, MAX_JSON), path)
-    listed = next((listing.frames(content) for listing in LISTINGS if listing.told(content)), None)
+    listed = next((listing.frames(content) for listing in LISTINGS if listing.matches(content)), None)
     if listed is None:
         raise DecodeError(path, f"JSON of another layout; {JSON_ALLOWED}, frames by image_id, frame_id or in order")
     return read_frames(listed, path)
@@ -105,9 +105,9 @@ def parse_text(text: bytes, path: str) -> Any:
 
 
 class Listing(NamedTuple):
-    """A way of listing frames: how a document is told, and its frames."""
+    """A way of listing frames: how a document is matches, and its frames."""
 
-    told: Callable[[Any], bool]
+    matches: Callable[[Any], bool]
     frames: Callable[[Any], Frames]
 
 
@@ -125,7 +125,7 @@ def _within(key: str) -> Listing:
 
     def ways(content: Any) -> Iterator[Listing]:
         inner = content[key] if isinstance(content, Mapping) and key in content else None
-        return (way for way in FLAT_LISTINGS if inner is not None and way.told(inner))
+        return (way for way in FLAT_LISTINGS if inner is not None and way.matches(inner))
 
     return Listing(lambda c: any(True for _ in ways(c)), lambda c: next(ways(c)).frames(c[key]))
 
@@ -172,9 +172,9 @@ Read = tuple[np.ndarray, str, Any]  # (K, 3) joints, their units, track
 
 
 class Writing(NamedTuple):
-    """A way of writing a person: how an entry is told, its joints (K, 3), and their units."""
+    """A way of writing a person: how an entry is matches, its joints (K, 3), and their units."""
 
-    told: Callable[[Mapping[str, Any]], bool]
+    matches: Callable[[Mapping[str, Any]], bool]
     joints: Callable[[Mapping[str, Any]], Any]
     units: str = PIXELS
 
@@ -226,7 +226,7 @@ PEOPLE = (
 def _people(frame: Any, path: str) -> Iterator[Read]:
     """Everybody in one frame."""
     for entry in _entries(frame, path):
-        way = next((way for way in PEOPLE if way.told(entry)), None)
+        way = next((way for way in PEOPLE if way.matches(entry)), None)
         try:
             joints = np.asarray(way.joints(entry), np.float64) if way else np.empty(0)
         except (TypeError, ValueError, OverflowError, LookupError):

@@ -42,19 +42,21 @@ def split_name(name: str) -> FrameFile | None:
     return FrameFile(found["head"], found["number"], found["tail"]) if found else None
 
 
-def read_folder(place: Path, path: str) -> Skeleton:
+def read_folder(pattern: Path, path: str) -> Skeleton:
     """The frame files of a folder, or of FOLDER/HEAD*TAIL, of one video -> Skeleton, as the files have their numbers.
 
     Raises:
         DecodeError: no such file; files of several kinds or videos; otherwise as read_json.
     """
-    folder, (head, _, tail) = (place, ("", "", "")) if place.is_dir() else (place.parent, place.name.partition(STAR))
+    folder, (head, _, tail) = (
+        (pattern, ("", "", "")) if pattern.is_dir() else (pattern.parent, pattern.name.partition(STAR))
+    )
     try:
         listed = sorted(file.name for file in folder.iterdir())
     except OSError as error:
         raise DecodeError(path, f"cannot be read: {error.strerror}") from error
     parts = {name: part for name in listed if name.startswith(head) and (part := split_name(name))}
-    chosen = {n: p for n, p in parts.items() if place == folder or (p.head, p.tail) == (head, tail)}
+    chosen = {n: p for n, p in parts.items() if pattern == folder or (p.head, p.tail) == (head, tail)}
     tails = sorted({part.tail for part in chosen.values()})
     if not chosen:
         raise DecodeError(
@@ -71,7 +73,7 @@ def read_folder(place: Path, path: str) -> Skeleton:
         return _read_yolo(names, read, path)
     shown = [parse_text(content, f"{folder / name}") for name, content in zip(chosen, read, strict=True)]
     for name, content in zip(chosen, shown, strict=True):
-        if content and PER_VIDEO.told(content):
+        if content and PER_VIDEO.matches(content):
             raise DecodeError(path, f"{name} lists persons by image_id, as a file of a whole video; name that file")
     return read_frames(Frames(names, shown), path)
 

@@ -133,7 +133,7 @@ def read_npz(file: Path, path: str) -> Skeleton:
     Raises:
         DecodeError: damaged, holds objects, a field is missing, or it is a data set of 3D joints.
     """
-    with _naming(path), Archive(file) as arrays:
+    with _translated_errors(path), Archive(file) as arrays:
         _refuse_others(arrays.names, path)
         found = arrays.all()
     landmarks = [each for each in found.values() if _is_landmarks(each)]
@@ -148,7 +148,7 @@ def read_landmarks(file: Path, path: str) -> Skeleton:
     Raises:
         DecodeError: damaged, holds objects, or another array.
     """
-    with _naming(path):
+    with _translated_errors(path):
         array = read_npy(file)
     if not _is_landmarks(array):
         raise DecodeError(
@@ -186,7 +186,7 @@ def _refuse_others(names: Iterable[str], path: str) -> None:
 
 
 @contextmanager
-def _naming(path: str) -> Iterator[None]:
+def _translated_errors(path: str) -> Iterator[None]:
     try:
         yield
     except ArchiveError as error:
@@ -200,7 +200,7 @@ def load_arrays(file: Path, path: str) -> dict[str, np.ndarray]:
         DecodeError: damaged, larger than Archive admits, or holds objects.
         OSError: it cannot be read.
     """
-    with _naming(path), Archive(file) as arrays:
+    with _translated_errors(path), Archive(file) as arrays:
         return arrays.all()
 
 

@@ -1,4 +1,4 @@
-"""Skeleton files of every kind, told apart by their content."""
+"""Skeleton files of every kind, matches apart by their content."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PICKLE_STARTS = (b"\x80", b"(d", b"(l", b"c")
 
 
 class Format(NamedTuple):
-    """A kind of file: its name, how its first bytes are told, and its reader of (file, name for messages)."""
+    """A kind of file: its name, how its first bytes are matches, and its reader of (file, name for messages)."""
 
     name: str
-    told: Callable[[bytes], bool]
+    matches: Callable[[bytes], bool]
     read: Callable[[Path, str], Skeleton]
 
 
@@ -73,7 +73,7 @@ def _read(where: str) -> Skeleton:
         if member:
             raise DecodeError(where, f"is no pickle of many videos; write the path without {MEMBER}{member}")
         for known in FORMATS:
-            if known.told(start):
+            if known.matches(start):
                 return known.read(file, where)
     except FileNotFoundError:
         raise DecodeError(where, "no such file; make it with datasets/extract_skeleton.py") from None

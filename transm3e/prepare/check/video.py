@@ -25,9 +25,9 @@ from transm3e.data.decode import (
     decoded,
     upright,
 )
+from transm3e.data.images import files_by_number
 from transm3e.data.orientation import UPRIGHT
 from transm3e.data.packets import COMPLETE_SHARE
-from transm3e.data.pictures import numbered_files
 from transm3e.prepare.check.fingerprint import fingerprint, is_fingerprint, sampled, thumbnail
 
 DECODE_MODES = ("first", "all", "none")
@@ -162,7 +162,7 @@ def _facts(source: FrameSource, file: Path) -> VideoFacts:
 def _content(path: Path) -> tuple[int, str]:
     """Number and BLAKE2 hash of the bytes of a file, or of a folder's pictures in order."""
     digest, size = hashlib.blake2b(digest_size=16), 0
-    for file in numbered_files(path) if path.is_dir() else [path]:
+    for file in files_by_number(path) if path.is_dir() else [path]:
         with file.open("rb") as opened:
             while chunk := opened.read(1 << 20):
                 digest.update(chunk)

@@ -12,7 +12,7 @@ import numpy as np
 
 from transm3e.data.annotations import parse_muscles
 from transm3e.data.decode import DecodeError
-from transm3e.data.pictures import read_picture
+from transm3e.data.images import read_image
 from transm3e.errors import UserError
 from transm3e.files import read_text
 from transm3e.foreign.json_text import parse_json
@@ -115,7 +115,7 @@ def read_photo(path: Path) -> np.ndarray:
         UserError: it cannot be read, is cut off, or is too long and narrow to be a photo.
     """
     try:
-        photo = read_picture(path)
+        photo = read_image(path)
     except DecodeError as error:
         raise UserError(f"photo {path.name} {error.reason}") from error
     if max(photo.shape[:2]) > LONGEST_RATIO * min(photo.shape[:2]):

@@ -11,9 +11,9 @@ from typing import Any
 
 from transm3e.data.annotations import read_clip_table, table_file
 from transm3e.data.clip_names import table_with_column, target_names
+from transm3e.data.skeleton.bodies import COLUMN, DETECTORS, FOLDER
 from transm3e.data.skeleton.detectors import Options, build_detector
 from transm3e.data.skeleton.extract import NOBODY, Maker, extract, write_report
-from transm3e.data.skeleton.found import COLUMN, DETECTORS, FOLDER
 from transm3e.data.skeleton.units import Declared
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder

@@ -7,7 +7,7 @@ import pytest
 
 from transm3e.data.backends import open_source
 from transm3e.data.decode import DecodeError
-from transm3e.data.pictures import PictureFolder, numbered_files, read_picture
+from transm3e.data.images import ImageFolder, files_by_number, read_image
 
 
 def draw(folder: Path, *names: str, size: tuple[int, int] = (12, 16)) -> None:
@@ -36,7 +36,7 @@ def test_a_still_is_a_clip_of_one_frame(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        ([], "holds no pictures"),
+        ([], "holds no images"),
         (["1.png", "2.png", "5.png", "7.png"], "lacks 3 of the frames 1 to 7: 3, 4, 6; extract it again"),
         (["a.png"], "has no number in its name"),
         (["a1.png", "b1.png"], "has the number of"),
@@ -45,7 +45,7 @@ def test_a_still_is_a_clip_of_one_frame(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_clip(tmp_path: Path, names: list[str], reason: str) -> None:
     draw(tmp_path / "clip", *names)
     with pytest.raises(DecodeError, match=reason):
-        numbered_files(tmp_path / "clip")
+        files_by_number(tmp_path / "clip")
 
 
 def test_bad_pictures(tmp_path: Path) -> None:
@@ -53,15 +53,15 @@ def test_bad_pictures(tmp_path: Path) -> None:
     draw(tmp_path, "4.jpg", size=(10, 16))
     (tmp_path / "2.jpg").write_bytes((tmp_path / "2.jpg").read_bytes()[:-40])
     (tmp_path / "3.jpg").write_text("no picture")
-    frames = PictureFolder(tmp_path)
+    frames = ImageFolder(tmp_path)
     for numbers, reason in (
-        ([0, 1], "2.jpg: is cut off"),
-        ([2], "3.jpg: is not a picture"),
+        ([0, 1], "2.jpg: is truncated"),
+        ([2], "3.jpg: is not an image"),
         ([0, 3], "4.jpg: has .10, 16"),
     ):
         with pytest.raises(DecodeError, match=reason):
             frames.frames(numbers)
     with pytest.raises(DecodeError, match="cannot be read"):
-        read_picture(tmp_path / "gone.jpg")
+        read_image(tmp_path / "gone.jpg")
     with pytest.raises(DecodeError, match="took longer than 0 s"):
-        PictureFolder(tmp_path, timeout=0.0).frames([0])
+        ImageFolder(tmp_path, timeout=0.0).frames([0])

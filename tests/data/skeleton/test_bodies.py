@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from transm3e.data.skeleton import Skeleton
-from transm3e.data.skeleton.found import shows_body
+from transm3e.data.skeleton.bodies import frames_with_body
 from transm3e.joints import LAYOUTS
 
 
@@ -19,4 +19,4 @@ def test_a_body_is_two_of_shoulders_and_hips_in_the_frame(layout):
     points[2, 0, trunk] = (10, 10, 0.1)  # guesses
     points[3, 0, trunk] = (10, 33, 1)  # below the frame
     points[4, [0, 1], trunk] = (10, 10, 1)  # one joint each of two persons
-    assert shows_body(Skeleton(points, layout, 32, 48)).tolist() == [True, False, False, False, False]
+    assert frames_with_body(Skeleton(points, layout, 32, 48)).tolist() == [True, False, False, False, False]

@@ -1,4 +1,4 @@
-"""How large a picture says it is, from its first bytes: known before a decoder takes memory for it."""
+"""The size of an image according to its header, so that it is known before a decoder allocates memory."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import struct
 
 PNG, BMP, RIFF = b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF"
 JPEG = b"\xff\xd8"
-# Markers that begin a JPEG's frame, and those that stand alone, without a length.
+# Markers that begin a JPEG's frame, and those without a length field.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
-def picture_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) as stored, by the head of a PNG, JPEG, BMP or WebP; None where it is none of them, or cut off."""
+def image_size(data: bytes) -> tuple[int, int] | None:
+    """(height, width) in the header of a PNG, JPEG, BMP or WebP; None for other formats and truncated headers."""
     try:
         if data.startswith(PNG):
             width, height = struct.unpack_from(">II", data, 16)
@@ -30,31 +30,31 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
-    place = 2
+    at = 2
     while True:
-        while data[place] != 0xFF:  # bytes between segments, which decoders pass over
-            place += 1
-        while data[place] == 0xFF:
-            place += 1
-        marker = data[place]
+        while data[at] != 0xFF:  # bytes between segments, which decoders skip
+            at += 1
+        while data[at] == 0xFF:
+            at += 1
+        marker = data[at]
         if marker in JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, place + 4)
+            height, width = struct.unpack_from(">HH", data, at + 4)
             return height, width
-        place += 1 if marker in JPEG_ALONE else 1 + struct.unpack_from(">H", data, place + 1)[0]
+        at += 1 if marker in JPEG_ALONE else 1 + struct.unpack_from(">H", data, at + 1)[0]
 
 
 def _bmp(data: bytes) -> tuple[int, int]:
-    if struct.unpack_from("<I", data, 14)[0] == 12:  # OS/2's head
+    if struct.unpack_from("<I", data, 14)[0] == 12:  # OS/2's header
         width, height = struct.unpack_from("<HH", data, 18)
     else:
         width, height = struct.unpack_from("<ii", data, 18)
-    return abs(width), abs(height)  # upside down if negative
+    return abs(width), abs(height)  # a negative height means upside down
 
 
 def _webp(data: bytes) -> tuple[int, int]:
     kind = data[12:16]
     if kind == b"VP8X":
-        sides = (int.from_bytes(data[place : place + 3], "little") + 1 for place in (24, 27))
+        sides = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
     elif kind == b"VP8L":
         bits = struct.unpack_from("<I", data, 21)[0]
         sides = ((bits >> shift & 0x3FFF) + 1 for shift in (0, 14))

@@ -18,7 +18,7 @@ SINGLE = 0.25
 
 
 @dataclass(frozen=True)
-class JointChanges:
+class JointAugmentation:
     """What may happen to the joints of a training clip; 0 everywhere: nothing.
 
     Attributes:
@@ -43,10 +43,10 @@ class JointChanges:
 
 
 @dataclass(frozen=True)
-class DrawnChanges:
+class DrawnJointAugmentation:
     """One draw of them: what may happen, and the seed of what does."""
 
-    changes: JointChanges
+    changes: JointAugmentation
     seed: int
 
     def apply(self, joints: np.ndarray, layout: str) -> np.ndarray:
@@ -69,7 +69,7 @@ class DrawnChanges:
         return np.where(kept, np.concatenate([moved, score], axis=-1), 0).astype(np.float32)
 
 
-def _transform(rng: np.random.Generator, how: JointChanges, axes: int) -> np.ndarray:
+def _transform(rng: np.random.Generator, how: JointAugmentation, axes: int) -> np.ndarray:
     """(axes, axes): turned around the vertical axis, then tilted, then stretched."""
     turn, *tilts = np.radians(rng.uniform(-1, 1, 3) * (how.turn, how.tilt, how.tilt))
     stretched = np.diag(rng.uniform(1 - how.stretch, 1 + how.stretch, axes))

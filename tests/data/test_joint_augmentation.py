@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transm3e.data.joint_changes import TORSO, DrawnChanges, JointChanges
+from transm3e.data.joint_augmentation import TORSO, DrawnJointAugmentation, JointAugmentation
 from transm3e.data.sampling import Span
 from transm3e.joints import EXTREMITIES, LAYOUTS
 
@@ -27,7 +27,7 @@ def distances(joints):
 @pytest.mark.parametrize("axes", [2, 3])
 def test_turning_and_tilting_keep_lengths_scores_and_what_is_missing(axes):
     joints = figure(axes)
-    changed = DrawnChanges(JointChanges(turn=90, tilt=20), 1).apply(joints, "body23")
+    changed = DrawnJointAugmentation(JointAugmentation(turn=90, tilt=20), 1).apply(joints, "body23")
     np.testing.assert_allclose(distances(changed), distances(joints), atol=1e-5)
     np.testing.assert_array_equal(changed[..., -1], joints[..., -1])
     assert not changed[..., 3, :].any()
@@ -35,7 +35,7 @@ def test_turning_and_tilting_keep_lengths_scores_and_what_is_missing(axes):
 
 
 def test_only_joints_in_space_are_turned_around_the_vertical_axis():
-    changes = DrawnChanges(JointChanges(turn=90), 2)
+    changes = DrawnJointAugmentation(JointAugmentation(turn=90), 2)
     np.testing.assert_allclose(changes.apply(figure(2), "body23"), figure(2), atol=1e-6)
     turned = changes.apply(figure(3), "body23")
     np.testing.assert_allclose(turned[..., 1], figure(3)[..., 1], atol=1e-6)
@@ -44,7 +44,10 @@ def test_only_joints_in_space_are_turned_around_the_vertical_axis():
 
 def test_noise_is_in_body_sizes_and_stretch_in_shares():
     joints = figure(2)
-    errors = [DrawnChanges(JointChanges(noise=0.1), seed).apply(joints, "body23") - joints for seed in range(200)]
+    errors = [
+        DrawnJointAugmentation(JointAugmentation(noise=0.1), seed).apply(joints, "body23") - joints
+        for seed in range(200)
+    ]
     points = np.delete(joints[..., :2], 3, axis=2)
     size = np.sqrt(((points - points.mean(axis=(0, 1, 2))) ** 2).sum(-1).mean())
     measured = np.delete(np.stack(errors)[..., :2], 3, axis=3).std(axis=(1, 2, 3, 4)) / (0.1 * size * np.sqrt(2))
@@ -52,15 +55,17 @@ def test_noise_is_in_body_sizes_and_stretch_in_shares():
     assert measured.mean() == pytest.approx(1, abs=0.1)
     assert measured.min() < 0.2
     assert 1.6 < measured.max() < 2.4
-    twice = DrawnChanges(JointChanges(noise=0.1), 0).apply(100 * joints, "body23")
+    twice = DrawnJointAugmentation(JointAugmentation(noise=0.1), 0).apply(100 * joints, "body23")
     np.testing.assert_allclose(twice[..., :2], 100 * (joints + errors[0])[..., :2], rtol=1e-3)
-    ratios = DrawnChanges(JointChanges(stretch=0.3), 3).apply(joints, "body23")
+    ratios = DrawnJointAugmentation(JointAugmentation(stretch=0.3), 3).apply(joints, "body23")
     spans = [np.ptp(np.delete(each[..., :2], 3, axis=2), axis=(0, 1, 2)) for each in (ratios, joints)]
     assert (np.abs(spans[0] / spans[1] - 1) <= 0.3).all()
 
 
 def test_groups_of_joints_are_missing_as_often_as_said_and_the_torso_never():
-    kept = [DrawnChanges(JointChanges(dropout=0.4), seed).apply(figure(2), "body23") for seed in range(400)]
+    kept = [
+        DrawnJointAugmentation(JointAugmentation(dropout=0.4), seed).apply(figure(2), "body23") for seed in range(400)
+    ]
     missing = ~np.stack(kept).any(axis=(1, 2, 4))  # (400, 23)
     feet = missing[:, [NAMES.index(name) for name in EXTREMITIES[:4]]].all(axis=1)
     assert 0.33 < feet.mean() < 0.47

@@ -54,7 +54,7 @@ class Body:
         path: the video, relative to their folder.
         skeleton: its file of joints, absolute; "" where there is none.
         frames: that were decoded, or that the file of joints has; None where nothing could be read.
-        coverage: share of them that show a body, see shows_body, in [0, 1]; None likewise.
+        coverage: share of them that show a body, see frames_with_body, in [0, 1]; None likewise.
         reason: why it cannot be scored, one line; "" where it can.
     """
 
@@ -152,13 +152,13 @@ def _of_file(body: Body, file: Path, root: Path | None = None) -> Body:
     if root is not None:
         with closing(open_source(root / body.path)) as video:
             check_frames(skeleton, video.num_frames, str(file))
-    seen = shows_body(skeleton)
+    seen = frames_with_body(skeleton)
     found = replace(body, skeleton=str(file.absolute()), frames=len(seen), coverage=float(seen.mean()))
     reason = NO_TRUNK if skeleton.points.any() else NO_BODY
     return found if seen.any() else replace(found, reason=reason)
 
 
-def shows_body(skeleton: Skeleton) -> np.ndarray:
+def frames_with_body(skeleton: Skeleton) -> np.ndarray:
     """(N frames,) bool: two of somebody's shoulders and hips are inside of the frame, and no guesses (see MIN_SCORE)."""
     trunk = skeleton.points[:, :, [LAYOUTS[skeleton.layout].names.index(name) for name in TRUNK]]
     low, high = -0.5, np.array([skeleton.width or np.inf, skeleton.height or np.inf]) - 0.5
