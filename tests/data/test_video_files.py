@@ -60,7 +60,7 @@ def test_videos_by_content_and_the_others_counted(folder: Path, caplog: pytest.L
     found = [file.relative_to(folder).as_posix() for file in videos_below(folder)]
     assert found == ["a.gif", "b.ps", "broken.gif", "broken.mp4", "c.VOB", "deep/d.AVI", "e", "f.mp4.part"]
     [said] = [record.getMessage() for record in caplog.records]
-    assert "passed over 10 files that are no videos (2 .jpg, 1 .csv, 1 .m3u8, 1 .npy, 1 .png, 1 .srt" in said
+    assert "ignored 10 files that are not videos (2 .jpg, 1 .csv, 1 .m3u8, 1 .npy, 1 .png, 1 .srt" in said
     caplog.clear()
     assert len(videos_below(folder / "deep")) == 1
     assert not caplog.records

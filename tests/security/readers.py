@@ -50,8 +50,8 @@ from tests.security.samples import (
     clip_table,
     flat,
     flow_file,
-    image,
-    video,
+    sample_image,
+    sample_video,
     wheel,
 )
 from tests.security.uses import (
@@ -329,11 +329,11 @@ READERS = [
     ),
     Reader("wheel", ".whl", wheel, use_wheel),
     Reader("video mp4", ".mp4", lambda: video(".mp4"), use_video, **OF_VIDEOS),
-    Reader("video mkv", ".mkv", lambda: video(".mkv"), use_video, **OF_VIDEOS),
-    Reader("video avi", ".avi", lambda: video(".avi", "XVID"), use_video, **OF_VIDEOS),
+    Reader("video mkv", ".mkv", lambda: sample_video(".mkv"), use_video, **OF_VIDEOS),
+    Reader("video avi", ".avi", lambda: sample_video(".avi", "XVID"), use_video, **OF_VIDEOS),
     Reader("what may be a video", ".dat", lambda: video(".mp4"), is_video, errors=()),
     *(
-        Reader(f"image {kind}", kind, partial(image, kind), read_image, **OF_VIDEOS)
+        Reader(f"image {kind}", kind, partial(sample_image, kind), read_image, **OF_VIDEOS)
         for kind in (".jpg", ".png", ".bmp", ".webp")
     ),
 ]

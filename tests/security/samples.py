@@ -114,7 +114,7 @@ def written(suffix: str, write: Callable[[Path], Any]) -> bytes:
         return file.read_bytes()
 
 
-def video(suffix: str, codec: str = "libx264") -> bytes:
+def sample_video(suffix: str, codec: str = "libx264") -> bytes:
     def write(file: Path) -> None:
         write_video(file, frames(), fps=8) if codec == "libx264" else _write_with_opencv(file, codec)
 
@@ -128,7 +128,7 @@ def _write_with_opencv(file: Path, codec: str) -> None:
     writer.release()
 
 
-def image(suffix: str) -> bytes:
+def sample_image(suffix: str) -> bytes:
     return cv2.imencode(suffix, frames()[0])[1].tobytes()
 
 

@@ -16,7 +16,7 @@ import torch
 
 from tests.security.limits import LITTLE, bounded, write
 from tests.security.readers import READERS
-from tests.security.samples import video
+from tests.security.samples import sample_video
 from transm3e.config import load_cfg
 from transm3e.data.annotations import Clip, read_clip_table, table_from_clips
 from transm3e.data.container import MAX_PIXELS
@@ -237,7 +237,7 @@ PLAYLISTS = {
 @pytest.mark.parametrize("name", PLAYLISTS)
 def test_a_playlist_in_disguise_reads_no_other_file(name, tmp_path):
     write(tmp_path / "secret.mp4", video(".mp4"))
-    write(tmp_path / "secret.ts", video(".ts"))
+    write(tmp_path / "secret.ts", sample_video(".ts"))
     file = write(tmp_path / "clip.mp4", PLAYLISTS[name])
     with pytest.raises(DecodeError, match=r"in no format of video files|cannot be decoded"), bounded(10, LITTLE):
         Video(file)
@@ -324,7 +324,7 @@ def test_a_clock_that_runs_for_years_is_refused():
 
 
 def test_a_codec_that_nobody_knows_is_an_error(tmp_path):
-    content = video(".avi", "XVID")
+    content = sample_video(".avi", "XVID")
     assert b"XVID" in content
     file = write(tmp_path / "clip.avi", content.replace(b"XVID", b"Q?Q?"))
     with pytest.raises(DecodeError, match="its codec cannot be decoded here"):

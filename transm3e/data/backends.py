@@ -1,4 +1,4 @@
-"""Who decodes: PyAV unless another decoder is asked for; pictures and folders of them with any."""
+"""Decoders: PyAV unless another one is chosen; images and folders of images are read with any setting."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource, Vide
 from transm3e.data.images import IMAGE_SUFFIXES, ImageFolder
 from transm3e.errors import UserError
 
-# Mean difference of two decoders' colours, 0 to 255.
+# Mean absolute difference of the same frame by two decoders, at most; in 0 to 255.
 MAX_COLOUR_DIFFERENCE = 8.0
 PYAV, TORCHCODEC, TORCHCODEC_CUDA, OPENCV, _ = choices("DATA.DECODING_BACKEND")
 
 
 def open_source(path: str | Path, backend: str = PYAV, timeout: float = DEFAULT_TIMEOUT) -> FrameSource:
-    """What yields the frames of a path: a video file by its decoder, a folder of pictures, or one picture.
+    """The frames of a path: a video file, a folder of images, or one image.
 
     Args:
-        backend: for video files, "torchcodec", "torchcodec_cuda", "opencv", or, by any other name, PyAV.
-        timeout: seconds this path may take; torchcodec and OpenCV do not look at it.
+        backend: for video files: "torchcodec", "torchcodec_cuda" or "opencv"; any other name means PyAV.
+        timeout: seconds for this path; torchcodec and OpenCV ignore it.
 
     Raises:
         DecodeError: the path cannot be read.
@@ -44,7 +44,7 @@ def open_source(path: str | Path, backend: str = PYAV, timeout: float = DEFAULT_
 
 
 def check_backend(backend: str) -> None:
-    """Whether a decoder can be used at all.
+    """Check that a decoder can be used.
 
     Raises:
         UserError: torchcodec is not installed, or finds no FFmpeg.
@@ -53,13 +53,13 @@ def check_backend(backend: str) -> None:
         decoders = _torchcodec()
         try:
             decoders.VideoDecoder(b"no video")
-        except (RuntimeError, ValueError) as error:  # it loads FFmpeg's libraries with the first file
+        except (RuntimeError, ValueError) as error:  # it loads FFmpeg's libraries when the first file is opened
             if "libtorchcodec" in str(error):
                 raise _no_torchcodec(error) from error
 
 
 class NeedsPyAV(Exception):
-    """A file that PyAV alone reads right: its stamps mislead, it is mirrored, or torchcodec cannot decode it."""
+    """A file that only PyAV reads correctly: its stamps mislead, it is mirrored, or torchcodec cannot decode it."""
 
 
 class TorchcodecVideo(FrameSource):
@@ -67,18 +67,18 @@ class TorchcodecVideo(FrameSource):
 
     Args:
         path: the video file.
-        device: "cpu" or "cuda" (NVDEC); frames come to the CPU either way, where they are cropped.
+        device: "cpu" or "cuda" (NVDEC); frames are copied to the CPU either way, where they are cropped.
 
     Raises:
         DecodeError: the file cannot be read; from the constructor or from read().
         UserError: torchcodec is not installed, or finds no FFmpeg.
-        NeedsPyAV: torchcodec's frame n is not the n-th that is shown, or lies otherwise.
+        NeedsPyAV: torchcodec's frame n is not the n-th displayed one, or differs from PyAV's.
     """
 
     def __init__(self, path: str, device: str = "cpu") -> None:
         self.path = path
         decoders = _torchcodec()
-        with closing(Video(path)) as video:  # the same stream as PyAV's; and what is damaged is refused
+        with closing(Video(path)) as video:  # selects PyAV's stream, and refuses damaged files
             stream, self.num_frames, self._seconds = video.stream_index, video.num_frames, video.seconds
             first = video.frames([0])[0]
             if video.is_counted:
@@ -96,7 +96,7 @@ class TorchcodecVideo(FrameSource):
 
     @property
     def seconds(self) -> np.ndarray | None:
-        """See FrameSource.seconds; as PyAV has them."""
+        """See FrameSource.seconds; PyAV's."""
         return self._seconds
 
     def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -117,10 +117,9 @@ class TorchcodecVideo(FrameSource):
 
 
 class OpenCVVideo(FrameSource):
-    """A video file through OpenCV, decoded from the start and counted. It is there for comparison only.
+    """A video file through OpenCV, decoded from the start and counted; for comparison only.
 
-    OpenCV says nothing of damage: a truncated file ends early, which is noticed by the header's count where there is
-    one, and broken pictures pass.
+    OpenCV does not report damage: truncation is noticed only by the header's frame count, damaged frames not at all.
 
     Args:
         path: the video file.
@@ -131,12 +130,14 @@ class OpenCVVideo(FrameSource):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        with closing(Video(path)):  # what is damaged or leads elsewhere is refused
+        with closing(Video(path)):  # refuses damaged files and playlists
             pass
         self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
         self.num_frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) if self._capture.isOpened() else 0
         if self.num_frames < 1:
-            raise DecodeError(path, "cannot be opened by OpenCV, or says no number of frames; decode with pyav")
+            raise DecodeError(
+                path, "cannot be opened by OpenCV, or states no number of frames; set DATA.DECODING_BACKEND pyav"
+            )
 
     @property
     def seconds(self) -> np.ndarray | None:
@@ -160,14 +161,14 @@ class OpenCVVideo(FrameSource):
 
 
 def _are_alike(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two images show the same: decoders round colours each in their own way."""
+    """Whether two images show the same frame: decoders round colours differently."""
     return one.shape == other.shape and float(np.abs(one.astype(np.int16) - other).mean()) < MAX_COLOUR_DIFFERENCE
 
 
 def _torchcodec() -> Any:
     try:
         return import_module("torchcodec.decoders")
-    except (ImportError, RuntimeError, OSError) as error:  # older ones load FFmpeg's libraries on import
+    except (ImportError, RuntimeError, OSError) as error:  # older versions load FFmpeg's libraries on import
         raise _no_torchcodec(error) from error
 
 

@@ -1,4 +1,4 @@
-"""Write H.264 MP4 files, as the data preparation scripts need them, and read back the comments that mark them."""
+"""Write H.264 MP4 files for the data preparation scripts, and read back the comments that mark them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLOUR_TAGS = ("color_range", "colorspace", "color_primaries", "color_trc")
 def write_video(
     path: str | Path, frames: Iterable[np.ndarray], fps: int, crf: int = 23, preset: str = "veryfast"
 ) -> None:
-    """Encode frames to an H.264 MP4 file that appears whole or not at all.
+    """Encode frames to an H.264 MP4 file, written atomically.
 
     Args:
         path: the file to write; its folder must exist.
@@ -44,16 +44,16 @@ def write_frames(
     comment: str = "",
     pixel_aspect: Fraction | None = None,
 ) -> None:
-    """The same for frames of PyAV, which may carry time stamps; the first one's colour tags become the file's.
+    """The same for PyAV frames, which may carry time stamps; the file gets the first one's colour tags.
 
     Args:
         path: the file to write; its folder must exist.
-        frames: of one even size, at least one. Full-range frames (yuvj420p) stay so, others become yuv420p.
+        frames: of one even size, at least one. Full-range frames (yuvj420p) keep their format, others become yuv420p.
         rate: frames per second, on average where frames carry time stamps.
-        options: x264's.
+        options: of x264.
         time_base: seconds per unit of the frames' `pts`; None where frames have none.
         comment: for the file's metadata, see read_comment.
-        pixel_aspect: width of a pixel in heights; None writes none.
+        pixel_aspect: width / height of a pixel; None writes none.
 
     Raises:
         UserError: the file cannot be written.
@@ -74,7 +74,7 @@ def write_frames(
 
 
 def read_comment(path: str | Path) -> str:
-    """The comment in a video file's metadata, "" where there is none or the file is no video."""
+    """The comment in a video file's metadata; "" if it has none or is not a video."""
     try:
         with open_container(path) as container:
             return container.metadata.get("comment", "")
@@ -83,7 +83,7 @@ def read_comment(path: str | Path) -> str:
 
 
 def parse_mark(text: str) -> dict[str, Any]:
-    """What a program wrote of itself and its settings as JSON, into a comment for one; {} where it is nothing such."""
+    """The JSON object in which a program recorded itself and its settings, in a comment for example; {} if it is none."""
     try:
         mark = parse_json(text)
     except ValueError:
@@ -92,9 +92,9 @@ def parse_mark(text: str) -> dict[str, Any]:
 
 
 def copy_colours(source: av.VideoFrame, target: av.VideoFrame | av.VideoCodecContext) -> None:
-    """How the numbers are to be understood: without these tags the same pixels are shown in other colours."""
+    """Copy the tags that define colours: without them players show the same pixels in other colours."""
     for name in COLOUR_TAGS:
-        if hasattr(source, name):  # older PyAV shows two of them
+        if hasattr(source, name):  # older PyAV exposes two of them
             setattr(target, name, getattr(source, name))
 
 
@@ -107,9 +107,9 @@ def _match(codec: av.VideoCodecContext, frame: av.VideoFrame, time_base: Fractio
 
 
 def _options(crf: int, preset: str) -> dict[str, str]:
-    # One thread: the bytes do not depend on the machine's core count, and callers are parallel already.
+    # One thread: the bytes must not depend on the machine's core count, and callers already run in parallel.
     options = {"crf": str(crf), "preset": preset, "threads": "1"}
     if platform.machine() in X86_64:
-        # With its AVX-512 code x264 gave other bytes for the same frames about once in 500 files on a busy machine.
+        # With AVX-512, x264 wrote different bytes for the same frames about once in 500 files on a busy machine.
         options["x264-params"] = "asm=sse2"
     return options

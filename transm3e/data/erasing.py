@@ -21,7 +21,7 @@ class Erase:
 
     Attributes:
         box: in pixels of the clip.
-        seed: what "pixel" and "rand" make their noise from.
+        seed: of the noise of "pixel" and "rand".
         mode: a value of AUG.RE_MODE.
     """
 
@@ -38,7 +38,7 @@ class Erase:
 
 
 def draw_erase(rng: np.random.Generator, size: int, mode: str, max_count: int) -> tuple[Erase, ...]:
-    """1 to max_count boxes that share one box's area; a side that would not fit is cut to the clip.
+    """1 to max_count boxes with the total area of one; sides are limited to the clip's.
 
     Args:
         rng: the clip's generator.
@@ -53,7 +53,7 @@ def draw_erase(rng: np.random.Generator, size: int, mode: str, max_count: int) -
 def erase(clip: np.ndarray, erased: tuple[Erase, ...]) -> None:
     """Fill the boxes of a clip (T, size, size, 3) uint8 in place.
 
-    Every frame gets the same noise: the box is then erased from the RGB difference as well.
+    Every frame gets the same noise, so that the box is erased from the RGB difference as well.
     """
     for one in erased:
         one.box.of(clip)[:] = one.fill()

@@ -1,4 +1,4 @@
-"""Boxes, resizing, warps and where they take a point; pixel centres lie at whole coordinates, as in OpenCV."""
+"""Boxes, resizing, warps and their effect on points; pixel centres are at integer coordinates, as in OpenCV."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 # Bilinear resizing reads 2x2 pixels; beyond this reduction it would skip pixels, so areas are averaged instead.
 AREA_REDUCTION = 2.0
-# How a crop is resized; what else each does is said in resize().
+# How a crop is resized; see resize() for details.
 RESIZINGS = {
     "mipmap": cv2.INTER_LINEAR,
     "bilinear": cv2.INTER_LINEAR,
@@ -40,13 +40,13 @@ class Box:
         return Box(top, left, height, width)
 
     def of(self, frames: np.ndarray) -> np.ndarray:
-        """(..., H, W, C) -> the view (..., height, width, C) of it."""
+        """(..., H, W, C) -> (..., height, width, C), a view."""
         return frames[..., self.top : self.top + self.height, self.left : self.left + self.width, :]
 
 
 def as_image(frames: np.ndarray) -> np.ndarray:
-    """(T, H, W, C) contiguous -> the view (T * H, W, C) of it: one call for what treats each pixel alone."""
-    assert frames.flags.c_contiguous, "a copy would be changed in its place"
+    """(T, H, W, C) contiguous -> (T * H, W, C), a view: one call for operations on single pixels."""
+    assert frames.flags.c_contiguous, "reshape() would return a copy"
     return frames.reshape(-1, *frames.shape[2:])
 
 
@@ -54,8 +54,8 @@ def resize(image: np.ndarray, size: int, how: str) -> np.ndarray:
     """Resize one image to a square.
 
     "bilinear" and "bicubic" average areas instead where both sides shrink by more than 2, "area" where both shrink.
-    "mipmap" averages 2x2 pixels for as long as both sides are more than twice too large, then is bilinear: as free of
-    aliasing as areas, in a quarter of the time. An odd last row or column is then left out.
+    "mipmap" averages 2x2 pixels while both sides are more than twice the target, then resizes bilinearly: as little
+    aliasing as area averaging, in a quarter of the time. Averaging drops an odd last row or column.
 
     Args:
         image: (H, W, C) uint8, C > 1.
@@ -78,11 +78,11 @@ def warp(frames: np.ndarray, inverse: np.ndarray, interpolation: str, fill: int)
         frames: (T, H, W, C) uint8, C 2 or 3; each frame contiguous.
         inverse: (3, 3), from pixels of the result to pixels of the source.
         interpolation: a name of INTERPOLATIONS.
-        fill: value outside the source; a pixel on its edge is a mixture with it.
+        fill: value outside the source; pixels on its edge are blended with it.
     """
     height, width = frames.shape[1:3]
     flags = INTERPOLATIONS[interpolation] | cv2.WARP_INVERSE_MAP
-    # OpenCV 5 warps four channels two to three times as fast as two or three.
+    # OpenCV 5 warps four channels two to three times as fast as two or three channels.
     before, after = np.zeros((2, height, width, 4), np.uint8)
     for image in frames:
         _to_four(image, before)

@@ -1,4 +1,4 @@
-"""Augmentation of joints: other cameras, other bodies, detectors' errors, and joints that other data sets have not."""
+"""Augmentation of joints: other cameras and bodies, detector noise, and joints that other datasets lack."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 from transm3e.joints import EXTREMITIES, LAYOUTS
 
 HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
-# What is missing in a data set is missing as a whole.
+# Groups of joints that a dataset either has or lacks as a whole.
 GROUPS = (EXTREMITIES[:4], EXTREMITIES[4:], HEAD)
-# The body is measured by these.
+# Never dropped: the body's size is measured by these.
 TORSO = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
-# Single joints are missing as often as this, as a share of how often a group is.
+# Probability of dropping a single joint, as a share of that of a group.
 SINGLE = 0.25
 
 
 @dataclass(frozen=True)
 class JointAugmentation:
-    """What may happen to the joints of a training clip; 0 everywhere: nothing.
+    """Ranges of the augmentation of joints in training clips; all 0: none.
 
     Attributes:
-        turn: the most degrees around the vertical axis; of joints in space.
-        tilt: the most degrees that the camera leans, around every other axis.
+        turn: maximum rotation in degrees around the vertical axis; of 3D joints only.
+        tilt: maximum rotation in degrees around each other axis.
         stretch: every axis is scaled by 1 - s to 1 + s.
-        noise: standard deviation of a joint's error, once for the clip and once more in each frame, in body sizes: root
-            of the mean square distance of its joints from their middle. Each clip draws 0 to twice as much, as some are
-            seen better than others, and a model of noisy ones alone is worse on clean ones.
-        dropout: probability that the feet, the hands or the head are missing, those that the layout has; a quarter of it
-            for each single joint but the torso's.
+        noise: standard deviation of a joint's error, drawn once per clip and once more per frame, in body sizes (root mean
+            square distance of the joints from their mean). Each clip scales it by a factor from 0 to 2, as some clips are
+            detected better than others, and a model trained on noisy joints only is worse on clean ones.
+        dropout: probability that feet, hands or head (where the layout has them) are missing; a quarter of it for each
+            single joint outside the torso.
     """
 
     turn: float = 0.0
@@ -44,13 +44,13 @@ class JointAugmentation:
 
 @dataclass(frozen=True)
 class DrawnJointAugmentation:
-    """One draw of them: what may happen, and the seed of what does."""
+    """One draw: the ranges and the seed."""
 
     changes: JointAugmentation
     seed: int
 
     def apply(self, joints: np.ndarray, layout: str) -> np.ndarray:
-        """(T, M, V, 3 or 4) x, y, (z,) score, zeros where missing -> the same shape, float32, zeros likewise."""
+        """(T, M, V, 3 or 4) x, y, (z,) score, zeros where missing -> the same shape, float32, missing joints still zero."""
         rng, how = np.random.default_rng(self.seed), self.changes
         there = joints[..., -1:] > 0
         if not there.any():
@@ -70,7 +70,7 @@ class DrawnJointAugmentation:
 
 
 def _transform(rng: np.random.Generator, how: JointAugmentation, axes: int) -> np.ndarray:
-    """(axes, axes): turned around the vertical axis, then tilted, then stretched."""
+    """(axes, axes): rotation around the vertical axis, then tilt, then stretch."""
     turn, *tilts = np.radians(rng.uniform(-1, 1, 3) * (how.turn, how.tilt, how.tilt))
     stretched = np.diag(rng.uniform(1 - how.stretch, 1 + how.stretch, axes))
     if axes == 2:
@@ -86,7 +86,7 @@ def _rotation(axes: int, first: int, second: int, angle: float) -> np.ndarray:
 
 
 def _missing(rng: np.random.Generator, probability: float, layout: str) -> np.ndarray:
-    """(V,) bool."""
+    """(V,) bool: the joints to drop."""
     names = LAYOUTS[layout].names
     missing = (rng.random(len(names)) < SINGLE * probability) & ~np.isin(names, TORSO)
     for group in GROUPS:

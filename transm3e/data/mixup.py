@@ -1,4 +1,4 @@
-"""Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of whole batches, for labels of several muscles or one activity."""
+"""Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of whole batches, for multi-label muscles or single activities."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from transm3e.modalities import JOINTS, STORED
 
 @dataclass(frozen=True)
 class Mixing:
-    """What may happen to a batch; the fields are PySlowFast's MIXUP.*.
+    """How batches are mixed; the fields are PySlowFast's MIXUP.*.
 
     Attributes:
         alpha: of mixup: lam ~ Beta(alpha, alpha); 0 = no mixup.
         cutmix_alpha: the same for CutMix.
         prob: share of batches that are mixed.
-        switch_prob: share of them that get CutMix, where both are on.
+        switch_prob: share of these that get CutMix, where both are on.
         label_smoothing: s in [0, 1): every label y becomes y (1 - s) + s / 2, also in batches that are not mixed.
-        exclusive: classes exclude each other, as activities do: smoothing draws C of them towards 1 / C.
+        exclusive: classes are mutually exclusive, as activities are: C classes are smoothed towards 1 / C.
 
     Raises:
         UserError: a value that is not allowed.
@@ -50,12 +50,12 @@ class Mixing:
 
 @dataclass(frozen=True)
 class Mix:
-    """What is done to one batch.
+    """How one batch is mixed.
 
     Attributes:
-        lam: share of the video itself, 1 - lam of its partner, in [0, 1].
+        lam: weight of the video itself, 1 - lam of its partner, in [0, 1].
         box: CutMix: pixels that come from the partner, 1 - lam of the frame; None: all pixels are blended.
-        label_smoothing, exclusive: as Mixing's.
+        label_smoothing, exclusive: as in Mixing.
     """
 
     lam: float = 1.0
@@ -65,7 +65,7 @@ class Mix:
 
 
 def draw_mix(rng: np.random.Generator, mixing: Mixing, height: int, width: int) -> Mix:
-    """Draw what is done to one batch.
+    """Draw how one batch is mixed.
 
     Args:
         rng: the batch's generator.
@@ -81,20 +81,20 @@ def draw_mix(rng: np.random.Generator, mixing: Mixing, height: int, width: int) 
     if not cutmix:
         return replace(unmixed, lam=lam)
     box = _draw_box(rng, lam, height, width)
-    # The frame's edge may have cut the box: its true share counts.
+    # The frame's edge may have clipped the box: lam follows its actual area.
     return replace(unmixed, lam=1 - box.height * box.width / (height * width), box=box)
 
 
 def mix(clips: dict[str, Tensor], labels: Tensor, mix: Mix, samples: int) -> tuple[dict[str, Tensor], Tensor]:
     """Mix each video with its partner: video i of n with video n - 1 - i, each sample with the same sample.
 
-    So a video's samples stay a pair for distillation. A muscle is a yes or no of its own, so smoothing draws it towards
-    1/2; classes that exclude each other are drawn towards 1/C.
+    A video's samples thus stay a pair for distillation. Muscles are independent binary labels, smoothed towards 1/2;
+    mutually exclusive classes are smoothed towards 1/C.
 
     Args:
         clips: modality -> (B, C, T, H, W) uint8, video by video, on any device; not changed.
         labels: (B, C) float in [0, 1]; not changed.
-        mix: what to do.
+        mix: how to mix.
         samples: clips per video; B is a multiple of it.
 
     Returns:
@@ -125,7 +125,7 @@ def _mix_clips(clip: Tensor, other: Tensor, mix: Mix) -> Tensor:
 
 
 def _draw_box(rng: np.random.Generator, lam: float, height: int, width: int) -> Box:
-    """A box of 1 - lam of the frame around a point of it, cut at its edges; it may be empty."""
+    """A box of 1 - lam of the frame's area around a random point, clipped at the edges; it may be empty."""
     half_h, half_w = int(height * sqrt(1 - lam)) // 2, int(width * sqrt(1 - lam)) // 2
     y, x = int(rng.integers(height)), int(rng.integers(width))
     top, left = max(0, y - half_h), max(0, x - half_w)

@@ -1,4 +1,4 @@
-"""How decoded frames are to be turned and mirrored to be shown: the display matrix of phones, selfie cameras and editors."""
+"""How decoded frames must be rotated and mirrored for display, from the display matrix that phones and editors write."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import av
 import numpy as np
 from av.sidedata.sidedata import Type
 
-# Degrees that an angle may be off a quarter turn.
+# Tolerated deviation from a multiple of 90 degrees.
 TOLERANCE = 1.0
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """Quarter turns to the left, 0 to 3, and then top and bottom exchanged or not."""
+    """Anticlockwise quarter turns, 0 to 3, then optionally an upside-down flip."""
 
     turns: int = 0
     flipped: bool = False
 
     def apply(self, image: np.ndarray, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
-        """A view of the image, of any kind and shape, whose `axes` are rows and columns."""
+        """A view of an array of any shape whose `axes` are rows and columns."""
         turned = np.rot90(image, self.turns, axes) if self.turns else image
         return np.flip(turned, axes[0]) if self.flipped else turned
 
@@ -31,10 +31,10 @@ UPRIGHT = Orientation()
 
 
 def orientation(frame: av.VideoFrame) -> Orientation:
-    """What FFmpeg's programs do with a frame before they show it (ffmpeg_filter.c, autorotate).
+    """The rotation and flip that FFmpeg's programs apply before display (ffmpeg_filter.c, autorotate).
 
     Raises:
-        ValueError: the file asks for an angle that is no multiple of 90 degrees.
+        ValueError: the file asks for an angle that is not a multiple of 90 degrees.
     """
     side_data: Any = frame.side_data
     data = side_data.get(Type.DISPLAYMATRIX)
@@ -47,6 +47,6 @@ def orientation(frame: av.VideoFrame) -> Orientation:
     angle = math.degrees(math.atan2(b / math.hypot(b, d), a / math.hypot(a, c))) % 360
     quarter = round(angle / 90) % 4  # clockwise
     if min(abs(angle - 90 * quarter), 360 - abs(angle - 90 * quarter)) > TOLERANCE:
-        raise ValueError(f"says it is turned by {angle:.0f} degrees; only quarters can be; re-encode it")
+        raise ValueError(f"asks for a rotation by {angle:.0f} degrees; allowed: multiples of 90; re-encode it")
     mirrored = {0: d < 0, 1: c > 0, 2: d > 0, 3: c < 0}[quarter]
     return Orientation((quarter if mirrored else -quarter) % 4, mirrored)

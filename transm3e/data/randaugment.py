@@ -1,7 +1,7 @@
-"""RandAugment (Cubuk et al. 2020) as timm and PySlowFast have it: the policy, and what a clip draws from it.
+"""RandAugment (Cubuk et al. 2020) as in timm and PySlowFast: the policy, and the operations drawn for a clip.
 
-Fifteen operations; n are drawn with replacement, each is done with probability 1/2, with a strength drawn around the
-policy's magnitude. One draw serves all frames and all modalities of a clip.
+Of fifteen operations n are drawn with replacement; each is applied with probability 1/2, with a strength drawn around
+the policy's magnitude. All frames and modalities of a clip share one draw.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PARTS: dict[str, tuple[str, type, float, float]] = {
     "inc": ("increasing", int, 0, 1),
 }
 # Operation -> (magnitude / 10, random sign, increasing) -> its value; 0 where it has none.
-# Without `increasing` a larger magnitude means less of Posterize and Solarize, and factors from 0.1 up to 1.9.
+# Without `increasing`, a larger magnitude weakens Posterize and Solarize, and blend factors run from 0.1 to 1.9.
 VALUES: dict[str, Callable[[float, int, bool], float]] = {
     "AutoContrast": lambda share, sign, inc: 0,
     "Equalize": lambda share, sign, inc: 0,
@@ -54,7 +54,7 @@ class RandAugment:
     Attributes:
         magnitude: mean strength, 0 to 10.
         num_ops: operations drawn per clip.
-        magnitude_std: standard deviation of the strength, which is cut to 0..10.
+        magnitude_std: standard deviation of the strength, which is clipped to 0..10.
         increasing: a larger magnitude always means a stronger change.
     """
 
@@ -73,13 +73,13 @@ class Op:
 
 
 def parse_policy(text: str) -> RandAugment | None:
-    """timm's and PySlowFast's notation, as "rand-m7-n4-mstd0.5-inc1" (what is left out: m10, n2, mstd0, inc0).
+    """timm's and PySlowFast's notation, such as "rand-m7-n4-mstd0.5-inc1" (defaults: m10, n2, mstd0, inc0).
 
     Returns:
         The policy, None for "".
 
     Raises:
-        UserError: anything else.
+        UserError: the text is not such a policy.
     """
     if not text:
         return None
@@ -94,7 +94,7 @@ def parse_policy(text: str) -> RandAugment | None:
         name, kind, low, high = PARTS[match[1]]
         number = float(match[2])
         if name in fields or kind(number) != number or not low <= number <= high:
-            raise _bad_policy(text, f"has a wrong or second {part!r}")
+            raise _bad_policy(text, f"has a wrong or repeated {part!r}")
         fields[name] = kind(number)
     increasing = bool(fields.pop("increasing", 0))
     return RandAugment(**fields, increasing=increasing)  # type: ignore[arg-type]
@@ -120,7 +120,7 @@ def inverse_matrix(op: Op, height: int, width: int) -> np.ndarray:
         linear[(0, 1) if op.name == "ShearX" else (1, 0)] = v
     else:
         shift[:] = (v * width, 0) if op.name == "TranslateXRel" else (0, v * height)
-    # In coordinates where the corner is 0 and the first pixel's centre 0.5; pixels count from their centres.
+    # `centre` has the frame's corner at 0 and the first pixel's centre at 0.5; the matrix has that centre at 0.
     matrix = np.eye(3)
     matrix[:2, :2] = linear
     matrix[:2, 2] = shift + centre - linear @ (centre - 0.5) - 0.5
@@ -128,7 +128,7 @@ def inverse_matrix(op: Op, height: int, width: int) -> np.ndarray:
 
 
 def forward_matrix(ops: tuple[Op, ...], height: int, width: int) -> np.ndarray:
-    """(3, 3): pixel of a frame -> where all geometric operations together take it."""
+    """(3, 3): pixel of a frame -> its position after all geometric operations."""
     matrix = np.eye(3)
     for op in ops:
         if op.name in GEOMETRIC:

@@ -1,7 +1,7 @@
-"""RandAugment's operations on uint8 clips, as Pillow does them on images, with OpenCV.
+"""RandAugment's operations on uint8 clips with OpenCV, with Pillow's results.
 
-Operations that are tables of 256 values and follow each other become one table, exactly: what AutoContrast, Equalize
-and Contrast ask of the image is asked of its histogram, sent through the tables before them.
+Consecutive operations that are lookup tables of 256 values are composed exactly into one table: the image statistics that
+AutoContrast, Equalize and Contrast need are computed from its histogram, mapped through the tables before them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from transm3e.data.geometry import as_image, warp
 from transm3e.data.randaugment import GEOMETRIC, Op, inverse_matrix
 
-# Of red, green and blue in luma (ITU-R BT.601).
+# Weights of red, green and blue in luma (ITU-R BT.601).
 LUMA = np.array([0.299, 0.587, 0.114])
-# Colour of what a warp brings in from outside the frame.
+# Value of pixels that a warp takes from outside the frame.
 FILL = 128
 STATISTIC = ("AutoContrast", "Equalize", "Contrast")
 TABLES = ("Invert", "Posterize", "Solarize", "SolarizeAdd", "Brightness", *STATISTIC)
@@ -24,7 +24,7 @@ VALUE = np.arange(256)
 
 
 def augment(frames: np.ndarray, ops: tuple[Op, ...], interpolation: str) -> None:
-    """All operations in their order, in place; statistics of the image are each frame's own, as in timm and PySlowFast.
+    """Apply all operations in order, in place; image statistics are per frame, as in timm and PySlowFast.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, contiguous.
@@ -49,14 +49,14 @@ def _apply_one(frames: np.ndarray, op: Op, interpolation: str) -> None:
 
 
 def _color(frames: np.ndarray, factor: float) -> None:
-    """Blend of each pixel's luma (factor 0) and the image (1); above 1 beyond it."""
+    """Blend of each pixel's luma (factor 0) and the image (1); factors above 1 extrapolate."""
     pixels = as_image(frames)
     cv2.transform(pixels, factor * np.eye(3) + (1 - factor) * LUMA[None, :], dst=pixels)
 
 
 def _sharpness(frames: np.ndarray, factor: float) -> None:
-    """Blend of the image smoothed by (1 1 1, 1 5 1, 1 1 1) / 13 (factor 0) and the image (1); edges stay."""
-    # That kernel is 9/13 of the 3x3 mean and 4/13 of the pixel.
+    """Blend of the image smoothed by (1 1 1, 1 5 1, 1 1 1) / 13 (factor 0) and the image (1); border pixels stay."""
+    # That kernel is 9/13 times the 3x3 mean plus 4/13 times the pixel.
     mean_share = (1 - factor) * 9 / 13
     for image in frames:
         blend = cv2.addWeighted(image, 1 - mean_share, cv2.blur(image, (3, 3)), mean_share, 0)
@@ -75,7 +75,7 @@ def _apply_tables(frames: np.ndarray, ops: list[Op]) -> None:
 
 
 def _compose(ops: list[Op], counts: np.ndarray | None) -> np.ndarray:
-    """Operations -> (N, 256) uint8 tables of the N histograms, or (1, 256) where none is asked for."""
+    """Operations -> (N, 256) uint8 tables for N histograms, or (1, 256) without histograms."""
     tables = VALUE[None]
     for op in ops:
         step = _table(op, counts)
@@ -101,7 +101,7 @@ def _table(op: Op, counts: np.ndarray | None) -> np.ndarray:
 
 
 def _blend(base: np.ndarray, factor: float) -> np.ndarray:
-    """(N,) values at factor 0 -> (N, 256); fractions are cut off in float32, as Pillow does."""
+    """(N,) values at factor 0 -> (N, 256); truncated to integers in float32, as in Pillow."""
     values = base[:, None].astype(np.float32) + np.float32(factor) * (VALUE - base[:, None]).astype(np.float32)
     return values.clip(0, 255).astype(int)
 
@@ -118,14 +118,14 @@ def _send_through(counts: np.ndarray, tables: np.ndarray) -> np.ndarray:
 
 
 def _auto_contrast(counts: np.ndarray) -> np.ndarray:
-    """Each channel stretched to 0..255; one of a single value stays."""
+    """Stretch each channel to 0..255; a channel of a single value stays."""
     low, high = (counts > 0).argmax(1)[:, None], 255 - (counts[:, ::-1] > 0).argmax(1)[:, None]
     scale = 255 / np.maximum(high - low, 1)
     return np.where(high > low, (VALUE * scale - low * scale).clip(0, 255).astype(int), VALUE)
 
 
 def _equalize(counts: np.ndarray) -> np.ndarray:
-    """Each channel's histogram flattened; one with too few pixels for that stays."""
+    """Flatten each channel's histogram; a channel with too few pixels stays."""
     counts = counts.astype(np.int64)
     last = np.take_along_axis(counts, 255 - (counts[:, ::-1] > 0).argmax(1)[:, None], axis=1)
     step = (counts.sum(1, keepdims=True) - last) // 255
@@ -135,6 +135,6 @@ def _equalize(counts: np.ndarray) -> np.ndarray:
 
 
 def _mean_luma(counts: np.ndarray) -> np.ndarray:
-    """(3T, 256) -> (3T,): the frame's mean luma as a whole number, once per channel."""
+    """(3T, 256) -> (3T,): the frame's mean luma, rounded, repeated for each channel."""
     means = (counts @ VALUE / counts.sum(1)).reshape(-1, 3)
     return np.repeat(np.floor(means @ LUMA + 0.5), 3)

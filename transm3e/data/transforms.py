@@ -1,8 +1,8 @@
-"""Crop, flip, colour, RandAugment and erasing: drawn once per clip, applied to all its frames while they are uint8.
+"""Crop, flip, colour jitter, RandAugment and erasing: drawn once per clip, applied to all its frames as uint8.
 
-One draw serves all modalities of a clip: apply() for RGB, apply_flow() for optical flow, apply_points() for joints.
-The crop comes first, so everything after it works on the small clip; or, with order "augment_first", RandAugment works
-on the whole source frame before the crop, as in PySlowFast.
+All modalities of a clip share one draw: apply() for RGB, apply_flow() for optical flow, apply_points() for joints.
+The crop comes first, so later steps work on the small clip; with order "augment_first", RandAugment works on the whole
+source frame before the crop, as in PySlowFast.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Jitter:
 
 @dataclass(frozen=True)
 class ViewParams:
-    """What is done to a clip.
+    """Crop and augmentation of one clip.
 
     Attributes:
         crop: box of the source frame that is resized to the clip.
@@ -44,11 +44,11 @@ class ViewParams:
         jitter: colour factors, or None.
         erase: the erased boxes.
         ops: RandAugment's operations.
-        ops_frame: (height, width) of the source frame, if the operations work on it before the crop; None: they work
-            on the cropped, resized, flipped and jittered clip.
+        ops_frame: (height, width) of the source frame, if the operations are applied to it before the crop; None: they
+            are applied to the cropped, resized, flipped and jittered clip.
         resizing: a name of geometry.RESIZINGS.
         interpolation: a name of geometry.INTERPOLATIONS, for the operations' warps.
-        joints: what is done to joints alone, or None.
+        joints: augmentation of joints only, or None.
     """
 
     crop: Box
@@ -62,7 +62,7 @@ class ViewParams:
     joints: DrawnJointAugmentation | None = None
 
     def rescaled(self, from_size: tuple[int, int], to_size: tuple[int, int]) -> ViewParams:
-        """The same view of a source of another resolution and the same aspect ratio, as flow stored smaller.
+        """The same view of a source with another resolution and the same aspect ratio, such as flow stored smaller.
 
         Args:
             from_size, to_size: (height, width) of the two sources in pixels.
@@ -72,7 +72,7 @@ class ViewParams:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training clip.
+    """Ranges of the augmentation of training clips.
 
     Attributes:
         area: range of the crop's share of the frame, in (0, 1].
@@ -86,9 +86,9 @@ class Augmentation:
         order: a value of AUG.ORDER.
         resizing: a name of geometry.RESIZINGS.
         interpolation: of RandAugment's warps, a name of geometry.INTERPOLATIONS.
-        joints: of joints alone.
-        tempo: a clip is so many times as fast as the video, at least and at most; (1, 1) = as fast.
-        pauses: share of a clip's steps in time that stand still.
+        joints: augmentation of joints only.
+        tempo: range of a clip's speed relative to the video; (1, 1) = unchanged.
+        pauses: share of a clip's time steps that repeat the previous frame.
 
     Raises:
         UserError: a name or count that is not allowed.
@@ -118,7 +118,7 @@ class Augmentation:
 
 
 def draw_train(rng: np.random.Generator, height: int, width: int, size: int, aug: Augmentation) -> ViewParams:
-    """Draw the parameters of one training clip. RandAugment and joints come last, so that they change no other draw.
+    """Draw the parameters of one training clip. RandAugment and joints come last, so that they do not affect other draws.
 
     Args:
         rng: the clip's generator.
@@ -144,7 +144,7 @@ def draw_crop(
 ) -> Box:
     """A random box: area uniform, aspect ratio log-uniform, position uniform (Szegedy et al. 2015, as torchvision).
 
-    Where ten draws do not fit into the frame it is the largest centred box whose aspect is in the range.
+    If ten draws do not fit into the frame, it is the largest centred box whose aspect ratio is in the range.
     """
     for _ in range(CROP_TRIES):
         share, ratio = rng.uniform(*area), exp(rng.uniform(log(aspect[0]), log(aspect[1])))
@@ -164,13 +164,13 @@ def eval_params(height: int, width: int, crop_index: int, num_crops: int, resizi
     assert num_crops in (1, 3), f"{num_crops} spatial crops"
     assert 0 <= crop_index < num_crops, f"crop {crop_index} of {num_crops}"
     side = min(height, width)
-    position = 1 if num_crops == 1 else crop_index  # in halves of the free way
+    position = 1 if num_crops == 1 else crop_index  # in halves of the free space
     box = Box((height - side) * position // 2, (width - side) * position // 2, side, side)
     return ViewParams(box, resizing=resizing)
 
 
 def apply(frames: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
-    """All of `params` for RGB: (T, H, W, 3) uint8 -> (T, size, size, 3) uint8; the input stays as it was."""
+    """All of `params` for RGB: (T, H, W, 3) uint8 -> (T, size, size, 3) uint8; the input is not changed."""
     clip = np.empty((len(frames), size, size, 3), np.uint8)
     for frame, out in zip(frames, clip, strict=True):
         out[:] = apply_to_frame(frame, params, size)
@@ -178,11 +178,11 @@ def apply(frames: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
 
 
 def apply_to_frame(frame: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
-    """The first part of apply(), frame by frame as they are decoded: crop, resize and flip (and what comes before).
+    """The first part of apply(), for each frame as it is decoded: crop, resize and flip (and RandAugment if first).
 
     Args:
         frame: (H, W, 3) uint8 RGB; not changed.
-        params: what is done.
+        params: of the clip.
         size: side of the finished clip in pixels.
 
     Returns:
@@ -195,11 +195,11 @@ def apply_to_frame(frame: np.ndarray, params: ViewParams, size: int) -> np.ndarr
 
 
 def apply_to_clip(clip: np.ndarray, params: ViewParams) -> np.ndarray:
-    """The second part of apply(), on what apply_to_frame() made: jitter, RandAugment and erasing.
+    """The second part of apply(), on the results of apply_to_frame(): jitter, RandAugment and erasing.
 
     Args:
         clip: (T, size, size, 3) uint8 RGB; if contiguous it is changed and returned, else a copy is.
-        params: what is done.
+        params: of the clip.
     """
     clip = np.ascontiguousarray(clip)
     if params.jitter is not None:
@@ -211,10 +211,10 @@ def apply_to_clip(clip: np.ndarray, params: ViewParams) -> np.ndarray:
 
 
 def apply_flow(flow: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
-    """All of `params` that move pixels, for optical flow; erased boxes and what lies outside the frame do not move.
+    """The geometric part of `params` for optical flow; erased boxes and regions outside the frame get zero motion.
 
-    A flip mirrors the frame and x (v -> 256 - v, so twice is nothing on 1..255), warps also turn the vectors. Crop and
-    resize leave their lengths as they are, as in temporal segment networks (Wang et al. 2016).
+    A flip mirrors the frame and negates x (v -> 256 - v, an involution on 1..255); warps also transform the vectors. Crop
+    and resize do not change their lengths, as in temporal segment networks (Wang et al. 2016).
 
     Args:
         flow: (T, H, W, 2) uint8, channel 0 to the right, 1 down: 128 + displacement * 127 / bound; 0 does not occur.
@@ -222,7 +222,7 @@ def apply_flow(flow: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
         size: side of the finished clip in pixels.
 
     Returns:
-        (T, size, size, 2) uint8 of the same meaning; the input stays as it was.
+        (T, size, size, 2) uint8 in the same encoding; the input is not changed.
     """
     if params.ops_frame and params.ops:
         flow = np.array(flow, order="C")
@@ -237,7 +237,7 @@ def apply_flow(flow: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
 
 
 def apply_points(points: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
-    """All of `params` that move pixels, for points; names of left and right joints are the caller's to swap.
+    """The geometric part of `params` for points; the caller swaps left and right joints.
 
     Args:
         points: (..., 2) x and y in pixels of the source frame, the first pixel's centre being (0, 0).
@@ -245,7 +245,7 @@ def apply_points(points: np.ndarray, params: ViewParams, size: int) -> np.ndarra
         size: side of the finished clip in pixels.
 
     Returns:
-        (..., 2) float32 in pixels of the finished clip; some may lie outside it. NaN stays NaN.
+        (..., 2) float32 in pixels of the finished clip; points may lie outside it. NaN stays NaN.
     """
     matrix = _matrix(params, size)
     return (points @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)
@@ -272,8 +272,8 @@ def _draw_jitter(rng: np.random.Generator, strength: float) -> Jitter:
 def _jitter(clip: np.ndarray, jitter: Jitter) -> None:
     """In place: brightness scales, contrast blends with the clip's mean luma, saturation with each pixel's own luma.
 
-    The three are one affine map of the colours, so values are rounded and cut to 0..255 once, at the end.
-    The mean is over the whole clip: a mean per frame would make the clip flicker.
+    The three form one affine map of the colours, so values are rounded and clipped to 0..255 once, at the end.
+    The mean is over the whole clip: a mean per frame would cause flicker.
     """
     pixels = as_image(clip)
     scale = jitter.brightness * jitter.contrast
@@ -298,7 +298,7 @@ def _warp_all(flow: np.ndarray, params: ViewParams) -> None:
 
 
 def _turn_vectors(flow: np.ndarray, params: ViewParams) -> None:
-    # Once for all moves, so that values are rounded and cut once. The frame's size plays no part in how vectors turn.
+    # One map for all operations, so that values are rounded and clipped once. It does not depend on the frame's size.
     flip, ops = np.diag([-1.0 if params.flip else 1.0, 1.0]), forward_matrix(params.ops, 1, 1)[:2, :2]
     linear = flip @ ops if params.ops_frame else ops @ flip
     if np.array_equal(linear, np.eye(2)):

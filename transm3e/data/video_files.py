@@ -1,4 +1,4 @@
-"""Which files below a folder are videos: told by what is in them, whatever they are called."""
+"""Find the video files below a folder: by their suffix, or by their content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS_SHOWN = 8
 
 
 def is_video(file: Path) -> bool:
-    """Whether a file is called a video or is one; by its name alone a picture is none."""
+    """Whether a file has a video's suffix or content; files with an image's suffix are not videos."""
     suffix = file.suffix.lower()
     if suffix in VIDEO_SUFFIXES or suffix in IMAGE_SUFFIXES:
         return suffix in VIDEO_SUFFIXES
@@ -30,7 +30,7 @@ def is_video(file: Path) -> bool:
 
 
 def videos_below(folder: Path) -> list[Path]:
-    """Video files below a folder, sorted; a warning counts the others. Hidden ones (._a.mp4 of macOS) are others."""
+    """Video files below a folder, sorted; a warning counts other files, including hidden ones (macOS's ._a.mp4)."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     hidden = {file for file in files if file.name.startswith(".")}
     videos = [file for file in files if file not in hidden and is_video(file)]
@@ -41,7 +41,7 @@ def videos_below(folder: Path) -> list[Path]:
         kinds = [f"{count} {kind}" for kind, count in sorted(passed.items(), key=lambda item: (-item[1], item[0]))]
         more = ", ..." if len(kinds) > KINDS_SHOWN else ""
         logger.warning(
-            "%s: passed over %d files that are no videos (%s)",
+            "%s: ignored %d files that are not videos (%s)",
             *(folder, passed.total(), ", ".join(kinds[:KINDS_SHOWN]) + more),
         )
     return videos

@@ -62,7 +62,7 @@ class SequentialVideo(Video):
 
     def _every_frame(self) -> Iterator[av.VideoFrame]:
         size: tuple[int, int] | None = None
-        with self._naming():
+        with self._translated_errors():
             for _, frame in self._by_count(set(range(self.num_frames))):
                 if (frame.width, frame.height) != (size := size or (frame.width, frame.height)):
                     raise DecodeError(self.path, "the frame size changes within the video; re-encode it")
