@@ -150,7 +150,7 @@ def test_what_is_no_whole_file_is_refused_and_not_kept(server, tmp_path, content
         ("http://[/a.pth", "cannot be fetched"),
         ("https:///a.pth", "cannot be fetched"),
         ("http://127.0.0.1:1/a.pth#main", "allowed is #sha256="),
-        ("s3://bucket/a.pth", "nothing is registered for s3://.*TRANSM3E_PATH_HANDLERS"),
+        ("s3://bucket/a.pth", "no handler is registered for s3://.*TRANSM3E_PATH_HANDLERS"),
     ],
 )
 def test_an_unreachable_url_is_one_line(server, url, message):

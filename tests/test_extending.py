@@ -168,7 +168,7 @@ def test_what_is_wrong_is_refused_by_name():
         load_cfg("own.yaml", ["DATA.MODALITY", "edge"])
     with pytest.raises(UserError, match=r"^POWER\.P is 0\.0; it must be above 0$"):
         load_cfg("own.yaml", ["POWER.P", 0.0])
-    with pytest.raises(UserError, match=r"^IMPORTS names absent\.py, which is no Python file that is there"):
+    with pytest.raises(UserError, match=r"^IMPORTS names absent\.py, which is missing or not a Python file"):
         load_cfg("small.yaml", ["IMPORTS", ["absent.py"]])
 
 

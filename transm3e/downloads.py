@@ -1,4 +1,4 @@
-"""Files behind http:// and https://, fetched once into a cache: whole and as their hash says, or not at all."""
+"""Download files from http:// and https:// into a cache, atomically and checked against their hash."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ CHUNK = 1 << 20
 LONGEST_NAME = 200
 LOCK_WAIT_S = 0.1
 BY_HAND = "fetch it by hand and give the path of the file instead"
-# As torch.hub and OpenMMLab name files: the beginning of their SHA-256. Eight digits without a letter are a date.
+# torch.hub and OpenMMLab put the beginning of the SHA-256 into names. Eight digits without a letter are a date.
 HASH_IN_NAME = re.compile(r"-(?=[0-9]*[a-f])([0-9a-f]{8,64})\.\w+$")
 HASH_IN_URL = re.compile(r"sha256=([0-9a-fA-F]{64})")
 
 
 class WebHandler(PathHandler):
-    """What a path manager asks for http:// and https://."""
+    """The path manager's handler for http:// and https://."""
 
     def _get_supported_prefixes(self) -> list[str]:
         return ["https://", "http://"]
@@ -45,16 +45,16 @@ class WebHandler(PathHandler):
 
 
 def fetched(url: str) -> Path:
-    """The file of a URL in the cache, fetched if it is not there.
+    """The file of a URL in the cache, fetched if necessary.
 
-    Processes of one machine that ask at the same time wait for the one that fetches.
+    Processes of one host that need it at the same time wait for the one that fetches it.
 
     Args:
-        url: `#sha256=` and 64 hex digits at its end is what the file must have; else a name as `resnet50-11ad3fa6.pth`
-            says how its SHA-256 begins.
+        url: may end in `#sha256=` and 64 hex digits, the file's hash; else a name such as `resnet50-11ad3fa6.pth` gives
+            the beginning of its SHA-256.
 
     Raises:
-        UserError: it cannot be reached or written, is cut short, a web page instead of a file, or has another hash.
+        UserError: it cannot be reached or written, is incomplete, a web page instead of a file, or has another hash.
     """
     wanted = _wanted_hash(url)
     folder = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:16]
@@ -85,7 +85,7 @@ def _name(url: str) -> str:
 
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Meanwhile no other process of this machine fetches into the folder; where locks are not known, each for itself."""
+    """Lock the folder against other processes of this host; on file systems without locks, do nothing."""
     try:
         lock = (folder / ".lock").open("a")
     except OSError as error:
@@ -101,12 +101,12 @@ def _acquire(lock: IO[str], folder: Path) -> bool:
     is_told = False
     while True:
         try:
-            # flock and not lockf: it keeps threads apart, too.
+            # flock, not lockf: it also separates threads.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except (BlockingIOError, PermissionError):
             if not is_told:
-                logger.info("another process fetches into %s; waiting", folder)
+                logger.info("another process is fetching into %s; waiting", folder)
             is_told = True
             time.sleep(LOCK_WAIT_S)
         except OSError:  # a file system without locks
@@ -117,7 +117,7 @@ def _fetch(url: str, file: Path, wanted: str) -> None:
     digest, count = hashlib.sha256(), 0
     with _open(url) as response:
         size = int(response.headers.get("Content-Length") or 0)
-        logger.info("fetching %s (%s) into %s", url, f"{size / 1e6:.1f} MB" if size else "size not told", file)
+        logger.info("fetching %s (%s) into %s", url, f"{size / 1e6:.1f} MB" if size else "size unknown", file)
         with atomic_path(file) as partial, partial.open("wb") as out:
             for chunk in track(_chunks(response, url), file.name, ceil(size / CHUNK), "MiB"):
                 out.write(chunk)
@@ -132,13 +132,13 @@ def _check(url: str, sizes: tuple[int, int], found: str, wanted: str) -> None:
         raise UserError(f"{url} ended after {count} of {size or 'some'} bytes; try again, or {BY_HAND}")
     if not found.startswith(wanted):
         raise UserError(
-            f"{url} has the SHA-256 {found}, not {wanted}: damaged on the way, or another file; {BY_HAND}, or end the "
-            f"URL in #sha256={found} if that is the file"
+            f"{url} has the SHA-256 {found}, not {wanted}: damaged in transit, or another file; {BY_HAND}, or end the "
+            f"URL in #sha256={found} if that file is right"
         )
 
 
 def _open(url: str) -> Any:
-    # Only these, so that no redirection leads to a local file or to FTP.
+    # Only these handlers, so that no redirect leads to a local file or to FTP.
     opener = request.OpenerDirector()
     for handler in (
         *(request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler, request.HTTPRedirectHandler),

@@ -1,4 +1,4 @@
-"""Ends of a program that are not bugs, and values as messages show them."""
+"""Errors that are not bugs, and the formatting of values in messages."""
 
 import errno
 import os
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 SHOWN = 80
 LONGEST = 4000
-# Beyond it Python refuses to write a whole number out.
+# Integers with more bits are not printed: Python refuses to convert very large ones.
 MAX_BITS = 1024
 
 
 def one_line(text: str) -> str:
-    """Text with line ends and control characters written as escapes: a file's words must not steer a terminal.
+    """Text with line ends and control characters escaped: content of a file must not control the terminal.
 
-    Of a text that a file's words make longer than LONGEST the middle is left out, as the remedy stands at the end.
+    A text longer than LONGEST loses its middle, because the remedy is at its end.
     """
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
@@ -23,12 +23,12 @@ def one_line(text: str) -> str:
 
 
 def shown(value: object, length: int = SHOWN) -> str:
-    """repr() of a value out of a file, however large or nested it is, cut to `length` characters."""
+    """repr() of a value from a file, however large or nested, shortened to `length` characters."""
     text = one_line(_SHORT.repr(value))
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-# In the messages of torch's allocators on GPUs and CPUs.
+# Phrases in the messages of torch's allocators on GPUs and CPUs.
 MEMORY_WORDS = (
     "out of memory",
     "not enough memory",
@@ -38,8 +38,8 @@ MEMORY_WORDS = (
 )
 
 
-_DISK_FAILS = "the disk or its server fails: ask who runs it, then give the same command again"
-# What a disk may say at any moment, in plain words, and what to do.
+_DISK_FAILS = "the disk or its server fails: ask its administrator, then repeat the same command"
+# Errors that a disk may raise at any time -> (in plain words, what to do).
 DISK_FAULTS = {
     errno.ENOSPC: ("disk full", "free space there (df -h, df -i), or choose another folder"),
     errno.EDQUOT: ("disk quota exceeded", "delete files of yours there (quota -s), or choose another folder"),
@@ -59,22 +59,22 @@ def disk_fault(error: OSError, remedy: str = "choose another folder") -> str:
 
 @contextmanager
 def disk_faults() -> Iterator[None]:
-    """Turn what a disk may say at any moment into a message; other errors of the system pass.
+    """Turn DISK_FAULTS into a UserError; other OSErrors pass through.
 
     Raises:
-        UserError: names the file where the system does.
+        UserError: names the file if the system does.
     """
     try:
         yield
     except OSError as error:
-        # Without a file's name it is a process, not a file, that is not allowed.
+        # A PermissionError without a file name concerns a process, not a file.
         if error.errno not in DISK_FAULTS or (isinstance(error, PermissionError) and not error.filename):
             raise
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         raise UserError(f"{where}{disk_fault(error)}") from error
 
 
-# How a message ends after which nothing is lost; `tools/runs.py` knows a stopped run from a failed one by it.
+# Ending of messages after which the run can be resumed; `tools/runs.py` tells stopped runs from failed ones by it.
 RESUMES = "the same command resumes"
 
 
@@ -90,7 +90,7 @@ class UserError(ValueError):
 
 
 class ExitRequest(Exception):
-    """The program is to end with a message and a status, with nothing lost.
+    """Ends the program with a message and an exit status; no work is lost.
 
     Attributes:
         exit_status: for the shell.
@@ -102,12 +102,12 @@ class ExitRequest(Exception):
 
 
 def first_line(error: BaseException, length: int = 160) -> str:
-    """An error's message for use in another one: its first line, cut at a length; without one, its type."""
+    """First line of an error's message, shortened, for use in another message; its type if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:length]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is the memory of a GPU or of the machine having run out."""
+    """Whether a GPU or the host ran out of memory."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or any(word in words for word in MEMORY_WORDS)
 

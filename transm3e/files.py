@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, what they are called, and where those of other machines lie."""
+"""Atomic writing, bounded reading, and paths of local and remote files."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from transm3e.errors import UserError, disk_fault
 
 logger = logging.getLogger(__name__)
 CLIP_TABLE = "clips.csv"
-# Of a text that is read as a whole: lists of a million names are a tenth of it.
+# Bytes of a text file that is read as a whole: ten times a list of a million names.
 MAX_TEXT = 1 << 28
 REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-# Between a file and a part of it: a video's skeleton in a pickle of many, the weights under a key of a checkpoint.
+# Separates a file from a part of it: a video in a pickle of many, a key of a checkpoint.
 MEMBER = "::"
 WITH_MEMBER = re.compile(rf"(.+){MEMBER}([\w.-]+)$")
-# Names modules, joined by commas, that are imported before the first path of another machine is looked up.
+# Environment variable: comma-separated modules that are imported before the first remote path is resolved.
 HANDLERS = "TRANSM3E_PATH_HANDLERS"
 CACHE = "TRANSM3E_CACHE"
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`; on success it is synced to disk and renamed to `path`, else deleted.
+    """A temporary path in the folder of `path`; on success it is synced to disk and renamed to `path`, else deleted.
 
-    The temporary name keeps the suffix (encoders choose a format by it) and carries the process number,
-    so two processes never write into one file.
+    The temporary name keeps the suffix (encoders choose a format by it) and contains the process id, so that two processes
+    never write into one file.
 
     Raises:
-        UserError: the file cannot be written (disk full, read-only, no such folder); an older file stays as it was.
+        UserError: the file cannot be written (disk full, read-only, no such folder); an older file is unchanged.
     """
     file = Path(path)
     partial = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
@@ -52,19 +52,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {file}: {disk_fault(error)} (an older file is untouched)") from error
     finally:
-        # Where it cannot be removed (no such folder, name too long) it was never there.
+        # If it cannot be removed (no such folder, name too long), it was never created.
         with suppress(OSError):
             partial.unlink()
 
 
 def make_folder(folder: str | Path, setting: str = "one") -> None:
-    """Make a folder and those above it; one that is there is fine.
+    """Make a folder and its parents, unless it exists.
 
     Args:
-        setting: what names it, for the message.
+        setting: key or option that names it, for the message.
 
     Raises:
-        UserError: it cannot be made (a file by that name, read-only, disk full).
+        UserError: it cannot be made (a file of that name, read-only, disk full).
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def make_folder(folder: str | Path, setting: str = "one") -> None:
 
 
 def clip_table_file(path: str | Path) -> Path:
-    """The CSV file behind a clip table's path, which may be the folder that holds it; it need not exist.
+    """The CSV file of a clip table given by its path or folder; it need not exist.
 
     Raises:
         UserError: it is a URL that cannot be fetched, see local_path.
@@ -87,30 +87,30 @@ def clip_table_file(path: str | Path) -> Path:
 def _remote_table(url: str) -> Path:
     file = local_path(url if url.partition("#")[0].endswith(".csv") else f"{url.rstrip('/')}/{CLIP_TABLE}")
     logger.warning(
-        "%s: the table alone is fetched, not what lies beside it (videos: DATA.PATH_PREFIX; activities.txt: activities "
-        "are in the order of their names)",
+        "%s: only the table is fetched, no other files (set DATA.PATH_PREFIX for videos; without activities.txt, activities "
+        "are sorted by name)",
         url,
     )
     return file
 
 
 def cache_folder() -> Path:
-    """Where fetched files, networks and found persons lie: $TRANSM3E_CACHE, else ~/.cache/transm3e."""
+    """Folder of fetched files, networks and detected persons: $TRANSM3E_CACHE, else ~/.cache/transm3e."""
     return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "transm3e").absolute()
 
 
 def is_remote(path: str | Path) -> bool:
-    """Whether it begins as a URL does, `https://`; a pathlib.Path never does, which makes one slash of two."""
+    """Whether it is a URL (`https://...`); a pathlib.Path never is, as it collapses the double slash."""
     return bool(REMOTE.match(str(path)))
 
 
 def local_path(path: str | Path) -> Path:
-    """Where a checkpoint, config or table can be read: local paths as they are, others fetched by the path manager.
+    """Local path of a checkpoint, config or table; remote ones are fetched by the path manager.
 
-    A member at its end (split_member) stays there.
+    A member at its end (split_member) is kept.
 
     Raises:
-        UserError: it cannot be fetched, or nothing is registered for such paths.
+        UserError: it cannot be fetched, or no handler is registered for its scheme.
     """
     text = str(path)
     if not is_remote(text):
@@ -121,31 +121,31 @@ def local_path(path: str | Path) -> Path:
         found = str(path_manager().get_local_path(name))
     except UserError:
         raise
-    except Exception as error:  # of a handler of the user's
+    except Exception as error:  # raised by a user's handler
         why = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise UserError(f"{text} cannot be fetched ({why}); fetch it by hand and give the path of the file") from error
     if is_remote(found):
         scheme = text.partition("://")[0]
         raise UserError(
-            f"{text}: nothing is registered for {scheme}:// (https:// and http:// always are); name a module that does "
-            f"in {HANDLERS} (see configs/README.md), or give the path of a local file"
+            f"{text}: no handler is registered for {scheme}:// (https:// and http:// always have one); name a module that "
+            f"registers it in {HANDLERS} (see configs/README.md), or give the path of a local file"
         )
     return Path(f"{found}{MEMBER}{member}" if member else found)
 
 
 def split_member(path: str | Path) -> tuple[str, str]:
-    """ "a.pth::model_ema" -> ("a.pth", "model_ema"): a part of a checkpoint; "" where none is named."""
+    """ "a.pth::model_ema" -> ("a.pth", "model_ema"), a part of a file; "" without `::`."""
     found = WITH_MEMBER.match(str(path))
     return (found[1], found[2]) if found else (str(path), "")
 
 
 @lru_cache(maxsize=1)
 def path_manager() -> Any:
-    """The iopath PathManager that all checkpoints, configs and tables are looked up with.
+    """The iopath PathManager that resolves all paths of checkpoints, configs and tables.
 
-    `path_manager().register_handler(handler)` adds an iopath PathHandler, for `s3://` and the like.
+    `path_manager().register_handler(handler)` adds an iopath PathHandler, for `s3://` for example.
     """
-    # Imported here: most programs meet local paths only.
+    # Imported here: most runs use local paths only.
     from iopath.common.file_io import PathManager
 
     from transm3e.downloads import WebHandler
@@ -157,7 +157,7 @@ def path_manager() -> Any:
 
 
 def beside(file: str | Path, name: str) -> str:
-    """`name` as a file names it that lies at `file`: beside it, also on another machine, unless it is whole itself."""
+    """Resolve `name` relative to the folder of `file`, both possibly remote; a URL is returned unchanged."""
     if is_remote(name):
         return name
     if not is_remote(file):
@@ -167,10 +167,10 @@ def beside(file: str | Path, name: str) -> str:
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a file for reading; a pipe or device among a stranger's files would never end.
+    """Open a regular file for reading: reading a pipe or device among untrusted files would never end.
 
     Raises:
-        OSError: it cannot be opened, or is no regular file; `strerror` says why.
+        OSError: it cannot be opened, or is not a regular file; `strerror` says why.
     """
     return open(path, "rb", opener=_open_regular)
 
@@ -185,7 +185,7 @@ def read_bytes(path: str | Path, limit: int = MAX_TEXT) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise OSError(errno.EFBIG, f"{size} bytes, at most {limit} are read", str(path))
-        # Not read(limit), which would take so much memory first.
+        # Not read(limit), which would allocate `limit` bytes.
         return file.read(size)
 
 
@@ -228,13 +228,13 @@ def _sync(handle: int) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        # File systems that cannot (folders on CIFS and FUSE) say so.
+        # File systems without support (folders on CIFS and FUSE) raise these.
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
 
 
 def _open_regular(path: str, flags: int) -> int:
-    # Without waiting for a pipe's other end (POSIX).
+    # O_NONBLOCK: do not wait for the other end of a pipe (POSIX).
     handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     mode = os.fstat(handle).st_mode
     if stat.S_ISREG(mode):

@@ -1,11 +1,11 @@
-"""Joints and bones of the skeleton layouts: what the loader, the flip and the graph models agree on.
+"""Joints and bones of the skeleton layouts, shared by the loader, the flip and the graph models.
 
-The orders are those of the detectors' files: COCO (Lin et al., ECCV 2014), Halpe-26 (AlphaPose; the COCO joints and
+Joints are ordered as in the detectors' files: COCO (Lin et al., ECCV 2014), Halpe-26 (AlphaPose; the COCO joints and
 nine more), OpenPose-18 (Cao et al., PAMI 2019; COCO and the neck), NTU-25 (Shahroudy et al., CVPR 2016; the joints of
 the Kinect), and BlazePose-33 (Bazarevsky et al., CVPRW 2020; MediaPipe Pose). body23 is ours: COCO's joints, heels, toes
-and index fingers, without which calves, feet and wrists are hardly seen. Bones form a tree with its root in the
-centre joint. COCO and BlazePose have no neck, so the shoulders hang on the nose and the hips on the shoulders, as in
-PYSKL and MMAction2. NTU-25 is the tree of ST-GCN and CTR-GCN: a hand's tip hangs on its thumb (in PYSKL both hang on
+and index fingers, without which calves, feet and wrists are hardly visible. Bones form a tree rooted at the centre joint.
+COCO and BlazePose have no neck, so the shoulders are children of the nose and the hips of the shoulders, as in PYSKL and
+MMAction2. NTU-25 uses the tree of ST-GCN and CTR-GCN: a hand's tip is a child of its thumb (in PYSKL both are children of
 the hand).
 """
 
@@ -18,13 +18,13 @@ from transm3e.errors import UserError
 
 
 class Layout(NamedTuple):
-    """A skeleton's joints and how they hang together.
+    """A skeleton's joints and bones.
 
     Attributes:
         names: of the joints, in the order of the data; V of them.
         pairs: (left, right) joint numbers that a horizontal flip swaps.
         bones: (joint, parent) joint numbers, V - 1 of them; the parent is one bone nearer to the centre.
-        centre: the joint that is nobody's child.
+        centre: the root, the joint without a parent.
     """
 
     names: tuple[str, ...]
@@ -67,10 +67,10 @@ _BLAZE_NAMES = (
     ),
 )
 
-# What body23 has besides COCO's joints.
+# Joints of body23 in addition to COCO's.
 EXTREMITIES = tuple(f"{side}_{joint}" for joint in ("heel", "foot_index", "index") for side in ("left", "right"))
 
-# joint <- parent, by name: parents are listed here once, the numbers follow from each layout's order.
+# Joint -> parent, by name; their numbers follow from each layout's order.
 _LIMBS = {
     **{f"{side}_eye": "nose" for side in ("left", "right")},
     **{f"{side}_ear": f"{side}_eye" for side in ("left", "right")},
@@ -135,7 +135,7 @@ LAYOUTS = {
     "body23": _layout((*_COCO_NAMES, *EXTREMITIES), _BLAZE_PARENTS | _COCO_PARENTS, "nose"),
 }
 
-# SKELETON.COORDINATES -> numbers of a joint: x and y in the frame, or x, y and z in metres; and its score.
+# SKELETON.COORDINATES -> channels of a joint: x and y in the frame, or x, y and z in metres; and its score.
 COORDINATES = {"image": 3, "world": 4}
 
 
@@ -143,7 +143,7 @@ def find_layout(name: str) -> Layout:
     """The layout that SKELETON.LAYOUT names.
 
     Raises:
-        UserError: there is none of this name.
+        UserError: no layout has this name.
     """
     if name not in LAYOUTS:
         near = difflib.get_close_matches(name, LAYOUTS, n=1, cutoff=0.4)

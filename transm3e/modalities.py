@@ -1,6 +1,6 @@
-"""The modalities there are and what each is, said once: to configs, the loader, models, tasks, figures and measurements.
+"""The table of modalities, used by configs, the loader, models, tasks, figures and benchmarks.
 
-What computes and draws them is named as "module:function" and imported where it is used: configs need no torch.
+The functions that compute and draw them are named as "module:function" and imported on use, so configs need no torch.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _MAKERS, _SCREENS = "transm3e.data.modalities", "transm3e.report.screens"
 
 @dataclass(frozen=True)
 class Stored:
-    """What files hold. transm3e.data.reading.ClipReader reads, crops and flips it; a modality has the same name.
+    """A modality stored in files. transm3e.data.reading.ClipReader reads, crops and flips it; MODALITIES has its name, too.
 
     Attributes:
         column: of the clip table, which names the files; a field of transm3e.data.annotations.Clip.
         kind: PIXELS or JOINTS.
-        channels: of PIXELS; those of JOINTS are SKELETON.COORDINATES'.
-        of_any_video: it can be had of a video file alone, decoded or detected (DEMO).
+        channels: of PIXELS; those of JOINTS depend on SKELETON.COORDINATES.
+        of_any_video: a video file alone suffices, by decoding or detection (DEMO).
         made_by: the script that makes its files.
     """
 
@@ -42,7 +42,7 @@ class Stored:
     made_by: str = ""
 
 
-# In the order in which they are read: crops are drawn for the size of the first.
+# In the order of reading: crops are drawn for the frame size of the first.
 STORED = {
     "rgb": Stored("path", channels=3, of_any_video=True),
     "flow": Stored("flow", channels=2, made_by="datasets/extract_flow.py"),
@@ -52,13 +52,13 @@ STORED = {
 
 @dataclass(frozen=True)
 class Modality:
-    """A kind of clip that a model may be fed with.
+    """A type of clip that a model may read.
 
     Attributes:
-        source: key of STORED that it is computed from; its kind is that one's.
+        source: key of STORED that it is computed from; it has the same kind.
         compute: (the loader's clip of its source, ModalityInput) -> (B, channels, T, ...) float32, on the clip's device.
         channels: of the result; 0 = as its source.
-        draw: how tools/show_batch.py shows it, a function as those of transm3e.report.screens.
+        draw: how tools/show_batch.py draws it, a function like those of transm3e.report.screens.
     """
 
     source: str
@@ -87,7 +87,7 @@ for _name, _source, _channels, _draw in (
 
 
 def function_of(function: Function) -> Callable[..., Any]:
-    """What computes or draws a modality, imported if need be."""
+    """The function that computes or draws a modality, imported if necessary."""
     if callable(function):
         return function
     module, _, name = function.partition(":")
@@ -100,10 +100,10 @@ def names_of(*kinds: str) -> tuple[str, ...]:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse names of no modality, and no name.
+    """Check that there are names, all of modalities.
 
     Raises:
-        UserError: names the first.
+        UserError: no names, or an unknown one.
     """
     unknown = [name for name in names if name not in set(MODALITIES)]
     if unknown or not names:
@@ -111,7 +111,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def sources_of(names: Iterable[str]) -> list[str]:
-    """Keys of STORED that modalities are computed from, in its order."""
+    """Keys of STORED from which modalities are computed, in its order."""
     sources = {MODALITIES[name].source for name in names}
     return [source for source in STORED if source in sources]
 
@@ -121,8 +121,8 @@ def columns_of(sources: Iterable[str], clock: bool, perhaps: bool = False) -> li
 
     Args:
         sources: keys of STORED.
-        clock: the video's time stamps count, whatever else is read (DATA.TARGET_FPS).
-        perhaps: also what may be read: the video, for its size where joints do not say it.
+        clock: the video's time stamps are needed in any case (DATA.TARGET_FPS).
+        perhaps: also columns that may be read: the video, where the joints' frame size is unknown.
     """
     asked = set(sources)
     if clock or (perhaps and any(STORED[source].kind == JOINTS for source in asked)):
@@ -131,13 +131,13 @@ def columns_of(sources: Iterable[str], clock: bool, perhaps: bool = False) -> li
 
 
 def how_to_make(column: str) -> str:
-    """ " with SCRIPT" for the files that a column names, or ""."""
+    """ " with SCRIPT" for the files of a column, or ""."""
     script = next(stored.made_by for stored in STORED.values() if stored.column == column)
     return script and f" with {script}"
 
 
 def clip_shape(cfg: CfgNode, name: str) -> tuple[int, ...]:
-    """A training clip of a modality, without the batch: (C, T, H, W) or (C, T, V, M)."""
+    """Shape of a training clip of a modality, without the batch: (C, T, H, W) or (C, T, V, M)."""
     modality, frames, side = MODALITIES[name], cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE
     if modality.kind == JOINTS:
         channels = modality.channels or COORDINATES[cfg.SKELETON.COORDINATES]
@@ -146,26 +146,26 @@ def clip_shape(cfg: CfgNode, name: str) -> tuple[int, ...]:
 
 
 def model_class(cfg: CfgNode) -> Any:
-    """The class of its model, which says what it is (transm3e.models.registry.Model)."""
+    """The class of the config's model (see transm3e.models.registry.Model)."""
     return component("MODEL.MODEL_NAME", cfg.MODEL.MODEL_NAME)
 
 
 def readable_by(model: Any) -> list[str]:
-    """The modalities that a model's class takes for its major one."""
+    """The modalities that a model class accepts as its major one."""
     return [name for name in MODALITIES if not {name, MODALITIES[name].kind}.isdisjoint(model.reads)]
 
 
 def model_modalities(cfg: CfgNode) -> list[str]:
-    """What the model reads, in training and at test time; the first is the major modality."""
+    """The modalities that the model reads, in training and at test time; the first is the major one."""
     return model_class(cfg).modalities_of(cfg)
 
 
 def read_modalities(cfg: CfgNode, training: bool) -> list[str]:
-    """What a run reads: for the model, and in training for its teacher, too."""
+    """The modalities that a run reads: the model's, and in training also its teacher's."""
     teacher = [cfg.DISTILL.MODALITY] if training and cfg.TASK == "distill" else []
     return [*model_modalities(cfg), *teacher]
 
 
 def stored_modalities(cfg: CfgNode, training: bool) -> list[str]:
-    """What is read from files for the modalities that a run reads."""
+    """The stored modalities from which a run's modalities are computed."""
     return sources_of(read_modalities(cfg, training))

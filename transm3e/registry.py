@@ -1,4 +1,4 @@
-"""A name in a config -> the class or function behind it."""
+"""Registries: names in configs -> classes or functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from transm3e.errors import UserError
 
 T = TypeVar("T")
-# Key -> the module whose import fills its registry; imported when a config is checked, as most need torch.
+# Key -> the module whose import fills its registry; imported only when a config is checked, as most import torch.
 HOMES = {
     "DISTILL.METHOD": "transm3e.distill",
     "MODEL.LOSS_FUNC": "transm3e.losses",
@@ -52,7 +52,7 @@ class Registry(Generic[T]):
         """Look a name up.
 
         Raises:
-            UserError: nobody registered it; names the nearest.
+            UserError: it is not registered; the message names the nearest.
         """
         if name not in self._entries:
             near = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.4)
@@ -67,10 +67,10 @@ class Registry(Generic[T]):
 
 
 def import_files(paths: Iterable[str]) -> None:
-    """Run Python files of the user's own, each once, which register what configs then name.
+    """Run the user's own Python files, each once, which register names for configs.
 
     Raises:
-        UserError: one is not there.
+        UserError: a file is missing or not a Python file.
     """
     for path in paths:
         file = Path(path).resolve()
@@ -78,12 +78,12 @@ def import_files(paths: Iterable[str]) -> None:
         if name in sys.modules:
             continue
         if file.suffix != ".py" or not file.is_file():
-            raise UserError(f"IMPORTS names {path}, which is no Python file that is there; check the path")
+            raise UserError(f"IMPORTS names {path}, which is missing or not a Python file; check the path")
         spec = spec_from_file_location(name, file)
         assert spec, "a .py file has a loader"
         assert spec.loader
         module = module_from_spec(spec)
-        # It can import what lies beside it; last, so that this hides no installed package.
+        # It may import modules in its folder; appended last, so that they hide no installed package.
         if str(file.parent) not in sys.path:
             sys.path.append(str(file.parent))
         sys.modules[name] = module
@@ -95,7 +95,7 @@ def import_files(paths: Iterable[str]) -> None:
 
 
 def component(key: str, name: str) -> Any:
-    """What a config means by `name` as the value of `key`, one of HOMES.
+    """The class or function that `name` means as the value of `key`, one of HOMES.
 
     Raises:
         UserError: as Registry.

@@ -1,8 +1,8 @@
-"""Pickles of data, read without running anything in them.
+"""Read pickles of data without running code from them.
 
-A pickle names functions and the reader calls them, so a hostile one can do anything. Here every name outside a short
-list is refused before it is looked up, and the names on the list lead to functions of this file that build arrays
-and nothing else: NumPy's own would take the layout of memory from the file.
+A pickle names functions that the reader calls, so a malicious one can do anything. Here every name outside a short list is
+refused before it is looked up, and names on the list resolve to functions of this module that only build arrays: NumPy's
+own would take the memory layout from the file.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from transm3e.foreign.pickle_scan import scan_pickle
 # bool, signed and unsigned integers, floats, complex numbers; text and bytes of fixed length.
 ARRAY_KINDS = "biufcUS"
 ALLOWED = "dicts, lists, tuples, sets, strings, bytes, numbers, None and NumPy arrays of numbers or text"
-# What unpickling a damaged or forged stream raises; KeyError and the like come from its opcodes.
+# What unpickling a damaged or forged stream raises; LookupError and others come from its opcodes.
 BROKEN = (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
 
 
 def read_pickle(path: str | Path) -> Any:
-    """The object in a pickle file made of dicts, lists, tuples, sets, strings, bytes, numbers, None and NumPy arrays.
+    """The object in a pickle file of dicts, lists, tuples, sets, strings, bytes, numbers, None and NumPy arrays.
 
     Pickles of Python 2 (strings as latin-1) and of NumPy 1 and 2 are read. Arrays are of a subclass of np.ndarray.
 
     Raises:
-        UserError: no such file, damaged, built to bring the process down, or it holds anything else (named; nothing of it is imported or run), among
-            it arrays of objects.
+        UserError: missing, damaged, made to crash the process, or it holds anything else, including arrays of objects
+            (named in the message; nothing is imported or run).
     """
     try:
         with open_regular(path) as file:
@@ -44,14 +44,14 @@ def read_pickle(path: str | Path) -> Any:
         raise UserError(f"{path}: cannot be read: {error.strerror}; check the path") from error
     except _Refused as error:
         raise UserError(
-            f"{path}: refused, it holds {error!s:.120}; allowed are {ALLOWED}; write the data anew with these only"
+            f"{path}: refused, it holds {error!s:.120}; allowed are {ALLOWED}; write the data again with these only"
         ) from error
     except (*BROKEN, RecursionError, MemoryError) as error:
-        raise UserError(f"{path}: not a pickle, or a damaged one ({_one_line(error)}); copy it anew") from error
+        raise UserError(f"{path}: not a pickle, or a damaged one ({_one_line(error)}); copy it again") from error
 
 
 class _Refused(ValueError):
-    """What was found in a pickle that is not data."""
+    """A pickle contains something other than data; the message names it."""
 
 
 class _DataUnpickler(pickle.Unpickler):
@@ -65,7 +65,7 @@ class _DataUnpickler(pickle.Unpickler):
 
 
 class _Maker:
-    """A function a pickle may call; the pickle cannot change it, and it has no attributes to set."""
+    """A function that a pickle may call; the pickle can neither change it nor set attributes on it."""
 
     __slots__ = ("_make",)
 
@@ -80,7 +80,7 @@ class _Maker:
 
 
 class DTypeInMaking:
-    """An element type in the making: NumPy stores the name and, as state, the byte order."""
+    """A dtype under construction: NumPy stores its name and, as state, the byte order."""
 
     __slots__ = ("dtype",)
 
@@ -92,20 +92,20 @@ class DTypeInMaking:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, order, *layout = state
-        # Sub-arrays, fields and metadata would lay out memory as the file says.
+        # Sub-arrays, fields and metadata would let the file determine the memory layout.
         if any(part is not None for part in layout[:3]) or len(layout) > 6:
             raise _Refused("an array of structures")
         self.dtype = self.dtype.newbyteorder(order)
 
 
 class ArrayInMaking(np.ndarray):
-    """An array in the making: empty until its state arrives, checked before it is taken over."""
+    """An array under construction: empty until its state is set, which is checked first."""
 
     __slots__ = ()
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, fortran, raw = state
-        # Python 2 kept bytes as text.
+        # Python 2 stored bytes as text.
         raw = raw.encode("latin1") if isinstance(raw, str) else raw
         _check_size(shape, kind, raw)
         checked: Any = (1, shape, kind.dtype, bool(fortran), raw)
@@ -120,28 +120,28 @@ def _check_size(shape: Any, kind: Any, raw: Any) -> None:
 
 
 def _from_buffer(raw: Any, kind: Any, shape: tuple[int, ...], order: str) -> np.ndarray:
-    # Protocol 5.
+    # As protocol 5 stores arrays.
     raw = bytes(raw) if isinstance(raw, bytearray) else raw
     _check_size(shape, kind, raw)
     return np.frombuffer(raw, kind.dtype).reshape(shape, order="F" if order == "F" else "C").copy()
 
 
 def numpy_scalar(kind: Any, raw: Any) -> np.generic:
-    # Before protocol 3 bytes are stored as text, and this is how NumPy writes scalars there.
+    # Before protocol 3, bytes are stored as text.
     raw = raw.encode("latin1") if isinstance(raw, str) else raw
     _check_size((), kind, raw)
     return np.frombuffer(raw, kind.dtype)[0]
 
 
 def bytes_of_text(text: str, encoding: str = "latin1") -> bytes:
-    # Bytes before protocol 3; no codec but this one is looked up.
+    # As bytes are stored before protocol 3; no other codec is allowed.
     if encoding not in ("latin1", "latin-1"):
         raise _Refused(f"text in the encoding {encoding!r}")
     return text.encode("latin1")
 
 
 def plain_bytes(content: bytes | str = b"", encoding: str = "latin1") -> bytes:
-    # bytes(10**12) would be a terabyte of zeros: contents only.
+    # Contents only: bytes(10**12) would be a terabyte of zeros.
     return bytes_of_text(content, encoding) if isinstance(content, str) else b"".join([content])
 
 

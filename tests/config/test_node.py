@@ -103,11 +103,11 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
 def test_a_key_given_twice_must_agree(write):
     twice = "SOLVER: {COSINE_AFTER_WARMUP: False, MAX_EPOCH: 3, COSINE_AFTER_WARMUP: %s}\n"
     assert merged(write("a.yaml", twice % "False")).SOLVER.COSINE_AFTER_WARMUP is False
-    assert "SOLVER.COSINE_AFTER_WARMUP stands there twice" in refused(write("b.yaml", twice % "True"))
+    assert "SOLVER.COSINE_AFTER_WARMUP is given twice" in refused(write("b.yaml", twice % "True"))
 
 
 def test_a_group_given_twice_loses_no_settings(write):
-    assert "TRAIN stands there twice" in refused(write("a.yaml", "TRAIN:\n  ENABLE: False\nTRAIN:\n  BATCH_SIZE: 4\n"))
+    assert "TRAIN is given twice" in refused(write("a.yaml", "TRAIN:\n  ENABLE: False\nTRAIN:\n  BATCH_SIZE: 4\n"))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_file_beside_the_table_gives_the_order(tmp_path):
     assert found.names == ("squat", "never seen", "curl")
     assert found.muscles[1].sum() == 0
     for text, message in (
-        ("squat\ncurl\nsquat\n", "squat stands there twice"),
+        ("squat\ncurl\nsquat\n", "squat is listed twice"),
         ("squat\n", "lacks 1 activities of train: curl"),
     ):
         order.write_text(text)

@@ -86,10 +86,10 @@ def test_a_table_for_activities_needs_no_muscles_and_may_call_its_splits_val_and
         (HEADER + "/etc/a.mp4,train,run,none\n", "leaves the data root"),
         (HEADER + "x/../../a.mp4,train,run,none\n", "leaves the data root"),
         ("path,split,activity,muscles,skeleton\na.mp4,train,run,none,../s.json\n", "skeleton '../s.json' leaves"),
-        (HEADER + "a.mp4,train,run,none\na.mp4,train,run,none\n", ":3: path 'a.mp4' in train stands in line 2 already"),
+        (HEADER + "a.mp4,train,run,none\na.mp4,train,run,none\n", ":3: path 'a.mp4' in train is already in line 2"),
         (
             HEADER + "\nx//a.mp4,train,run,none\n\n./x/a.mp4,val,run,none\n",
-            ":5: path './x/a.mp4' in known_val stands in line 3 already, as 'x//a.mp4' in train, a leak",
+            ":5: path './x/a.mp4' in known_val is already in line 3, as 'x//a.mp4' in train, a leak",
         ),
         (HEADER + "a.mp4,train,run,20\n", "muscle label 20 is outside 0..19"),
         (HEADER + "a.mp4,train,run,-1\n", "muscle label -1 is outside 0..19"),

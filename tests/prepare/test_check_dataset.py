@@ -63,7 +63,7 @@ def test_problems_come_in_the_order_of_the_table_and_notes_beside_them(tmp_path)
         ("new_test", "copy.mp4"),
     ]
     reasons = {p.path: p.reason for p in checked.problems}
-    assert "not one of flow" in reasons["a.mp4"]
+    assert "not of optical flow" in reasons["a.mp4"]
     assert "has 90 frames, its video has 70" in reasons["copy.npz"]
     assert reasons["copy.mp4"] == "duplicate: the same bytes as a.mp4 in train"
     assert [note.path for note in checked.notes if "shorter than the 64" in note.reason] == ["c.mp4"]

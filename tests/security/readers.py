@@ -328,10 +328,10 @@ READERS = [
         wrong=ARRAYS,
     ),
     Reader("wheel", ".whl", wheel, use_wheel),
-    Reader("video mp4", ".mp4", lambda: video(".mp4"), use_video, **OF_VIDEOS),
+    Reader("video mp4", ".mp4", lambda: sample_video(".mp4"), use_video, **OF_VIDEOS),
     Reader("video mkv", ".mkv", lambda: sample_video(".mkv"), use_video, **OF_VIDEOS),
     Reader("video avi", ".avi", lambda: sample_video(".avi", "XVID"), use_video, **OF_VIDEOS),
-    Reader("what may be a video", ".dat", lambda: video(".mp4"), is_video, errors=()),
+    Reader("what may be a video", ".dat", lambda: sample_video(".mp4"), is_video, errors=()),
     *(
         Reader(f"image {kind}", kind, partial(sample_image, kind), read_image, **OF_VIDEOS)
         for kind in (".jpg", ".png", ".bmp", ".webp")

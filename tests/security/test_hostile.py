@@ -218,7 +218,7 @@ def test_links_inside_the_data_root_are_followed(tmp_path):
     elsewhere, root = tmp_path / "elsewhere", tmp_path / "root"
     elsewhere.mkdir()
     root.mkdir()
-    write(elsewhere / "a.mp4", video(".mp4"))
+    write(elsewhere / "a.mp4", sample_video(".mp4"))
     (root / "videos").symlink_to(elsewhere)
     write(root / "clips.csv", "path,split,activity,muscles\nvideos/a.mp4,train,a,1\n")
     name = str(read_clip_table(root).paths[0])
@@ -236,7 +236,7 @@ PLAYLISTS = {
 
 @pytest.mark.parametrize("name", PLAYLISTS)
 def test_a_playlist_in_disguise_reads_no_other_file(name, tmp_path):
-    write(tmp_path / "secret.mp4", video(".mp4"))
+    write(tmp_path / "secret.mp4", sample_video(".mp4"))
     write(tmp_path / "secret.ts", sample_video(".ts"))
     file = write(tmp_path / "clip.mp4", PLAYLISTS[name])
     with pytest.raises(DecodeError, match=r"in no format of video files|cannot be decoded"), bounded(10, LITTLE):

@@ -1,4 +1,4 @@
-"""Activities as classes: their order, one-hot labels, and which muscles go with each."""
+"""Activities as classes: their order, one-hot labels, and the muscles of each."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ class Activities:
 
     Attributes:
         names: A names, in the order of the model's outputs.
-        muscles: (A, 20) uint8, what each activity's training clips are labelled with; None where the clip table has no
-            muscles.
+        muscles: (A, 20) uint8, labels of each activity's training clips; None where the clip table has no muscles.
     """
 
     names: tuple[str, ...]
     muscles: np.ndarray | None = None
 
     def labels(self, activities: np.ndarray) -> np.ndarray:
-        """(N,) activity names -> (N, A) uint8 one-hot; a row of zeros for an activity that is none of the classes."""
+        """(N,) activity names -> (N, A) uint8 one-hot; a row of zeros for an activity outside the classes."""
         number = {name: i for i, name in enumerate(self.names)}
         found = np.array([number.get(str(name), -1) for name in activities], np.int64)
         one_hot = np.zeros((len(found), len(self.names)), np.uint8)
@@ -45,21 +44,23 @@ class Activities:
 
     @classmethod
     def from_plain(cls, plain: Any, where: str) -> Activities:
-        """What as_plain gave; `where` names the file in messages.
+        """The inverse of as_plain; `where` names the file in messages.
 
         Raises:
-            UserError: it is not of this form.
+            UserError: `plain` does not have this form.
         """
         names = plain.get("names") if isinstance(plain, dict) else None
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise UserError(f"{where}: its activities are no list of names; use a checkpoint that this version wrote")
+            raise UserError(
+                f"{where}: its activities are not a list of names; use a checkpoint that this version wrote"
+            )
         muscles = plain.get("muscles")
         if muscles is None:
             return cls(tuple(names))
         if not isinstance(muscles, list) or len(muscles) != len(names) or not all(map(_is_label, muscles)):
             raise UserError(
-                f"{where}: the muscles of its activities are no table of {len(names)} x {len(MUSCLES)} 0 and 1; use a "
-                "checkpoint that this version wrote"
+                f"{where}: the muscles of its activities are not a table of {len(names)} x {len(MUSCLES)} zeros and ones; use "
+                "a checkpoint that this version wrote"
             )
         return cls(tuple(names), np.array(muscles, np.uint8))
 
@@ -76,7 +77,7 @@ def build_activities(cfg: CfgNode) -> Activities | None:
     """The classes that a config trains on: the activities of its clip table; None if it trains on muscles.
 
     Raises:
-        UserError: as find_activities, or MODEL.NUM_CLASSES is another number.
+        UserError: as find_activities, or MODEL.NUM_CLASSES differs from their number.
     """
     if trained_target(cfg) != ACTIVITY_TARGET:
         return None
@@ -87,7 +88,7 @@ def build_activities(cfg: CfgNode) -> Activities | None:
 
 
 def check_count(cfg: CfgNode, count: int, where: str) -> None:
-    """Whether the model has an output for each of `count` activities.
+    """Check that the model has `count` outputs, one for each activity.
 
     Raises:
         UserError: it has another number.
@@ -100,13 +101,13 @@ def check_count(cfg: CfgNode, count: int, where: str) -> None:
 
 
 def find_activities(table: ClipTable, file: Path) -> Activities:
-    """The activities of training clips, in the order of ORDER_FILE beside `file` or sorted by name.
+    """The activities of training clips, in the order of ORDER_FILE in the folder of `file`, else sorted by name.
 
-    Muscles are those of the activity's training clips; where these differ, those that at least half of them carry.
+    An activity's muscles are those that at least half of its training clips are labelled with.
 
     Raises:
-        UserError: a training clip has no activity; there is neither a training clip nor an ORDER_FILE, or the file lacks an activity of train or names
-            one twice.
+        UserError: a training clip has no activity; there are neither training clips nor an ORDER_FILE; or that file lacks
+            an activity of train, or names one twice.
     """
     train = table.select("train")
     nameless = [str(path) for path, name in zip(train.paths, train.activities, strict=True) if not name]
@@ -119,13 +120,13 @@ def find_activities(table: ClipTable, file: Path) -> Activities:
     names = _read_order(order, trained) if order.is_file() else trained
     if not names:
         raise UserError(
-            f"{file}: no clips in split 'train', so it is not known which activities there are; "
-            f"write them into {order}, one per line in the order of the classes"
+            f"{file}: no clips in split 'train', so the activities are unknown; write them into {order}, one per line in the "
+            "order of the classes"
         )
     if not table.labels.shape[1]:
         return Activities(tuple(names))
-    carried = [train.labels[train.activities == name] for name in names]
-    muscles = [rows.mean(axis=0) >= 0.5 if len(rows) else np.zeros(len(MUSCLES)) for rows in carried]
+    labels = [train.labels[train.activities == name] for name in names]
+    muscles = [rows.mean(axis=0) >= 0.5 if len(rows) else np.zeros(len(MUSCLES)) for rows in labels]
     return Activities(tuple(names), np.array(muscles, np.uint8))
 
 
@@ -138,7 +139,7 @@ def _read_order(order: Path, trained: list[str]) -> list[str]:
     names = [line for line in lines if line]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise UserError(f"{order}: {', '.join(twice[:SHOWN])} stands there twice; delete one of the lines")
+        raise UserError(f"{order}: {', '.join(twice[:SHOWN])} is listed twice; delete one of the lines")
     lacking = [name for name in trained if name not in set(names)]
     if lacking:
         raise UserError(

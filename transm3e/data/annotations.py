@@ -52,17 +52,17 @@ MUSCLES = (
     "feet_ankles",
     "wrists",
 )
-# "03" is understood, too.
+# "03" is accepted, too.
 NUMBERS = {f"{i:0{width}}" for i in range(len(MUSCLES)) for width in (1, 2, 3)}
 EVAL_SPLITS = choices("TEST.SPLITS")
 SPLITS = ("train", *EVAL_SPLITS)
 REQUIRED_COLUMNS = ("path", "split", "activity")
 MUSCLE_COLUMN = "muscles"
-# What names files; those of a clip in other modalities than RGB, of which the first is in every table that is written.
+# Columns of files; then those of other modalities than RGB, the first of which is in every table written here.
 FILE_COLUMNS = tuple(stored.column for stored in STORED.values())
 OPTIONAL_COLUMNS = FILE_COLUMNS[:0:-1]
 NO_MUSCLE = "none"
-# Characters of a cell: the longest path of a system. Columns are arrays, whose every cell takes as much as the longest.
+# Characters of a cell (Linux's longest path). Columns are arrays, in which every cell takes the memory of the longest.
 MAX_CELL = 4096
 
 
@@ -71,13 +71,13 @@ class Clip:
     """One row of a clip table.
 
     Attributes:
-        path: the video file (or the folder of its frames, or a still picture), relative to the data root, with
-            forward slashes, as normal_path spells it.
+        path: the video file (or the folder of its frames, or a still image), relative to the data root, with forward
+            slashes, normalised by normal_path.
         split: one of SPLITS.
         activity: name of the activity shown.
         muscles: indices into MUSCLES, each once.
         skeleton: the clip's skeleton file relative to the data root, or "".
-        flow: its optical flow, a file or folder, likewise.
+        flow: its optical flow, a file or folder relative to the data root, or "".
     """
 
     path: str
@@ -90,14 +90,14 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipTable:
-    """Clips of one or more splits as arrays: workers share their pages, a list of objects would be copied.
+    """Clips of one or more splits as arrays: workers share their memory, while a list of objects would be copied.
 
     Attributes:
         files: column of FILE_COLUMNS -> (N,) str array, files relative to the data root, "" where a clip has none.
         splits: (N,) str array.
         activities: (N,) str array.
         labels: (N, 20) uint8 multi-hot; (N, 0) where the table has no column muscles.
-        rows: (N,) int64, the row of each clip in the file, from 0; names a clip across splits.
+        rows: (N,) int64, the row of each clip in the file, from 0; identifies a clip across splits.
     """
 
     files: dict[str, np.ndarray]
@@ -111,7 +111,7 @@ class ClipTable:
 
     @property
     def paths(self) -> np.ndarray:
-        """The videos' files."""
+        """The video files."""
         return self.files["path"]
 
     @property
@@ -129,7 +129,7 @@ class ClipTable:
         return self.take(self.splits == split)
 
     def take(self, keep: np.ndarray) -> ClipTable:
-        """Some of the clips, by their numbers or by a mask."""
+        """Some of the clips, by indices or by a mask."""
         return ClipTable(
             {column: names[keep] for column, names in self.files.items()},
             *(array[keep] for array in (self.splits, self.activities, self.labels, self.rows)),
@@ -158,13 +158,13 @@ def read_clip_table(path: str | Path) -> ClipTable:
     """Read and check a clip table; `path` is the CSV file or the folder that holds clips.csv.
 
     Raises:
-        UserError: the table is missing, empty, not a CSV file that read_rows takes, or has a row with a cell beyond
-            MAX_CELL, an unknown split or muscle, a label outside 0..19, a path that has backslashes or leaves the data
-            root, or a path that stands in an earlier row, however it is spelt; the message names file and line.
+        UserError: the table is missing, empty, refused by read_rows, or has a row with a cell longer than MAX_CELL, an
+            unknown split or muscle, a label outside 0..19, a path with backslashes or outside the data root, or the path
+            of an earlier row in any spelling; the message names file and line.
     """
     file = table_file(path)
     optional = (MUSCLE_COLUMN, *OPTIONAL_COLUMNS)
-    # A file may be called #1.mp4: no row is a remark.
+    # A file may be called #1.mp4, so no row is a comment.
     rows = read_rows(file, REQUIRED_COLUMNS, optional, remarks=False)
     labelled = bool(rows) and MUSCLE_COLUMN in rows[0].cells
     clips: list[Clip] = []
@@ -183,9 +183,9 @@ def read_clip_table(path: str | Path) -> ClipTable:
 
 
 def write_clip_table(path: str | Path, clips: Iterable[Clip]) -> None:
-    """Write clips as a CSV clip table, muscles by name; the file appears whole or not at all.
+    """Write clips as a CSV clip table, muscles by name, atomically.
 
-    A column of OPTIONAL_COLUMNS but the first is there only if a clip has one.
+    Of OPTIONAL_COLUMNS the first is always written, the others only if a clip has such a file.
     """
     rows = list(clips)
     always, *others = OPTIONAL_COLUMNS
@@ -200,10 +200,10 @@ def write_clip_table(path: str | Path, clips: Iterable[Clip]) -> None:
 
 
 def table_digest(path: str | Path) -> str:
-    """SHA-256 of a clip table's bytes, 16 hex digits: which labels and splits a run was made with.
+    """SHA-256 of a clip table's bytes, 16 hex digits: identifies the labels and splits of a run.
 
     Raises:
-        UserError: there is no clip table at `path`.
+        UserError: `path` has no clip table.
     """
     return hashlib.sha256(table_file(path).read_bytes()).hexdigest()[:16]
 
@@ -224,7 +224,7 @@ def table_file(path: str | Path) -> Path:
 
 
 def parse_muscles(text: str, where: str) -> tuple[int, ...]:
-    """ "biceps;7" -> (3, 7), sorted, each once; "none" -> ().
+    """ "biceps;7" -> (3, 7), sorted, without duplicates; "none" -> ().
 
     Raises:
         UserError: an unknown name or a number outside 0..19; the message begins with `where`.
@@ -249,16 +249,16 @@ def parse_muscles(text: str, where: str) -> tuple[int, ...]:
 
 
 def normal_path(cell: str) -> str:
-    """ "./clips//a.mp4" -> "clips/a.mp4": one spelling of a path in a clip table; what follows :: stays as it is."""
+    """ "./clips//a.mp4" -> "clips/a.mp4": the normal form of a path in a clip table; what follows :: is unchanged."""
     file, mark, member = cell.partition(MEMBER)
     return (posixpath.normpath(file) if file else "") + mark + member
 
 
 def _duplicate(known: Row, first: Clip, row: Row, clip: Clip) -> UserError:
     line = known.where.rpartition(":")[2]
-    leak = ", a leak: what is trained on is evaluated on" if (first.split == "train") != (clip.split == "train") else ""
+    leak = ", a leak: a training clip is evaluated on" if (first.split == "train") != (clip.split == "train") else ""
     return UserError(
-        f"{row.where}: path {shown(row.cells['path'])} in {clip.split} stands in line {line} already, as "
+        f"{row.where}: path {shown(row.cells['path'])} in {clip.split} is already in line {line}, as "
         f"{shown(known.cells['path'])} in {first.split}{leak}; delete one of the rows"
     )
 

@@ -1,4 +1,4 @@
-"""Datasets as a config asks for them."""
+"""Build the datasets of a config."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from transm3e.data.video_files import videos_below
 from transm3e.errors import UserError
 from transm3e.modalities import columns_of, how_to_make, stored_modalities
 
-# Where clips of a folder are put: the split of known activities that is only ever tested on.
+# Split of the clips of a folder: the one of known activities that is only used for testing.
 FOLDER_SPLIT = "known_test"
 MISSING_SHOWN = 3
 
@@ -44,7 +44,7 @@ def build_dataset(cfg: CfgNode, split: str, single_view: bool = False) -> ClipDa
     """The clips of one split: augmented for "train", views and crops of TEST.* (or a single view) for the others.
 
     Raises:
-        UserError: no such split, a bad clip table, a split without clips, or video files that are not there.
+        UserError: an unknown split, an invalid clip table, a split without clips, or missing video files.
     """
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
@@ -60,10 +60,10 @@ def build_dataset(cfg: CfgNode, split: str, single_view: bool = False) -> ClipDa
 
 
 def check_tables(cfgs: Iterable[CfgNode]) -> None:
-    """Whether each config's clip table has what it trains on and is scored by, before anything is read or trained.
+    """Check that each config's clip table has what training and evaluation need, before anything is read or trained.
 
     Raises:
-        UserError: as check_table, check_links and build_activities, or there is no clip table.
+        UserError: as check_table, check_links and build_activities, or no clip table.
     """
     linked: set[tuple[Path, str, str]] = set()
     for cfg in cfgs:
@@ -78,13 +78,13 @@ def check_tables(cfgs: Iterable[CfgNode]) -> None:
                 if (file, root, column) not in linked:
                     check_links(table, table.files[column], root, file)
                     linked.add((file, root, column))
-            # A trained HAR lookup carries its activities with it.
+            # The checkpoint of a trained HAR lookup contains its activities.
             if cfg.TRAIN.ENABLE or scored_target(cfg) == ACTIVITY_TARGET:
                 build_activities(cfg)
 
 
 def check_table(cfg: CfgNode, table: ClipTable, file: Path, split: str) -> None:
-    """Whether a split has clips, each with a file of the modality that the config reads.
+    """Check that a split has clips, each with a file for every modality that the config reads.
 
     Raises:
         UserError: it has not, or the table has no muscles and the config needs them.
@@ -103,7 +103,7 @@ def check_table(cfg: CfgNode, table: ClipTable, file: Path, split: str) -> None:
 
 
 def build_folder_dataset(cfg: CfgNode, table: ClipTable, root: Path) -> ClipDataset:
-    """The videos of a folder_table, or some of them, in evaluation mode, for prediction."""
+    """The videos of a folder_table, or some of them, as an evaluation dataset for prediction."""
     return _dataset_from_cfg(cfg, table, root, training=False)
 
 
@@ -139,7 +139,7 @@ def _dataset_from_cfg(
         samples=cfg.AUG.NUM_SAMPLE,
         sample_distance=cfg.AUG.SAMPLE_DISTANCE,
         views=1 if single_view else cfg.TEST.NUM_ENSEMBLE_VIEWS,
-        # Validation is part of training, which TEST does not change.
+        # Validation is part of training, which must not depend on TEST.
         views_from="spread" if single_view else cfg.TEST.VIEWS_FROM,
         crops=1 if single_view else cfg.TEST.NUM_SPATIAL_CROPS,
         resizing=cfg.DATA.RESIZE,
@@ -183,7 +183,7 @@ def _no_clips(file: Path, table: ClipTable, split: str) -> str:
 
 
 def label_names(cfg: CfgNode, split: str) -> tuple[str, ...]:
-    """What the columns of a split's labels are: muscles, or the activities of train.
+    """Names of the columns of a split's labels: muscles, or the activities of train.
 
     Raises:
         UserError: as build_activities.
@@ -200,7 +200,7 @@ def _target(cfg: CfgNode, split: str) -> str:
 
 
 def _labelled(cfg: CfgNode, table: ClipTable, file: Path, split: str) -> ClipTable:
-    """The clips of a split, with labels of what is trained or scored."""
+    """The clips of a split, labelled with the trained or scored target."""
     clips = table.select(split)
     if _target(cfg, split) == MUSCLE_TARGET:
         return clips
@@ -214,7 +214,7 @@ def _check_filled(table: ClipTable, column: str, file: Path) -> None:
     if bare:
         raise UserError(
             f"{file}: {len(bare)} of {len(table)} clips have nothing in the column {column}: {_shown(bare)}; "
-            f"make it{how_to_make(column)}, take them out of the table, or choose another DATA.MODALITY"
+            f"make it{how_to_make(column)}, delete these rows, or choose another DATA.MODALITY"
         )
 
 
@@ -226,7 +226,7 @@ def _check_files(table: ClipTable, column: str, root: str | Path, file: Path) ->
         what = "video" if column == "path" else column
         raise UserError(
             f"{file}: {len(missing)} of {len(table)} {what} files are not in {root}: {_shown(missing)}; "
-            "set DATA.PATH_PREFIX to the folder they are relative to, or take them out of the table"
+            "set DATA.PATH_PREFIX to the folder they are relative to, or delete these rows"
         )
 
 

@@ -1,4 +1,4 @@
-"""Clip tables as text: one column set, every other cell, row and column as it was; and names for files made of clips."""
+"""Set one column in the text of a clip table, with all else unchanged; and names for files made from clips."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def table_with_column(path: str | Path, column: str, values: Mapping[str, str]) 
 
     Args:
         path: the CSV file, or the folder that holds clips.csv.
-        values: clip's path as read_clip_table gives it -> cell; rows of other clips stay as they are.
+        values: path of a clip (as in ClipTable.paths) -> cell; rows of other clips are unchanged.
 
     Raises:
-        UserError: the table is not a good one (see read_clip_table).
+        UserError: the table is invalid (see read_clip_table).
     """
     read_clip_table(path)
     rows = [row.cells for row in read_rows(table_file(path), remarks=False)]
@@ -36,7 +36,7 @@ def table_with_column(path: str | Path, column: str, values: Mapping[str, str]) 
 
 
 def target_names(paths: Sequence[str], suffix: str) -> dict[str, str]:
-    """Name each clip's path after its new kind: clips/a.avi -> clips/a.mp4; where a.mkv is there too, a.avi.mp4.
+    """Each clip's path with a new suffix: clips/a.avi -> clips/a.mp4, or a.avi.mp4 if there is also an a.mkv.
 
     Raises:
         UserError: two clips would still share a name.

@@ -1,4 +1,4 @@
-"""CSV tables as they come from elsewhere: the one reader of all of them."""
+"""The reader of all CSV tables written by users or by other programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from transm3e.errors import UserError, shown
 from transm3e.files import read_text
 
-# What spreadsheets put between cells where the comma is the decimal sign.
+# Delimiters that spreadsheets use in countries with a decimal comma.
 OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -19,7 +19,7 @@ class Row(NamedTuple):
     """One row of a table.
 
     Attributes:
-        cells: column to text without blanks at its ends.
+        cells: column -> text, stripped of blanks.
         where: "file:line" of the row's first line, for messages.
     """
 
@@ -30,17 +30,17 @@ class Row(NamedTuple):
 def read_rows(
     path: str | Path, columns: Sequence[str] = (), optional: Sequence[str] = (), remarks: bool = True
 ) -> list[Row]:
-    """The rows of a UTF-8 CSV file with a header; empty lines, and rows of empty cells, are passed over.
+    """The rows of a UTF-8 CSV file with a header; empty lines and rows of empty cells are ignored.
 
     Args:
         path: the file.
-        columns: those that the header must have, among others.
-        optional: those that it may have, for the message where it lacks one of the others.
-        remarks: whether lines that begin with # are passed over.
+        columns: that the header must have, among others.
+        optional: that it may have, for the message about a missing column.
+        remarks: whether lines that begin with # are comments.
 
     Raises:
         UserError: the file is missing, not UTF-8 CSV, or larger than files.MAX_TEXT; its header lacks one of `columns`,
-            or has a column twice or without a name; a row has more or fewer cells than the header.
+            or has a repeated or unnamed column; a row has more or fewer cells than the header.
     """
     file = Path(path)
     try:
@@ -53,7 +53,7 @@ def read_rows(
         lines.row_begins, rows = True, []
         for cells in reader:
             lines.row_begins = True
-            # Spreadsheets write rows that were once filled as commas alone.
+            # Spreadsheets write cleared rows as commas only.
             if len(cells) > 1 and not any(map(str.strip, cells)):
                 continue
             if len(cells) != len(header):
@@ -65,21 +65,21 @@ def read_rows(
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """ "biceps; triceps" -> ("biceps", "triceps"), each once, in order."""
+    """ "biceps; triceps" -> ("biceps", "triceps"), in order, without duplicates."""
     return tuple(dict.fromkeys(word for part in text.split(";") if (word := part.strip())))
 
 
 def plain(text: str) -> str:
-    """Text without regard to case and the number of blanks, to compare names as they are written."""
+    """Text with case and blanks normalised, to compare names."""
     return " ".join(text.casefold().split())
 
 
 class _Lines:
-    """Lines for csv.reader, without the empty ones and remarks between rows; those within a quoted cell stay.
+    """Lines for csv.reader, without empty lines and comments between rows; those within a quoted cell are kept.
 
     Attributes:
-        row_begins: set it after each row.
-        first: number of the line where the row at hand begins, from 1.
+        row_begins: to be set to True after each row.
+        first: number of the line where the current row begins, from 1.
     """
 
     def __init__(self, text: str, remarks: bool) -> None:
@@ -87,7 +87,7 @@ class _Lines:
         self.row_begins, self.first = True, 1
 
     def __iter__(self) -> Iterator[str]:
-        # str.splitlines() would also end lines where no editor does, at U+2028 for one.
+        # str.splitlines() would also split at characters that editors do not treat as line ends, such as U+2028.
         for number, line in enumerate(io.StringIO(self._text), start=1):
             if self.row_begins:
                 if not line.strip() or (self._remarks and line.startswith("#")):
@@ -112,7 +112,7 @@ def _checked_header(header: list[str], file: Path, columns: Sequence[str], optio
         )
     for number, name in enumerate(header):
         if not name:
-            raise UserError(f"{file}: column {number + 1} of the header has no name; name it, or take the column away")
+            raise UserError(f"{file}: column {number + 1} of the header has no name; name it, or delete the column")
         if name in header[:number]:
             raise UserError(f"{file}: the header names column {shown(name)} twice; keep one of the two columns")
     return header

@@ -1,4 +1,4 @@
-"""Clips that are one file under several names: links, hard or symbolic, and file systems that know no capitals."""
+"""Find clips that are one file under several names: hard or symbolic links, case-insensitive file systems."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Identity = tuple[object, ...]
 
 
 def check_links(table: ClipTable, files: Iterable[str], root: str, file: Path) -> None:
-    """Whether a file stands in train and in an evaluation split; files that are not there are passed over.
+    """Check that no file is both in train and in an evaluation split; missing files are ignored.
 
-    One that stands twice within the evaluation splits is scored twice, which the log says; train may repeat its files.
+    A file that occurs twice in evaluation splits is scored twice; a warning says so. Train may repeat files.
 
     Args:
         table: N clips.
-        files: N files or folders of theirs, relative to `root`; "" is none.
+        files: their N files or folders, relative to `root`; "" = no file.
         root: folder of the files.
-        file: the table's, for messages.
+        file: of the table, for messages.
 
     Raises:
         UserError: a file is trained on and evaluated on.
@@ -42,11 +42,11 @@ def check_links(table: ClipTable, files: Iterable[str], root: str, file: Path) -
     if leaks:
         raise UserError(
             f"{file}: a leak, files of train are evaluated on under another name ({len(leaks)} in evaluation splits): "
-            f"{_pair(table, names, leaks[0])}; take one of the rows out"
+            f"{_pair(table, names, leaks[0])}; delete one of the rows"
         )
     if doubled:
         logger.warning(
-            "%s: files of evaluation splits are scored twice, under another name (%d): %s",
+            "%s: files of evaluation splits are scored twice, under different names (%d): %s",
             *(file, len(doubled), _pair(table, names, doubled[0])),
         )
 
@@ -57,9 +57,9 @@ def _identity(root: str, name: str) -> Identity | None:
         found = os.stat(os.path.join(root, path)) if path else None
     except OSError:
         return None
-    if found is None or not found.st_ino:  # no number: a file system that has none
+    if found is None or not found.st_ino:  # a file system without inode numbers
         return None
-    # Size and time, too: network file systems may give two files one number.
+    # Also size and time: network file systems may give two files the same inode number.
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, member
 
 

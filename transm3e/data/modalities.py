@@ -1,6 +1,6 @@
-"""From the loader's clips to what a model reads; runs on the device the clips are on.
+"""From the loader's clips to a model's inputs, on the device of the clips.
 
-A function of a modality's name computes it: (the loader's clip of its source, who asks) -> what the model reads, float32.
+The function with a modality's name computes it: (the loader's clip of its source, ModalityInput) -> float32.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transm3e.modalities import MODALITIES, check_names, function_of
 
 
 def rgb_difference(rgb: Tensor) -> Tensor:
-    """|x[t] - x[t-1]| (paper, section 4): how each pixel changed since the frame before.
+    """|x[t] - x[t-1]| (paper, section 4): the change of each pixel since the previous frame.
 
     Args:
         rgb: (B, 3, T, H, W) float in [0, 1], not normalised.
@@ -29,11 +29,11 @@ def rgb_difference(rgb: Tensor) -> Tensor:
 
 
 class ModalityInput(nn.Module):
-    """Clips of a batch -> the modalities a task asked for.
+    """Clips of a batch -> the requested modalities.
 
     Args:
         names: keys of MODALITIES, at least one.
-        mean, std: 3 numbers each, in units of RGB in [0, 1]: "rgb" is normalised by both, "rgb_motion" by std alone.
+        mean, std: 3 numbers each, for RGB in [0, 1]: "rgb" is normalised by both, "rgb_motion" by std only.
         normalize: of skeletons, one of streams.NORMALIZATIONS.
         layout: of skeletons, one of transm3e.joints.LAYOUTS.
 
@@ -61,7 +61,7 @@ class ModalityInput(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1, 1), persistent=False)
 
     def forward(self, clips: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Clips as a Batch holds them -> modality -> (B, C, T, H, W) or (B, C, T, V, M) float32, in the order of `names`."""
+        """Batch.clips -> {modality: (B, C, T, H, W) or (B, C, T, V, M) float32}, in the order of `names`."""
         return {name: compute(clips[source], self) for name, (source, compute) in self._computed.items()}
 
 
@@ -76,15 +76,14 @@ def rgb_diff(clip: Tensor, inputs: ModalityInput) -> Tensor:
 
 
 def rgb_motion(clip: Tensor, inputs: ModalityInput) -> Tensor:
-    """x[t] minus the mean of x over the clip, pixel by pixel, in standard deviations: what moves, with its sign.
+    """x[t] minus the mean of x over the clip, per pixel, in standard deviations: signed motion.
 
-    The mean is over the T frames of this clip as the model gets them, so after crop, colours and erasing (a box that is
-    erased is the same in all frames, so it is 0) and for each view of a video anew; a frame that is held or looped
-    because the video is short counts as often as it is there. Mixing clips before or after is the same. What stands
-    still is exactly 0, as pixels are whole numbers.
+    The mean is over the T frames of this clip as the model gets them: after crop, colour jitter and erasing (an erased box
+    is the same in all frames, so it becomes 0), separately for each view of a video; frames repeated because the video is
+    short count repeatedly. Mixing clips before or after gives the same. Static pixels are exactly 0, as pixels are integers.
     """
     x = clip.to(torch.float32)
-    # Not mean(), which multiplies by a rounded 1 / T on a GPU.
+    # Not mean(), which on a GPU multiplies by a rounded 1 / T.
     return (x - x.sum(dim=2, keepdim=True) / x.shape[2]).div_(255).div_(inputs.std)
 
 

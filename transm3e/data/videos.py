@@ -1,4 +1,4 @@
-"""Video files that are scored without a clip table; for a model of joints, persons are found in them first."""
+"""Video files to score without a clip table; for a skeleton model, persons are detected in them first."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from transm3e.modalities import stored_modalities
 
 @dataclass(frozen=True)
 class Videos:
-    """A process's share of the videos that are scored.
+    """A process's share of the videos to score.
 
     Attributes:
         root: folder their paths are relative to.
-        loader: views of those that can be scored; labels zero, rows count all videos, sorted.
-        bodies: of all, also those that cannot be scored; of a model of pixels it is not known who is in them.
+        loader: views of those that can be scored; labels are zero, rows number all videos, sorted.
+        bodies: one per video, also of those that cannot be scored; without persons for a model of pixels.
     """
 
     root: Path
@@ -36,14 +36,14 @@ class Videos:
 def build_videos(
     cfg: CfgNode, folder: str | Path, *, rank: int = 0, world_size: int = 1, local_size: int = 0, note: Note = ignore
 ) -> Videos:
-    """The videos of a folder, or one file; persons are found before this returns, with progress.
+    """The videos of a folder, or one file; persons are detected before this returns, with progress.
 
     Args:
-        rank, world_size, local_size: as of build_loader; every process finds and loads its own share.
-        note: told how far the detector is.
+        rank, world_size, local_size: as in build_loader; every process detects persons in its own share and loads it.
+        note: called with the detector's progress.
 
     Raises:
-        UserError: as folder_table; the detector cannot be had, or not find the model's joints.
+        UserError: as folder_table; the detector is not available, or does not find the model's joints.
     """
     whole, root = folder_table(folder)
     table = whole.take(np.arange(rank, len(whole), world_size))
@@ -57,18 +57,18 @@ def build_videos(
 def _find_from_cfg(cfg: CfgNode, whole: ClipTable, videos: list[Body], root: Path, note: Note) -> list[Body]:
     beside = files_beside(root, whole.paths.tolist())
     maker = None
-    # Every process needs the detector or none does: what is missing ends all of them.
+    # All processes build the detector or none does, so that a missing one ends all of them.
     if len(beside) < len(whole):
         check_detector(cfg.DEMO.DETECTOR, cfg.SKELETON.LAYOUT, cfg.DEMO.DETECTOR_WEIGHTS)
         weights = local_path(cfg.DEMO.DETECTOR_WEIGHTS) if cfg.DEMO.DETECTOR_WEIGHTS else None
         device = "cuda" if cfg.NUM_GPUS and "device" in DETECTORS[cfg.DEMO.DETECTOR].options else "cpu"
         maker = build_detector(cfg.DEMO.DETECTOR, Options(root, weights, device, note=note))
-    # This process computes, too, and the loading ones are not at work yet.
+    # This process detects, too, and the data-loading workers do not run yet.
     workers = min(1 + cfg.DATA_LOADER.NUM_WORKERS, os.cpu_count() or 1)
     return find_bodies(root, videos, beside, maker, workers)
 
 
 def _with_bodies(table: ClipTable, bodies: list[Body]) -> ClipTable:
-    """Those that can be scored, with their files of joints."""
+    """The clips that can be scored, with their skeleton files."""
     files = table.files | {"skeleton": np.array([body.skeleton for body in bodies], np.str_)}
     return replace(table, files=files).take(np.array([not body.reason for body in bodies], bool))

@@ -1,5 +1,5 @@
-"""Readers of formats as strangers write them: bounded in size, depth and time, and nothing in a file is run.
+"""Readers of untrusted files: bounded in size, depth and time; no code from a file is run.
 
-What a file claims is compared with what it holds before memory is taken for it. Pickles of data are read by
+The sizes that a file states are checked against its content before memory is allocated. Pickles of data are read by
 transm3e.unpickle.
 """

@@ -1,4 +1,4 @@
-"""JSON of strangers: one kind of error, and no nesting that later steps cannot follow."""
+"""Untrusted JSON: one type of error, and a limit on nesting."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import re
 from typing import Any, NoReturn
 
-# No format read here nests deeper than ten; Python's own limit is far beyond what repr() and friends can follow.
+# No format read here nests deeper than ten; Python's own limit is far beyond what repr() and the like can handle.
 MAX_DEPTH = 64
-# A string, closed or not, is passed over as a whole, so that brackets in it do not count.
+# A string, closed or not, is matched as a whole, so that brackets in it do not count.
 TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 
 

@@ -1,6 +1,6 @@
-"""Arrays of strangers (npy, and npz, archives of them): sizes are checked against what is there before memory is taken.
+"""Untrusted npy and npz files: sizes are checked against the content before memory is allocated.
 
-np.load takes the memory that a header asks for and then reads; and a few kilobytes of zip can unpack to terabytes.
+np.load allocates what a header asks for before it reads, and a few kilobytes of zip can unpack to terabytes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import numpy as np
 
 from transm3e.files import open_regular
 
-# Of one array, unpacked. A skeleton of five hours or 16 frames of 8K flow are a quarter of it.
+# Of one array, uncompressed: four times a skeleton of five hours or 16 frames of 8K flow.
 MAX_BYTES = 1 << 30
 # bool, integers, floats, complex numbers; text and bytes of fixed length.
 KINDS = "biufcUS"
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-# What zip files, their compression and NumPy's headers raise where they are damaged; NumPy tries to mend old headers.
+# What damaged zip files, deflate streams and NumPy headers raise (SyntaxError: NumPy tries to repair old headers).
 DAMAGE = (
     *(ValueError, EOFError, LookupError, RuntimeError, TypeError, AttributeError, ArithmeticError, MemoryError),
     *(SyntaxError, TokenError, struct.error, zlib.error, zipfile.BadZipFile),
@@ -34,7 +34,7 @@ DAMAGE = (
 
 
 class ArchiveError(ValueError):
-    """An archive that is none, is damaged, or claims more than it holds; one line without the file's name."""
+    """Not an archive, damaged, or smaller than it states; the message is one line without the file's name."""
 
 
 class Archive:
@@ -80,7 +80,7 @@ class Archive:
         """An array of numbers or text.
 
         Raises:
-            ArchiveError: there is none of this name, it is damaged or too large, or it holds objects.
+            ArchiveError: no array of this name; it is damaged or too large, or holds objects.
         """
         if name not in self._members:
             raise ArchiveError(f"holds no array {name!r}")
@@ -101,7 +101,7 @@ class Archive:
         """Every array by name.
 
         Raises:
-            ArchiveError: as for one of them, or together they are larger than one may be.
+            ArchiveError: as __getitem__, or together they exceed the limit of one array.
         """
         total = sum(info.file_size for info in self._members.values())
         if total > self._max_bytes:
@@ -113,7 +113,7 @@ def read_npy(path: str | Path, max_bytes: int = MAX_BYTES) -> np.ndarray:
     """The array of numbers or text in an npy file of at most `max_bytes`.
 
     Raises:
-        ArchiveError: none, damaged, too large, or it holds objects.
+        ArchiveError: not an npy file, damaged, too large, or it holds objects.
         OSError: it cannot be read.
     """
     with open_regular(path) as file, _translated_errors("npy"):
@@ -132,11 +132,11 @@ def _read(member: IO[bytes], size: int) -> np.ndarray:
         raise ValueError(f"an array of element type {dtype!s:.40}")
     claimed = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or claimed != size - member.tell():
-        raise ValueError(f"an array of shape {shape!s:.80} that brings {size - member.tell()} bytes")
-    # Exactly so many are asked for: without a number zipfile would unpack two gigabytes at once.
+        raise ValueError(f"an array of shape {shape!s:.80} in {size - member.tell()} bytes")
+    # With an exact count: otherwise zipfile would decompress up to two gigabytes at once.
     raw = bytearray(member.read(claimed))
     if len(raw) != claimed:
-        raise ValueError("cut off")
+        raise ValueError("truncated")
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
 
 

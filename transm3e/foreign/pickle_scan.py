@@ -1,7 +1,7 @@
-"""A pickle looked through without building anything: what would bring the process down before an error can be raised.
+"""Scan a pickle without building objects, for content that would crash the process before an error can be raised.
 
-Python's unpickler takes memory for a table as long as a place in it says (six bytes ask for 64 gigabytes, where
-bpo gh-115952 is not mended), and the hash of tuples in tuples in tuples ... ends the process on the way down.
+Python's unpickler allocates its memo table for any index (six bytes can ask for 64 gigabytes, where gh-115952 is not
+fixed), and hashing deeply nested tuples overflows the stack.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-# Data have tuples of tuples of shapes at most.
+# Honest data nest tuples only a few levels deep.
 MAX_TUPLES = 100
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 GETS = ("GET", "BINGET", "LONG_BINGET")
 OPERATIONS = {op.code: op for op in pickletools.opcodes}
-# Opcode -> objects it takes from below the mark or the top, whether it takes all down to the mark, objects it leaves.
+# Opcode -> (objects it pops, besides those above the mark; whether it pops everything down to the mark; objects it pushes).
 EFFECTS = {
     op.name: (
         sum(each not in (pickletools.markobject, pickletools.stackslice) for each in op.stack_before),
@@ -30,12 +30,12 @@ EFFECTS = {
 
 @dataclass
 class Found:
-    """What a pickle names.
+    """What a pickle contains.
 
     Attributes:
-        classes: (module, name) of classes and functions, but those named by STACK_GLOBAL (protocol 4), in order, each once.
-        texts: of those asked for.
-        protocol: 0 where it names none.
+        classes: (module, name) of classes and functions, except by STACK_GLOBAL (protocol 4), in order, without duplicates.
+        texts: those of the requested strings that occur.
+        protocol: 0 where it is not stated.
     """
 
     classes: dict[tuple[str, str], None] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Found:
     protocol: int = 0
 
     def add(self, name: str, arg: Any, texts: Collection[str]) -> None:
-        """Take an operation in."""
+        """Record an operation."""
         if name in ("GLOBAL", "INST"):
             module, _, own = arg.partition(" ")
             self.classes[module, own] = None
@@ -60,19 +60,19 @@ def scan_pickle(file: IO[bytes], texts: Collection[str] = ()) -> Found:
         texts: to look for.
 
     Raises:
-        ValueError: not a pickle, cut off, or it would harm: a place in the memo beyond the pickle's length, or tuples
-            nested deeper than MAX_TUPLES.
+        ValueError: not a pickle, truncated, or dangerous: a memo index beyond the pickle's length, or tuples nested deeper
+            than MAX_TUPLES.
     """
     found = Found()
     try:
         _follow(file, found, texts)
     except (IndexError, KeyError, TypeError, OverflowError) as error:
-        raise ValueError(f"no pickle ({type(error).__name__})") from error
+        raise ValueError(f"not a pickle ({type(error).__name__})") from error
     return found
 
 
 def _follow(file: IO[bytes], found: Found, texts: Collection[str]) -> None:
-    # How deep each object on the stack is nested in tuples; anything else counts as 0: only tuples of tuples are hashed.
+    # Tuple nesting depth of each object on the stack; 0 for other types, as only tuples of tuples are hashed recursively.
     stack: list[int] = []
     below: list[list[int]] = []
     memo: dict[int, int] = {}
@@ -90,7 +90,7 @@ def _follow(file: IO[bytes], found: Found, texts: Collection[str]) -> None:
             stack.append(memo[arg])
         elif name == "DUP":
             stack.append(stack[-1])
-        elif name == "POP" and not stack:  # a mark
+        elif name == "POP" and not stack:  # pops a mark
             stack = below.pop()
         else:
             stack = _apply(name, stack, below)
@@ -119,7 +119,7 @@ def _operations(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     while True:
         op = OPERATIONS.get(file.read(1).decode("latin-1"))
         if op is None:
-            raise ValueError("no pickle, or cut off")
+            raise ValueError("not a pickle, or truncated")
         if op.name == "STOP":
             return
         if op.name == "STRING":  # Python 2's, which need not be ASCII

@@ -1,9 +1,8 @@
-"""Objects beside weights that are data all the same: what stands in for their classes when a file of torch is read.
+"""Stand-in classes for objects in checkpoints that are plain data besides the weights.
 
-Nothing of the real classes is imported. A stand-in bears the name that the file asks for, so that
-torch.load with weights_only=True takes it, and does nothing but keep plain values: attributes become a dict, paths text,
-NumPy's scalars and arrays what they are (through transm3e.unpickle, which checks them); what is a program's own (a
-scheduler's functions, callbacks) becomes an empty object.
+The real classes are never imported. A stand-in has the name that the file refers to, so that torch.load with
+weights_only=True accepts it, and only keeps plain values: attributes become a dict, paths text, NumPy scalars and arrays
+stay themselves (checked by transm3e.unpickle), and a program's own objects (schedulers, callbacks) become empty objects.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ import numpy as np
 
 from transm3e.unpickle import ArrayInMaking, DTypeInMaking, bytes_of_text, numpy_scalar, plain_bytes
 
-# What torch itself takes; of its own names it decides.
+# Names on which torch.load decides itself.
 OF_TORCH = re.compile(r"torch\..+|collections\.(OrderedDict|Counter)")
-# More names than any honest file has.
+# More distinct names than any honest file has.
 MAX_NAMES = 1000
 
 
 class _Fields(dict):
-    """An object's attributes; what it was called with is left out."""
+    """An object's attributes; constructor arguments are dropped."""
 
     def __new__(cls, *_: Any) -> _Fields:
         return super().__new__(cls)
@@ -41,7 +40,7 @@ class _Fields(dict):
 
 
 class _Empty:
-    """An object, a class or a function of which nothing is kept."""
+    """An object, class or function whose content is dropped."""
 
     __slots__ = ()
 
@@ -54,7 +53,7 @@ class _Empty:
 
 
 class _Mapping:
-    """Items, which torch sets in an OrderedDict only."""
+    """A mapping; torch.load sets items in an OrderedDict only."""
 
     def __new__(cls, *_: Any) -> Any:
         return OrderedDict()
@@ -66,7 +65,7 @@ class _Array(ArrayInMaking):
 
 
 def _calling(make: Callable[..., Any]) -> type:
-    """A class that gives what a function makes of the arguments."""
+    """A class whose constructor returns make(*args)."""
     return type("_Call", (), {"__new__": lambda cls, *parts: make(*parts), "__slots__": ()})
 
 
@@ -78,7 +77,7 @@ def _path(*parts: Any) -> str:
     return posixpath.join("", *(part for part in parts if isinstance(part, str)))
 
 
-# The first pattern that fits a name as a whole decides.
+# The first pattern that matches the whole name decides.
 KINDS: tuple[tuple[str, type], ...] = (
     (r"numpy\.(_?core)\.multiarray\.scalar", _calling(numpy_scalar)),
     (r"numpy\.(_?core)\.multiarray\._reconstruct", _Array),
@@ -96,31 +95,31 @@ KINDS: tuple[tuple[str, type], ...] = (
     ),
     (r"(pytorch_lightning|lightning(\.pytorch|\.fabric)|lightning_fabric)\.utilities\.\w+\.AttributeDict", _Mapping),
     (r"collections\.deque|builtins\.(set|frozenset)", _calling(_items)),
-    # Torch's own from 2.5 on, which then go before.
+    # Allowed by torch itself from 2.5 on, which then takes precedence.
     (r"_codecs\.encode", _calling(bytes_of_text)),
     (r"builtins\.(bytes|bytearray)", _calling(plain_bytes)),
     (r"(pytorch_lightning|lightning\.pytorch)\.callbacks\..+|torch\.optim\..+", _Empty),
     (r"typing\..+|builtins\.(int|float|complex|str|bool|list|dict|tuple|object|type|slice|range|getattr)", _Empty),
 )
-# Immutable, and built in C from numbers alone.
+# Immutable types, built in C from numbers only: allowed as they are.
 THEMSELVES: dict[str, Callable[..., Any]] = {
     f"datetime.{each.__name__}": each for each in (date, datetime, time, timedelta, timezone)
 }
 
 
 def full_name(module: str, name: str) -> str:
-    """A global of a pickle as torch looks it up, under Python 3's names."""
+    """Full name of a pickle's global as torch looks it up, with Python 3's module names."""
     module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
     return f"{module}.{name}"
 
 
 def stand_ins(names: Iterable[str]) -> tuple[list[Callable[..., Any]], list[str]]:
-    """What is to be allowed in torch.load for these names, and the names that nothing stands in for.
+    """(classes to allow in torch.load, names without a stand-in).
 
     Args:
         names: of full_name.
     """
-    found, strange = [], []
+    found, unknown = [], []
     for name in names:
         kind = next((kind for pattern, kind in KINDS if re.fullmatch(pattern, name)), None)
         if name in THEMSELVES:
@@ -129,5 +128,5 @@ def stand_ins(names: Iterable[str]) -> tuple[list[Callable[..., Any]], list[str]
             module, _, own = name.rpartition(".")
             found.append(type(own, (kind,), {"__module__": module, "__qualname__": own, "__slots__": ()}))
         elif not OF_TORCH.fullmatch(name):
-            strange.append(name)
-    return found, strange
+            unknown.append(name)
+    return found, unknown

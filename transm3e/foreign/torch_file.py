@@ -1,8 +1,8 @@
-"""What torch.save wrote, read with torch.load(weights_only=True) and looked through first.
+"""Read files of torch.save with torch.load(weights_only=True), after a scan.
 
-Refused before torch sees it: tar files, in which torch before 2.6 runs code whatever weights_only says
-(CVE-2025-32434); compressed records, which a small file can blow up; pickles that would bring the process down.
-Plain values of well-known classes are read by stand-ins (transm3e.foreign.stand_ins); other classes are named.
+Refused before torch reads them: tar files, from which torch before 2.6 runs code despite weights_only (CVE-2025-32434);
+compressed records, which can unpack to any size; pickles that would crash the process. Plain values of well-known classes
+are read by stand-ins (transm3e.foreign.stand_ins); files with other classes are refused by name.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from transm3e.files import open_regular
 from transm3e.foreign.pickle_scan import Found, scan_pickle
 from transm3e.foreign.stand_ins import MAX_NAMES, full_name, stand_ins
 
-# How files of torch begin, those before its version 1.6 with a number after the pickle's two bytes.
+# First bytes of torch's files; before version 1.6, a magic number after the pickle's two-byte header.
 TORCH_ZIP, TORCH_NUMBER = b"PK\x03\x04", b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
-# Of torch.save, unless it is told otherwise.
+# Default of torch.save.
 TORCH_PROTOCOL = 2
-# Of an old file: the number, a version, the machine, the object, its storages.
+# In a file from before 1.6: magic number, version, system information, the object, keys of its storages.
 OLD_PICKLES = 5
-# What zipfile and tarfile raise at damaged files besides ValueError.
+# What zipfile and tarfile raise for damaged files, in addition to ValueError.
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, RuntimeError, EOFError, struct.error, LookupError)
 
 
@@ -41,16 +41,16 @@ def begins_as_torch(start: bytes) -> bool:
 
 
 def load_torch(path: str | Path, keys: Collection[str] = ()) -> Any:
-    """Tensors on the CPU, numbers, text, lists and dicts of a file of torch.save, and what stand_ins makes of others.
+    """Content of a file of torch.save: tensors on the CPU, numbers, text, lists, dicts, and the results of stand-ins.
 
     Args:
-        keys: under which weights may lie, for the message's remedy.
+        keys: under which weights may be stored, for the remedy in the message.
 
     Raises:
         OSError: it cannot be read.
         UserError: it holds objects of other classes.
         ValueError: not written by torch.save, or refused.
-        Exception: whatever torch raises at damaged files.
+        Exception: whatever torch raises for damaged files.
     """
     with open_regular(path) as file:
         start = file.read(len(TORCH_NUMBER) + 2)
@@ -63,15 +63,15 @@ def load_torch(path: str | Path, keys: Collection[str] = ()) -> Any:
     names = list(dict.fromkeys(full_name(*each) for found in scans for each in found.classes))
     if len(names) > MAX_NAMES:
         raise ValueError(f"{len(names)} classes named")
-    allowed, strange = stand_ins(names)
-    if strange:
-        raise _refusal(path, scans, strange)
+    allowed, unknown = stand_ins(names)
+    if unknown:
+        raise _refusal(path, scans, unknown)
     try:
         with _allowed(allowed), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # Of torch's own classes: it says which it takes. From protocol 3 on there are operations that it does not know.
+        # A class of torch's own that it does not allow, or an operation of protocol 3 or later that it does not support.
         refused, protocol = [name for name in names if name in str(error)], max(found.protocol for found in scans)
         if refused or protocol > TORCH_PROTOCOL:
             raise _refusal(path, scans, refused or [f"pickle protocol {protocol}"]) from error
@@ -80,7 +80,7 @@ def load_torch(path: str | Path, keys: Collection[str] = ()) -> Any:
 
 @contextmanager
 def _allowed(classes: list[Callable[..., Any]]) -> Iterator[None]:
-    """Meanwhile torch takes these and no others that a program may have allowed (safe_globals came with torch 2.5)."""
+    """Let torch.load accept exactly these classes, whatever the program has allowed (safe_globals needs torch 2.5)."""
     before = get_safe_globals()
     clear_safe_globals()
     add_safe_globals([*classes])
@@ -101,7 +101,7 @@ def _refusal(path: str | Path, scans: list[Found], names: list[str]) -> UserErro
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return UserError(
         f"{file}: refused, it holds objects other than tensors and plain values "
-        f"({', '.join(shown(name)[1:-1] for name in names[:3])}{more}), which are read by running what the file says only; "
+        f"({', '.join(shown(name)[1:-1] for name in names[:3])}{more}), which can only be read by running code from the file; "
         "if you trust it, write its weights alone, where the program that made it is installed: "
         f'python -c "{line}"'
     )
@@ -126,7 +126,7 @@ def _scan_zip(file: IO[bytes], keys: Collection[str]) -> Iterator[Found]:
 def _scan_old(file: IO[bytes], keys: Collection[str]) -> Iterator[Found]:
     file.seek(0)
     if tarfile.is_tarfile(file):
-        raise ValueError("a tar file, which older versions of torch would run code from")
+        raise ValueError("a tar file, from which older versions of torch would run code")
     file.seek(0)
     for _ in range(OLD_PICKLES):
         yield scan_pickle(file, keys)

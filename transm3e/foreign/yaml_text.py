@@ -1,7 +1,7 @@
-"""YAML of strangers: plain values only, as large as they look.
+"""Untrusted YAML: plain values only, with limits on size and depth.
 
-An alias (*a) stands for all that its anchor (&a) holds, so thirty lines of aliases can stand for more values than
-memory holds. Sizes are therefore counted as if every alias were written out, before any value is made.
+An alias (*a) repeats everything that its anchor (&a) holds, so thirty lines of aliases can exceed any memory. Sizes are
+therefore counted with every alias expanded, before any value is built.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import yaml
 
 from transm3e.errors import UserError
 
-# Characters, values with aliases written out, and levels: many times what any config or table of ours has.
+# Characters, values with aliases expanded, and levels: many times those of any config or table of ours.
 MAX_TEXT = 1 << 18
 MAX_VALUES = 20_000
 MAX_DEPTH = 32
-# Of a number in the text; floats end at 309 digits.
+# Of a number in the text; the largest float has 309 digits.
 MAX_DIGITS = 400
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-# Besides its own errors PyYAML lets these through for ill-formed values ("2024-13-45", "!!bool x") and endless nesting.
+# PyYAML's errors, and those that it passes on for malformed values ("2024-13-45", "!!bool x") and endless nesting.
 YAML_ERRORS = (
     *(yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError),
     RecursionError,
@@ -30,7 +30,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """The value of YAML text with one document of plain values; None for an empty one.
 
     Raises:
-        UserError: not YAML or not plain values, larger or deeper than the limits above, or a key stands there twice with
+        UserError: not YAML or not plain values, larger or deeper than the limits above, or a key is given twice with
             different values, of which YAML would drop one; the message begins with `where`.
     """
     if len(text) > MAX_TEXT:
@@ -41,7 +41,7 @@ def parse_yaml(text: str, where: str) -> Any:
             node = loader.get_single_node()
             if node is None:
                 return None
-            # Before the values are made, which joins merged mappings (<<) into the nodes.
+            # Before values are built, because that copies merged mappings (<<) into the nodes.
             weighing = _Weighing()
             weighing.weigh(node, "")
             value = loader.construct_document(node)
@@ -51,40 +51,40 @@ def parse_yaml(text: str, where: str) -> Any:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(f"{where}: not a YAML file of plain values ({reason})") from error
     if weighing.twice:
-        raise UserError(f"{where}: {weighing.twice} stands there twice with different values; remove one of them")
+        raise UserError(f"{where}: {weighing.twice} is given twice with different values; remove one of them")
     return value
 
 
 class _Weighing:
-    """How much the nodes of a document hold, each looked at once however many aliases name it.
+    """Measures the nodes of a document, each once however many aliases refer to it.
 
     Attributes:
-        twice: dotted name of the first key that stands twice with different values; "" for none.
+        twice: dotted name of the first key given twice with different values; "" for none.
     """
 
     def __init__(self) -> None:
         self.twice = ""
-        # id of a node -> values in it, levels, and a number that equal content shares; None while it is looked at.
+        # id of a node -> values in it, levels, and an id of its content; None while it is being measured.
         self._known: dict[int, tuple[int, int, int] | None] = {}
         self._contents: dict[Any, int] = {}
 
     def weigh(self, node: yaml.Node, prefix: str) -> tuple[int, int, int]:
-        """Values, levels and content number of a node.
+        """Number of values, levels and content id of a node.
 
         Raises:
-            ValueError: a limit is exceeded, or a node holds itself.
+            ValueError: a limit is exceeded, or a node contains itself.
         """
         if id(node) in self._known:
             known = self._known[id(node)]
             if known is None:
-                raise ValueError("an alias stands within what it names")
+                raise ValueError("an alias within its own anchor")
             return known
         self._known[id(node)] = None
         children = self._children(node, prefix)
         values, depth = 1 + sum(child[0] for child in children), 1 + max((child[1] for child in children), default=0)
         if values > MAX_VALUES or depth > MAX_DEPTH:
             raise ValueError(
-                f"more than {MAX_VALUES} values, aliases written out"
+                f"more than {MAX_VALUES} values, with aliases expanded"
                 if values > MAX_VALUES
                 else f"nested deeper than {MAX_DEPTH} levels"
             )

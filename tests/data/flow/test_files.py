@@ -138,7 +138,7 @@ def lose_all(folder):
         (lose_both, "lacks 1 of the frames 1 to 5: 3"),
         (shrink_y, "flow_y_00003.jpg: has .* pixels, the others"),
         (cut_x, "flow_x_00003.jpg: is truncated"),
-        (lose_all, "holds no pictures of flow: flow_x_00001.jpg and"),
+        (lose_all, "holds no flow images: flow_x_00001.jpg and"),
     ],
 )
 def test_faults_of_jpeg_folders_are_named(tmp_path, spoil, message):
@@ -158,7 +158,7 @@ def test_files_that_are_no_flow_are_named(tmp_path):
     cut = write(write_flow_npz, tmp_path / "cut.npz", moving_field(4, 16, 16))
     cut.write_bytes(cut.read_bytes()[:-30])
     for name, message in {
-        "rgb.mp4": "not one of flow",
+        "rgb.mp4": "not of optical flow",
         "text.npz": "not an npz",
         "pickle.npz": "element type object",
         "other.npz": "no array 'mark'",

@@ -1,7 +1,7 @@
 """Optical flow as bytes: 128 is no motion, 1 and 255 are `bound` pixels to the left/up and right/down.
 
-Symmetrical, so that a mirrored clip is exactly 256 - x. TSN and MMAction2 spread the same range over 0..255 (no motion
-at 127.5, stored as 127 or 128; a pixel is 6.38 steps there and 6.35 here); their files are read as if they were so.
+The coding is symmetric, so that a mirrored clip is exactly 256 - x. TSN and MMAction2 map the same range to 0..255 (no
+motion at 127.5, stored as 127 or 128; 6.38 steps per pixel instead of 6.35 here); their files are read as this coding.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 REST = 128
 STEPS = 127
 DEFAULT_BOUND = 20.0
-# (previous, next) frame -> (H, W, 2) float32: where each pixel of `previous` went, in pixels, x right and y down.
+# (previous, next) frame -> (H, W, 2) float32: displacement of each pixel of `previous` in pixels, x right and y down.
 Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 

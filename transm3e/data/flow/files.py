@@ -1,4 +1,4 @@
-"""Flow clips from files: videos and npz archives of datasets/extract_flow.py, and folders of JPEGs as TSN makes them."""
+"""Read optical flow: videos and npz archives of datasets/extract_flow.py, and folders of JPEGs in TSN's layout."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from transm3e.foreign.npz import Archive, ArchiveError
 MADE_BY = "transm3e flow"
 # Frames per array of an npz archive: a clip of 16 frames touches few of them.
 CHUNK = 16
-# Of these, unpacked; 16 frames of 8K are half of it.
+# Of one such array, uncompressed; twice 16 frames of 8K.
 MAX_CHUNK_BYTES = 1 << 31
 # Pixels: no motion is longer than the longest side.
 MAX_BOUND = 1 << 20
-# Names of the x and y pictures before their numbers: TSN, MMAction2.
+# Prefixes of the names of x and y images: TSN, MMAction2.
 JPEG_LAYOUTS = (("flow_x_", "flow_y_"), ("x_", "y_"))
-# Frames a flow file may have more or fewer than its video, at least, and as a share.
+# Tolerated difference in the number of frames of a flow file and its video: at least, and as a share.
 SLACK, SLACK_SHARE = 2, 0.02
 
 
 class FlowSource(FrameSource):
-    """Flow frames by number; images are (H, W, 2) uint8, see transm3e.data.flow.coding. They have no clock.
+    """Flow frames by number; images are (H, W, 2) uint8, see transm3e.data.flow.coding. They have no time stamps.
 
     Attributes:
-        bound: pixels of motion that 1 and 255 stand for, or None where the files do not say (JPEGs; usually 20).
+        bound: motion in pixels at 1 and 255, or None where the files do not state it (JPEGs; usually 20).
     """
 
     bound: float | None = None
@@ -52,10 +52,10 @@ def open_flow(path: str | Path, timeout: float = DEFAULT_TIMEOUT) -> FlowSource:
     """The flow of a clip: a video, an .npz archive, or a folder of JPEGs; close() it.
 
     Args:
-        timeout: seconds this path may take; looked at between packets or pictures.
+        timeout: seconds for this path; checked between packets or images.
 
     Raises:
-        DecodeError: it cannot be read, or is not a flow file; from here or from read().
+        DecodeError: it cannot be read, or is not a flow file; from this function or from read().
     """
     if Path(path).is_dir():
         return FlowFolder(path, timeout)
@@ -63,10 +63,10 @@ def open_flow(path: str | Path, timeout: float = DEFAULT_TIMEOUT) -> FlowSource:
 
 
 def check_frames(num_flow_frames: int, num_video_frames: int, path: str | Path) -> None:
-    """Accept as many flow frames as the video has, give or take 2 or 2 %: extractors differ at the ends.
+    """Check that flow and video have the same number of frames, up to 2 frames or 2 %: extractors differ at the ends.
 
     Raises:
-        DecodeError: they belong to another video, or one of the two is incomplete.
+        DecodeError: the flow belongs to another video, or one of the two is incomplete.
     """
     if abs(num_flow_frames - num_video_frames) > max(SLACK, SLACK_SHARE * num_video_frames):
         raise DecodeError(
@@ -76,7 +76,7 @@ def check_frames(num_flow_frames: int, num_video_frames: int, path: str | Path) 
 
 
 def read_flow_mark(path: str | Path) -> dict[str, Any]:
-    """How a flow video or archive was made (see transm3e.prepare.flow.write), {} where it does not say."""
+    """How a flow video or archive was made (see transm3e.prepare.flow.write); {} if it does not say."""
     if Path(path).suffix.lower() != ".npz":
         mark = parse_mark(read_comment(path))
         return mark if mark.get("made_by") == MADE_BY else {}
@@ -89,7 +89,7 @@ def read_flow_mark(path: str | Path) -> dict[str, Any]:
 
 
 class FlowVideo(FlowSource):
-    """A video whose luma holds x above y: twice as high as the flow.
+    """A video whose luma plane holds x above y, so it is twice as high as the flow.
 
     Raises:
         DecodeError: see open_flow.
@@ -102,7 +102,7 @@ class FlowVideo(FlowSource):
         self.bound = _bound(read_flow_mark(path))
         if self.bound is None:
             self.close()
-            raise DecodeError(self.path, "is a video, but not one of flow; make it with datasets/extract_flow.py")
+            raise DecodeError(self.path, "is a video, but not of optical flow; make it with datasets/extract_flow.py")
 
     def close(self) -> None:
         """See FrameSource.close."""
@@ -141,11 +141,13 @@ class NpzFlow(FlowSource):
         self.mark = parse_mark(str(self._archive["mark"][()]))
         count, self.bound = self._archive["num_frames"], _bound(self.mark)
         if count.ndim or count.dtype.kind not in "iu" or count < 1 or self.bound is None:
-            raise DecodeError(self.path, "says neither frames nor bound; make it with datasets/extract_flow.py")
+            raise DecodeError(self.path, "lacks num_frames or bound; make it with datasets/extract_flow.py")
         self.num_frames = int(count)
-        # A count of frames that are not there would be believed until the first of them is asked for.
+        # Otherwise missing frames would be noticed only when the first of them is requested.
         if _chunk_name(self.num_frames - 1) not in self._archive:
-            raise DecodeError(self.path, f"says {self.num_frames} frames, but the last are not there; extract again")
+            raise DecodeError(
+                self.path, f"should have {self.num_frames} frames, but the last are missing; extract again"
+            )
 
     def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
         """See FrameSource.read; images are (H, W, 2)."""
@@ -179,13 +181,13 @@ class NpzFlow(FlowSource):
 
 
 class FlowFolder(FlowSource):
-    """Pictures flow_x_00001.jpg and flow_y_00001.jpg (TSN), or x_00001.jpg and y_00001.jpg (MMAction2).
+    """Images flow_x_00001.jpg and flow_y_00001.jpg (TSN), or x_00001.jpg and y_00001.jpg (MMAction2).
 
-    Picture number i, from 1, is the motion from frame i to i + 1 (counted from 1) of the video: N - 1 pairs make N
-    frames, of which the first is at rest. Other files, as the video's own pictures, may be there.
+    Pair i, from 1, is the motion from frame i to i + 1 (counted from 1) of the video: N - 1 pairs make N frames, the first
+    of them without motion. Other files, such as the video's own frames, are ignored.
 
     Raises:
-        DecodeError: see open_flow; a missing number, an x without its y, or sizes that differ.
+        DecodeError: see open_flow; a missing number, an x without its y, or images of different sizes.
     """
 
     def __init__(self, path: str | Path, timeout: float = DEFAULT_TIMEOUT) -> None:
@@ -223,9 +225,7 @@ def _paired_files(folder: Path) -> list[tuple[Path, Path]]:
         columns = [files_by_number(folder, prefix) for prefix in layout]
         return list(zip(*columns, strict=True))
     wanted = " or ".join(f"{x}00001.jpg and {y}00001.jpg" for x, y in JPEG_LAYOUTS)
-    raise DecodeError(
-        str(folder), f"holds no pictures of flow: {wanted}; extract the flow with datasets/extract_flow.py"
-    )
+    raise DecodeError(str(folder), f"holds no flow images: {wanted}; extract the flow with datasets/extract_flow.py")
 
 
 def _chunk_name(number: int) -> str:
