@@ -211,5 +211,5 @@ def test_joints_in_space_are_mirrored_and_neither_cropped_nor_made_up():
     flipped = skeleton_clip(skeleton, range(4), ViewParams(Box(0, 0, 100, 100), flip=True), *sizes)
     order = mirror_order("blazepose33")
     np.testing.assert_array_equal(flipped[:, :, order], plain * np.array([-1, 1, 1, 1]).reshape(4, 1, 1, 1))
-    with pytest.raises(UserError, match=r"no joints in space; .*--detector blazepose"):
+    with pytest.raises(UserError, match=r"no 3D joints; .*--detector blazepose"):
         skeleton_clip(replace(skeleton, world=None), range(4), ViewParams(Box(0, 0, 100, 100)), *sizes)

@@ -205,9 +205,9 @@ def test_ntu_skeleton_files(tmp_path):
     scores = read_skeleton(put(tmp_path / "lost.skeleton", lost)).points[0, 0, :, 2]
     assert scores.tolist() == [0.0 if joint == 3 else 0.5 for joint in range(25)]
     for content, reason in [
-        (ntu(frames)[:-90], "cut off"),
+        (ntu(frames)[:-90], "truncated"),
         (ntu([[], []]), "holds no person"),
-        ("2\n1\nx\n", "cut off"),
+        ("2\n1\nx\n", "truncated"),
     ]:
         with pytest.raises(DecodeError, match=reason):
             read_skeleton(put(tmp_path / "bad.skeleton", content))
@@ -292,7 +292,7 @@ def test_ctr_gcns_archives_and_other_arrays_are_named_with_what_to_do(tmp_path):
             [{"keypoints": [1.0] * 51}],
             "JSON of another layout; allowed: results of one video by AlphaPose, OpenPose, MMP",
         ),
-        ([{"frame_id": -1, "instances": []}], "a frame's number is -1; needs whole ones from 0"),
+        ([{"frame_id": -1, "instances": []}], "a frame's number is -1; allowed: integers from 0"),
         (
             [[instance(person(0)) | {"keypoints": [[1, 2, 3]] * 17}]],
             "a person without a flat list of x, y, score, or MMP",
@@ -316,9 +316,9 @@ def test_json_of_other_kinds(tmp_path, content, reason):
         ({"1.json": [], "1.txt": "0 1"}, r"files of several kinds \(.json, .txt\)"),
         ({"1.json": [{"image_id": "1.jpg", "keypoints": [1.0] * 51}]}, "1.json lists persons by image_id"),
         ({"1.txt": "0 0.5 0.5 1 1"}, "lines of 5 numbers; Ultralytics' poses have 56"),
-        ({"1.txt": "0 0.5 0.5 1 1 2 2 1\n0 0.5 0.5 1 1"}, "lines of 5 and 8 numbers; predict the video anew"),
+        ({"1.txt": "0 0.5 0.5 1 1 2 2 1\n0 0.5 0.5 1 1"}, "lines of 5 and 8 numbers; predict the video again"),
         ({"1.txt": "0 a"}, "a line of its files that is not numbers"),
-        ({"1.json": "{"}, "not JSON, or cut off"),
+        ({"1.json": "{"}, "not JSON, or truncated"),
     ],
 )
 def test_folders_of_other_files(tmp_path, files, reason):

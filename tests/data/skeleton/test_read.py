@@ -195,7 +195,7 @@ NAN = entry("0.jpg") | {"keypoints": [float("nan")] * 51}
     [
         (b"", "empty"),
         (b"hello", "neither JSON nor pickle nor npz"),
-        (b'[{"image_id": "0.jpg", "keyp', "not JSON, or cut off"),
+        (b'[{"image_id": "0.jpg", "keyp', "not JSON, or truncated"),
         (b"PK\x03\x04cut", "not an npz of arrays"),
         (pickle.dumps({"keypoint": 1})[:-9], "not a pickle, or a damaged one"),
         (pickle.dumps({"paths": []}), "a pickle of another layout"),

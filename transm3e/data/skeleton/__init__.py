@@ -1,4 +1,4 @@
-"""Skeletons: read from detectors' files, cut to a clip's view, turned into what a graph network reads."""
+"""Skeletons: read from detectors' files, transformed as the view of a clip, converted to the input of graph networks."""
 
 from transm3e.data.skeleton.read import read_skeleton
 from transm3e.data.skeleton.sequence import Skeleton, check_frames

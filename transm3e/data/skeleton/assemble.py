@@ -1,4 +1,4 @@
-"""Persons, as detectors list them frame by frame -> one Skeleton."""
+"""Build a Skeleton from persons that a detector lists frame by frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transm3e.data.skeleton.sequence import Skeleton, layout_of
 from transm3e.joints import LAYOUTS
 
 SUFFIX = re.compile(r"\.[A-Za-z]\w*$")
-# Frames x persons of about five hours of film; beyond it the numbers are identities of pictures, not frames.
+# Frames x persons of about five hours of video; beyond it the numbers are ids of images, not frame numbers.
 MAX_SLOTS = 2**20
 MAX_DIGITS = 18  # of an int64
 
@@ -23,8 +23,8 @@ class Person(NamedTuple):
 
     Attributes:
         frame: its number, from 0.
-        joints: (K, 3) x, y, score as the file has them.
-        track: a number, or a list of one, that is the person's in every frame; None: the file has none.
+        joints: (K, 3) x, y, score as in the file.
+        track: the person's id in all frames, a number or a list of one; None: the file has none.
     """
 
     frame: int
@@ -33,16 +33,16 @@ class Person(NamedTuple):
 
 
 def assemble(persons: Sequence[Person], num_frames: int, path: str, layout: str = "", **more: Any) -> Skeleton:
-    """One Skeleton of them, as the file has its numbers: see transm3e.data.skeleton.units.clean.
+    """One Skeleton, with coordinates and scores still as in the file: see transm3e.data.skeleton.units.clean.
 
     Args:
-        num_frames: that the file has, at least.
-        layout: of the joints, where the file says it.
-        more: of Skeleton.
+        num_frames: minimum number of frames.
+        layout: of the joints, if the file states it.
+        more: further fields of Skeleton.
 
     Raises:
         DecodeError: no person at all, an unknown or changing number of joints, frame numbers of more than one video, or
-            tracks that are no numbers.
+            tracks that are not numbers.
     """
     if not persons:
         raise DecodeError(path, "holds no person in any frame; leave the clip's skeleton empty or run another detector")
@@ -55,7 +55,7 @@ def assemble(persons: Sequence[Person], num_frames: int, path: str, layout: str 
     if num_frames * num_slots > MAX_SLOTS:
         raise DecodeError(path, f"frame numbers up to {num_frames - 1}: these are not the frames of one video")
     layout = layout_of(counts.pop(), path, layout)
-    with np.errstate(over="ignore"):  # becomes infinite and is refused by clean()
+    with np.errstate(over="ignore"):  # infinite values are refused by clean()
         joints = np.stack([person.joints[: len(LAYOUTS[layout].names)] for person in persons]).astype(np.float32)
     points = np.zeros((num_frames, num_slots, *joints.shape[1:]), np.float32)
     points[frames, slots] = joints
@@ -68,15 +68,14 @@ def assemble(persons: Sequence[Person], num_frames: int, path: str, layout: str 
 
 
 def frame_numbers(images: Sequence[Any], path: str) -> np.ndarray:
-    """Names or numbers of a video's pictures -> (D,) int64 frame numbers from 0.
+    """Names or numbers of a video's images -> (D,) int64 frame numbers from 0.
 
-    The number is a name's last digits, or the number itself. Whether they begin with 0 or 1 is decided by the smallest:
-    0 and 1 speak for themselves; a larger one means that nobody was seen at first, and then unpadded names ("7.jpg",
-    AlphaPose's own for a video) count from 0, all others ("000007.png", 7) from 1. Where that guess is wrong the joints
-    are one frame off.
+    The number is the last digits of a name, or the number itself. The smallest decides whether they count from 0 or 1: if
+    it is neither, nobody was detected at first, and then unpadded names ("7.jpg", as AlphaPose names a video's frames)
+    count from 0, all others ("000007.png", 7) from 1. Where that guess is wrong, joints are one frame off.
 
     Raises:
-        DecodeError: there is no number, or they are of several videos.
+        DecodeError: a name has no number, or the names belong to several videos.
     """
     if not images:
         return np.zeros(0, np.int64)
@@ -93,7 +92,7 @@ def frame_numbers(images: Sequence[Any], path: str) -> np.ndarray:
 
 
 def _split_number(image: Any, path: str) -> tuple[str, str]:
-    """A picture's name -> what stands before its last digits, and the digits."""
+    """An image's name -> the text before its last digits, and the digits."""
     if isinstance(image, int) and image >= 0:
         name = str(int(image))
     else:
@@ -105,7 +104,7 @@ def _split_number(image: Any, path: str) -> tuple[str, str]:
 
 
 def _slots(frames: np.ndarray) -> np.ndarray:
-    """How many persons of the same frame stand before each: (D,) int64."""
+    """(D,) int64: index of each person among those of its frame."""
     order = np.argsort(frames, kind="stable")
     starts = np.searchsorted(frames[order], frames[order])
     slots = np.empty(len(frames), np.int64)
@@ -114,10 +113,10 @@ def _slots(frames: np.ndarray) -> np.ndarray:
 
 
 def _tracks(tracks: list[Any], path: str) -> np.ndarray | None:
-    """Track of each person -> (D,) int64, or None where any has none."""
+    """Track of each person -> (D,) int64, or None if any is missing."""
     firsts = [track[0] if isinstance(track, list) and track else track for track in tracks]
     if any(track is None or track == [] for track in firsts):
         return None
     if not all(isinstance(track, int | float) and track % 1 == 0 and abs(track) < 2**31 for track in firsts):
-        raise DecodeError(path, "an idx (track number) is not a whole number; run the tracker anew")
+        raise DecodeError(path, "an idx (track number) is not an integer; run the tracker again")
     return np.array(firsts, np.int64)

@@ -1,4 +1,4 @@
-"""Skeletons by BlazePose: one person, 33 joints and their places in metres; see transm3e.data.blazepose."""
+"""Skeletons by BlazePose: one person, 33 joints in pixels and in metres; see transm3e.data.blazepose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transm3e.data.skeleton.detectors import DETECTORS, Note, Options, frame_chu
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.data.skeleton.units import AS_IS, clean
 
-# Where a clip has no clock: pictures, frames per second.
+# Frames per second of clips without time stamps (folders of images).
 USUAL_RATE = 30.0
 
 
@@ -27,11 +27,11 @@ class BlazePoseMaker:
 
     Args:
         root: folder the clips are relative to.
-        smoothed: whether joints pass a one-euro filter.
+        smoothed: whether joints are smoothed by a one-euro filter.
         note: see Options.
 
     Raises:
-        UserError: LiteRT or the networks are not there.
+        UserError: LiteRT or the networks are missing.
     """
 
     layout: ClassVar[str] = "blazepose33"
@@ -71,7 +71,7 @@ class BlazePoseMaker:
 
 
 def _seconds(path: Path, count: int) -> np.ndarray:
-    """(count,) rising times of a video's frames."""
+    """(count,) increasing times of a video's frames."""
     with closing(open_source(path)) as video:
         seconds = video.seconds
     usable = seconds is not None and len(seconds) == count and (np.diff(seconds) > 0).all()

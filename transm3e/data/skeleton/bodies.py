@@ -1,6 +1,6 @@
-"""Skeletons of video files that no clip table names: taken from beside them, or found by a detector and kept.
+"""Skeletons of video files without a clip table: read from the folder of the videos, or detected and cached.
 
-They are the files that extract_skeleton.py writes, by the same detectors: a clip table with these gives the same scores.
+They are files of extract_skeleton.py's format, by the same detectors: a clip table with these gives the same scores.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ from transm3e.progress import map_with_progress
 COLUMN, FOLDER = "skeleton", "skeletons"
 NO_BODY = "nobody was found in any frame"
 NO_TRUNK = "no frame shows somebody's shoulders or hips"
-# Of shoulders and hips, so many have to be seen where there is a body: a face or a hand is none, and detectors now and
-# then see one in a pattern, mostly beyond the frame's edge.
+# So many of the shoulders and hips must be visible for a body: a face or a hand alone is not one, and detectors sometimes
+# see persons in patterns, mostly beyond the frame's edge.
 TRUNK = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "hip"))
 LEAST_TRUNK = 2
 BLOCK = 1 << 20
-# Another number makes all files anew, whatever they are of: for when a detector's results change.
+# Part of the cache key: to be increased when a detector's results change, so that all files are made again.
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class Body:
-    """What is known of the person in a video file.
+    """The result of person detection in a video file.
 
     Attributes:
-        row: number of the video among all that are scored.
+        row: number of the video among all videos to score.
         path: the video, relative to their folder.
-        skeleton: its file of joints, absolute; "" where there is none.
-        frames: that were decoded, or that the file of joints has; None where nothing could be read.
-        coverage: share of them that show a body, see frames_with_body, in [0, 1]; None likewise.
-        reason: why it cannot be scored, one line; "" where it can.
+        skeleton: its skeleton file, absolute; "" if it has none.
+        frames: number of frames decoded or in the skeleton file; None if nothing could be read.
+        coverage: share of frames that show a body, see frames_with_body, in [0, 1]; None if nothing could be read.
+        reason: why it cannot be scored, one line; "" if it can.
     """
 
     row: int
@@ -67,10 +67,10 @@ class Body:
 
 
 def check_detector(detector: str, layout: str, weights: str) -> None:
-    """Whether a model's joints can be had from a detector, before it is built.
+    """Check that a detector can provide a model's joints, before it is built.
 
     Raises:
-        UserError: no such detector, it finds other joints, or it has no weights, or needs none.
+        UserError: no such detector, it finds other joints, or its weights are missing or not needed.
     """
     if detector not in DETECTORS:
         raise UserError(f"DEMO.DETECTOR is {detector!r}, which does not exist; allowed: {', '.join(sorted(DETECTORS))}")
@@ -79,8 +79,8 @@ def check_detector(detector: str, layout: str, weights: str) -> None:
         others = [name for name in DETECTORS if (DETECTORS[name].layout, layout) in {*POSSIBLE, (layout, layout)}]
         remedy = f"set DEMO.DETECTOR {' or '.join(others)}" if others else "no detector of this project finds them"
         raise UserError(
-            f"DEMO.DETECTOR {detector} finds {finds}, of which the model's SKELETON.LAYOUT {layout} cannot be made; "
-            f"{remedy}, or put files of them beside the videos, {FOLDER}/NAME.npz"
+            f"DEMO.DETECTOR {detector} finds {finds}, which cannot be converted to the model's SKELETON.LAYOUT {layout}; "
+            f"{remedy}, or put skeleton files into the folder of the videos, {FOLDER}/NAME.npz"
         )
     if takes_weights != bool(weights):
         what = (
@@ -92,10 +92,10 @@ def check_detector(detector: str, layout: str, weights: str) -> None:
 
 
 def files_beside(root: Path, paths: Sequence[str]) -> dict[str, Path]:
-    """Videos for which extract_skeleton.py has left a file of joints, no older than they are -> that file.
+    """Videos with a file of extract_skeleton.py in the folder FOLDER, no older than the video -> that file.
 
     Raises:
-        UserError: two videos would share one.
+        UserError: two videos would share a file.
     """
     if not (root / FOLDER).is_dir():
         return {}
@@ -110,9 +110,9 @@ def find_bodies(
 
     Args:
         root: folder of the videos.
-        videos: of which row and path are known.
-        beside: as files_beside.
-        maker: what finds them where no file lies beside.
+        videos: with row and path only.
+        beside: result of files_beside.
+        maker: detector for videos without such a file.
         workers: threads, which share the maker.
 
     Raises:
@@ -133,12 +133,12 @@ def find_bodies(
 
 
 def _detected(body: Body, root: Path, maker: Maker | None) -> Body:
-    assert maker is not None, "one is built where a file is missing"
+    assert maker is not None, "a detector is built if any file is missing"
     file = cache_folder() / COLUMN / f"{_key(maker, body.path)}.npz"
     if file.is_file():
         try:
             return _of_file(body, file)
-        except DecodeError:  # damaged: it is made anew
+        except DecodeError:  # damaged: it is made again
             pass
     make_folder(file.parent, CACHE)
     skeleton, size = maker.make(body.path)
@@ -147,7 +147,7 @@ def _detected(body: Body, root: Path, maker: Maker | None) -> Body:
 
 
 def _of_file(body: Body, file: Path, root: Path | None = None) -> Body:
-    """What a file of joints says; of one that lies beside its video, in `root`, only if it can be of that."""
+    """`body` with the content of a skeleton file; with `root`, the file is checked against the video's frame count."""
     skeleton = read_skeleton(file)
     if root is not None:
         with closing(open_source(root / body.path)) as video:
@@ -159,7 +159,7 @@ def _of_file(body: Body, file: Path, root: Path | None = None) -> Body:
 
 
 def frames_with_body(skeleton: Skeleton) -> np.ndarray:
-    """(N frames,) bool: two of somebody's shoulders and hips are inside of the frame, and no guesses (see MIN_SCORE)."""
+    """(N frames,) bool: two of a person's shoulders and hips are inside the frame and reliable (see MIN_SCORE)."""
     trunk = skeleton.points[:, :, [LAYOUTS[skeleton.layout].names.index(name) for name in TRUNK]]
     low, high = -0.5, np.array([skeleton.width or np.inf, skeleton.height or np.inf]) - 0.5
     inside = ((trunk[..., :2] >= low) & (trunk[..., :2] <= high)).all(axis=-1)
@@ -168,7 +168,7 @@ def frames_with_body(skeleton: Skeleton) -> np.ndarray:
 
 
 def _key(maker: Maker, path: str) -> str:
-    """Of what is found: by what the detector says of itself, and by the content of the video and the detector's files."""
+    """Cache key, from the detector's origin and the content of the video and of the detector's files."""
     digests = [_digest(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in maker.inputs(path)]
     return hashlib.sha256("\n".join([str(VERSION), maker.origin, *digests]).encode()).hexdigest()[:32]
 

@@ -1,4 +1,4 @@
-"""Skeletons of one view of a clip: the frames, the crop and the flip that its pictures got."""
+"""Skeletons of one view of a clip, with the same frames, crop and flip as its images."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from transm3e.data.skeleton.persons import pick_persons
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.data.transforms import ViewParams, apply_points
 
-# Joints are given in pixels, the first of which has its centre at 0 and its edge at -0.5.
+# Joints are in pixels; the first pixel has its centre at 0 and its edge at -0.5.
 PIXEL_CENTRE = 0.5
-# Of x, y, score and x, y, z in space: those in space, and the score.
+# Channels x, y, score and 3D x, y, z: the 3D coordinates and the score.
 WORLD, WORLD_X = [3, 4, 5, 2], slice(3, 4)
 
 
@@ -27,12 +27,12 @@ def skeleton_clip(
     layout: str,
     coordinates: str = "image",
 ) -> np.ndarray:
-    """One view -> (C, T, V, M) float32: x, y, in space z, and score of V joints of M persons in T frames.
+    """One view -> (C, T, V, M) float32: x, y, (in 3D) z, and score of V joints of M persons in T frames.
 
-    x and y are shares of the finished clip, 0 at its left or upper edge and 1 at the other; joints outside of the crop
-    are kept. In space they are metres, as the file has them, mirrored where the clip is and not cropped.
-    A missing joint or person is zero in all of them. The persons are chosen before the crop, so every view shows the
-    same ones. Erased boxes hide pixels, not joints.
+    x and y are shares of the finished clip, 0 at its left or upper edge and 1 at the opposite one; joints outside the crop
+    are kept. 3D coordinates are metres as in the file, mirrored with the clip but not cropped. A missing joint or person
+    is zero in all channels. Persons are chosen before the crop, so every view shows the same ones. Erased boxes hide
+    pixels, not joints.
 
     Args:
         indices: T frame numbers of the video, 0 or more.
@@ -44,7 +44,7 @@ def skeleton_clip(
         coordinates: key of transm3e.joints.COORDINATES.
 
     Raises:
-        UserError: the file's layout cannot be turned into `layout`, or it has no joints in space.
+        UserError: the file's layout cannot be converted to `layout`, or it has no 3D joints.
     """
     everybody = skeleton.joints(indices)
     if coordinates == "world":

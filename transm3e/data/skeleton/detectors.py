@@ -1,4 +1,4 @@
-"""Detectors by name, for extract_skeleton.py --detector: a new one is a class that DETECTORS knows.
+"""Detectors by name, for extract_skeleton.py --detector: a new one is a class registered in DETECTORS.
 
     @DETECTORS.register("mine")
     class Mine:
@@ -29,28 +29,28 @@ from transm3e.registry import Registry
 
 # Frames decoded at a time: a chunk of 1280x720 takes 88 MB.
 CHUNK = 32
-# Chunks from which on a video has a progress bar of its own.
+# Videos of more chunks have their own progress bar.
 LONG = 20
 Note = Callable[[str], None]
 
 
 def ignore(where: str) -> None:
-    """Nobody waits for this."""
+    """The Note of callers that need no progress."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says of a detector; each takes some of it.
+    """Options of detectors on the command line; each detector takes some of them.
 
     Attributes:
         root: folder the clips are relative to.
-        weights: its file, if it needs one.
+        weights: file of its weights, if it needs one.
         device: "cpu", "cuda" or "cuda:N".
-        batch_size: frames at a time.
-        min_score: persons below it are left out, in [0, 1].
+        batch_size: frames per forward pass.
+        min_score: persons with a lower score are left out, in [0, 1].
         max_persons: the best of a frame, at least 1.
         smooth: whether joints are smoothed over time.
-        note: told of each chunk of frames, by those who are waited for; no option of the command line.
+        note: called with the progress at each chunk of frames; not an option on the command line.
     """
 
     root: Path
@@ -68,7 +68,7 @@ class Detector(Maker, Protocol):
 
     Attributes:
         layout: of its skeletons, one of transm3e.joints.LAYOUTS.
-        options: names of those Options that it takes, besides root.
+        options: names of the Options that it takes, in addition to root and note.
     """
 
     layout: ClassVar[str]
@@ -76,10 +76,10 @@ class Detector(Maker, Protocol):
 
     @classmethod
     def build(cls, options: Options) -> Any:
-        """The detector.
+        """Build the detector.
 
         Raises:
-            UserError: something it needs is missing, or an option is wrong.
+            UserError: a file or package is missing, or an option is wrong.
         """
 
 
@@ -87,10 +87,10 @@ DETECTORS: Registry[type[Detector]] = Registry("--detector")
 
 
 def build_detector(name: str, options: Options) -> Maker:
-    """The detector of a name.
+    """Build the detector of this name.
 
     Raises:
-        UserError: there is none, it does not take one of the options, or see its build.
+        UserError: it does not exist, does not take one of the options, or as its build.
     """
     detector = DETECTORS[name]
     for field in fields(Options):

@@ -1,4 +1,4 @@
-"""One npz per clip of a clip table, from whatever finds the joints; what stands is kept."""
+"""Write one npz per clip of a clip table, by a detector or a converter; existing files are kept."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ NOBODY = "nobody was found in any frame (its file says so)"
 
 
 class Maker(Protocol):
-    """Finds the joints of clips.
+    """Provides the joints of clips, by detection or conversion.
 
     Attributes:
-        origin: what it works with, in words; another origin makes a file anew.
+        origin: description of the method; files of another origin are made again.
     """
 
     origin: str
 
     def inputs(self, clip: str) -> Sequence[Path]:
-        """The files a clip's skeleton is made of; a newer one makes it anew."""
+        """The files from which a clip's skeleton is made; if one is newer, it is made again."""
 
     def make(self, clip: str) -> tuple[Skeleton, tuple[int, int]]:
         """The skeleton of a clip, and (height, width) of its video in pixels.
@@ -40,17 +40,17 @@ class Maker(Protocol):
 
 
 def extract(targets: Mapping[str, Path], maker: Maker, workers: int = 1) -> list[tuple[str, str]]:
-    """Make the file of every clip -> (clip, reason) of each that is without joints; see write_report.
+    """Make the file of every clip; returns (clip, reason) of each without joints, see write_report.
 
-    Files appear whole or not at all, so it can be stopped and called again. A clip in which nobody is found gets a
-    file, too, and the reason NOBODY.
+    Files are written atomically, so extraction can be interrupted and repeated. A clip in which nobody is found also gets
+    a file, and the reason NOBODY.
 
     Args:
-        targets: path of a clip as the clip table has it -> its npz.
+        targets: path of a clip as in the clip table -> its npz.
         workers: threads, which share the maker.
 
     Raises:
-        UserError: a file stands in the way that this did not make, or cannot be written.
+        UserError: a target exists that was not made here, or a file cannot be written.
     """
 
     def attempt(item: tuple[str, Path]) -> str:
@@ -76,21 +76,21 @@ def write_report(file: Path, without: Sequence[tuple[str, str]]) -> None:
 
 
 def _make(clip: str, target: Path, maker: Maker) -> bool:
-    """Make the file unless it stands; whether it shows anybody."""
-    standing = _standing(target, maker, clip)
-    if standing is not None:
-        return bool(standing["keypoint_score"].any())
+    """Make the file unless it is up to date; returns whether it contains a person."""
+    existing = _up_to_date(target, maker, clip)
+    if existing is not None:
+        return bool(existing["keypoint_score"].any())
     skeleton, size = maker.make(clip)
     make_folder(target.parent, "--out")
     write_npz(target, skeleton, size, maker.origin)
     return bool(skeleton.points.any())
 
 
-def _standing(target: Path, maker: Maker, clip: str) -> dict[str, np.ndarray] | None:
-    """What an earlier call made of the same files in the same way, or None.
+def _up_to_date(target: Path, maker: Maker, clip: str) -> dict[str, np.ndarray] | None:
+    """Arrays of a file that an earlier call made from the same inputs by the same method, or None.
 
     Raises:
-        UserError: the file is somebody else's.
+        UserError: the file was not made here.
     """
     if not target.exists():
         return None
@@ -99,9 +99,7 @@ def _standing(target: Path, maker: Maker, clip: str) -> dict[str, np.ndarray] | 
     except DecodeError:
         arrays = {}
     if "origin" not in arrays:
-        raise UserError(
-            f"{target} stands in the way and is not of extract_skeleton.py; move it or choose another --out"
-        )
+        raise UserError(f"{target} exists and was not made by extract_skeleton.py; move it or choose another --out")
     newest = max((file.stat().st_mtime for file in maker.inputs(clip) if file.exists()), default=0.0)
     fresh = str(arrays["origin"]) == maker.origin and target.stat().st_mtime >= newest
     return arrays if fresh else None

@@ -1,4 +1,4 @@
-"""Skeletons by torchvision's Keypoint R-CNN, with weights that are on disk: COCO-17, no tracks."""
+"""Skeletons by torchvision's Keypoint R-CNN with weights from a file: COCO-17, no tracks."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ NUM_JOINTS = 17
 class KeypointRCNN:
     """A Maker that detects persons and their joints in every frame.
 
-    The network gives a joint's score as the logit of its heat map's peak; here it is the sigmoid of that.
+    A joint's score is the sigmoid of the network's, which is the logit of the heat map's peak.
 
     Args:
         weights: file or URL of a state dict of torchvision's keypointrcnn_resnet50_fpn.
         root: folder the clips are relative to.
         device: "cpu", "cuda" or "cuda:N".
-        batch_size: frames at a time.
-        min_score: persons below it are left out, in [0, 1].
+        batch_size: frames per forward pass.
+        min_score: persons with a lower score are left out, in [0, 1].
         max_persons: the best of a frame, at least 1.
         note: see Options.
 
     Raises:
-        UserError: the weights cannot be read or do not fit, or the device is not there.
+        UserError: the weights cannot be read or do not fit, or the device is not available.
     """
 
     layout: ClassVar[str] = "coco17"
@@ -117,7 +117,7 @@ def load_network(weights: Path) -> nn.Module:
     Raises:
         UserError: the file cannot be read, is not a state dict, or is another network's.
     """
-    # Only where it is used: it takes two seconds to import.
+    # Imported on use: it takes two seconds.
     from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
     what = "a state dict of torchvision's keypointrcnn_resnet50_fpn"
@@ -137,8 +137,8 @@ def load_network(weights: Path) -> nn.Module:
 
 def _device(name: str) -> torch.device:
     try:
-        device = torch.empty(1, device=name).device  # with its number: threads have a current device of their own
+        device = torch.empty(1, device=name).device  # with its index: each thread has its own current device
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
-        raise UserError(f"--device {name} is not there ({first[:100]}); allowed: cpu, cuda, cuda:N") from error
+        raise UserError(f"--device {name} is not available ({first[:100]}); allowed: cpu, cuda, cuda:N") from error
     return device

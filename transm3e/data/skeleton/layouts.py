@@ -1,4 +1,4 @@
-"""From one layout of joints to another: joints of the second are in the first, follow from it, or may be missing."""
+"""Convert between layouts of joints: the target's joints are in the source, are computed from it, or may be missing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from transm3e.errors import UserError
 from transm3e.joints import EXTREMITIES, LAYOUTS
 
 OPENPOSE, BODY = "openpose18", "body23"
-# Another name of a joint: Halpe's toes.
+# Other names of joints: Halpe's toes.
 ALIASES = {f"{side}_foot_index": f"{side}_big_toe" for side in ("left", "right")}
-# A layout can be made of each that has its joints by name; the neck is made of the shoulders, and hands and feet, which
-# body23 alone has beside COCO's joints, may be missing.
+# A layout can be made from any other that has its joints by name; the neck is computed from the shoulders, and body23's
+# hands and feet may be missing.
 POSSIBLE = {
     (source, target)
     for source in LAYOUTS
@@ -22,15 +22,15 @@ POSSIBLE = {
 
 
 def to_layout(joints: np.ndarray, source: str, target: str) -> np.ndarray:
-    """Joints (..., V, C) in layout `source` -> (..., V', C) in layout `target`, float32; the input stays as it was.
+    """Joints (..., V, C) in layout `source` -> (..., V', C) in layout `target`, float32; the input is not changed.
 
-    The third of the C numbers of a joint is its score. Hands and feet of body23 that the source has not are zero.
+    Channel 2 is the score. Hands and feet of body23 that the source lacks are zero.
 
-    OpenPose's neck is the middle of the shoulders, as AlphaPose makes it, with the lower of their scores; it is
-    missing where a shoulder is, from Halpe-26 too, whose own neck is another point.
+    OpenPose's neck is the midpoint of the shoulders, as in AlphaPose, with the lower of their scores; it is missing where a
+    shoulder is. This also applies to Halpe-26, whose own neck is a different point.
 
     Raises:
-        UserError: the target has joints (head, feet) that the source has not, or a layout does not exist.
+        UserError: the source lacks joints of the target (head, feet), or a layout does not exist.
     """
     if source == target:
         return joints
@@ -38,7 +38,7 @@ def to_layout(joints: np.ndarray, source: str, target: str) -> np.ndarray:
         ways = ", ".join(f"{a} to {b}" for a, b in sorted(POSSIBLE))
         raise UserError(
             f"SKELETON.LAYOUT is {target!r} but the skeleton files hold {source!r}; set SKELETON.LAYOUT {source}, "
-            f"or choose another that can be made of it (possible: {ways})"
+            f"or another that can be made from it (possible: {ways})"
         )
     names = [name for name in LAYOUTS[target].names if name != "neck"]
     there = LAYOUTS[source].names
@@ -51,7 +51,7 @@ def to_layout(joints: np.ndarray, source: str, target: str) -> np.ndarray:
 
 
 def mirror_order(layout: str) -> list[int]:
-    """Joint numbers with left and right exchanged: joints[..., mirror_order(layout), :] names a flipped person."""
+    """Joint numbers with left and right swapped: joints[..., mirror_order(layout), :] relabels a flipped person."""
     order = list(range(len(LAYOUTS[layout].names)))
     for left, right in LAYOUTS[layout].pairs:
         order[left], order[right] = right, left

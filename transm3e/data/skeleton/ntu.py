@@ -1,7 +1,7 @@
 """NTU RGB+D's `.skeleton` text files (Shahroudy et al., CVPR 2016): the Kinect's joints, 25 per body.
 
-Number of frames; per frame: number of bodies; per body: its identity and nine numbers more, number of joints; per joint
-twelve numbers, of which x and y in the colour video (1920x1080 pixels) and the tracking state are taken.
+Number of frames; per frame: number of bodies; per body: its id and nine more numbers, number of joints; per joint twelve
+numbers, of which x and y in the colour video (1920x1080 pixels) and the tracking state are read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from transm3e.data.skeleton.assemble import Person, assemble
 from transm3e.data.skeleton.sequence import AMBIGUOUS_JOINTS, Skeleton
 from transm3e.files import read_bytes
 
-# A number of frames, and the number of bodies in the first; a text of another kind does not begin so.
+# Number of frames, and number of bodies in the first: other text files do not begin like this.
 START = re.compile(rb"\s*[0-9]{1,7}\s*\n\s*([0-9]{1,2}\s*(\n|$)|$)")
 HEIGHT, WIDTH = 1080, 1920
 BODY, JOINT = 10, 12  # numbers of each
@@ -28,17 +28,17 @@ JOINTS = AMBIGUOUS_JOINTS
 def read_ntu(file: Path, path: str) -> Skeleton:
     """A `.skeleton` file -> Skeleton of NTU-25 in pixels of 1920x1080, a track per body.
 
-    Scores are 1 for tracked joints, 0.5 for inferred, 0 for others and for those without a place in the colour video.
+    Scores are 1 for tracked joints, 0.5 for inferred ones, 0 for others and for joints without colour coordinates.
 
     Raises:
-        DecodeError: cut off, other numbers than these, or nobody in any frame.
+        DecodeError: truncated, an unexpected content, or no person in any frame.
         OSError: it cannot be read.
     """
     words = read_bytes(file).split()
     try:
         persons, frames = _persons(words)
     except (ValueError, IndexError, OverflowError):
-        raise DecodeError(path, "not a .skeleton file of NTU RGB+D, or cut off; copy it again") from None
+        raise DecodeError(path, "not a .skeleton file of NTU RGB+D, or truncated; copy it again") from None
     return assemble(persons, frames, path, "ntu25", height=HEIGHT, width=WIDTH)
 
 

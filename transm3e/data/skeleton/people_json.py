@@ -1,8 +1,8 @@
-"""Result files of detectors in JSON, of one video: whole, or a folder with a file per frame.
+"""Detectors' results of one video in JSON: one file, or a folder with a file per frame.
 
-Two tables say what is read: LISTINGS, how a file lists its frames, and PEOPLE, how a person in a frame is written. A
-file per frame holds what a file of all frames holds for one. A new format is one more row. Sizes of frames are not in
-these files; frames without people may have no entry.
+Two tables define the formats: LISTINGS, how a file lists its frames, and PEOPLE, how a person in a frame is written. A
+file per frame holds the same as one frame in a file of all frames. A new format is one more entry. These files do not
+contain frame sizes; frames without people may have no entry.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from transm3e.foreign.json_text import parse_json
 # Bytes: a hundred times an hour of one person.
 MAX_JSON = 1 << 30
 JSON_ALLOWED = "allowed: results of one video by AlphaPose, OpenPose, MMPose, Ultralytics or MediaPipe"
-# Of OpenPose's BODY_25 model: its middle hip and feet are left out.
+# Joints of OpenPose's BODY_25 without its middle hip and feet.
 OPENPOSE_18_OF_25 = (*range(8), *range(9, 19))
-# What a frame's people stand under, and the landmarks of one person or of several.
+# Keys of a frame's people, and of the landmarks of one or several persons.
 PEOPLE_KEYS = ("people", "bodies", "instances", "predictions")
 LANDMARK_KEYS = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")
 NUMBER_KEYS = ("frame_id", "frame", "frame_idx", "frame_index", "frame_number")
@@ -39,9 +39,9 @@ class Frames(NamedTuple):
     """The frames that a file lists.
 
     Attributes:
-        names: of pictures, or their numbers.
-        shown: what each frame holds, with as many; the same name may come again.
-        from_first: names are numbers of frames, from 0, or from 1 where that is the smallest.
+        names: of images, or their numbers.
+        shown: content of each of these frames; names may repeat.
+        from_first: names are frame numbers from 0, or from 1 if that is the smallest.
         every: every frame of the video is listed.
     """
 
@@ -52,14 +52,14 @@ class Frames(NamedTuple):
 
 
 def read_json(file: Path, path: str) -> Skeleton:
-    """A JSON file of one video -> Skeleton, as the file has its numbers.
+    """A JSON file of one video -> Skeleton, with coordinates and scores as in the file.
 
-    Frames are numbered as assemble.frame_numbers says by the names of pictures (AlphaPose's image_id), by a field of
+    Frames are numbered by the names of images (AlphaPose's image_id, see assemble.frame_numbers), by a field of
     NUMBER_KEYS, or by their order.
 
     Raises:
         DecodeError: not JSON, another layout, no person at all, an unknown or changing number of joints, or image_ids
-            that are no frame numbers of one video.
+            that are not frame numbers of one video.
         OSError: it cannot be read.
     """
     content = parse_text(read_bytes(file, MAX_JSON), path)
@@ -70,7 +70,7 @@ def read_json(file: Path, path: str) -> Skeleton:
 
 
 def read_frames(listed: Frames, path: str) -> Skeleton:
-    """Frames of one video -> Skeleton, as the files have their numbers.
+    """Frames of one video -> Skeleton, with coordinates and scores as in the files.
 
     Raises:
         DecodeError: as read_json.
@@ -98,14 +98,14 @@ def parse_text(text: bytes, path: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise DecodeError(path, f"not JSON, or cut off: {error}") from error
+        raise DecodeError(path, f"not JSON, or truncated: {error}") from error
 
 
 # ---------------------------------------------------------------- how a file lists its frames
 
 
 class Listing(NamedTuple):
-    """A way of listing frames: how a document is matches, and its frames."""
+    """A way of listing frames: whether a document uses it, and the document's frames."""
 
     matches: Callable[[Any], bool]
     frames: Callable[[Any], Frames]
@@ -121,7 +121,7 @@ def _numbered(entries: list[Mapping[str, Any]]) -> Frames:
 
 
 def _within(key: str) -> Listing:
-    """Frames that stand under a key, as one of the other ways."""
+    """Frames under a key, listed in one of the ways of FLAT_LISTINGS."""
 
     def ways(content: Any) -> Iterator[Listing]:
         inner = content[key] if isinstance(content, Mapping) and key in content else None
@@ -130,7 +130,7 @@ def _within(key: str) -> Listing:
     return Listing(lambda c: any(True for _ in ways(c)), lambda c: next(ways(c)).frames(c[key]))
 
 
-# AlphaPose's default list, a person an entry; COCO's results.
+# AlphaPose's default list with one entry per person; COCO's results.
 PER_VIDEO = Listing(
     lambda c: _is_list_with(c, ["image_id"]), lambda c: Frames([e["image_id"] for e in c], [[e] for e in c])
 )
@@ -138,7 +138,7 @@ FLAT_LISTINGS = (
     PER_VIDEO,
     # MMPose's inferencer, and what people write around MediaPipe: [{"frame_id": 0, "instances": [...]}, ...].
     Listing(lambda c: _is_list_with(c, NUMBER_KEYS), _numbered),
-    # An element a frame: lists of people (Ultralytics, MMPose) or of landmarks (MediaPipe), or what holds them.
+    # One element per frame: lists of people (Ultralytics, MMPose) or of landmarks (MediaPipe), or mappings that hold them.
     Listing(
         lambda c: (
             isinstance(c, list)
@@ -161,7 +161,7 @@ LISTINGS = (
 def _from_first(numbers: Sequence[Any], path: str) -> np.ndarray:
     for number in numbers:
         if not isinstance(number, int) or not 0 <= number < 2**31:
-            raise DecodeError(path, f"a frame's number is {shown(number)}; needs whole ones from 0")
+            raise DecodeError(path, f"a frame's number is {shown(number)}; allowed: integers from 0")
     found = np.array(numbers, np.int64)
     return found - (1 if len(found) and found.min() == 1 else 0)
 
@@ -172,7 +172,7 @@ Read = tuple[np.ndarray, str, Any]  # (K, 3) joints, their units, track
 
 
 class Writing(NamedTuple):
-    """A way of writing a person: how an entry is matches, its joints (K, 3), and their units."""
+    """A way of writing a person: whether an entry uses it, its joints (K, 3), and their units."""
 
     matches: Callable[[Mapping[str, Any]], bool]
     joints: Callable[[Mapping[str, Any]], Any]
@@ -187,7 +187,7 @@ def _columns(points: Any, scores: Any) -> np.ndarray:
 
 
 def _landmarks(marks: Any) -> np.ndarray:
-    """MediaPipe's: mappings of x, y, z and visibility, or 33 rows of the same; a field that is 0 may be left out."""
+    """MediaPipe's landmarks: mappings of x, y, z and visibility, or 33 rows of the same; fields that are 0 may be absent."""
     if all(isinstance(mark, Mapping) for mark in marks):
         if not all("x" in mark or "y" in mark for mark in marks):
             raise ValueError("no landmarks")
@@ -224,7 +224,7 @@ PEOPLE = (
 
 
 def _people(frame: Any, path: str) -> Iterator[Read]:
-    """Everybody in one frame."""
+    """All persons in one frame."""
     for entry in _entries(frame, path):
         way = next((way for way in PEOPLE if way.matches(entry)), None)
         try:
@@ -240,13 +240,13 @@ def _people(frame: Any, path: str) -> Iterator[Read]:
 
 
 def _entries(frame: Any, path: str) -> Sequence[Mapping[str, Any]]:
-    """A frame's people, an entry each."""
+    """A frame's people, one entry each."""
     if isinstance(frame, Mapping):
         key = next((key for key in PEOPLE_KEYS + LANDMARK_KEYS if key in frame), None)
         if key in LANDMARK_KEYS:
             return _landmark_entries(frame[key])
         if key is None and any(key in frame for key in FLAT_KEYS):
-            # A frame of MediaPipe's in which nobody is.
+            # An empty list or None: a frame of MediaPipe's without a person.
             return [frame] if frame.get("keypoints", True) not in ([], None) else []
         frame = frame[key] if key else frame
     if frame is None:
@@ -260,7 +260,7 @@ def _entries(frame: Any, path: str) -> Sequence[Mapping[str, Any]]:
 
 def _landmark_entries(marks: Any) -> Sequence[Mapping[str, Any]]:
     """Landmarks of one person, or of a list of persons."""
-    if isinstance(marks, Mapping) and "landmark" in marks:  # as MediaPipe's messages are turned into JSON
+    if isinstance(marks, Mapping) and "landmark" in marks:  # MediaPipe's messages converted to JSON
         marks = marks["landmark"]
     if not marks:
         return []

@@ -1,7 +1,7 @@
-"""Folders with a file per frame: OpenPose's, AlphaPose's sep-json, MMPose's of pictures, Ultralytics' JSON and txt.
+"""Folders with a file per frame: OpenPose's, AlphaPose's sep-json, MMPose's of images, Ultralytics' JSON and txt.
 
-A folder of one video is named by itself, one video of several in a folder as FOLDER/HEAD*TAIL, where the files are
-called HEAD, a number, TAIL.
+A folder with one video is given by its path; one of several videos in a folder as FOLDER/HEAD*TAIL, where file names are
+HEAD, a number, TAIL.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OPENPOSE_ENDING = "_keypoints.json"
 # HEAD, number, TAIL.
 FRAME_FILE = re.compile(r"(?P<head>.*?)(?P<number>[0-9]+)(?P<tail>(_keypoints)?\.(json|txt))", re.DOTALL)
 STAR = "*"
-# Of Ultralytics' txt: class and box, before the joints.
+# Numbers before the joints in Ultralytics' txt: class and box.
 BOX = 5
 
 
@@ -43,10 +43,10 @@ def split_name(name: str) -> FrameFile | None:
 
 
 def read_folder(pattern: Path, path: str) -> Skeleton:
-    """The frame files of a folder, or of FOLDER/HEAD*TAIL, of one video -> Skeleton, as the files have their numbers.
+    """The frame files of one video, in a folder or FOLDER/HEAD*TAIL -> Skeleton, with coordinates and scores as in the files.
 
     Raises:
-        DecodeError: no such file; files of several kinds or videos; otherwise as read_json.
+        DecodeError: no such file; files of several formats or videos; otherwise as read_json.
     """
     folder, (head, _, tail) = (
         (pattern, ("", "", "")) if pattern.is_dir() else (pattern.parent, pattern.name.partition(STAR))
@@ -86,8 +86,8 @@ def _bytes(file: Path) -> bytes:
 
 
 def _read_yolo(names: Sequence[str], contents: Sequence[bytes], path: str) -> Skeleton:
-    """Ultralytics' save_txt: a line per person, class, box, joints of x, y and confidence, or of x and y, all in shares
-    of the frame; then perhaps the box's confidence and the track. A frame without people has no file."""
+    """Ultralytics' save_txt: per person one line of class, box, and joints of x, y and optionally confidence, in shares of
+    the frame; then optionally the box's confidence and the track. A frame without people has no file."""
     numbers = frame_numbers(names, path)
     rows = [
         (number, _numbers(line, path))
@@ -97,10 +97,10 @@ def _read_yolo(names: Sequence[str], contents: Sequence[bytes], path: str) -> Sk
     ]
     lengths = sorted({len(row) for _, row in rows})
     if len(lengths) > 1 and lengths != [lengths[0], lengths[0] + 1]:
-        raise DecodeError(path, f"lines of {' and '.join(map(str, lengths))} numbers; predict the video anew")
+        raise DecodeError(path, f"lines of {' and '.join(map(str, lengths))} numbers; predict the video again")
     joints, dims, more = _shape(lengths[0], path) if lengths else (0, 0, 0)
-    # The track is missing where the tracker had none, so longer lines have it. One number more in all of them is a
-    # confidence or a track; those are whole.
+    # The track is missing where the tracker had none, so lines that have it are longer. A single extra number in all lines
+    # is a confidence, or a track if it is always an integer.
     tracked = more == 2 or (more == 1 and all(row[-1] % 1 == 0 for _, row in rows))
     persons = []
     for number, row in rows:
@@ -116,12 +116,12 @@ def _numbers(line: bytes, path: str) -> np.ndarray:
         return np.array(line.split(), np.float64)
     except ValueError:
         raise DecodeError(
-            path, "a line of its files that is not numbers; allowed: Ultralytics' save_txt of poses"
+            path, "one of its files has a line that is not numbers; allowed: Ultralytics' save_txt of poses"
         ) from None
 
 
 def _shape(length: int, path: str) -> tuple[int, int, int]:
-    """Joints, numbers of each, and numbers after them, of a line's length."""
+    """(joints, numbers per joint, numbers after the joints) of a line's length."""
     for joints in LAYOUT_OF_JOINTS:
         for dims in (3, 2):
             more = length - BOX - joints * dims

@@ -1,4 +1,4 @@
-"""Which persons of a clip a model sees: the same ones in every frame, the most visible first."""
+"""Choose the persons of a clip: the same ones in every frame, the most visible first."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import numpy as np
 
 # A person is not linked across more than this many diagonals of the larger of the two boxes.
 REACH = 1.0
-# A detection that appears with so much of its box inside of another one's is that body detected twice, as detectors
-# now and then do, and no new person.
+# A new detection with at least this share of its box inside another one's is a duplicate of that person.
 INSIDE = 0.8
 
 
 def pick_persons(joints: np.ndarray, num_persons: int, tracks: np.ndarray | None = None) -> np.ndarray:
-    """(T, P, V, C) joints of everybody -> (T, M, V, C) float32 of the M most visible, one person per slot.
+    """(T, P, V, C) joints of all persons -> (T, M, V, C) float32 of the M most visible, one person per slot.
 
     Persons are ranked by mean score times the area of the box around their joints, averaged over the clip's frames
-    (0 where they are not seen); the earlier one wins a tie. Slots without a person are zero. Nothing is drawn at
-    random.
+    (0 where they are not detected); the earlier one wins a tie. Slots without a person are zero. The choice is
+    deterministic.
 
     Args:
-        joints: x, y, score in [0, 1], and what else there is; zeros where missing.
+        joints: x, y, score in [0, 1], then any further channels; zeros where missing.
         num_persons: M.
-        tracks: (T, P) which person each slot holds, -1 for nobody, from a tracker. None: slots are linked to the
-            nearest person of the frames before, at most one box diagonal away; what is left over is a new person,
-            unless it lies INSIDE one who is there.
+        tracks: (T, P) person in each slot from a tracker, -1 for nobody. None: slots are linked to the nearest person of
+            the previous frames, at most one box diagonal away; remaining ones are new persons, unless they lie INSIDE
+            another one.
     """
     seen: np.ndarray = np.any(joints[..., 2] > 0, axis=-1)
     corners = _corners(joints, seen)
@@ -38,7 +37,7 @@ def pick_persons(joints: np.ndarray, num_persons: int, tracks: np.ndarray | None
     for person, number in enumerate(numbers[np.argsort(-totals, kind="stable")][:num_persons]):
         of_person = np.where(tracks == number, weights, -1.0)
         frames = np.flatnonzero(of_person.max(axis=1) >= 0)
-        # Where a tracker gives one number twice in a frame, the larger is meant.
+        # Where a tracker gives one number twice in a frame, the larger person is taken.
         picked[frames, person] = joints[frames, of_person[frames].argmax(axis=1)]
     return picked
 
@@ -52,7 +51,7 @@ def _corners(joints: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def _link(corners: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Slots of each frame to persons, nearest pairs first -> (T, P) person numbers, -1 for nobody."""
+    """Assign the slots of each frame to persons, nearest pairs first -> (T, P) person numbers, -1 for nobody."""
     tracks = np.full(seen.shape, -1, np.int64)
     last = np.empty((0, 2, 2))  # the corners of each person so far, when last seen
     for t, boxes in enumerate(corners):
@@ -60,7 +59,7 @@ def _link(corners: np.ndarray, seen: np.ndarray) -> np.ndarray:
         for slot, person in _nearest(boxes[slots], last):
             tracks[t, slots[slot]] = person
         there = [slot for slot in slots if tracks[t, slot] >= 0]
-        # The largest first, so that of two new ones the smaller may be the other's double.
+        # The largest first, so that of two new ones the smaller may be the duplicate.
         for slot in sorted(set(slots.tolist()) - set(there), key=lambda slot: (-_area(boxes[slot]), slot)):
             if not any(_is_inside(boxes[slot], boxes[other]) for other in there):
                 tracks[t, slot] = len(last)
@@ -80,11 +79,11 @@ def _is_inside(box: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _nearest(boxes: np.ndarray, last: np.ndarray) -> list[tuple[int, int]]:
-    """(slot, person) pairs, each of them once, those with the nearest centres first, none beyond REACH."""
+    """(slot, person) pairs, each slot and person once, nearest centres first, none beyond REACH."""
     distance = np.linalg.norm(boxes.mean(axis=1)[:, None] - last.mean(axis=1)[None], axis=-1)
     diagonals, last_diagonals = (np.linalg.norm(corners[:, 1] - corners[:, 0], axis=-1) for corners in (boxes, last))
     larger = np.maximum(diagonals[:, None], last_diagonals[None])
-    # A single joint has no size to measure by.
+    # A single joint has no size.
     reach = np.where(larger > 0, REACH * larger, np.inf)
     pairs: list[tuple[int, int]] = []
     for flat in np.argsort(distance, axis=None, kind="stable"):

@@ -1,12 +1,11 @@
-"""Skeletons as PYSKL and MMAction2 keep them: arrays by person and frame, in a pickle of many videos or an npz of one.
+"""Skeletons in the format of PYSKL and MMAction2: arrays by person and frame, in a pickle of many videos or an npz of one.
 
 keypoint (M, T, V, 2) pixels, keypoint_score (M, T, V), img_shape (height, width), total_frames. A pickle holds one such
-annotation, a list of them, or {"annotations": [...]}, each with its frame_dir. Slots of M are not persons: detectors
-fill them frame by frame, so persons are linked anew. An npz written here has `track` (M, T) and `layout` beside, and
-`world` (M, T, V, 3) in metres where the detector gives it; a file may name its `layout` (a key of transm3e.joints.LAYOUTS),
-and one of 25 joints has to. The compact layout of
-Kinetics has keypoint (D, V, 3) of x, y, score with frame_inds (D,) instead. An npz, or npy, may hold MediaPipe's
-landmarks, too. Three-dimensional joints are refused.
+annotation, a list of them, or {"annotations": [...]}, each with its frame_dir. A slot of M is not a person: detectors fill
+slots frame by frame, so persons are linked again. An npz written here also has `track` (M, T), `layout`, and, if the
+detector gives it, `world` (M, T, V, 3) in metres. A file may state its `layout` (a key of transm3e.joints.LAYOUTS); one of
+25 joints must. The compact layout of Kinetics has keypoint (D, V, 3) of x, y, score with frame_inds (D,) instead. An npz
+or npy may also hold MediaPipe's landmarks. Files with only 3D joints are refused.
 """
 
 from __future__ import annotations
@@ -32,20 +31,20 @@ from transm3e.unpickle import read_pickle
 NEEDED = (
     "needs keypoint (persons, frames, joints, 2), keypoint_score (persons, frames, joints), img_shape, total_frames"
 )
-# Files of arrays that hold no 2D joints: a name in them -> what they are, and what to do.
+# Name of an array in files without 2D joints -> what such a file is, and what to do.
 NTU_2D = "NTU's own .skeleton files hold the joints in the colour video's pixels and are read"
 OTHERS = {
     "x_train": f"a data set of 3D joints, as CTR-GCN's NTU60_CS.npz; only 2D joints are read: {NTU_2D}",
-    "raw_file": "a table of contents of PYSKL's Kinetics without joints; put the keypoint of each frame_dir, which stands "
-    "in the pickle that raw_file names, beside its frame_inds",
+    "raw_file": "a table of contents of PYSKL's Kinetics without joints; add the keypoint of each frame_dir, from the pickle "
+    "that raw_file names, to its frame_inds",
 }
-# Of MediaPipe's numbers: x, y, z, visibility, presence.
+# Index in MediaPipe's x, y, z, visibility, presence.
 VISIBILITY = 3
 # Of one video: 38 hours at 30 frames per second.
 MAX_FRAMES = 1 << 22
 # Pixels of a side.
 MAX_SIDE = 1 << 20
-# Coordinates in an npz are multiples of this, in pixels: far below any detector's error, and they compress well.
+# Coordinates in an npz are rounded to multiples of this, in pixels: far below detectors' errors, and they compress well.
 GRID = 1 / 16
 
 
@@ -53,17 +52,17 @@ def read_annotation(pickle_file: Path, member: str, path: str) -> Skeleton:
     """One video of a pickle -> Skeleton; the file is read once per process.
 
     Args:
-        member: frame_dir of the video; "" where the file holds one only.
+        member: frame_dir of the video; "" if the file holds only one.
         path: for messages.
 
     Raises:
-        DecodeError: not such a pickle, refused, no such video in it, or damaged arrays.
+        DecodeError: not such a pickle, refused, the video is not in it, or damaged arrays.
     """
     return from_annotation(_choose(read_annotations(pickle_file), member, path), path)
 
 
 def read_annotations(pickle_file: Path) -> dict[str, Any]:
-    """frame_dir -> annotation of a pickle, kept until another two are read.
+    """frame_dir -> annotation of a pickle; the last two pickles are cached.
 
     Raises:
         DecodeError: not such a pickle, or it holds more than data.
@@ -75,7 +74,7 @@ def from_annotation(annotation: Any, path: str) -> Skeleton:
     """{"keypoint": ..., ...} -> Skeleton. Without keypoint_score every joint that is not at (0, 0) has score 1.
 
     Raises:
-        DecodeError: a field is missing or does not fit the others, or the number of joints is no layout's.
+        DecodeError: a field is missing or does not match the others, or no layout has this number of joints.
     """
     if not isinstance(annotation, Mapping) or "keypoint" not in annotation:
         raise DecodeError(path, f"skeleton of another layout; {NEEDED}")
@@ -94,44 +93,44 @@ def from_annotation(annotation: Any, path: str) -> Skeleton:
     if _total_frames(annotation, xy.shape[1], path) != xy.shape[1]:
         raise DecodeError(
             path,
-            f"total_frames is {shown(annotation['total_frames'], 40)} but the arrays hold {xy.shape[1]}; make the file anew",
+            f"total_frames is {shown(annotation['total_frames'], 40)} but the arrays hold {xy.shape[1]}; make the file again",
         )
-    # Without persons an array of no bytes can have any number of frames.
+    # Without persons, an empty array can claim any number of frames.
     if xy.shape[1] > MAX_FRAMES:
         raise DecodeError(path, f"{xy.shape[1]} frames; at most {MAX_FRAMES} are read")
-    # Slots that hold nobody in any frame say nothing, but a file without people keeps its number of joints.
+    # A file without people still has a number of joints.
     layout = layout_of(xy.shape[2], path, _said_layout(annotation, path))
     points = np.concatenate([xy, score[..., None]], axis=-1).swapaxes(0, 1)
     height, width = _image_size(annotation, path)
     tracks = _array(annotation, "track", path).T.astype(np.int64) if "track" in annotation else None
     if tracks is not None and tracks.shape != points.shape[:2]:
-        raise DecodeError(path, f"track {tracks.T.shape} does not fit keypoint {xy.shape}; make the file anew")
+        raise DecodeError(path, f"track {tracks.T.shape} does not match keypoint {xy.shape}; make the file again")
     world = _array(annotation, "world", path).swapaxes(0, 1) if "world" in annotation else None
     if world is not None and world.shape != points.shape:
         raise DecodeError(
-            path, f"world {annotation['world'].shape} does not fit keypoint {xy.shape}; make the file anew"
+            path, f"world {annotation['world'].shape} does not match keypoint {xy.shape}; make the file again"
         )
     return Skeleton(points, layout, height, width, tracks, world=world)
 
 
 def _from_compact(annotation: Mapping[str, Any], path: str) -> Skeleton:
-    """Skeletons one after the other, with their frames: the numbers of D skeletons in frame_inds."""
+    """The compact layout: D skeletons in sequence, with their frame numbers in frame_inds."""
     joints, frames = _array(annotation, "keypoint", path), _array(annotation, "frame_inds", path)
     total = _total_frames(annotation, 0, path)
     if joints.ndim != 3 or joints.shape[-1] != 3 or frames.shape != joints.shape[:1]:
         raise DecodeError(path, f"keypoint {joints.shape} and frame_inds {frames.shape}; needs (D, joints, 3) and (D,)")
     if frames.dtype.kind not in "iu" or not ((frames >= 0) & (frames < total)).all():
-        raise DecodeError(path, f"frame_inds are not frames 0 to {total - 1}, of total_frames; make the file anew")
+        raise DecodeError(path, f"frame_inds are not frames 0 to {total - 1}, of total_frames; make the file again")
     persons = [Person(int(frame), each) for frame, each in zip(frames, joints, strict=True)]
     height, width = _image_size(annotation, path)
     return assemble(persons, total, path, _said_layout(annotation, path), height=height, width=width)
 
 
 def read_npz(file: Path, path: str) -> Skeleton:
-    """An npz of one video -> Skeleton: of an annotation's arrays, or one array of MediaPipe's landmarks.
+    """An npz of one video -> Skeleton: the arrays of an annotation, or one array of MediaPipe's landmarks.
 
     Raises:
-        DecodeError: damaged, holds objects, a field is missing, or it is a data set of 3D joints.
+        DecodeError: damaged, holds objects, a field is missing, or it is a dataset of 3D joints.
     """
     with _translated_errors(path), Archive(file) as arrays:
         _refuse_others(arrays.names, path)
@@ -162,7 +161,7 @@ def read_landmarks(file: Path, path: str) -> Skeleton:
 def from_landmarks(array: np.ndarray) -> Skeleton:
     """(T, 33, 2 to 5) or (T, 99 or 132) x, y, z, visibility, presence of one person, in shares of the frame -> Skeleton.
 
-    Without visibility every joint has score 1: the third number is the depth. Zeros or NaN: nobody.
+    Without visibility every joint has score 1: the third number is the depth. Zeros or NaN mean nobody.
     """
     marks = np.array(array, np.float64).reshape(len(array), LANDMARKS, -1)
     marks[np.isnan(marks).any(axis=-1)] = 0
@@ -197,7 +196,7 @@ def load_arrays(file: Path, path: str) -> dict[str, np.ndarray]:
     """All arrays of an npz; none is unpickled.
 
     Raises:
-        DecodeError: damaged, larger than Archive admits, or holds objects.
+        DecodeError: damaged, larger than Archive allows, or holds objects.
         OSError: it cannot be read.
     """
     with _translated_errors(path), Archive(file) as arrays:
@@ -205,11 +204,11 @@ def load_arrays(file: Path, path: str) -> dict[str, np.ndarray]:
 
 
 def write_npz(file: Path, skeleton: Skeleton, size: tuple[int, int], origin: str) -> None:
-    """Skeleton -> npz, compressed; coordinates are rounded to 1/16 pixel. The file appears whole or not at all.
+    """Write a Skeleton as compressed npz, atomically; coordinates are rounded to 1/16 pixel.
 
     Args:
-        size: (height, width) of the video, for a skeleton that does not know its own.
-        origin: what it was made of; kept in the file.
+        size: (height, width) of the video, for a skeleton without a frame size.
+        origin: description of how it was made; stored in the file.
 
     Raises:
         UserError: it cannot be written.
@@ -242,7 +241,7 @@ def _read_once(path: str, modified: int) -> dict[str, Any]:
         content = content["annotations"]
     if isinstance(content, dict) and "keypoint" not in content and _are_kpfile(content):
         raise DecodeError(
-            path, "a kpfile of PYSKL's Kinetics, joints without their frames; put each keypoint beside its frame_inds"
+            path, "a kpfile of PYSKL's Kinetics, joints without their frames; add each keypoint to its frame_inds"
         )
     listed = content if isinstance(content, list) else [content]
     _refuse_others((key for each in listed if isinstance(each, dict) and "keypoint" not in each for key in each), path)
@@ -282,7 +281,7 @@ def _choose(found: dict[str, Any], member: str, path: str) -> Any:
 
 
 def _array(annotation: Mapping[str, Any], name: str, path: str) -> np.ndarray:
-    # No list of lists: one that stands in it a thousand times would be copied as often.
+    # No nested lists: a list that occurs in itself a thousand times would be copied as often.
     array = annotation[name]
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise DecodeError(path, f"{name} is not an array of numbers; {NEEDED}")
@@ -290,7 +289,7 @@ def _array(annotation: Mapping[str, Any], name: str, path: str) -> np.ndarray:
 
 
 def _number(value: Any) -> Any:
-    """A number, also one that is kept in an array."""
+    """A number, also from a 0-dimensional array."""
     return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 

@@ -1,4 +1,4 @@
-"""Skeleton files of every kind, matches apart by their content."""
+"""Read skeleton files of any format, detected by their content."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from transm3e.data.skeleton.units import AS_IS, Declared, clean
 from transm3e.files import MEMBER, open_regular
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Protocol 2 and later; older pickles are text and begin with the mark, dict, list or global opcode.
+# Protocol 2 and later; older pickles are text and begin with an opcode for mark, dict, list or global.
 PICKLE_STARTS = (b"\x80", b"(d", b"(l", b"c")
 
 
 class Format(NamedTuple):
-    """A kind of file: its name, how its first bytes are matches, and its reader of (file, name for messages)."""
+    """A format: its name, whether first bytes are of it, and its reader of (file, name for messages)."""
 
     name: str
     matches: Callable[[bytes], bool]
     read: Callable[[Path, str], Skeleton]
 
 
-# PYSKL's pickles have readers of their own, as a member may be named.
+# PYSKL's pickles are read separately, because a member may be given.
 FORMATS = (
     Format("npz", lambda start: start.startswith(b"PK"), read_npz),
     Format("npy of MediaPipe", lambda start: start.startswith(b"\x93NUMPY"), read_landmarks),
@@ -49,9 +49,9 @@ def read_skeleton(path: str | Path, said: Declared = AS_IS) -> Skeleton:
 
     Args:
         path: a file of FORMATS, a folder of files per frame or FOLDER/HEAD*TAIL for some of them (see per_frame), or a
-            PYSKL/MMAction2 pickle; a pickle of many videos is addressed as "file.pkl::frame_dir" and read once per
-            process.
-        said: what the user says of the file's numbers; without it they are what the format says.
+            PYSKL/MMAction2 pickle; a video in a pickle of many is addressed as "file.pkl::frame_dir"; the pickle is read
+            once per process.
+        said: units and scale declared by the user; by default those of the format.
 
     Raises:
         DecodeError: missing, empty, damaged, another format or layout, NaN, an unknown number of joints, or numbers in
@@ -71,7 +71,7 @@ def _read(where: str) -> Skeleton:
         if start.startswith(PICKLE_STARTS):
             return read_annotation(file, member, where)
         if member:
-            raise DecodeError(where, f"is no pickle of many videos; write the path without {MEMBER}{member}")
+            raise DecodeError(where, f"is not a pickle of many videos; write the path without {MEMBER}{member}")
         for known in FORMATS:
             if known.matches(start):
                 return known.read(file, where)

@@ -1,4 +1,4 @@
-"""The joints of everybody in a video, frame by frame."""
+"""The joints of all persons in a video, frame by frame."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from transm3e.data.decode import DecodeError
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
 
-# Joints of a detector's model -> layout. The whole-body models begin with the body's joints.
+# Number of joints of a detector -> layout. Whole-body models list the body's joints first.
 LAYOUT_OF_JOINTS = {17: "coco17", 133: "coco17", 18: "openpose18", 26: "halpe26", 136: "halpe26", 33: "blazepose33"}
-# The Kinect's joints (NTU-25) and OpenPose's BODY_25 are as many, so that a file has to say which it holds.
+# Both the Kinect's joints (NTU-25) and OpenPose's BODY_25, so a file must state its layout.
 AMBIGUOUS_JOINTS = 25
 LANDMARKS = 33  # of MediaPipe
-# Programs count a video's frames differently by a few.
+# Tolerated difference in the number of frames: programs count a video's frames differently.
 FRAMES_APART, SHARE_APART = 2, 0.02
-# Of a file without a frame count: how much of the video lies before its last detection, at least.
+# In a file without a frame count, at least this share of the video must lie before its last detection.
 COVERED_SHARE = 0.75
 
 
@@ -28,15 +28,15 @@ class Skeleton:
 
     Attributes:
         points: (N frames, P slots, V joints, 3) float32: x and y in pixels, score in [0, 1]; a joint or person that
-            was not found is all zeros. A slot is a place in the file, not a person.
+            was not found is all zeros. A slot is a position in the file, not a person.
         layout: one of transm3e.joints.LAYOUTS; V joints in its order.
-        height, width: of the frames that x and y are measured in, in pixels; None: of the video's own.
-        tracks: (N, P) int64, equal numbers are one person; -1 for nobody. None: the file does not say.
-        open_ended: the file does not say how many frames the video has, N ends with the last detection.
-        units: of x and y, "pixels", or "shares" of the frame's width and height until the video says these; see
+        height, width: of the frames in which x and y are measured, in pixels; None: the video's.
+        tracks: (N, P) int64, equal numbers are one person; -1 for nobody. None: not in the file.
+        open_ended: the file does not state the number of frames; N ends with the last detection.
+        units: of x and y, "pixels", or "shares" of width and height as long as the frame size is unknown; see
             transm3e.data.skeleton.units.
-        world: (N, P, V, 3) float32 the same joints in metres, where a detector gives them: from the middle of the hips, x
-            to the right, y down, z away from the camera.
+        world: (N, P, V, 3) float32 the same joints in metres, if the detector gives them, relative to the middle of the
+            hips: x to the right, y down, z away from the camera.
     """
 
     points: np.ndarray
@@ -55,7 +55,7 @@ class Skeleton:
     def joints(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Frames by number, 0 or more -> (T, P, V, 3) float32, as `points`.
 
-        A number past the end stands for the last frame, or, where the file is open-ended, for a frame with nobody.
+        A number past the end means the last frame, or, if the file is open-ended, a frame without persons.
         """
         return self._take(self.points, indices, 0)
 
@@ -63,11 +63,11 @@ class Skeleton:
         """The same frames of `world` -> (T, P, V, 3) float32.
 
         Raises:
-            UserError: there are none.
+            UserError: the file has no 3D joints.
         """
         if self.world is None:
             raise UserError(
-                "holds no joints in space; detect them by datasets/extract_skeleton.py --detector blazepose, or set "
+                "holds no 3D joints; detect them by datasets/extract_skeleton.py --detector blazepose, or set "
                 "SKELETON.COORDINATES image"
             )
         return self._take(self.world, indices, 0)
@@ -86,15 +86,15 @@ class Skeleton:
 
 
 def layout_of(count: int, path: str, said: str = "") -> str:
-    """The layout of a file's joints: by their number, and by what the file says, which 25 joints have to.
+    """The layout of a file's joints, by their number and the layout that the file states; 25 joints require the latter.
 
     Args:
         count: joints per person.
         path: of the file, for messages.
-        said: a key of transm3e.joints.LAYOUTS that stands in the file; "" where nothing does.
+        said: the layout stated in the file, a key of transm3e.joints.LAYOUTS; "" if none is.
 
     Raises:
-        DecodeError: no layout has so many joints, or not the one that the file names; 25 joints and no name.
+        DecodeError: no layout has so many joints, the stated one has another number, or 25 joints without a layout.
     """
     is_said = said in LAYOUTS and len(LAYOUTS[said].names) == count
     fits = LAYOUT_OF_JOINTS.get(count) or (said if is_said else "")
@@ -106,8 +106,8 @@ def layout_of(count: int, path: str, said: str = "") -> str:
     if count == AMBIGUOUS_JOINTS:
         raise DecodeError(
             path,
-            "25 joints per person are NTU-25 or OpenPose's BODY_25; write layout='ntu25' beside keypoint in the pickle "
-            "or npz, or read OpenPose's own files, of which the 18 are taken",
+            "25 joints per person are NTU-25 or OpenPose's BODY_25; add layout='ntu25' to the pickle or npz, or give "
+            "OpenPose's own files, of which 18 joints are read",
         )
     allowed = ", ".join(f"{joints} ({layout})" for joints, layout in LAYOUT_OF_JOINTS.items())
     raise DecodeError(
@@ -118,9 +118,9 @@ def layout_of(count: int, path: str, said: str = "") -> str:
 def check_frames(skeleton: Skeleton, video_frames: int, path: str) -> None:
     """Refuse a skeleton of another video, or of another frame rate.
 
-    Up to max(2 frames, 2 %) more or fewer are accepted: programs count frames differently. A file without a frame
-    count (open-ended) may also end early, as it holds no entry for frames without people, but not before three
-    quarters of the video: an earlier end looks like another frame rate.
+    A difference of up to max(2 frames, 2 %) is accepted, as programs count frames differently. A file without a frame
+    count (open-ended) has no entries for frames without people, so it may also end early, but not before three quarters of
+    the video: an earlier end suggests another frame rate.
 
     Args:
         video_frames: number of frames of the clip.
@@ -135,7 +135,7 @@ def check_frames(skeleton: Skeleton, video_frames: int, path: str) -> None:
         return
     reason = f"ends at frame {skeleton.num_frames}" if skeleton.open_ended else f"has {skeleton.num_frames} frames"
     if skeleton.open_ended and skeleton.num_frames < video_frames:
-        remedy = "or, if nobody is seen after that, convert it with datasets/extract_skeleton.py --open-end"
+        remedy = "or, if nobody is visible after that, convert it with datasets/extract_skeleton.py --open-end"
     else:
         remedy = "or correct the clip table"
     raise DecodeError(

@@ -1,6 +1,6 @@
-"""Joints, bones and motion from the loader's skeleton clips; runs on the device the clips are on.
+"""Joints, bones and motion from the loader's skeleton clips, computed on their device.
 
-B clips, C channels (x, y, in space z, and score), T frames, V joints, M persons. A joint is there where its score is above 0.
+B clips, C channels (x, y, (in 3D) z, and score), T frames, V joints, M persons. A joint is present if its score is above 0.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from transm3e.config.schema import choices
 from transm3e.joints import COORDINATES, LAYOUTS, Layout
 
 NORMALIZATIONS = choices("SKELETON.NORMALIZE")
-# A torso shorter than this, as a share of the frame, or with a joint of a lower score is a guess, not a unit of length.
+# A torso that is shorter (as a share of the frame), or has a joint with a lower score, is too unreliable as unit of length.
 MIN_TORSO, MIN_SCORE = 0.02, 0.2
 
 
 def normalize(x: Tensor, how: str, layout: str) -> Tensor:
     """Shares of the frame -> coordinates around 0; (B, C, T, V, M), missing joints stay zero.
 
-    "frame": -1 to 1 inside the frame. "body": in torso lengths (mid-hip to mid-shoulder) around the mid-hip of the
-    first person, in the first frame that shows both shoulders and both hips with a score of at least 0.2: the camera's
-    distance and place no longer count. A clip without such a frame is normalised as "frame".
+    "frame": -1 to 1 inside the frame. "body": in torso lengths (mid-hip to mid-shoulder) around the mid-hip of the first
+    person, in the first frame in which both shoulders and both hips have a score of at least 0.2; this removes the camera's
+    distance and position. A clip without such a frame is normalised as "frame".
 
-    Joints in space are already measured from the hips: "frame" leaves them as they are, "body" turns each person, by one angle
-    for the clip, so that hips and shoulders lie across the view.
+    3D joints are already relative to the hips: "frame" leaves them unchanged, "body" rotates each person, by one angle for
+    the clip, so that hips and shoulders are parallel to the image plane.
     """
     assert how in NORMALIZATIONS, f"normalisation {how!r}"
     if x.shape[1] == COORDINATES["world"]:
@@ -63,7 +63,7 @@ def _keep(x: Tensor, present: Tensor) -> Tensor:
 
 
 def _facing(x: Tensor, layout: Layout) -> Tensor:
-    """Joints in space, each person turned around the vertical axis."""
+    """3D joints, each person rotated around the vertical axis to face the camera."""
     across = x.new_zeros(len(x), 2, x.shape[-1])  # x and z from right to left, summed over the clip
     for end in ("hip", "shoulder"):
         left, right = (x[:, :, :, layout.names.index(f"{side}_{end}")] for side in ("left", "right"))

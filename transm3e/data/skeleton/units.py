@@ -1,7 +1,7 @@
-"""What a skeleton file's numbers mean: said by its format or by the user, checked here, guessed nowhere.
+"""Units and scale of a skeleton file's numbers: given by its format or declared by the user, checked here, never guessed.
 
-A file whose numbers cannot be what they are taken for is refused, with what was seen and how to convert it: a clip that
-was scaled by a guess of its own would be another clip than its neighbours.
+A file whose numbers contradict its units is refused, with the values found and how to convert it: scaling single clips by
+a guess would make them inconsistent with the others.
 """
 
 from __future__ import annotations
@@ -15,30 +15,31 @@ from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.joints import LAYOUTS
 
 PIXELS, SHARES, CENTRED = "pixels", "shares", "centred"
-# Of x and y: pixels; 0 to 1, or -1 to 1, from the frame's left and upper edge to the other.
+# Of x and y: pixels; or 0 to 1, or -1 to 1, from the frame's left and upper edge to the opposite one.
 UNITS = (PIXELS, SHARES, CENTRED)
-# Scores a little above 1 are heat-map peaks, and cut; single ones may be higher still.
+# Scores slightly above 1 are heat-map peaks and are clipped; a share of OUTLIERS may be higher.
 OVERSHOOT, OUTLIERS = 1.5, 0.01
-# Pixels; no body that an action can be seen on is so small.
+# Pixels; a body of this size is too small to show an action.
 SPECK = 2.0
-# Of the joints found; more of them outside of the frame were measured in another.
+# If a larger share of the joints is outside the frame, they were measured in a frame of another size.
 INSIDE_SHARE = 0.5
-# Sides are taken for exchanged where so many joints lie outside as they stand, and no more than so many if exchanged.
+# Width and height are considered swapped if more than the first share of joints is outside the frame, and less than the
+# second outside the swapped frame.
 SWAPPED_OUTSIDE, SWAPPED_INSIDE = 0.1, 0.01
-# The same of two frames' width / height, as the difference of logarithms.
+# Thresholds for two frames' width / height to be equal or different, as difference of logarithms.
 SAME_SHAPE, OTHER_SHAPE = 0.03, 0.1
-CONVERT = "convert the data set with datasets/extract_skeleton.py --from FOLDER"
+CONVERT = "convert the dataset with datasets/extract_skeleton.py --from FOLDER"
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What the user says of all files of a data set.
+    """What the user declares about all files of a dataset.
 
     Attributes:
-        units: of x and y, one of UNITS; "" = what the format says.
-        score_scale: what scores are divided by.
-        size: (height, width) in pixels of the frames that the detector saw, whatever the files say; None: what they say,
-            or the video's.
+        units: of x and y, one of UNITS; "" = those of the format.
+        score_scale: divisor of scores.
+        size: (height, width) in pixels of the frames that the detector processed, overriding the files; None: as in the
+            files, or the video's.
     """
 
     units: str = ""
@@ -50,22 +51,22 @@ AS_IS = Declared()
 
 
 def clean(raw: Skeleton, said: Declared, path: str) -> Skeleton:
-    """A skeleton as a file holds it -> body joints, scores in [0, 1], missing joints zero; still without a frame size
-    where the file does not say one.
+    """A skeleton as in the file -> body joints, scores in [0, 1], missing joints zero; without a frame size if the file
+    has none.
 
-    Scores are divided by the declared scale and cut to [0, 1]. A joint with a score of 0 or less, or at exactly (0, 0),
-    is missing; in units of -1 to 1, where that is the middle of the frame, the score alone counts.
+    Scores are divided by the declared scale and clipped to [0, 1]. A joint with a score of 0 or less, or at exactly
+    (0, 0), is missing; in units of -1 to 1, where (0, 0) is the middle of the frame, only the score counts.
 
     Raises:
-        DecodeError: NaN or infinite numbers; scores that are on another scale; coordinates that are not in the units
-            that the format or the user says, or mostly outside of the frame.
+        DecodeError: NaN or infinite numbers; scores on another scale; coordinates in other units than those of the format
+            or the declared ones, or mostly outside the frame.
     """
-    with np.errstate(over="ignore"):  # becomes infinite and is named below
+    with np.errstate(over="ignore"):  # infinite values are refused below
         count = len(LAYOUTS[raw.layout].names)
         points = np.array(raw.points[..., :count, :], np.float32)
         world = None if raw.world is None else np.array(raw.world[..., :count, :], np.float32)
     if not np.isfinite(points).all() or (world is not None and not np.isfinite(world).all()):
-        raise DecodeError(path, "holds numbers that are NaN or infinite; run the detector on this clip anew")
+        raise DecodeError(path, "holds NaN or infinite numbers; run the detector on this clip again")
     units = said.units or raw.units
     score = points[..., 2]
     score /= said.score_scale
@@ -89,14 +90,14 @@ def clean(raw: Skeleton, said: Declared, path: str) -> Skeleton:
 
 
 def fit_video(skeleton: Skeleton, video: tuple[int, int], path: str) -> Skeleton:
-    """A skeleton in pixels of frames of a known size: its own, or the video's where its file does not say.
+    """A skeleton in pixels of frames of a known size: that of the file, else the video's.
 
     Args:
         video: (height, width) of the video's frames in pixels.
 
     Raises:
-        DecodeError: the joints lie mostly outside of the frame; the file's frames are the video's turned by 90 degrees,
-            as where their sides were exchanged.
+        DecodeError: the joints are mostly outside the frame; or the file's frame size is the video's with width and height
+            swapped.
     """
     if skeleton.height and skeleton.width:
         _check_shape((skeleton.height, skeleton.width), video, path)
@@ -110,7 +111,7 @@ def fit_video(skeleton: Skeleton, video: tuple[int, int], path: str) -> Skeleton
 
 
 def _in_pixels(skeleton: Skeleton, height: int, width: int) -> Skeleton:
-    """Of one in shares: 0 is the edge of the first pixel, half a pixel before its centre."""
+    """Convert shares to pixels: share 0 is the edge of the first pixel, half a pixel before its centre."""
     points = skeleton.points.copy()
     points[..., :2] = points[..., :2] * np.array([width, height], np.float32) - 0.5
     points[points[..., 2] == 0] = 0
@@ -129,36 +130,36 @@ def _check_scores(scores: np.ndarray, path: str) -> None:
 
 
 def _check_pixels(joints: np.ndarray, of_person: int, path: str) -> None:
-    """Of all joints found, and the most of one person in a frame."""
+    """Check all joints found; `of_person` is the largest number of joints of one person in a frame."""
     if not len(joints):
         return
     x, y, _ = joints.T
     low, high = (x.min(), y.min()), (x.max(), y.max())
     in_corner = np.mean((np.abs(x) <= SPECK) & (np.abs(y) <= SPECK)) > INSIDE_SHARE
-    # One joint alone, or the two eyes, may be that small.
+    # A single joint, or the two eyes, may be that small.
     if in_corner or (of_person > 2 and max(high[0] - low[0], high[1] - low[1]) <= SPECK):
         raise DecodeError(
             path,
-            f"its joints lie in x {low[0]:.3g} to {high[0]:.3g} and y {low[1]:.3g} to {high[1]:.3g}, which are no pixels; "
+            f"its joints lie in x {low[0]:.3g} to {high[0]:.3g} and y {low[1]:.3g} to {high[1]:.3g}, which are not pixels; "
             f"{CONVERT} --units {SHARES} (0 to 1, as OpenPose's --keypoint_scale 3) or {CENTRED} (-1 to 1, as 4)",
         )
 
 
 def _check_inside(skeleton: Skeleton, joints: np.ndarray, path: str) -> None:
-    """Of all joints found of a skeleton in shares, or of one that knows its frames' size."""
+    """Check all joints found of a skeleton in shares, or of one with a frame size."""
     x, y, score = joints.T
     height, width = (skeleton.height or 1, skeleton.width or 1) if skeleton.units == PIXELS else (1, 1)
 
     def outside_of(high: int, wide: int) -> float:
-        # By score: detectors guess joints beyond the edge, and say so.
+        # Weighted by score: joints guessed beyond the edge have low scores.
         return float(np.average((x < 0) | (x >= wide) | (y < 0) | (y >= high), weights=score)) if len(x) else 0.0
 
     outside = outside_of(height, width)
-    # Only to the right: below, legs are often out of the frame, and the Kinect sees them there.
+    # Only to the right: legs are often below the frame, where the Kinect still detects them.
     if width < height and outside > SWAPPED_OUTSIDE and outside_of(width, height) < SWAPPED_INSIDE:
         raise DecodeError(
             path,
-            f"{outside:.0%} of the joints lie outside of {width}x{height} pixels, and all inside of {height}x{width}: "
+            f"{outside:.0%} of the joints lie outside {width}x{height} pixels, and all inside {height}x{width}: "
             f"img_shape is (height, width); correct it, or {CONVERT} --detector-size {height}x{width}",
         )
     if outside <= INSIDE_SHARE:
@@ -167,7 +168,7 @@ def _check_inside(skeleton: Skeleton, joints: np.ndarray, path: str) -> None:
         where, remedy = f"{width}x{height} pixels", "--detector-size WIDTHxHEIGHT, the size of the frames it saw"
     else:
         where, remedy = "the frame, as shares of it (0 to 1)", f"--units {PIXELS} or {CENTRED}, or give image landmarks"
-    raise DecodeError(path, f"{outside:.0%} of the joints lie outside of {where}; {CONVERT} {remedy}")
+    raise DecodeError(path, f"{outside:.0%} of the joints lie outside {where}; {CONVERT} {remedy}")
 
 
 def _check_shape(size: tuple[int, int], video: tuple[int, int], path: str) -> None:
@@ -177,5 +178,5 @@ def _check_shape(size: tuple[int, int], video: tuple[int, int], path: str) -> No
             path,
             f"img_shape says frames {size[1]} wide and {size[0]} high, its video is {video[1]} wide and "
             f"{video[0]} high: it is (height, width); correct it, or {CONVERT} --detector-size "
-            f"{size[0]}x{size[1]} (or detect anew, if the detector saw the video turned)",
+            f"{size[0]}x{size[1]} (or detect again, if the detector processed the rotated video)",
         )
