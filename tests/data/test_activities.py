@@ -33,13 +33,13 @@ def test_classes_are_those_of_train_by_name_with_the_muscles_that_half_of_their_
     ]
 
 
-def test_labels_are_one_hot_and_zero_for_an_activity_that_is_none_of_them():
+def test_labels_are_one_hot_and_zero_for_an_unknown_activity():
     labels = Activities(("curl", "squat")).labels(np.array(["squat", "plank", "curl"]))
     assert labels.tolist() == [[0, 1], [0, 0], [1, 0]]
     assert labels.dtype == np.uint8
 
 
-def test_a_file_beside_the_table_gives_the_order(tmp_path):
+def test_activities_txt_gives_the_order(tmp_path):
     table, order = table_from_clips(CLIPS), tmp_path / "activities.txt"
     order.write_text("squat\n\nnever seen\ncurl\n")
     found = find_activities(table, tmp_path / "clips.csv")
@@ -65,7 +65,7 @@ def test_training_clips_without_an_activity_are_named(tmp_path):
         find_activities(table_from_clips([*CLIPS, Clip("x.mp4", "train", "", ())]), tmp_path / "clips.csv")
 
 
-def test_what_goes_into_a_checkpoint_comes_out_of_it():
+def test_activities_round_trip_through_a_checkpoint():
     for activities in (Activities(("a", "b"), np.eye(20, dtype=np.uint8)[[3, 5]]), Activities(("a",))):
         back = Activities.from_plain(activities.as_plain(), "x.pyth")
         assert back.names == activities.names
@@ -85,7 +85,7 @@ def test_what_goes_into_a_checkpoint_comes_out_of_it():
         {"names": ["a"], "muscles": [[-1] * 20]},
     ],
 )
-def test_foreign_activities_are_refused(plain):
+def test_malformed_activities_are_refused(plain):
     with pytest.raises(UserError, match=r"x\.pyth: "):
         Activities.from_plain(plain, "x.pyth")
 
@@ -113,7 +113,7 @@ def test_a_wrong_number_of_classes_names_the_right_one(tiny_cfg, noise_data):
         build_activities(tiny_cfg)
 
 
-def test_what_a_table_lacks_is_said_before_anything_is_trained(tiny_cfg, tmp_path):
+def test_missing_parts_of_a_table_are_refused_before_training(tiny_cfg, tmp_path):
     tiny_cfg.DATA.PATH_TO_DATA_DIR = str(tmp_path)
     write = Path(tmp_path / "clips.csv").write_text
     write("path,split,activity\na.mp4,train,run\nb.mp4,val,run\n")

@@ -136,7 +136,7 @@ def test_a_video_is_played_at_the_target_rate(folder: Path) -> None:
     assert (clip.permute(1, 2, 3, 0).numpy() == apply(frames, eval_params(48, 64, 0, 1), 32)).all()
 
 
-def test_folders_of_pictures_are_videos(folder: Path, tmp_path: Path) -> None:
+def test_folders_of_images_are_videos(folder: Path, tmp_path: Path) -> None:
     frames = decode_frames(folder / "2.mp4", range(40))
     (tmp_path / "2").mkdir()
     for number, frame in enumerate(frames, start=1):
@@ -208,7 +208,7 @@ def test_moving_a_batch_moves_every_tensor(folder: Path) -> None:
     assert batch.rows.device.type == "cpu"
 
 
-def test_splits_that_are_not_there(folder: Path) -> None:
+def test_missing_splits(folder: Path) -> None:
     with pytest.raises(UserError, match="unknown split 'test'; allowed: train, known_val"):
         build_dataset(config(folder), "test")
     with pytest.raises(UserError) as caught:

@@ -90,7 +90,7 @@ def test_real_clips_equal_decoding_everything(path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(not REAL, reason="the shared clips are not here")
-def test_rotation_is_that_of_opencv() -> None:
+def test_rotation_agrees_with_opencv() -> None:
     import cv2
 
     path = CLIPS / "derived_rotate90_pose2sim_single_cam03.mp4"
@@ -140,7 +140,7 @@ def test_only_the_span_is_decoded(tmp_path: Path) -> None:
     assert 10 <= len(decoded) <= 40
 
 
-def test_spans_asked_for_together_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spans_requested_together_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_counting(monkeypatch)
     options = {"x264-params": "keyint=50:scenecut=0:bframes=2"}
     path = encode(tmp_path / "v.mp4", moving(200), **options)
@@ -195,7 +195,7 @@ def cut(path: Path, share: float) -> None:
     path.write_bytes(content[: int(len(content) * share)])
 
 
-def test_files_that_are_no_videos(tmp_path: Path) -> None:
+def test_files_that_are_not_videos(tmp_path: Path) -> None:
     sound(tmp_path / "sound.mp4")
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("not a video\n" * 100)
@@ -254,7 +254,7 @@ def test_files_are_closed_even_after_errors(tmp_path: Path) -> None:
     assert len(list(handles.iterdir())) <= before
 
 
-def test_times_of_frames_are_their_stamps_or_counted(tmp_path: Path) -> None:
+def test_frame_times_are_stamps_or_counted(tmp_path: Path) -> None:
     uneven = [0, 30, 100, 130, 290, 300]
     with closing(Video(encode(tmp_path / "uneven.mp4", moving(6), stamps=uneven))) as video:
         np.testing.assert_allclose(video.seconds, np.array(uneven) / 1000, atol=1e-3)
@@ -262,14 +262,14 @@ def test_times_of_frames_are_their_stamps_or_counted(tmp_path: Path) -> None:
         np.testing.assert_allclose(video.seconds, np.arange(6) / 25)
 
 
-def test_luma_can_be_had_as_it_was_coded(tmp_path: Path) -> None:
+def test_luma_is_read_as_coded(tmp_path: Path) -> None:
     path = encode(tmp_path / "v.mp4", moving(5))
     luma = [np.asarray(frame.planes[0]).reshape(48, -1)[:, :64] for frame in decode_all(path)]
     with closing(Video(path, pixel_format="gray")) as video:
         np.testing.assert_array_equal(video.frames([4, 0, 4]), np.stack([luma[4], luma[0], luma[4]]))
 
 
-def test_a_tag_in_another_encoding_is_no_fault(tmp_path: Path) -> None:
+def test_a_tag_in_another_encoding_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "v.mp4"
     with av.open(str(path), "w") as container:
         container.metadata["title"] = "ZZZZ"
@@ -283,7 +283,7 @@ def test_a_tag_in_another_encoding_is_no_fault(tmp_path: Path) -> None:
     assert read_comment(path) == ""
 
 
-def test_an_empty_packet_is_not_the_end() -> None:
+def test_an_empty_packet_does_not_end_the_stream() -> None:
     class Packet:
         def __init__(self, size: int, dts: int | None) -> None:
             self.size, self.dts = size, dts
@@ -294,7 +294,7 @@ def test_an_empty_packet_is_not_the_end() -> None:
     assert list(decoded([Packet(5, 0), Packet(0, 1), Packet(6, 2), Packet(0, None)])) == [5, 6, 0]
 
 
-def test_hdr_is_noted_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_hdr_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name, curve in (("pq.mp4", 16), ("sdr.mp4", 1)):
         with av.open(str(tmp_path / name), "w") as container:
             stream = container.add_stream("libx264", rate=25, options=X264)

@@ -57,7 +57,7 @@ class ParentsThreads(Numbers):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
-def test_who_forks_has_one_thread_and_it_is_never_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_single_threaded_server_forks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fork", lambda: pytest.fail("forked a process with threads"))
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     with closing(WorkerPool(ParentsThreads(np.zeros(1)), NO_SLOTS, 2, 60)) as pool:
@@ -66,7 +66,7 @@ def test_who_forks_has_one_thread_and_it_is_never_this_process(monkeypatch: pyte
         assert load(pool, 4) == [1] * 4
 
 
-def test_pythons_warning_of_a_fork_with_threads_is_an_error_here() -> None:
+def test_pythons_warning_about_forking_with_threads_is_an_error() -> None:
     says = f"This process (pid={os.getpid()}) is multi-threaded, use of fork() may lead to deadlocks in the child."
     with pytest.raises(DeprecationWarning):
         warnings.warn(says, DeprecationWarning, stacklevel=1)
@@ -120,7 +120,7 @@ if __name__ == "__main__":
 """
 
 
-def test_they_end_with_the_one_they_load_for_and_know_the_classes_of_its_script(tmp_path: Path) -> None:
+def test_workers_end_with_their_client_and_know_the_classes_of_its_script(tmp_path: Path) -> None:
     script = tmp_path / "own.py"
     script.write_text(ORPHANS, encoding="utf-8")
     command = [sys.executable, str(script), str(Path(__file__).parents[2])]
@@ -131,7 +131,7 @@ def test_they_end_with_the_one_they_load_for_and_know_the_classes_of_its_script(
     assert all(gone(pid) for pid in pids)
 
 
-def test_what_cannot_be_sent_is_a_users_error() -> None:
+def test_items_that_cannot_be_pickled_are_a_user_error() -> None:
     class Local(Numbers):
         pass
 
@@ -144,7 +144,7 @@ class Unreadable(Numbers):
         raise ImportError("no such module")
 
 
-def test_what_they_cannot_import_ends_the_run_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+def test_items_that_cannot_be_imported_end_the_run_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     forking.restart()  # with the standard error of this test
     with closing(WorkerPool(Unreadable(np.arange(8)), NO_SLOTS, 1, 60)) as pool:
         with pytest.raises(UserError, match=r"for the reason above.* must be defined in a module"):
@@ -159,7 +159,7 @@ class Talks(Numbers):
         return super().load(key, clips)
 
 
-def test_what_they_log_is_logged_here_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_records_of_workers_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with closing(WorkerPool(Talks(np.arange(9)), NO_SLOTS, 2, 60)) as pool, caplog.at_level(logging.INFO):
         assert load(pool, 9) == list(range(9))
     assert [(record.name, record.getMessage()) for record in caplog.records] == [("transm3e.data.decode", "seen: HDR")]
@@ -169,7 +169,7 @@ def sent(*_: object) -> None:
     """Something to send."""
 
 
-def test_arrays_are_shared_as_they_are() -> None:
+def test_arrays_are_shared_without_copies() -> None:
     table = {
         "names": np.array(["a/é.mp4", ""]),
         "empty": np.empty((0, 3)),
@@ -189,7 +189,7 @@ def test_arrays_are_shared_as_they_are() -> None:
     assert second["bytes"].tolist() == [0, 1, 2]
 
 
-def test_memory_is_shared_by_a_file_on_disk_where_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_memfd_memory_is_shared_by_a_file_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forking, "_memory_file", lambda: None)
     plan = SlotPlan({"rgb": ClipSpec((3, 2, 4, 4)), "skeleton": ClipSpec((3, 2, 17, 1), torch.float32, False)}, 2, 3)
     files = plan.files()

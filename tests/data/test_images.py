@@ -16,7 +16,7 @@ def draw(folder: Path, *names: str, size: tuple[int, int] = (12, 16)) -> None:
         cv2.imwrite(str(folder / name), np.full((*size, 3), (value, 20, 40), np.uint8))
 
 
-def test_frames_go_by_the_last_number_in_the_name(tmp_path: Path) -> None:
+def test_frames_are_ordered_by_the_last_number_in_the_name(tmp_path: Path) -> None:
     draw(tmp_path / "clip2", "a7_9.png", "a7_11.png", "a7_10.png")
     (tmp_path / "clip2" / "notes.txt").touch()
     with closing(open_source(tmp_path / "clip2")) as frames:
@@ -42,13 +42,13 @@ def test_a_still_is_a_clip_of_one_frame(tmp_path: Path) -> None:
         (["a1.png", "b1.png"], "has the number of"),
     ],
 )
-def test_a_folder_that_is_no_clip(tmp_path: Path, names: list[str], reason: str) -> None:
+def test_invalid_folders_of_images(tmp_path: Path, names: list[str], reason: str) -> None:
     draw(tmp_path / "clip", *names)
     with pytest.raises(DecodeError, match=reason):
         files_by_number(tmp_path / "clip")
 
 
-def test_bad_pictures(tmp_path: Path) -> None:
+def test_damaged_images(tmp_path: Path) -> None:
     draw(tmp_path, "1.jpg", "2.jpg", "3.jpg")
     draw(tmp_path, "4.jpg", size=(10, 16))
     (tmp_path / "2.jpg").write_bytes((tmp_path / "2.jpg").read_bytes()[:-40])

@@ -25,7 +25,7 @@ def distances(joints):
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_turning_and_tilting_keep_lengths_scores_and_what_is_missing(axes):
+def test_rotations_keep_lengths_scores_and_missing_joints(axes):
     joints = figure(axes)
     changed = DrawnJointAugmentation(JointAugmentation(turn=90, tilt=20), 1).apply(joints, "body23")
     np.testing.assert_allclose(distances(changed), distances(joints), atol=1e-5)
@@ -34,7 +34,7 @@ def test_turning_and_tilting_keep_lengths_scores_and_what_is_missing(axes):
     assert np.abs(changed - joints).max() > 0.05
 
 
-def test_only_joints_in_space_are_turned_around_the_vertical_axis():
+def test_only_3d_joints_are_rotated_around_the_vertical_axis():
     changes = DrawnJointAugmentation(JointAugmentation(turn=90), 2)
     np.testing.assert_allclose(changes.apply(figure(2), "body23"), figure(2), atol=1e-6)
     turned = changes.apply(figure(3), "body23")
@@ -62,7 +62,7 @@ def test_noise_is_in_body_sizes_and_stretch_in_shares():
     assert (np.abs(spans[0] / spans[1] - 1) <= 0.3).all()
 
 
-def test_groups_of_joints_are_missing_as_often_as_said_and_the_torso_never():
+def test_groups_of_joints_are_dropped_at_their_rate_and_the_torso_never():
     kept = [
         DrawnJointAugmentation(JointAugmentation(dropout=0.4), seed).apply(figure(2), "body23") for seed in range(400)
     ]

@@ -26,7 +26,7 @@ def root(tmp_path):
 
 
 @pytest.mark.parametrize(("one", "other"), [("a.mp4", "hard.mp4"), ("soft.mp4", "hard.mp4"), ("linked", "frames")])
-def test_one_file_in_train_and_evaluation_is_a_leak_whichever_stands_first(root, one, other):
+def test_one_file_in_train_and_evaluation_is_a_leak_in_any_order(root, one, other):
     for splits in (("known_test", "train"), ("train", "new_val")):
         with pytest.raises(
             UserError, match=rf"a leak, files of train .* \(1 in .*\): '.*' in {max(splits, key=len)[:5]}.* is '"
@@ -34,13 +34,13 @@ def test_one_file_in_train_and_evaluation_is_a_leak_whichever_stands_first(root,
             check(root, ("b.mp4", "train"), *zip((one, other), splits, strict=True))
 
 
-def test_files_of_their_own_and_those_that_are_not_there_pass(root, caplog):
+def test_distinct_and_missing_files_pass(root, caplog):
     check(root, ("a.mp4", "train"), ("soft.mp4", "train"), ("b.mp4", "known_val"), ("gone", "train"), ("no", "new_val"))
     # Of one pickle, but two videos.
     check(root, ("many.pkl::a", "train"), ("many.pkl::b", "known_val"), ("", "train"))
     assert not caplog.records
 
 
-def test_a_file_that_is_scored_twice_is_said(root, caplog):
+def test_a_file_that_is_scored_twice_is_logged(root, caplog):
     check(root, ("a.mp4", "known_val"), ("hard.mp4", "known_test"))
     assert "scored twice, under another name (1): 'hard.mp4' in known_test is 'a.mp4' in known_val" in caplog.text

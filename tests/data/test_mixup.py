@@ -43,7 +43,7 @@ def test_cutmix_takes_the_box_from_the_partner() -> None:
     torch.testing.assert_close(targets, labels * 24 / 36 + labels.flip(0) * 12 / 36)
 
 
-def test_smoothing_draws_each_label_towards_a_half() -> None:
+def test_smoothing_moves_each_label_towards_a_half() -> None:
     clips, labels = batch()
     same, targets = mix(clips, labels, Mix(label_smoothing=0.1), samples=2)
     assert torch.equal(same["rgb"], clips["rgb"])
@@ -76,7 +76,7 @@ def test_a_drawn_box_lies_inside_and_lam_is_the_rest(seed: int, height: int, wid
     assert drawn.label_smoothing == 0.1
 
 
-def test_how_often_what_is_drawn() -> None:
+def test_frequencies_of_mixup_and_cutmix() -> None:
     rng = np.random.default_rng(0)
     drawn = [draw_mix(rng, Mixing(0.8, 1.0, prob=0.8, switch_prob=0.25), 32, 32) for _ in range(3000)]
     boxes = np.mean([one.box is not None for one in drawn])

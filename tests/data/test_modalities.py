@@ -68,7 +68,7 @@ def test_motion_is_what_differs_from_the_clips_mean() -> None:
 
 
 @pytest.mark.parametrize("t", [1, 3, 7, 16])
-def test_what_stands_still_has_no_motion(t: int) -> None:
+def test_static_pixels_have_no_motion(t: int) -> None:
     still = clips(t=1)["rgb"].expand(-1, -1, t, -1, -1)
     assert not motion_of(still).any()
 

@@ -164,14 +164,14 @@ def test_the_recipes_policy() -> None:
     "text",
     ["augmix-m3", "rand-m11", "rand-n0", "rand-n1.5", "rand-inc2", "rand-w0", "rand-m7-m8", "rand-", "rand-m", "m7-n4"],
 )
-def test_other_policies_are_the_users_mistake(text: str) -> None:
+def test_other_policies_are_a_user_error(text: str) -> None:
     with pytest.raises(UserError, match=r"AUG\.AA_TYPE .*allowed: .*rand-m7-n4") as caught:
         parse_policy(text)
     assert repr(text) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_ops_are_drawn_with_replacement_and_done_half_of_the_time() -> None:
+def test_ops_are_drawn_with_replacement_and_applied_half_of_the_time() -> None:
     rng, clips = np.random.default_rng(0), 6000
     drawn = [draw_ops(rng, RECIPE) for _ in range(clips)]
     names = [op.name for ops in drawn for op in ops]

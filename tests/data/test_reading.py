@@ -99,7 +99,7 @@ def test_one_draw_serves_all_modalities(folder: Path, name: str) -> None:
     assert directions == ({1.0} if name == "crop" else {1.0, -1.0})
 
 
-def test_each_modality_alone_is_what_it_is_beside_the_others(folder: Path) -> None:
+def test_each_modality_alone_equals_itself_with_the_others(folder: Path) -> None:
     together = dataset(folder, AUGMENTATIONS["warps"])[(3, 0)]
     for modality in EVERY:
         alone = dataset(folder, AUGMENTATIONS["warps"], modalities=(modality,), decoding=Decoding(target_fps=25.0))[
@@ -113,7 +113,7 @@ def test_each_modality_alone_is_what_it_is_beside_the_others(folder: Path) -> No
     assert together.clips["skeleton"].shape == (2, 3, 4, 17, 2)
 
 
-def test_without_pictures_the_video_is_not_needed(folder: Path, tmp_path: Path) -> None:
+def test_without_rgb_the_video_is_not_needed(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "joints.npz").write_bytes((folder / "joints.npz").read_bytes())
     data = dataset(tmp_path, None, modalities=("skeleton",))
     assert isinstance(data[0], Sample)
@@ -131,13 +131,13 @@ def test_without_pictures_the_video_is_not_needed(folder: Path, tmp_path: Path) 
         (("joints.npz", "gone.npz"), "gone.npz: no such file"),
     ],
 )
-def test_files_beside_the_video_are_named(folder: Path, files: tuple[str, str], reason: str) -> None:
+def test_faulty_files_other_than_the_video_are_named(folder: Path, files: tuple[str, str], reason: str) -> None:
     found = dataset(folder, None, files)[0]
     assert isinstance(found, FailedClip)
     assert found.reason.startswith(reason), found.reason
 
 
-def test_joints_that_cannot_be_had_are_named(folder: Path) -> None:
+def test_joints_that_cannot_be_converted_are_named(folder: Path) -> None:
     found = dataset(folder, None, modalities=("skeleton",), persons=Persons(1, "halpe26"))[0]
     assert isinstance(found, FailedClip)
     assert found.reason.startswith("joints.npz: SKELETON.LAYOUT is 'halpe26' but the skeleton files hold 'coco17'")
@@ -151,7 +151,7 @@ def test_time_stamps_that_jump_are_refused(folder: Path, monkeypatch: pytest.Mon
     assert found.reason.startswith("its time stamps jump: 24 frames, mostly 0.04 s apart, last 1e+09 s; re-encode")
 
 
-def test_what_libraries_raise_at_odd_files_costs_the_clip_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unforeseen_errors_of_libraries_fail_the_clip_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError("Unable to allocate\n224 GiB")
 
@@ -161,7 +161,7 @@ def test_what_libraries_raise_at_odd_files_costs_the_clip_only(folder: Path, mon
     assert found.reason == "cannot be read: MemoryError: Unable to allocate 224 GiB"
 
 
-def test_joints_without_a_size_are_pixels_of_the_video_beside_any_modality(folder: Path, tmp_path: Path) -> None:
+def test_joints_without_a_size_are_pixels_of_the_video_with_any_modality(folder: Path, tmp_path: Path) -> None:
     for name in ("ball.mp4", "ball.npz"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     joints = [v for joint in range(17) for v in (56.0 + joint, 48.0, 0.9)]  # around the middle of the frame
@@ -174,7 +174,7 @@ def test_joints_without_a_size_are_pixels_of_the_video_beside_any_modality(folde
         assert np.abs(sample.clips["skeleton"].numpy()[:, :2, :, :, 0].mean(axis=-1) - 0.5).max() < 0.02
 
 
-def test_joints_of_frames_with_exchanged_sides_fail_beside_the_pictures(folder: Path, tmp_path: Path) -> None:
+def test_joints_of_frames_with_swapped_sides_fail_with_rgb(folder: Path, tmp_path: Path) -> None:
     for name in ("ball.mp4", "ball.npz"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     points = np.random.default_rng(0).uniform(1, HEIGHT - 2, (1, FRAMES, 17, 2))  # inside of either way
@@ -185,7 +185,7 @@ def test_joints_of_frames_with_exchanged_sides_fail_beside_the_pictures(folder: 
         assert reason in found.reason if reason else isinstance(found, Sample)
 
 
-def test_a_bad_picture_of_a_folder_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_image_of_a_folder_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "ball.mp4").mkdir()
     for t in range(FRAMES):
         cv2.imwrite(str(tmp_path / "ball.mp4" / f"{t}.jpg"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))

@@ -50,7 +50,7 @@ def inside(box: Box, height: int, width: int) -> bool:
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 256), st.integers(0, 2**32))
-def test_what_is_drawn_lies_inside(height: int, width: int, size: int, seed: int) -> None:
+def test_drawn_crops_lie_inside(height: int, width: int, size: int, seed: int) -> None:
     params = draw_train(np.random.default_rng(seed), height, width, size, ALL)
     assert inside(params.crop, height, width)
     assert len(params.erase) == 1
@@ -167,7 +167,7 @@ def test_jitter_equals_its_three_steps_in_float64(jitter: Jitter) -> None:
     assert np.abs(got - x.clip(0, 255)).max() <= 0.65  # rounding, and OpenCV's fixed-point factors
 
 
-def test_jitter_cuts_at_black_and_white() -> None:
+def test_jitter_clips_at_black_and_white() -> None:
     frames = np.stack([np.full((32, 32, 3), 10, np.uint8), np.full((32, 32, 3), 245, np.uint8)])
     got = apply(frames, ViewParams(Box(0, 0, 32, 32), jitter=Jitter(1.4, 1.4, 1)), 32)
     assert got[1].min() == 255
@@ -201,7 +201,7 @@ def test_other_fills_and_several_boxes() -> None:
     assert {e.mode for boxes in drawn for e in boxes} == {"rand"}
 
 
-def test_draws_stay_what_they_were() -> None:
+def test_draws_are_unchanged() -> None:
     # Figures of trained models rest on these.
     params = draw_train(np.random.default_rng(3), 60, 80, 32, ALL)
     assert params == PINNED
@@ -212,7 +212,7 @@ def test_draws_stay_what_they_were() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(seeds, st.sampled_from(["crop_first", "augment_first"]), st.sampled_from(list(RESIZINGS)))
-def test_everything_at_once_is_repeatable_and_leaves_its_input_alone(seed: int, order: str, how: str) -> None:
+def test_all_augmentations_together_are_repeatable_and_keep_their_input(seed: int, order: str, how: str) -> None:
     frames = noise(2, 70, 50, seed)
     before = frames.copy()
     params = draw_train(np.random.default_rng(seed), 70, 50, 24, replace(EVERYTHING, order=order, resizing=how))
@@ -266,7 +266,7 @@ def test_resizings() -> None:
     assert np.abs(got - means).max() <= 1.01  # rounded twice: after 2x2 pixels, and after 2x2 of those
 
 
-def test_what_is_not_allowed_names_its_key() -> None:
+def test_invalid_values_name_their_key() -> None:
     changes = {"AUG.INTERPOLATION": {"interpolation": "cubic"}, "AUG.ORDER": {"order": "last"}}
     changes |= {"AUG.RE_MODE": {"erase_mode": "noise"}, "AUG.RE_COUNT": {"erase_count": 0}}
     for key, change in (changes | {"DATA.RESIZE": {"resizing": "cubic"}}).items():
@@ -276,7 +276,7 @@ def test_what_is_not_allowed_names_its_key() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(seeds, st.sampled_from(["crop_first", "augment_first"]))
-def test_points_go_where_their_pixels_go(seed: int, order: str) -> None:
+def test_points_move_with_their_pixels(seed: int, order: str) -> None:
     rng = np.random.default_rng(seed)
     aug = Augmentation((0.4, 1.0), rand_augment=RandAugment(5, 4, 2.0, True), order=order)
     params = draw_train(rng, 120, 150, 96, aug)
@@ -321,7 +321,7 @@ def test_a_flip_mirrors_x_and_undoes_itself(value: int) -> None:
     np.testing.assert_array_equal(apply_flow(once, params, 32), flow)
 
 
-def test_what_is_erased_or_comes_from_outside_does_not_move() -> None:
+def test_erased_and_outside_regions_have_no_motion() -> None:
     flow = np.full((2, 32, 32, 2), 200, np.uint8)
     box = Box(4, 6, 10, 12)
     params = ViewParams(Box(0, 0, 32, 32), Jitter(0.5, 0.5, 0.5), erase=(Erase(box, 3),), ops=(Op("Invert"),))

@@ -1,4 +1,4 @@
-"""How files are spoiled: bytes that mean nothing, bytes of a good file changed, and good files of wrong values."""
+"""Damage to files: random bytes, changed bytes of a valid file, and valid files with wrong values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def nested(depth: int, kind: type) -> Any:
 
 
 def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where in a document something stands; () is the whole."""
+    """Paths to all parts of a document; () is the whole."""
     found = [here]
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in items:
@@ -48,7 +48,7 @@ def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def spoilt_documents(draw: st.DrawFn, document: Any, wrong: tuple[Any, ...]) -> Any:
-    """The document with one to three of its parts replaced, taken away, doubled or renamed."""
+    """The document with one to three of its parts replaced, removed, duplicated or renamed."""
     whole = [copy.deepcopy(document)]
     for _ in range(draw(st.integers(1, 3))):
         path = draw(st.sampled_from(paths(whole[0])[:300]))
@@ -74,7 +74,7 @@ def _spoil(whole: list[Any], path: tuple[Any, ...], how: str, value: Any) -> Non
 
 @st.composite
 def spoilt_bytes(draw: st.DrawFn, good: bytes) -> bytes:
-    """A good file with bytes flipped, a part cut out, doubled or moved, or its end cut off."""
+    """A valid file with bytes flipped, a part removed, duplicated or moved, or its end truncated."""
     data = bytearray(good)
     for _ in range(draw(st.integers(1, 4))):
         if not data:

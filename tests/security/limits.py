@@ -1,4 +1,4 @@
-"""What every reading of a stranger's file must keep to: an end in time, a bound of memory, errors of one line."""
+"""Limits for every reader of untrusted files: time, memory, and errors of one line."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Examples per reader and kind of damage: a few in `make test`, always the same ones; TRANSM3E_FUZZ=1000 is the long form.
+# Examples per reader and type of damage: a few fixed ones in `make test`; TRANSM3E_FUZZ=1000 runs many random ones.
 EXAMPLES = int(os.environ.get("TRANSM3E_FUZZ", "0")) or 12
 LONG = bool(os.environ.get("TRANSM3E_FUZZ"))
 SECONDS = 20.0
 MEMORY = 3 << 30
-LITTLE = 1 << 29  # bytes that no refusal needs
-# A character may be written as an escape of ten.
+LITTLE = 1 << 29  # bytes; enough for any refusal
+# A character may be escaped to ten.
 LONGEST_MESSAGE = 10_000
 
 
 class Hang(BaseException):
-    """Reading took too long. No Exception, so that nothing takes it for a damaged file."""
+    """Reading took too long. Not an Exception, so that no reader mistakes it for a damaged file."""
 
 
 @contextmanager
 def bounded(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
-    """Ends what takes longer with Hang, and lets the process take so much more memory only."""
+    """Raise Hang after `seconds`, and limit further memory of the process to `memory` bytes."""
 
     def ring(*_: object) -> None:
         raise Hang(f"not read after {seconds} s")
@@ -45,6 +45,6 @@ def bounded(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
 
 
 def write(file: Path, content: bytes | str) -> Path:
-    """The file, with this content."""
+    """Write the file; returns it."""
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     return file

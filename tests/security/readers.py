@@ -1,4 +1,4 @@
-"""Every reader of files that a stranger may have made, in one table: a new reader is one more entry."""
+"""The table of all readers of untrusted files: a new reader is one more entry."""
 
 from __future__ import annotations
 
@@ -95,13 +95,13 @@ class Reader:
     """One reader.
 
     Attributes:
-        name: for people.
-        suffix: of its files; a name where that is fixed.
-        good: the bytes of a file that it reads.
-        read: path -> what is read, used once, so that a wrong value in it would show.
-        document: what `good` holds, as Python values; None where it is not made of such.
+        name: shown in test ids.
+        suffix: of its files; or the whole name if that is fixed.
+        good: bytes of a valid file.
+        read: path -> content, which it also uses once, so that wrong values show up.
+        document: content of `good` as Python values; None if the format is not made of such.
         dump: document -> bytes.
-        wrong: values that stand in the document's places for a test.
+        wrong: values that tests put into the document.
         errors: what reading may raise.
     """
 
@@ -116,7 +116,7 @@ class Reader:
 
 
 def of_document(name: str, suffix: str, document: Any, dump: Callable[[Any], bytes], read: Any, **more: Any) -> Reader:
-    """A reader whose files are made of a document."""
+    """A reader whose files are dumped from a document."""
     return Reader(name, suffix, lambda: dump(document), read, document, dump, **more)
 
 

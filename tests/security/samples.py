@@ -1,4 +1,4 @@
-"""Good files of every kind, and the documents that most of them are made of."""
+"""Valid files of every format, and the documents from which most of them are made."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def frames() -> np.ndarray:
 
 
 def written(suffix: str, write: Callable[[Path], Any]) -> bytes:
-    """What a function writes into a file."""
+    """The bytes that a function writes into a file."""
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Files made to harm: nothing in them runs, none takes memory for what it only claims, none reaches other files."""
+"""Malicious files: no code in them runs, claimed sizes take no memory, and no other files are read."""
 
 import io
 import json
@@ -235,7 +235,7 @@ PLAYLISTS = {
 
 
 @pytest.mark.parametrize("name", PLAYLISTS)
-def test_a_playlist_in_disguise_reads_no_other_file(name, tmp_path):
+def test_a_disguised_playlist_reads_no_other_file(name, tmp_path):
     write(tmp_path / "secret.mp4", sample_video(".mp4"))
     write(tmp_path / "secret.ts", sample_video(".ts"))
     file = write(tmp_path / "clip.mp4", PLAYLISTS[name])
@@ -244,7 +244,7 @@ def test_a_playlist_in_disguise_reads_no_other_file(name, tmp_path):
 
 
 @pytest.mark.parametrize("kind", [".png", ".jpg", ".bmp", ".webp"])
-def test_a_picture_that_claims_gigapixels_is_refused_before_it_is_decoded(kind, tmp_path):
+def test_an_image_that_claims_gigapixels_is_refused_before_decoding(kind, tmp_path):
     data = bytearray(
         cv2.imencode(kind, np.zeros((8, 8, 3), np.uint8), [cv2.IMWRITE_WEBP_QUALITY, 101] if kind == ".webp" else [])[
             1
@@ -263,7 +263,7 @@ def test_a_picture_that_claims_gigapixels_is_refused_before_it_is_decoded(kind, 
         read_image(write(tmp_path / f"a{kind}", bytes(data)))
 
 
-def test_a_video_that_claims_as_much_is_refused(tmp_path):
+def test_a_video_that_claims_gigapixels_is_refused(tmp_path):
     gif = (
         b"GIF89a"
         + struct.pack("<HH", 16_000, 9_000)
@@ -273,7 +273,7 @@ def test_a_video_that_claims_as_much_is_refused(tmp_path):
         Video(write(tmp_path / "a.gif", gif)).frames([0])
 
 
-def test_numbers_of_pictures_may_be_far_apart(tmp_path):
+def test_numbers_of_images_may_be_far_apart(tmp_path):
     for number in (1, 2, 1690000000123456):
         write(tmp_path / f"img_{number}.jpg", b"")
     with pytest.raises(
@@ -297,7 +297,7 @@ def test_numbers_of_pictures_may_be_far_apart(tmp_path):
         Video,
     ],
 )
-def test_a_pipe_among_the_files_is_an_error_and_no_wait(read, tmp_path):
+def test_a_pipe_is_refused_without_waiting(read, tmp_path):
     for name in ("a.npz", "a.pkl", "a.yaml"):
         os.mkfifo(tmp_path / name)
         with pytest.raises((UserError, DecodeError)), bounded(10, LITTLE):
@@ -305,7 +305,7 @@ def test_a_pipe_among_the_files_is_an_error_and_no_wait(read, tmp_path):
 
 
 @pytest.mark.parametrize("value", [{"fault": 3}, {"frames": 9, "other": 1}, [], "x", None])
-def test_a_cache_that_holds_something_else_is_not_believed(value, tmp_path):
+def test_a_cache_with_other_content_is_ignored(value, tmp_path):
     table = table_from_clips([Clip("a.mp4", "train", "a", ())])
     name = key("video", "a.mp4", tmp_path / "a.mp4", "none", 0)
     lines = [{"key": ["no", "text"], "value": 1}, {"key": name, "value": value}]
@@ -314,7 +314,7 @@ def test_a_cache_that_holds_something_else_is_not_believed(value, tmp_path):
     assert [found.reason for found in checked.problems] == ["file does not exist"]
 
 
-def test_a_clock_that_runs_for_years_is_refused():
+def test_time_stamps_that_span_years_are_refused():
     from types import SimpleNamespace
 
     reader = SimpleNamespace(decoding=SimpleNamespace(target_fps=30.0))
@@ -323,7 +323,7 @@ def test_a_clock_that_runs_for_years_is_refused():
         ClipReader._shown(reader, video, 2)
 
 
-def test_a_codec_that_nobody_knows_is_an_error(tmp_path):
+def test_an_unknown_codec_is_an_error(tmp_path):
     content = sample_video(".avi", "XVID")
     assert b"XVID" in content
     file = write(tmp_path / "clip.avi", content.replace(b"XVID", b"Q?Q?"))

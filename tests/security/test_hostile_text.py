@@ -1,4 +1,4 @@
-"""YAML and JSON made to harm: a few lines that stand for more than memory holds, or take years to read."""
+"""Malicious YAML and JSON: a few lines that expand beyond any memory, or take years to read."""
 
 import pytest
 
@@ -47,12 +47,12 @@ def test_a_yaml_bomb_is_one_error(name, tmp_path):
 @pytest.mark.parametrize(
     "text", [r'_BASE_: "\0"', r'_BASE_: ["\uD800.yaml"]', r'OUTPUT_DIR: "a\0b"', r'INIT.TEACHER_FROM: "a\nb"']
 )
-def test_names_that_no_file_can_have_are_refused(text, tmp_path):
+def test_impossible_file_names_are_refused(text, tmp_path):
     with pytest.raises(UserError, match=r"a\.yaml: \S+ is .*(a file name|without line ends)"):
         load_cfg(write(tmp_path / "a.yaml", text + "\n"))
 
 
-def test_yaml_that_looks_like_a_bomb_and_is_none_is_read():
+def test_harmless_yaml_with_many_aliases_is_read():
     assert parse_yaml("a: &a [1, 2]\nb: {c: *a, d: *a}\ne: &e {f: 1}\ng: {<<: *e, h: 2}\n", "here") == {
         "a": [1, 2],
         "b": {"c": [1, 2], "d": [1, 2]},

@@ -1,4 +1,4 @@
-"""Read from the source: nothing runs what a file says, and each exception has its reason here."""
+"""A check of the source: no call can run code from a file; each exception is listed here with its reason."""
 
 import ast
 from pathlib import Path
@@ -69,13 +69,13 @@ def unsafe_call(call):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_nothing_runs_what_a_file_says(file):
+def test_no_call_runs_code_from_a_file(file):
     name = file.relative_to(ROOT).as_posix()
     found = [f"{name}:{line}: {wrong}" for line, wrong in unsafe(file.read_text(encoding="utf-8"), name)]
     assert not found, "\n".join(found)
 
 
-def test_torch_load_stands_in_one_place_only():
+def test_torch_load_is_called_in_one_place_only():
     holders = [file for file in FILES if "torch.load(" in file.read_text(encoding="utf-8")]
     assert [file.relative_to(ROOT).as_posix() for file in holders] == ["transm3e/foreign/torch_file.py"]
 
@@ -114,7 +114,7 @@ def test_every_exception_is_still_needed():
         "Popen(t, shell=1)",
     ],
 )
-def test_what_is_looked_for_is_found(line):
+def test_unsafe_calls_are_found(line):
     assert list(unsafe(line, "transm3e/other.py")), line
 
 
@@ -131,5 +131,5 @@ def test_what_is_looked_for_is_found(line):
         "from pickle import UnpicklingError",
     ],
 )
-def test_what_is_harmless_passes(line):
+def test_harmless_calls_pass(line):
     assert not list(unsafe(line, "transm3e/other.py")), line

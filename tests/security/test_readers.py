@@ -1,7 +1,7 @@
-"""Files of strangers: whatever stands in them, reading ends in time with a valid object or a clear error of one line.
+"""Untrusted files: whatever they contain, reading ends in time with a valid object or a clear error of one line.
 
-`TRANSM3E_FUZZ=1000 python -m pytest tests/security` looks at so many files per reader and kind of damage, new ones with
-every call.
+`TRANSM3E_FUZZ=1000 python -m pytest tests/security` tries so many random files per reader and type of damage, different
+ones in every run.
 """
 
 import itertools
@@ -56,7 +56,7 @@ def test_a_good_file_is_read(reader, tmp_path):
 
 
 @every_reader
-def test_bytes_that_mean_nothing(reader, tmp_path):
+def test_random_bytes(reader, tmp_path):
     start = reader.good()[:8]
 
     @FUZZ
@@ -80,7 +80,7 @@ def test_a_good_file_with_damage(reader, tmp_path):
 
 
 @pytest.mark.parametrize("reader", DOCUMENTS, ids=lambda reader: reader.name)
-def test_a_sound_file_of_wrong_values(reader, tmp_path):
+def test_a_valid_file_of_wrong_values(reader, tmp_path):
     @FUZZ
     @given(st.data())
     def look(data):

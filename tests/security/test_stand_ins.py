@@ -1,4 +1,4 @@
-"""Objects beside the weights: plain values of well-known classes are data, nothing of a file runs, others are named."""
+"""Objects besides weights: plain values of well-known classes are read, no code runs, other classes are refused by name."""
 
 import argparse
 import collections
@@ -107,7 +107,7 @@ class Calls:
     ],
 )
 @pytest.mark.parametrize("zipped", [True, False])
-def test_other_classes_are_named_and_nothing_of_them_runs(file, content, named, zipped):
+def test_other_classes_are_named_and_not_run(file, content, named, zipped):
     torch.save({"state_dict": STATE, "x": content}, file, _use_new_zipfile_serialization=zipped)
     made = Own.made
     with pytest.raises(UserError, match=re.escape(named)) as caught:
@@ -116,7 +116,7 @@ def test_other_classes_are_named_and_nothing_of_them_runs(file, content, named, 
     assert "\n" not in str(caught.value)
 
 
-def test_the_remedys_line_saves_what_is_then_read(tmp_path):
+def test_the_remedy_in_the_message_works(tmp_path):
     state, module = tmp_path / "state.pth", tmp_path / "module.pth"
     torch.save({"epoch": 1, "state_dict": STATE, "hook": Own()}, state)
     torch.save(torch.nn.Linear(2, 2), module)
@@ -162,8 +162,8 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("code", HOSTILE)
-def test_what_is_built_of_the_names_harms_nothing(file, code):
-    """Each ends in a plain value or in an error, and what stands in has neither the real class nor its attributes."""
+def test_objects_built_from_the_names_are_harmless(file, code):
+    """Each gives a plain value or an error; stand-ins have neither the real class nor its attributes."""
     torch.save(STATE, file)
     with zipfile.ZipFile(file) as archive:
         records = {record.filename: archive.read(record) for record in archive.infolist()}
@@ -180,7 +180,7 @@ def test_what_is_built_of_the_names_harms_nothing(file, code):
     assert argparse.Namespace().__class__ is argparse.Namespace
 
 
-def test_stand_ins_bear_the_names_and_nothing_else_of_the_classes():
+def test_stand_ins_have_only_the_names_of_the_classes():
     names = ["argparse.Namespace", "pathlib._local.PosixPath", "numpy._core.multiarray.scalar", "omegaconf.a.B", "x.Y"]
     found, strange = stand_ins([*names, "torch.Size"])
     assert strange == ["x.Y"]

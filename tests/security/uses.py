@@ -1,4 +1,4 @@
-"""What is read is used once, so that a wrong value in it would show."""
+"""Use the content of files once after reading, so that wrong values show up."""
 
 from __future__ import annotations
 

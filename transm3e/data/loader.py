@@ -57,7 +57,7 @@ class EpochItems:
         return len(range(self.rank, self.size, self.world_size))
 
     def of(self, epoch: int) -> np.ndarray:
-        """(len(self),) int64 item numbers."""
+        """(len(self),) int64 item numbers, in the order of loading."""
         order = epoch_order(self.seed, epoch, self.size) if self.shuffle else np.arange(self.size)
         return order[self.rank :: self.world_size][: len(self)]
 

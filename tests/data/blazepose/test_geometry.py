@@ -12,7 +12,7 @@ from transm3e.data.blazepose.smooth import METRES, PIXELS, smooth
 
 
 @pytest.mark.parametrize(("scale", "angle"), [((50, 10), 0), ((90, 50), 90), ((50, 90), 180), ((10, 50), -90)])
-def test_the_square_stands_as_the_body_does(scale, angle):
+def test_the_square_is_rotated_like_the_body(scale, angle):
     region = around(np.array([50, 50]), np.array(scale))
     assert region[:3] == pytest.approx((50, 50, 2 * MARGIN * 40))
     assert math.cos(region.angle - math.radians(angle)) == pytest.approx(1)
@@ -20,7 +20,7 @@ def test_the_square_stands_as_the_body_does(scale, angle):
     np.testing.assert_allclose(region.to_frame(np.array([0.5, 0.5 - 0.5 / MARGIN])), scale, atol=1e-9)
 
 
-def test_points_go_back_as_turned_and_scaled_by_hand():
+def test_points_map_back_as_rotated_and_scaled_by_hand():
     region = Region(30.0, 70.0, 24.0, 0.7)
     for u, v in np.random.default_rng(0).uniform(-0.5, 1.5, (20, 2)):
         x = 30 + 24 * (math.cos(0.7) * (u - 0.5) - math.sin(0.7) * (v - 0.5))
@@ -28,7 +28,7 @@ def test_points_go_back_as_turned_and_scaled_by_hand():
         np.testing.assert_allclose(region.to_frame(np.array([u, v])), (x, y))
 
 
-def test_what_is_cut_out_is_where_its_points_say():
+def test_the_cut_out_agrees_with_its_points():
     y, x = np.mgrid[:120, :160]
     frame = np.stack([x, y, 0 * x + 255], axis=2).astype(np.uint8)
     region = Region(80.0, 60.0, 64.0, 0.5)
@@ -41,7 +41,7 @@ def test_what_is_cut_out_is_where_its_points_say():
     assert (edges[5:-5, :, 2] == 255).all()
 
 
-def test_landmarks_move_to_the_mean_of_a_sure_heat_map_around_them():
+def test_landmarks_move_to_the_mean_of_a_confident_heat_map():
     heat = np.full((64, 64, 4), -20.0, np.float32)
     heat[20:23, 10:13, :] = 3.0
     heat[30, 30, 0] = 9.0  # beyond the kernel
@@ -71,7 +71,7 @@ def euro(values, seconds, scales, min_cutoff, beta):
     return out
 
 
-def test_smoothing_is_the_one_euro_filter_and_begins_anew_after_a_gap():
+def test_smoothing_is_the_one_euro_filter_and_restarts_after_a_gap():
     rng = np.random.default_rng(0)
     seconds = np.cumsum(rng.uniform(0.02, 0.05, 12))
     sides = rng.uniform(80, 120, 12)

@@ -40,13 +40,13 @@ def fails(call, *words):
         assert word in str(raised.value)
 
 
-def test_two_files_of_the_wheel_and_no_other_go_into_the_cache(wheel, tmp_path):
+def test_only_the_two_network_files_of_the_wheel_are_cached(wheel, tmp_path):
     assert get_models(wheel) == tmp_path / "cache" / "pose"
     assert sorted(file.name for file in model_folder().iterdir()) == sorted(model.name for model in models.MODELS)
     assert read_model(models.MODELS[1]) == b"landmarks"
 
 
-def test_the_wheel_is_downloaded_without_what_it_depends_on(wheel, monkeypatch):
+def test_the_wheel_is_downloaded_without_dependencies(wheel, monkeypatch):
     calls = []
 
     def download(call, **options):
@@ -61,7 +61,7 @@ def test_the_wheel_is_downloaded_without_what_it_depends_on(wheel, monkeypatch):
     assert {"download", "--no-deps", "--only-binary=:all:", "mediapipe==0.10.21"} <= set(calls[0])
 
 
-def test_without_a_network_one_line_says_what_to_do(wheel, monkeypatch, repo, capsys):
+def test_without_a_connection_one_line_says_what_to_do(wheel, monkeypatch, repo, capsys):
     failed = CompletedProcess([], 1, "", "WARNING: retrying\nERROR: No matching distribution found\n")
     monkeypatch.setattr(models.subprocess, "run", lambda *_, **__: failed)
     main = runpy.run_path(str(repo / "datasets" / "get_pose_models.py"))["main"]
@@ -78,11 +78,11 @@ def test_without_a_network_one_line_says_what_to_do(wheel, monkeypatch, repo, ca
 def test_another_wheel_and_damaged_files_are_refused(wheel, tmp_path):
     fails(lambda: read_model(models.MODELS[0]), "No such file", "datasets/get_pose_models.py")
     (tmp_path / "text.whl").write_text("no zip")
-    fails(lambda: get_models(tmp_path / "text.whl"), "no wheel with", "mediapipe==0.10.21")
+    fails(lambda: get_models(tmp_path / "text.whl"), "not a wheel with", "mediapipe==0.10.21")
     fails(lambda: get_models(tmp_path / "absent.whl"), "cannot be read")
     with zipfile.ZipFile(tmp_path / "other.whl", "w") as archive:
         archive.writestr(models.MODELS[0].member, "another release")
-    fails(lambda: get_models(tmp_path / "other.whl"), "is not that of mediapipe==0.10.21")
+    fails(lambda: get_models(tmp_path / "other.whl"), "differs from that of mediapipe==0.10.21")
     assert not model_folder().exists()
     get_models(wheel)
     (model_folder() / models.MODELS[0].name).write_bytes(b"cut")

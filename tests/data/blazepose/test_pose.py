@@ -72,13 +72,13 @@ def test_the_person_in_front_is_large_and_in_the_middle(networks):
     assert pose.joints[0, 2] == pytest.approx(1 / (1 + math.exp(-9)) ** 2)
 
 
-def test_world_landmarks_turn_with_the_square(networks):
+def test_world_landmarks_rotate_with_the_square(networks):
     lying = ((0.5, 0.5), (0.8, 0.5))  # the head to the right
     networks["find"] = seen([lying])
     np.testing.assert_allclose(BlazePose().detect(frame()).world, [[0, 0.1, 0]] * 33, atol=1e-6)
 
 
-def test_nobody_upright_is_looked_for_in_turned_frames(networks):
+def test_without_an_upright_person_rotated_frames_are_searched(networks):
     def only_turned(image):
         # The frame is white on its left: turned by a quarter it is so above or below.
         return seen([((0.5, 0.5), (0.5, 0.2))] if image[:60].mean() > 0.5 else [])
@@ -137,7 +137,7 @@ def test_a_clip_becomes_a_file_with_metres(networks, repo, tmp_path, capsys):
     assert "--weights is not for --detector blazepose, which takes: --smooth" in capsys.readouterr().err
 
 
-def test_the_shipped_landmarks_are_what_the_networks_say(repo, shared):
+def test_the_shipped_landmarks_are_the_networks_output(repo, shared):
     photos = shared / "data" / "free_exercise" / "images"
     pytest.importorskip("ai_edge_litert", reason="the extra `pose` is not installed")
     if not have_models():

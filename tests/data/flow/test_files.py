@@ -148,7 +148,7 @@ def test_faults_of_jpeg_folders_are_named(tmp_path, spoil, message):
         read(folder, range(6))
 
 
-def test_files_that_are_no_flow_are_named(tmp_path):
+def test_files_without_flow_are_named(tmp_path):
     write_video(tmp_path / "rgb.mp4", np.zeros((3, 32, 32, 3), np.uint8), 25)
     (tmp_path / "text.npz").write_text("hello")
     np.savez(tmp_path / "pickle.npz", mark=np.array([{"bound": 1}], dtype=object), num_frames=3)

@@ -85,7 +85,7 @@ def test_mediapipe_as_arrays(tmp_path, shape, key):
     check(read_skeleton(next(tmp_path.iterdir())), frames, "blazepose33")
 
 
-def test_a_depth_is_no_score(tmp_path):
+def test_depth_is_not_read_as_score(tmp_path):
     frames = film(33, 1)
     np.save(
         tmp_path / "s.npy",
@@ -115,7 +115,7 @@ def test_mmpose_of_a_video(tmp_path, first, whole):
     assert not skeleton.open_ended
 
 
-def test_mmpose_of_pictures_and_as_a_list_of_frames(tmp_path):
+def test_mmpose_of_images_and_as_a_list_of_frames(tmp_path):
     frames = film()
     for t, people in enumerate(frames):
         put(tmp_path / "a" / f"frame_{t:05}.json", [instance(j) for j in people])
@@ -133,7 +133,7 @@ def detection(joints, track=None):
     return found | ({} if track is None else {"track_id": track}) | {"keypoints": {"x": x, "y": y, "visible": v}}
 
 
-def test_ultralytics_json_of_a_video_and_of_pictures(tmp_path):
+def test_ultralytics_json_of_a_video_and_of_images(tmp_path):
     frames = film()
     listed = [[detection(j, 5 + n) for n, j in enumerate(p)] for p in frames]
     skeleton = read_skeleton(put(tmp_path / "s.json", listed))
@@ -238,7 +238,7 @@ def test_openpose_1_and_other_names_of_its_files(tmp_path, name):
 # ---------------------------------------------------------------- PYSKL and other pickles and archives
 
 
-def test_pyskls_compact_layout_has_its_joints_beside_their_frames(tmp_path):
+def test_pyskls_compact_layout(tmp_path):
     frames = film()
     joints = np.stack([joints for people in frames for joints in people])
     inds = np.array([t for t, people in enumerate(frames) for _ in people], np.int16)

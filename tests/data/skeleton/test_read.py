@@ -147,7 +147,7 @@ def test_pickles_of_one_and_many_videos(write, holder):
             read_skeleton(f"{file}::folder/c")
 
 
-def test_a_changed_pickle_is_read_anew(write, monkeypatch):
+def test_a_changed_pickle_is_read_again(write, monkeypatch):
     file = write(pickle.dumps([annotation()]), "s.pkl")
     assert read_skeleton(file).num_frames == 5
     with monkeypatch.context() as patch:
@@ -157,7 +157,7 @@ def test_a_changed_pickle_is_read_anew(write, monkeypatch):
     assert read_skeleton(file).num_frames == 9
 
 
-def test_an_npz_written_here_comes_back(tmp_path):
+def test_an_npz_round_trip(tmp_path):
     points = np.stack([np.stack([person(t), person(50 + t)]) for t in range(4)]).astype(np.float32)
     points[2, 1] = 0
     tracks = np.array([[1, 2], [1, 2], [1, -1], [2, 1]])
@@ -176,7 +176,7 @@ def of_ntu(**more):
     return {**annotation(), "keypoint": points[..., :2], "keypoint_score": points[..., 2], **more}
 
 
-def test_25_joints_are_the_kinects_where_the_file_says_so(write, tmp_path):
+def test_25_joints_are_the_kinects_if_the_file_says_so(write, tmp_path):
     file = write(pickle.dumps(of_ntu(layout="ntu25")), "s.pkl")
     skeleton = read_skeleton(file)
     assert (skeleton.layout, skeleton.points.shape) == ("ntu25", (5, 1, 25, 3))
@@ -252,7 +252,7 @@ def test_a_damaged_file_is_an_error_of_one_line_or_a_skeleton(tmp_path_factory, 
     assert "\n" not in reason
 
 
-def test_a_missing_file_and_a_member_of_no_pickle(write):
+def test_a_missing_file_and_a_member_of_another_format(write):
     file = write([entry("0.jpg")])
     with pytest.raises(DecodeError, match=r"no such file; make it with datasets/extract_skeleton.py"):
         read_skeleton(file.with_name("other.json"))
@@ -282,7 +282,7 @@ def test_frames_that_do_not_match_the_video(frames, video, open_ended, good):
             check_frames(skeleton, video, "s.json")
 
 
-def test_past_the_end_the_last_frame_is_held_or_nobody_is_there():
+def test_past_the_end_the_last_frame_is_repeated_or_empty():
     points = np.ones((3, 1, 17, 3), np.float32) * np.arange(1, 4).reshape(3, 1, 1, 1)
     assert Skeleton(points, "coco17").joints([2, 3, 9])[:, 0, 0, 0].tolist() == [3, 3, 3]
     assert Skeleton(points, "coco17", open_ended=True).joints([2, 3, 9])[:, 0, 0, 0].tolist() == [3, 0, 0]

@@ -43,7 +43,7 @@ def test_frame_normalisation():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_body_normalisation_forgets_the_camera(layout):
+def test_body_normalisation_is_invariant_to_the_camera(layout):
     x = clips(layout, missing=0)
     hips = [LAYOUTS[layout].names.index(f"{side}_hip") for side in ("left", "right")]
     shoulders = [LAYOUTS[layout].names.index(f"{side}_shoulder") for side in ("left", "right")]
@@ -60,7 +60,7 @@ def test_body_normalisation_forgets_the_camera(layout):
     torch.testing.assert_close(normalize(moved, "body", layout), result, atol=1e-5, rtol=1e-5)
 
 
-def test_body_normalisation_without_a_torso_is_the_frames():
+def test_body_normalisation_without_a_torso_is_frame_normalisation():
     x = clips()
     x[0, :, :, LAYOUTS["coco17"].names.index("left_hip"), 0] = 0
     x[1] = 0
@@ -85,7 +85,7 @@ def test_streams_are_zero_where_joints_are_missing(how, layout):
         assert not stream[:, :2][(stream[:, 2:] == 0).expand(-1, 2, -1, -1, -1)].any()
 
 
-def test_joints_in_space_are_turned_to_face_the_camera_whatever_way_they_stood():
+def test_3d_joints_are_rotated_to_face_the_camera():
     x = torch.rand(3, 4, 5, 23, 2, generator=torch.Generator().manual_seed(0))
     turned = x.clone()
     angle = torch.tensor(1.1)

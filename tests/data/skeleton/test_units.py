@@ -32,7 +32,7 @@ def as_shares(points, width=WIDTH, height=HEIGHT, low=0):
 
 
 @pytest.mark.parametrize(("low", "units"), [(0, "shares"), (-1, "centred")])
-def test_openpose_files_of_scaled_joints_are_refused_and_converted_when_said(tmp_path, low, units):
+def test_openpose_files_of_scaled_joints_are_refused_unless_declared(tmp_path, low, units):
     points = body(5, 18)
     for t, frame in enumerate(as_shares(points, low=low)):
         people = [{"person_id": [-1], "pose_keypoints_2d": person.ravel().tolist()} for person in frame]
@@ -45,7 +45,7 @@ def test_openpose_files_of_scaled_joints_are_refused_and_converted_when_said(tmp
     assert (found.height, found.width, found.units) == (HEIGHT, WIDTH, "pixels")
 
 
-def test_what_is_small_but_sound_is_read():
+def test_small_but_valid_bodies_are_read():
     still = np.repeat(body(1), 30, axis=0)
     single = np.zeros((5, 1, 17, 3))
     single[2, 0, 4] = [120, 80, 0.7]
@@ -70,7 +70,7 @@ def test_a_body_within_two_pixels_is_refused_wherever_it_is_and_with_strays():
             cleaned(points)
 
 
-def test_joints_mostly_outside_of_the_frame_are_refused():
+def test_joints_mostly_outside_the_frame_are_refused():
     points = body()
     points[..., :2] += [WIDTH / 4, 0]
     reason = r"% of the joints lie outside 160x120 pixels; .*--detector-size WIDTH"
@@ -92,7 +92,7 @@ def test_guesses_beyond_the_edge_count_by_their_score():
     assert cleaned(legs, height=HEIGHT, width=WIDTH).width == WIDTH
 
 
-def test_exchanged_sides_are_told_by_the_joints_or_by_the_video():
+def test_swapped_sides_are_recognised_by_the_joints_or_the_video():
     wide = body()
     wide[..., 0] += 60  # up to 284 of 320
     with pytest.raises(DecodeError, match=r"outside 240x320 pixels, and all inside 320x240: img_shape is .height"):
@@ -104,7 +104,7 @@ def test_exchanged_sides_are_told_by_the_joints_or_by_the_video():
         assert fit_video(cleaned(body(), height=256, width=340), same, "s.json").height == 256
 
 
-def test_one_outlier_leaves_the_others_as_they_are(tmp_path):
+def test_one_outlier_does_not_change_the_others(tmp_path):
     points = body(20).swapaxes(0, 1)
     points[0, 3, 2, 2] = 2.1
     whole = {"keypoint": points[..., :2], "keypoint_score": points[..., 2], "img_shape": (HEIGHT, WIDTH)}
@@ -124,7 +124,7 @@ def test_a_scale_is_declared_for_all_files_and_never_guessed_for_one():
         np.testing.assert_allclose(cleaned(points, said).points[..., 2], points[..., 2] / 6, rtol=1e-6)
 
 
-def test_world_landmarks_and_pixels_taken_for_shares_are_refused():
+def test_world_landmarks_and_pixels_read_as_shares_are_refused():
     metres = as_shares(body(joints=33), low=-1) * [0.8, 0.8, 1]
     for points in (metres, body(joints=33)):
         with pytest.raises(DecodeError, match=r"outside the frame, as shares of it .*--units pixels or centred"):

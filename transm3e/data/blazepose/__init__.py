@@ -4,9 +4,9 @@
 
     pose = BlazePose().detect(frame)  # or follow(frames) for a video
 
-One network finds persons in the whole frame, as two points each: the middle of the hips, and one that says how large and
-how turned the body is. The other sees the square that these two span, and gives the landmarks. In a video the landmarks
-of a frame say where to look in the next. Order of reading: models (the files, from the wheel of mediapipe) -> networks ->
-persons (the first's output) -> region (the square) -> landmarks (the second's output) -> pose -> smooth. Written after
-the paper and the published description of the graphs; constants are theirs.
+The detection network finds persons in the whole frame, as two points each: the middle of the hips, and one that gives size
+and rotation of the body. The landmark network gets the square that these span and returns the landmarks. In a video, the
+landmarks of a frame give the square of the next one. Start reading at models (the files, from the wheel of mediapipe), then
+networks, persons (detections), region (the square), landmarks, pose, smooth. Implemented after the paper and the published
+description of MediaPipe's graphs, with their constants.
 """

@@ -1,4 +1,4 @@
-"""What the second network says: landmarks of the person in a square, drawn to the peaks of its heat maps."""
+"""Output of the landmark network: landmarks of the person in a square, refined by heat maps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ JOINTS = 33
 # After the joints: the middle of the hips, the point of size and rotation, and four that are not used.
 ALL_MARKS = 39
 CENTRE, SCALE = 33, 34
-# Cells of the heat map to each side of a landmark (a kernel of 7), and how sure one of them has to be.
+# Cells of the heat map to each side of a landmark (a kernel of 7), and the least peak in them for a refinement.
 REACH = 3
 SURE = 0.5
 
@@ -46,10 +46,10 @@ def read_marks(values: np.ndarray, heat: np.ndarray, world: np.ndarray) -> Marks
 
 
 def refine(xy: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Each landmark -> the mean of the cells around its own, weighted by the sigmoid of its heat map, if one is SURE.
+    """Replace each landmark by the mean of the cells around it, weighted by the sigmoid of its heat map, if one is SURE.
 
     Args:
-        xy: (K, 2) shares of the square; those outside of it stay.
+        xy: (K, 2) shares of the square; landmarks outside it are unchanged.
         heat: (H, W, K) logits.
     """
     height, width, _ = heat.shape
@@ -68,5 +68,5 @@ def refine(xy: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
-    """Logits as probabilities; beyond 100 they are 0 and 1."""
+    """Logits -> probabilities; logits are clipped to +-100."""
     return 1 / (1 + np.exp(-np.clip(values, -100, 100)))

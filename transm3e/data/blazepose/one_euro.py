@@ -10,11 +10,11 @@ SPEED_CUTOFF = 1.0
 
 
 class OneEuro:
-    """A low-pass filter whose cutoff rises with speed; each number of an array by itself.
+    """A low-pass filter whose cutoff frequency rises with speed, applied to each element of an array.
 
     Args:
-        min_cutoff: in Hz, while nothing moves.
-        beta: Hz more per unit of speed.
+        min_cutoff: cutoff in Hz at speed 0.
+        beta: increase of the cutoff in Hz per unit of speed.
     """
 
     def __init__(self, min_cutoff: float, beta: float) -> None:
@@ -22,11 +22,11 @@ class OneEuro:
         self._raw = self._value = self._speed = np.zeros(0)
 
     def __call__(self, values: np.ndarray, step: float, scale: float) -> np.ndarray:
-        """The next values, smoothed; the first come back as they are.
+        """Smooth the next values; the first ones are returned unchanged.
 
         Args:
-            step: seconds since those before, above 0.
-            scale: what speed is measured in, of the values' unit.
+            step: seconds since the previous values, above 0.
+            scale: unit of length for speed, in the values' units.
         """
         if not self._raw.size:
             self._raw, self._value, self._speed = values, values, np.zeros_like(values)
@@ -39,5 +39,5 @@ class OneEuro:
 
 
 def _share(cutoff: np.ndarray | float, step: float) -> np.ndarray | float:
-    """How much of the new value is taken."""
+    """Weight of the new value."""
     return 1 / (1 + 1 / (2 * math.pi * cutoff * step))

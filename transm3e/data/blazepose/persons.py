@@ -1,4 +1,4 @@
-"""What the first network says: persons of a frame, as points of a square around it."""
+"""Output of the detection network: persons in a frame, as points in the square around the frame."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from transm3e.data.blazepose.landmarks import sigmoid
 
 INPUT = 224
-# Two anchors for each cell of a stride's grid, as often as the stride stands here.
+# Each entry adds two anchors for each cell of its stride's grid.
 STRIDES = (8, 16, 32, 32, 32)
 PER_CELL = 2
 MIN_SCORE = 0.5
-# Boxes that share more than this, intersection over union, are one person.
+# Boxes with a larger intersection over union are one person.
 SAME_PERSON = 0.3
 
 
@@ -29,11 +29,11 @@ def anchors() -> np.ndarray:
 def decode(raw: np.ndarray, logits: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The network's output -> (D, 6, 2) points and (D,) scores of at least MIN_SCORE.
 
-    A detection's points are two opposite corners of the face's box, the middle of the hips, the point that says size and
-    rotation of the body, and the same two of the upper body; shares of the input.
+    A detection's points are two opposite corners of the face's box, the middle of the hips, the point that gives size and
+    rotation of the body, and the same two of the upper body; in shares of the input.
 
     Args:
-        raw: (A, 12) the box's centre and sides and four points, x and y of each, from the anchor in pixels.
+        raw: (A, 12) centre and sides of the box and four points, x and y of each, in pixels relative to the anchor.
         logits: (A,).
         centres: (A, 2), see anchors.
     """
@@ -46,7 +46,7 @@ def decode(raw: np.ndarray, logits: np.ndarray, centres: np.ndarray) -> tuple[np
 
 
 def merge(points: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Detections of one person -> their mean, weighted by score: the best one and what overlaps it, then the next.
+    """Average the detections of each person, weighted by score: the best one and those that overlap it, then the next.
 
     Args:
         points, scores: (D, K, 2) and (D,); the first two points are corners of the boxes.

@@ -1,4 +1,4 @@
-"""From frames to one person's landmarks: found in the whole frame, followed from frame to frame."""
+"""From frames to one person's landmarks: detected in the whole frame, then tracked from frame to frame."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from transm3e.data.blazepose.networks import FLAG, HEAT, MARKS, WORLD, Network, 
 from transm3e.data.blazepose.one_euro import OneEuro
 from transm3e.data.blazepose.region import Region, around, rotation, whole
 
-# The second network's own answer to whether a person is in its square.
+# Least presence score of the landmark network for a person in its square.
 MIN_PRESENCE = 0.5
-# Of the two networks' answers multiplied, in a turned frame: below it half of the bodies are chairs and plants.
+# Least product of both networks' scores in a rotated frame: below it half of the bodies are chairs and plants.
 SURE_TURNED = 0.6
-# Of a detection's points.
+# Indices of a detection's points.
 HIPS, BODY = 2, 3
-# Of where to look next: lowest cutoff in Hz, and Hz more for a side of the square per second; seconds between frames, as
-# of most videos.
+# Smoothing of the square for the next frame: lowest cutoff in Hz, and its increase per side of the square per second; and
+# the seconds between frames that are assumed.
 REGION, FRAME_TIME = (0.01, 10.0), 1 / 30
-# Beyond the frame the second network sees its edge go on, the first black.
+# Outside the frame, the landmark network sees replicated edge pixels, the detection network black.
 BORDER = cv2.BORDER_REPLICATE
 
 
 class Person(NamedTuple):
-    """A square with somebody in it, and how sure the first network is of that, MIN_SCORE to 1."""
+    """A square around a person, and the detection score, MIN_SCORE to 1."""
 
     region: Region
     score: float
@@ -40,11 +40,11 @@ class Pose(NamedTuple):
     """One person in one frame.
 
     Attributes:
-        joints: (33, 3) float64 x, y in pixels, the first of which has its centre at 0, and visibility x presence in
-            [0, 1]; in the order of the layout blazepose33. Joints that are not seen are guessed, and score low.
+        joints: (33, 3) float64 x, y in pixels (the first pixel's centre is 0), and visibility x presence in [0, 1]; in the
+            order of the layout blazepose33. Hidden joints are guessed and have low scores.
         world: (33, 3) float64 metres from the middle of the hips: x to the right, y down, z away from the camera.
-        region: where to look in the next frame.
-        presence: how sure the second network is that somebody is there, MIN_PRESENCE to 1.
+        region: the square for the next frame.
+        presence: the landmark network's score that a person is present, MIN_PRESENCE to 1.
     """
 
     joints: np.ndarray
@@ -54,10 +54,10 @@ class Pose(NamedTuple):
 
 
 class BlazePose:
-    """Finds the landmarks of one person; threads that share it have networks of their own.
+    """Finds the landmarks of one person; may be shared by threads, each of which gets its own networks.
 
     Raises:
-        UserError: LiteRT or the networks are not there.
+        UserError: LiteRT or the networks are missing.
     """
 
     def __init__(self) -> None:
@@ -66,10 +66,10 @@ class BlazePose:
         self._networks()
 
     def detect(self, frame: np.ndarray) -> Pose | None:
-        """(H, W, 3) uint8 RGB -> the person in front (see `find`), or None where nobody is found.
+        """(H, W, 3) uint8 RGB -> the person in front (see `find`), or None if nobody is found.
 
-        Where nobody is, the frame is looked at turned by quarters, too, and whom both networks are surest of is taken: the
-        first misses some who lie or hang.
+        If nobody is found upright, the frame is also searched rotated by quarter turns, and the person with the highest
+        product of scores is taken: the detection network misses some people who lie or hang.
         """
         upright = (self.look(frame, person.region) for person in self.find(frame))
         pose = next((pose for pose in upright if pose is not None), None)
@@ -82,9 +82,9 @@ class BlazePose:
         return found if best >= SURE_TURNED else None
 
     def follow(self, frames: Iterable[np.ndarray]) -> Iterator[Pose | None]:
-        """Frames of a video -> the person of the frame before in each, looked for anew once it is lost.
+        """Track a person through the frames of a video; once lost, a person is detected again.
 
-        Where to look is smoothed, as the landmarks tremble with the square that they are sought in.
+        The square is smoothed, because jitter of the square causes jitter of the landmarks.
         """
         region: Region | None = None
         calm = OneEuro(*REGION)
@@ -96,11 +96,11 @@ class BlazePose:
             yield pose
 
     def find(self, frame: np.ndarray, quarters: int = 0) -> list[Person]:
-        """The persons in a frame, the one in front first: the largest, each counted the smaller the further its
-        hips are from the frame's middle, down to nothing at a diagonal's length.
+        """The persons in a frame, the one in front first: sorted by size times a weight that falls linearly with the
+        distance of the hips from the frame's centre, to 0 at the length of the diagonal.
 
         Args:
-            quarters: turns that the frame is seen by.
+            quarters: quarter turns by which the frame is rotated first.
         """
         height, width = frame.shape[:2]
         around_all = whole(height, width)._replace(angle=quarters * math.pi / 2)
@@ -118,7 +118,7 @@ class BlazePose:
         return sorted((person for person in people if person.region.side > 1), key=weight, reverse=True)
 
     def look(self, frame: np.ndarray, region: Region) -> Pose | None:
-        """The landmarks of the person in a square of the frame, or None where the network sees none."""
+        """The landmarks of the person in a square of the frame, or None if the network finds nobody."""
         image = region.cut(frame, landmarks.INPUT, BORDER).astype(np.float32) / np.float32(255)
         out = self._networks()[1](image)
         presence = out[FLAG].item()

@@ -1,4 +1,4 @@
-"""A person's landmarks over time, calm while still and quick while moving."""
+"""Smooth a person's landmarks over time: strongly at rest, weakly in motion."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from transm3e.data.blazepose.one_euro import OneEuro
 from transm3e.data.blazepose.pose import Pose
 
-# MediaPipe's: lowest cutoff in Hz, and Hz more per speed: of pixels in sides of the region per second; of metres per second.
+# MediaPipe's lowest cutoff in Hz, and its increase per speed (pixels: in sides of the region per second; metres per second).
 PIXELS, METRES = (0.05, 80.0), (0.1, 40.0)
 
 
 def smooth(poses: Iterable[Pose | None], seconds: Sequence[float] | np.ndarray) -> Iterator[Pose | None]:
-    """Poses of a video's frames with their x, y and metres smoothed; where nobody is, it begins anew.
+    """Poses of a video's frames with x, y and metres smoothed; restarts after frames without a person.
 
     Args:
-        seconds: rising times of the frames.
+        seconds: increasing times of the frames.
     """
     filters: tuple[OneEuro, OneEuro] | None = None
     for number, pose in enumerate(poses):
