@@ -43,4 +43,4 @@ def test_distinct_and_missing_files_pass(root, caplog):
 
 def test_a_file_that_is_scored_twice_is_logged(root, caplog):
     check(root, ("a.mp4", "known_val"), ("hard.mp4", "known_test"))
-    assert "scored twice, under another name (1): 'hard.mp4' in known_test is 'a.mp4' in known_val" in caplog.text
+    assert "scored twice, under different names (1): 'hard.mp4' in known_test is 'a.mp4' in known_val" in caplog.text

@@ -145,9 +145,12 @@ def test_joints_beside_the_videos_are_taken_without_a_detector(run_net, root, tm
         ),
         (
             ("SKELETON.LAYOUT", "blazepose33"),
-            "cannot be made; set DEMO.DETECTOR blazepose, or put files of them beside",
+            "SKELETON.LAYOUT blazepose33; set DEMO.DETECTOR blazepose, or put skeleton files into",
         ),
-        (("SKELETON.LAYOUT", "ntu25"), "ntu25 cannot be made; no detector of this project finds them"),
+        (
+            ("SKELETON.LAYOUT", "ntu25"),
+            "cannot be converted to the model's SKELETON.LAYOUT ntu25; no detector of this project finds them",
+        ),
         (("DEMO.DETECTOR", "keypointrcnn"), "DEMO.DETECTOR keypointrcnn needs DEMO.DETECTOR_WEIGHTS"),
         (("DEMO.DETECTOR_WEIGHTS", "a.pth"), "DEMO.DETECTOR fake has its own; leave DEMO.DETECTOR_WEIGHTS empty"),
         (("DEMO.DETECTOR", "blazepose"), "get_pose_models.py"),

@@ -317,7 +317,7 @@ def test_json_of_other_kinds(tmp_path, content, reason):
         ({"1.json": [{"image_id": "1.jpg", "keypoints": [1.0] * 51}]}, "1.json lists persons by image_id"),
         ({"1.txt": "0 0.5 0.5 1 1"}, "lines of 5 numbers; Ultralytics' poses have 56"),
         ({"1.txt": "0 0.5 0.5 1 1 2 2 1\n0 0.5 0.5 1 1"}, "lines of 5 and 8 numbers; predict the video again"),
-        ({"1.txt": "0 a"}, "a line of its files that is not numbers"),
+        ({"1.txt": "0 a"}, "one of its files has a line that is not numbers"),
         ({"1.json": "{"}, "not JSON, or truncated"),
     ],
 )

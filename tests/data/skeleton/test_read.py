@@ -201,7 +201,7 @@ NAN = entry("0.jpg") | {"keypoints": [float("nan")] * 51}
         (pickle.dumps({"paths": []}), "a pickle of another layout"),
         (pickle.dumps(annotation() | {"total_frames": 7}), "total_frames is 7 but the arrays hold 5"),
         (pickle.dumps(annotation() | {"img_shape": "big"}), "img_shape is 'big'"),
-        (pickle.dumps(of_ntu()), "25 joints per person are NTU-25 or OpenPose's BODY_25; write layout='ntu25'"),
+        (pickle.dumps(of_ntu()), "25 joints per person are NTU-25 or OpenPose's BODY_25; add layout='ntu25'"),
         (pickle.dumps(of_ntu(layout="kinect")), "25 joints per person do not fit its layout 'kinect'; allowed: coco17"),
         (pickle.dumps(annotation() | {"layout": "ntu25"}), "17 joints per person do not fit its layout 'ntu25'"),
         ([entry("0.jpg", joints=25)], "25 joints per person are NTU-25 or"),
