@@ -14,8 +14,8 @@ from transm3e.errors import UserError
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("video") / "v.mp4"
-    picture = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
-    write_video(path, [np.roll(picture, 2 * i, 1) for i in range(30)], fps=25)
+    image = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    write_video(path, [np.roll(image, 2 * i, 1) for i in range(30)], fps=25)
     return path
 
 
@@ -35,7 +35,7 @@ def test_other_decoders_give_the_same_frames(video: Path, backend: str) -> None:
         np.testing.assert_allclose(theirs.seconds, ours.seconds, atol=1e-6)
         difference = np.abs(theirs.frames(wanted).astype(int) - ours.frames(wanted))
         assert difference.max() <= 1
-        assert (theirs.frames([5]) == theirs.frames([5])).all()  # a second call begins anew
+        assert (theirs.frames([5]) == theirs.frames([5])).all()  # a second call starts again
 
 
 @pytest.mark.parametrize("backend", others())
@@ -47,12 +47,12 @@ def test_files_that_are_no_video(tmp_path: Path, backend: str) -> None:
 
 def test_opencv_notices_a_video_that_ends_early(video: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.avi"
-    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     import cv2
 
     writer = cv2.VideoWriter(str(cut), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
     for _ in range(20):
-        writer.write(picture)
+        writer.write(image)
     writer.release()
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     with pytest.raises(DecodeError, match=r"truncated|cannot be opened"):

@@ -42,7 +42,7 @@ def encode(
     return path
 
 
-def picture(frame: av.VideoFrame) -> np.ndarray:
+def as_rgb(frame: av.VideoFrame) -> np.ndarray:
     return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
 
 
@@ -61,7 +61,7 @@ def check_spans(path: Path, spans: int, stride: int = 4, length: int = 16) -> No
     with closing(Video(path)) as video:
         for start in np.linspace(0, max(0, n - 1 - (length - 1) * stride), spans).round().astype(int):
             indices = np.minimum(start + stride * np.arange(length), n - 1)
-            np.testing.assert_array_equal(video.frames(indices), np.stack([picture(everything[i]) for i in indices]))
+            np.testing.assert_array_equal(video.frames(indices), np.stack([as_rgb(everything[i]) for i in indices]))
 
 
 def refuse_counting(patch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_real_clips_equal_decoding_everything(path: Path, monkeypatch: pytest.Mo
     if large:  # the first frames only, for time and memory
         everything = decode_all(path, 24)
         np.testing.assert_array_equal(
-            decode_frames(path, [3, 23, 7]), np.stack([picture(everything[i]) for i in (3, 23, 7)])
+            decode_frames(path, [3, 23, 7]), np.stack([as_rgb(everything[i]) for i in (3, 23, 7)])
         )
     else:
         check_spans(path, 2)
@@ -155,7 +155,7 @@ def test_spans_requested_together_are_decoded_once(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Video, "_from_keyframe", spy)
     indices = [160, 164, 168, 5, 9, 13, 8, 12, 16]
     got = decode_frames(path, indices)
-    np.testing.assert_array_equal(got, np.stack([picture(everything[i]) for i in indices]))
+    np.testing.assert_array_equal(got, np.stack([as_rgb(everything[i]) for i in indices]))
     assert starts == [1, 4]  # keyframes up to those that were begun at
 
 
@@ -164,7 +164,7 @@ def test_indices_may_repeat_and_come_in_any_order(tmp_path: Path) -> None:
     everything = decode_all(tmp_path / "v.mp4")
     np.testing.assert_array_equal(
         decode_frames(tmp_path / "v.mp4", [9, 2, 9, 11, 11]),
-        np.stack([picture(everything[i]) for i in (9, 2, 9, 11, 11)]),
+        np.stack([as_rgb(everything[i]) for i in (9, 2, 9, 11, 11)]),
     )
     with pytest.raises(AssertionError):
         decode_frames(tmp_path / "v.mp4", [12])
@@ -173,7 +173,7 @@ def test_indices_may_repeat_and_come_in_any_order(tmp_path: Path) -> None:
 def test_frames_the_decoder_never_yields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = encode(tmp_path / "v.avi", moving(40), "mpeg4")
     with closing(Video(path)) as video:
-        video.num_frames = 42  # as if two packets held no picture
+        video.num_frames = 42  # as if two packets held no frame
         frames = video.frames([39, 41])
         np.testing.assert_array_equal(frames[0], frames[1])
         video.num_frames = 60

@@ -1,4 +1,4 @@
-"""Every frame number, the right picture: videos of every kind against plain decoding from the start.
+"""Every frame number, the right image: videos of every kind against plain decoding from the start.
 
 `make test` takes a part of them; all, with a table: python -m tests.data.test_odd_videos
 """

@@ -25,7 +25,7 @@ ImageEnhance = pytest.importorskip("PIL.ImageEnhance")
 ImageOps = pytest.importorskip("PIL.ImageOps")
 
 
-def pictures(count: int = 3, height: int = 60, width: int = 84, seed: int = 0) -> np.ndarray:
+def images(count: int = 3, height: int = 60, width: int = 84, seed: int = 0) -> np.ndarray:
     """Smooth colour images of different contrast: blurred noise, stretched."""
     noise = np.random.default_rng(seed).normal(size=(count, height, width, 3))
     smooth = np.stack([cv2.GaussianBlur(image, (0, 0), 6) for image in noise])
@@ -90,7 +90,7 @@ def some_op(name: str, share: float, sign: int = 1) -> Op:
 def test_tables_are_pillows_exactly(name: str, share: float, sign: int) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (1, 60, 84, 3), dtype=np.uint8)
     flat = np.full((1, 60, 84, 3), 77, np.uint8)
-    clip, op = np.concatenate([pictures(), noise, flat]), some_op(name, share, sign)
+    clip, op = np.concatenate([images(), noise, flat]), some_op(name, share, sign)
     np.testing.assert_array_equal(ours(clip, op), pillow_clip(clip, (op,)))
 
 
@@ -99,7 +99,7 @@ def test_tables_are_pillows_exactly(name: str, share: float, sign: int) -> None:
 def test_blends_with_other_pixels_are_pillows_within_two_levels(name: str, factor: float) -> None:
     # Pillow rounds the grey or smoothed image before it blends and then cuts fractions off; here all is rounded once.
     noise = np.random.default_rng(1).integers(0, 256, (1, 60, 84, 3), dtype=np.uint8)
-    clip = np.concatenate([pictures(), noise])
+    clip = np.concatenate([images(), noise])
     difference = ours(clip, Op(name, factor)).astype(int) - pillow_clip(clip, (Op(name, factor),))
     assert np.abs(difference).max() <= 2
     assert abs(difference.mean()) < 0.6
@@ -108,7 +108,7 @@ def test_blends_with_other_pixels_are_pillows_within_two_levels(name: str, facto
 @pytest.mark.parametrize("name", GEOMETRIC)
 @pytest.mark.parametrize(("share", "sign"), [(0.3, 1), (0.85, -1)])
 def test_warps_are_pillows_within_two_levels(name: str, share: float, sign: int) -> None:
-    clip, op = pictures(), some_op(name, share, sign)
+    clip, op = images(), some_op(name, share, sign)
     got, expected = ours(clip, op).astype(int), pillow_clip(clip, (op,)).astype(int)
     # On the rim OpenCV mixes with the colour outside, where Pillow repeats the last pixel: one pixel wide.
     inside = pillow_clip(np.full_like(clip, 255), (op,)) == 255
@@ -125,7 +125,7 @@ def test_warps_are_pillows_within_two_levels(name: str, share: float, sign: int)
 @given(st.lists(st.tuples(st.sampled_from(EXACT), st.floats(0, 1), st.sampled_from([-1, 1])), min_size=2, max_size=5))
 def test_composed_tables_are_pillows_one_by_one(drawn: list[tuple[str, float, int]]) -> None:
     ops = tuple(some_op(*one) for one in drawn)
-    clip = pictures(2, 20, 24)
+    clip = images(2, 20, 24)
     np.testing.assert_array_equal(ours(clip, *ops), pillow_clip(clip, ops))
 
 
@@ -133,12 +133,12 @@ def test_composed_tables_are_pillows_one_by_one(drawn: list[tuple[str, float, in
 @pytest.mark.parametrize("factor", [0.2, 1.8])
 def test_contrast_after_other_tables_is_pillows_within_a_level(before: Op, factor: float) -> None:
     # It asks for the mean luma, which Pillow rounds pixel by pixel first.
-    clip, ops = pictures(), (before, Op("Contrast", factor))
+    clip, ops = images(), (before, Op("Contrast", factor))
     assert np.abs(ours(clip, *ops).astype(int) - pillow_clip(clip, ops)).max() <= 1
 
 
 def test_statistics_are_each_frames_own() -> None:
-    clip = pictures(2)
+    clip = images(2)
     op = Op("AutoContrast")
     np.testing.assert_array_equal(ours(clip, op)[1:], ours(clip[1:], op))
     assert ours(clip, op)[0].max() == ours(clip, op)[1].max() == 255

@@ -56,7 +56,7 @@ def test_the_wheel_is_downloaded_without_dependencies(wheel, monkeypatch):
 
     monkeypatch.setattr(models.subprocess, "run", download)
     get_models()
-    get_models()  # what stands is kept
+    get_models()  # existing files are kept
     assert len(calls) == 1
     assert {"download", "--no-deps", "--only-binary=:all:", "mediapipe==0.10.21"} <= set(calls[0])
 

@@ -11,7 +11,7 @@ def test_anchors_are_two_per_cell_of_each_stride():
     assert centres.shape == (2254, 2)
     np.testing.assert_allclose(centres[:4] * INPUT, [[4, 4], [4, 4], [12, 4], [12, 4]])
     np.testing.assert_allclose(centres[2 * 28 * 28] * INPUT, [8, 8])
-    # The stride of 32 stands there three times.
+    # The stride of 32 is listed three times.
     np.testing.assert_allclose(centres[-7:] * INPUT, [[176, 208]] + [[208, 208]] * 6)
 
 

@@ -64,7 +64,7 @@ def test_a_body_that_is_detected_twice_stays_one_person():
     joints = figures(np.random.default_rng(0), 6, 1)
     twice = np.concatenate([joints, np.zeros_like(joints)], axis=1)
     twice[2, 1] = twice[2, 0] + [1, 1, -0.01]  # nearly the same, a little later in the file
-    twice[3] = twice[3, ::-1]  # and the body goes on in the other slot
+    twice[3] = twice[3, ::-1]  # and the body continues in the other slot
     picked = pick_persons(twice, 2)
     np.testing.assert_array_equal(picked[:, 0], joints[:, 0])
     assert not picked[:, 1].any()
