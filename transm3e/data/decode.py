@@ -23,15 +23,7 @@ from av.video.reformatter import VideoReformatter
 
 from transm3e.data.container import first_video_stream, is_hdr, open_container, warn_hdr_once
 from transm3e.data.orientation import Orientation, orientation
-from transm3e.data.packets import (
-    COMPLETE_SHARE,
-    REORDERING,
-    MisleadingStamps,
-    Packets,
-    Scan,
-    are_rising,
-    in_display_order,
-)
+from transm3e.data.packets import COMPLETE_SHARE, REORDERING, MisleadingStamps, Packets, Scan, displayed, increase
 from transm3e.errors import one_line
 
 # A file with one of these suffixes that cannot be opened is a broken video. (Not .ps, which is also PostScript.)
@@ -150,8 +142,7 @@ def decode_frames(
 def decoded(packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
     """All frames of packets, in display order.
 
-    Empty packets in the middle (in Theora: repeat the previous frame) are skipped: the decoder would take one for the end
-    of the stream.
+    An empty packet (Theora: repeat the previous frame) is skipped, as the decoder would take it for the end of the stream.
     """
     for packet in packets:
         if packet.size or packet.dts is None:
@@ -293,7 +284,7 @@ class Video(FrameSource):
         if not self._packets.rising or codec.name not in REORDERING or not depth:
             return False
         self._reopen()
-        return not are_rising(frame.pts for frame in islice(self._sequence(), depth + 2))
+        return not increase(frame.pts for frame in islice(self._sequence(), depth + 2))
 
     def _sequence(self) -> Iterator[av.VideoFrame]:
         """All frames from the current position on, in display order."""
@@ -304,7 +295,7 @@ class Video(FrameSource):
         self._reopen()
         if not (stamps := [frame.pts for frame in self._sequence()]):
             raise DecodeError(self.path, "holds no video frame")
-        times = np.array(stamps, np.int64) if are_rising(stamps) else self._packets.times
+        times = np.array(stamps, np.int64) if increase(stamps) else self._packets.times
         return replace(self._packets, count=len(stamps), times=times)
 
     def _timed(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
@@ -316,9 +307,7 @@ class Video(FrameSource):
                     )
                 yield packet
         except IndexError as error:  # raised by PyAV's demux(), not by consumers of the packets
-            raise DecodeError(
-                self.path, "a stream appears only in the middle of the file; remux it: ffmpeg -c copy"
-            ) from error
+            raise DecodeError(self.path, "a stream starts mid-file; remux it: ffmpeg -c copy") from error
 
     def _by_stamp(self, left: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Frames by seeking to their nearest keyframes; those that this does not reach stay in `left`."""
@@ -355,7 +344,7 @@ class Video(FrameSource):
             MisleadingStamps: the order of frames contradicts their stamps.
         """
         missing = set(wanted)
-        for stamp, frame in in_display_order(self._after_seek(entries, wanted), shown, self._packets.rising):
+        for stamp, frame in displayed(self._after_seek(entries, wanted), shown, self._packets.rising):
             if stamp in missing:
                 if frame.is_corrupt:  # intra refresh: complete only some frames after the entry point
                     return

@@ -132,7 +132,7 @@ class Scan:
             return False
         decoded = [stamp for stamp in self.dts if stamp is not None]
         pairs = zip(self.pts, self.dts, strict=True)
-        return are_rising(decoded) and all(None in (pts, dts) or dts <= pts for pts, dts in pairs)
+        return increase(decoded) and all(None in (pts, dts) or dts <= pts for pts, dts in pairs)
 
     def _count(self, stamps: np.ndarray | None, shown: np.ndarray) -> int | None:
         codec = self.stream.codec_context
@@ -177,13 +177,13 @@ class MisleadingStamps(Exception):
     """The display order of frames contradicts their stamps."""
 
 
-def are_rising(stamps: Iterable[int | None]) -> bool:
+def increase(stamps: Iterable[int | None]) -> bool:
     """Whether every stamp is known and greater than the previous one."""
     known: list[Any] = list(stamps)
     return None not in known and all(before < after for before, after in pairwise(known))
 
 
-def in_display_order(
+def displayed(
     frames: Iterable[tuple[int, av.VideoFrame]], shown: np.ndarray, rising: bool
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """(stamp, frame) in the decoder's order, which is display order, as long as the stamps agree with it.
