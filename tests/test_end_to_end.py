@@ -39,7 +39,7 @@ def data(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("MuscleSynth")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "few", Size(320, CLIPS, frozenset(SHOWN.split())))
-        generate(root, "few", progress=False)
+        generate(root, "few")
     return root
 
 

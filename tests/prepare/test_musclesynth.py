@@ -216,7 +216,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "tiny", Size(train=8, evaluation=6))
-        return generate(root, "tiny", seed=0, workers=1, progress=False).parent
+        return generate(root, "tiny", seed=0, workers=1).parent
 
 
 def test_table_can_be_read_and_its_files_are_there(tiny: Path):
@@ -299,7 +299,7 @@ def test_colours_do_not_give_the_muscles_away():
 @pytest.mark.usefixtures("micro")
 def test_files_do_not_depend_on_the_number_of_workers(tmp_path: Path):
     for workers in (1, 2):
-        generate(tmp_path / str(workers), "tiny", seed=3, workers=workers, progress=False)
+        generate(tmp_path / str(workers), "tiny", seed=3, workers=workers)
     assert files(tmp_path / "1") == files(tmp_path / "2")
     assert len(files(tmp_path / "1")) == 2 * MICRO.total + 2
 
@@ -307,12 +307,12 @@ def test_files_do_not_depend_on_the_number_of_workers(tmp_path: Path):
 @pytest.mark.usefixtures("micro")
 def test_skeletons_can_be_had_without_videos(tmp_path: Path):
     for draw in (True, False):
-        generate(tmp_path / str(draw), "tiny", seed=3, workers=1, progress=False, draw=draw)
+        generate(tmp_path / str(draw), "tiny", seed=3, workers=1, draw=draw)
     whole, joints = files(tmp_path / "True"), files(tmp_path / "False")
     assert set(whole) - set(joints) == {name for name in whole if name.endswith(".mp4")}
     assert all(whole[name] == data for name, data in joints.items())
     for draw in (True, False):
-        generate(tmp_path / str(not draw), "tiny", seed=3, workers=1, progress=False, draw=draw)
+        generate(tmp_path / str(not draw), "tiny", seed=3, workers=1, draw=draw)
         assert files(tmp_path / str(not draw)) == whole
 
 
@@ -323,32 +323,32 @@ def test_what_another_version_left_goes_and_other_files_stay(tmp_path: Path):
         folder.mkdir(parents=True)
     for file in (old, other):
         file.write_text("x")
-    generate(tmp_path, "tiny", workers=1, progress=False)
+    generate(tmp_path, "tiny", workers=1)
     assert old.exists(), "without a manifest it may be somebody else's"
     manifest = tmp_path / MANIFEST_NAME
     manifest.write_text(manifest.read_text().replace('"generator": "', '"generator": "0'))
-    generate(tmp_path, "tiny", workers=1, progress=False)
+    generate(tmp_path, "tiny", workers=1)
     assert (old.exists(), other.exists()) == (False, True)
 
 
 @pytest.mark.usefixtures("micro")
 def test_second_call_makes_nothing_and_a_lost_file_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    generate(tmp_path, "tiny", workers=1, progress=False)
+    generate(tmp_path, "tiny", workers=1)
     before = files(tmp_path)
     made = []
     original = generate_module._make_one
     monkeypatch.setattr(generate_module, "_make_one", lambda *args: (made.append(args[3].number), original(*args)))
-    generate(tmp_path, "tiny", workers=1, progress=False)
+    generate(tmp_path, "tiny", workers=1)
     assert made == []
     (tmp_path / plan("tiny", 0)[2].clip.path).unlink()
-    generate(tmp_path, "tiny", workers=1, progress=False)
+    generate(tmp_path, "tiny", workers=1)
     assert made == [2]
     assert files(tmp_path) == before
 
 
 @pytest.mark.usefixtures("micro")
 def test_interrupted_call_resumes_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    generate(tmp_path / "whole", "tiny", workers=1, progress=False)
+    generate(tmp_path / "whole", "tiny", workers=1)
     original, made = generate_module._make_one, []
 
     def stops(folder, seed, draw, planned):
@@ -359,30 +359,30 @@ def test_interrupted_call_resumes_where_it_was(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(generate_module, "_make_one", stops)
     with pytest.raises(KeyboardInterrupt):
-        generate(tmp_path / "parts", "tiny", workers=1, progress=False)
+        generate(tmp_path / "parts", "tiny", workers=1)
     monkeypatch.setattr(generate_module, "_make_one", lambda *args: (original(*args), made.append(args[3].number)))
-    generate(tmp_path / "parts", "tiny", workers=1, progress=False)
+    generate(tmp_path / "parts", "tiny", workers=1)
     assert made == list(range(MICRO.total))
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
 
 
 @pytest.mark.usefixtures("micro")
 def test_another_seed_or_generator_replaces_every_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    generate(tmp_path / "a", "tiny", seed=0, workers=1, progress=False)
+    generate(tmp_path / "a", "tiny", seed=0, workers=1)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     with monkeypatch.context() as patch:
         patch.setattr(generate_module, "_make_one", raise_interrupt)
         with pytest.raises(KeyboardInterrupt):
-            generate(tmp_path / "b", "tiny", seed=1, workers=1, progress=False)
+            generate(tmp_path / "b", "tiny", seed=1, workers=1)
     assert not (tmp_path / "b" / "clips.csv").exists()  # an interrupted redraw is no data set
-    generate(tmp_path / "b", "tiny", seed=1, workers=1, progress=False)
-    generate(tmp_path / "c", "tiny", seed=1, workers=1, progress=False)
+    generate(tmp_path / "b", "tiny", seed=1, workers=1)
+    generate(tmp_path / "c", "tiny", seed=1, workers=1)
     video = plan("tiny", 0)[0].clip.path
     assert (tmp_path / "b" / video).read_bytes() != (tmp_path / "a" / video).read_bytes()
     assert (tmp_path / "b" / video).read_bytes() == (tmp_path / "c" / video).read_bytes()
     (tmp_path / "b" / video).write_bytes(b"of an older version")
     monkeypatch.setattr(generate_module, "source_digest", lambda: "another")
-    generate(tmp_path / "b", "tiny", seed=1, workers=1, progress=False)
+    generate(tmp_path / "b", "tiny", seed=1, workers=1)
     assert (tmp_path / "b" / video).read_bytes() == (tmp_path / "c" / video).read_bytes()
 
 
@@ -406,7 +406,7 @@ def test_bad_arguments_are_refused(tmp_path: Path, arguments: dict, message: str
 def test_other_data_is_never_overwritten(tmp_path: Path):
     (tmp_path / "clips.csv").write_text("mine")
     with pytest.raises(UserError, match="MuscleSynth did not make"):
-        generate(tmp_path, "tiny", workers=1, progress=False)
+        generate(tmp_path, "tiny", workers=1)
     assert files(tmp_path) == {"clips.csv": b"mine"}
 
 
@@ -414,13 +414,13 @@ def test_other_data_is_never_overwritten(tmp_path: Path):
 def test_damaged_manifest_is_named(tmp_path: Path, content: bytes):
     (tmp_path / MANIFEST_NAME).write_bytes(content)
     with pytest.raises(UserError, match=f"{MANIFEST_NAME} is damaged"):
-        generate(tmp_path, "tiny", workers=1, progress=False)
+        generate(tmp_path, "tiny", workers=1)
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path):
     (tmp_path / "set").write_text("a file")
     with pytest.raises(UserError, match="cannot make folders"):
-        generate(tmp_path / "set", "tiny", workers=1, progress=False)
+        generate(tmp_path / "set", "tiny", workers=1)
 
 
 @pytest.mark.usefixtures("micro")

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from transm3e.benchmark.loader.measure import LoaderSettings
-from transm3e.benchmark.loader.plain import FORMS
+from transm3e.benchmark.loader.pipelines import FORMS
 from transm3e.benchmark.memory import DTYPES
 from transm3e.benchmark.model import Settings
 from transm3e.benchmark.processes import ProcessSettings

@@ -34,7 +34,8 @@ def make_report_folder(folder: str | Path) -> Path:
     out = Path(folder)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        foreign = sorted({file.name for file in out.iterdir()} - {REPORT, PROBLEMS, NOTES, CACHE, *PICTURES})
+        names = {file.name for file in out.iterdir()} - {REPORT, PROBLEMS, NOTES, *PICTURES}
+        foreign = sorted(name for name in names if not name.startswith(CACHE))
     except OSError as error:
         raise UserError(f"cannot make {out}: {error.strerror}; choose another --out") from error
     if foreign:
