@@ -19,7 +19,7 @@ from transm3e.job_array import leave_to_slurm
 from transm3e.prepare.check import DECODE_MODES, check_table, summary, write_report
 from transm3e.prepare.check.finding import MUSCLES
 from transm3e.prepare.check.report import CACHE, make_report_folder, write_dataset_report
-from transm3e.prepare.check.table import DEFAULT_LENGTH, DEFAULT_LIMIT, DEFAULT_STRIDE, Look, look_at_files
+from transm3e.prepare.check.table import DEFAULT_LENGTH, DEFAULT_LIMIT, DEFAULT_STRIDE, CheckSettings, look_at_files
 from transm3e.prepare.jobs import add_job_options, to_merge
 
 
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         root = args.prefix or file.parent
         cache = args.cache or (make_report_folder(args.out) / CACHE if args.out else None)
         print(summary(table), flush=True)
-        look = Look(root, args.decode, args.workers, args.timeout, cache)
+        look = CheckSettings(root, args.decode, args.workers, args.timeout, cache)
         if not args.shard.is_all:
             look_at_files(table, look, args.shard)
             print(to_merge(args.shard))

@@ -10,7 +10,7 @@ from transm3e.data.encode import write_video
 from transm3e.errors import UserError
 from transm3e.prepare.check import check_table
 from transm3e.prepare.check.companions import companion_fault
-from transm3e.prepare.check.table import Look
+from transm3e.prepare.check.table import CheckSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -54,7 +54,7 @@ def command():
 
 def test_problems_come_in_the_order_of_the_table_and_notes_beside_them(tmp_path):
     root = make_dataset(tmp_path, broken=True)
-    checked = check_table(read_clip_table(root), Look(root, "all", 2))
+    checked = check_table(read_clip_table(root), CheckSettings(root, "all", 2))
     assert [(p.split, p.path) for p in checked.problems] == [
         ("new_val", "b.mp4"),
         ("new_val", "b.npz"),
@@ -87,9 +87,9 @@ def test_wrong_options_are_user_errors(tmp_path):
         ({"timeout": 0.0}, "workers 1, timeout 0: at least 1, and seconds above 0"),
     ):
         with pytest.raises(UserError, match=message):
-            Look(tmp_path, **argument)
+            CheckSettings(tmp_path, **argument)
     with pytest.raises(UserError, match="frames 16, stride 0: both at least 1"):
-        check_table(read_clip_table(tmp_path), Look(tmp_path), stride=0)
+        check_table(read_clip_table(tmp_path), CheckSettings(tmp_path), stride=0)
 
 
 def test_a_good_data_set_has_no_problem_and_nothing_is_written(tmp_path, command, capsys):

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -24,16 +23,15 @@ from transm3e.data.skeleton.read import read_skeleton
 from transm3e.errors import UserError
 from transm3e.prepare.musclesynth import generate as generate_module
 from transm3e.prepare.musclesynth.activities import KNOWN, NEW, NEW_EXERCISES, compatible
-from transm3e.prepare.musclesynth.body import ANGLES, CENTRE_ANGLES, Body, forward, rotation, sample_body, two_bone
+from transm3e.prepare.musclesynth.body import ANGLES, CENTRE_ANGLES, BodyShape, forward, rotation, sample_body, two_bone
 from transm3e.prepare.musclesynth.clip import FPS, FRAMES, HEIGHT, WIDTH, make_clip
 from transm3e.prepare.musclesynth.generate import MANIFEST_NAME, generate
 from transm3e.prepare.musclesynth.keypoints import JOINTS
-from transm3e.prepare.musclesynth.plan import SIZES, Size, plan
-from transm3e.prepare.musclesynth.sheet import CHOSEN, write_contact_sheet
+from transm3e.prepare.musclesynth.plan import SIZES, SetSize, plan
 from transm3e.prepare.musclesynth.vocabulary import PRIMITIVES
 
 SCRIPT = Path(__file__).resolve().parents[2] / "datasets" / "prepare_musclesynth.py"
-MICRO = Size(train=4, evaluation=1)
+MICRO = SetSize(train=4, evaluation=1)
 BOTH = {activity.key: activity for activity in (*KNOWN, *NEW)}
 MUSCLES_OF = {activity.name: activity.muscles for activity in BOTH.values()}
 
@@ -150,7 +148,7 @@ def test_limbs_keep_their_length_whatever_the_angles():
 
 def test_upright_figure_is_mirror_symmetric_and_faces_forward():
     limbs = {name: np.full(1, 30.0) for name in ANGLES if name not in CENTRE_ANGLES}
-    points = forward(Body(), limbs | {name: np.zeros(1) for name in CENTRE_ANGLES})
+    points = forward(BodyShape(), limbs | {name: np.zeros(1) for name in CENTRE_ANGLES})
     for name in ("eye", "ear", "shoulder", "elbow", "wrist", "fingers", "hip", "knee", "ankle", "toe"):
         np.testing.assert_allclose(points[f"l_{name}"], points[f"r_{name}"] * (-1, 1, 1), atol=1e-12)
         assert points[f"l_{name}"][0, 0] > 0
@@ -215,7 +213,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of 32 clips."""
     root = tmp_path_factory.mktemp("tiny")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SIZES, "tiny", Size(train=8, evaluation=6))
+        patch.setitem(SIZES, "tiny", SetSize(train=8, evaluation=6))
         return generate(root, "tiny", seed=0, workers=1).parent
 
 
@@ -467,15 +465,3 @@ def test_a_killed_worker_ends_the_work_with_a_remedy():
 
 
 # The picture for people
-
-
-def test_contact_sheet_shows_known_then_new_activities(tmp_path: Path):
-    assert len(set(CHOSEN)) == 14
-    new = [BOTH[name].new for name in CHOSEN]
-    assert new == sorted(new)
-    assert 0 < sum(new) < 7
-    assert len({BOTH[name].posture for name in CHOSEN}) > 12
-    write_contact_sheet(tmp_path / "sheet.png")
-    assert cv2.imread(str(tmp_path / "sheet.png")).shape == (1106, 1304, 3)
-    with pytest.raises(UserError, match=r"ends in \.png"):
-        write_contact_sheet(tmp_path / "sheet.jpg")

@@ -159,7 +159,7 @@ def _ratio(ratio: float | None, sign: str = "") -> str:
 def _busy(timed: Sequence[tuple[Timed, str]]) -> list[str]:
     """What to say if the machine was: of the rounds, with what each is called, the most uneven."""
     with_times = [(one.spread, what) for one, what in timed if one.seconds]
-    spread, what = max(with_times, default=(0.0, ""))
+    spread, what = max(with_times, key=lambda pair: pair[0], default=(0.0, ""))
     if spread <= LARGE_SPREAD:
         return []
     return [

@@ -17,7 +17,7 @@ from torch import nn
 
 from transm3e.benchmark.contestant import Entry, build_contestant
 from transm3e.benchmark.markdown import table
-from transm3e.benchmark.params_rows import ROWS, Row
+from transm3e.benchmark.params_rows import ROWS, PublishedRow
 from transm3e.config import load_cfg
 from transm3e.files import atomic_write_text
 from transm3e.models import build_model, count_parameters
@@ -39,7 +39,7 @@ class CountedRow:
         as_published: the same with the row's `published_opts`.
     """
 
-    row: Row
+    row: PublishedRow
     count: int
     as_published: int
 
@@ -58,7 +58,7 @@ class CountedRow:
 
 
 @dataclass(frozen=True)
-class Part:
+class CountedPart:
     """Parameters of a part of a config's model: all of them, and those that training changes."""
 
     name: str
@@ -66,7 +66,7 @@ class Part:
     trainable: int
 
 
-def count_rows(rows: Sequence[Row] = ROWS) -> list[CountedRow]:
+def count_rows(rows: Sequence[PublishedRow] = ROWS) -> list[CountedRow]:
     """Build every row's model and count.
 
     Raises:
@@ -75,7 +75,7 @@ def count_rows(rows: Sequence[Row] = ROWS) -> list[CountedRow]:
     return [_count_row(row) for row in rows]
 
 
-def count_parts(paths: Sequence[str], opts: Sequence[str] = ()) -> dict[str, list[Part]]:
+def count_parts(paths: Sequence[str], opts: Sequence[str] = ()) -> dict[str, list[CountedPart]]:
     """Config -> the parts of its model; none for a model without weights; of TASK distill, last, the frozen teacher.
 
     Args:
@@ -94,12 +94,12 @@ def rows_markdown(counted: Sequence[CountedRow]) -> str:
     return table(head, [_row_cells(one) for one in counted]) + "\n"
 
 
-def parts_markdown(counted: Mapping[str, Sequence[Part]]) -> str:
+def parts_markdown(counted: Mapping[str, Sequence[CountedPart]]) -> str:
     """Parts of configs, and what each config's model has in all."""
     rows = []
     for config, parts in counted.items():
         model, teacher = ([part for part in parts if (part.name == TEACHER) == other] for other in (False, True))
-        whole = Part("model", sum(part.total for part in model), sum(part.trainable for part in model))
+        whole = CountedPart("model", sum(part.total for part in model), sum(part.trainable for part in model))
         rows += [
             [config, part.name if part is not whole else f"**{part.name}**", f"{part.total:,}", f"{part.trainable:,}"]
             for part in (*model, whole, *teacher)
@@ -112,7 +112,7 @@ def rows_json(counted: Sequence[CountedRow]) -> str:
     return _json([asdict(one) | {"problems": one.problems} for one in counted])
 
 
-def parts_json(counted: Mapping[str, Sequence[Part]]) -> str:
+def parts_json(counted: Mapping[str, Sequence[CountedPart]]) -> str:
     """Config -> its parts."""
     return _json({config: [asdict(part) for part in parts] for config, parts in counted.items()})
 
@@ -121,7 +121,7 @@ def _json(values: Any) -> str:
     return json.dumps(values, indent=1) + "\n"
 
 
-def _count_row(row: Row) -> CountedRow:
+def _count_row(row: PublishedRow) -> CountedRow:
     count = count_parameters(_build_on_meta(load_cfg(row.path)))
     if not row.published_opts:
         return CountedRow(row, count, count)
@@ -137,7 +137,7 @@ def _row_cells(one: CountedRow) -> list[str]:
     return [row.label, f"`{row.path}`", f"{one.count:,}", published, row.variant, f"{row.paper}M", note]
 
 
-def _parts_of_config(path: str, opts: Sequence[str]) -> Iterator[Part]:
+def _parts_of_config(path: str, opts: Sequence[str]) -> Iterator[CountedPart]:
     cfg = load_cfg(path, opts)
     model = _build_on_meta(cfg)
     opened = _large_modules(model)
@@ -148,7 +148,7 @@ def _parts_of_config(path: str, opts: Sequence[str]) -> Iterator[Part]:
         parts[TEACHER] = list(_build_teacher(path, opts).parameters())
     for name, parameters in parts.items():
         trainable = sum(p.numel() for p in parameters if p.requires_grad)
-        yield Part(name, sum(p.numel() for p in parameters), trainable)
+        yield CountedPart(name, sum(p.numel() for p in parameters), trainable)
 
 
 def _large_modules(model: nn.Module) -> set[str]:

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from transm3e.data.annotations import SPLITS, read_clip_table
 from transm3e.errors import UserError
+from transm3e.prepare.benchmarks.authors import activity_of, muscles_of, prepare_lists, read_lists, split_of
 from transm3e.prepare.benchmarks.facts import MUSCLEMAP136
-from transm3e.prepare.benchmarks.from_lists import activity_of, prepare_lists
-from transm3e.prepare.benchmarks.lists import muscles_of, read_lists, split_of
-from transm3e.prepare.benchmarks.match import match_paths
 from transm3e.prepare.benchmarks.publish import publish
+from transm3e.prepare.benchmarks.tree import match_paths
 
 THEIRS = "/home/them/data/musclemap_trimmed"
 NAMES = ("train", "val_seen", "val_unseen", "test_seen", "test_unseen")

@@ -6,9 +6,17 @@ from hypothesis import strategies as st
 
 from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
-from transm3e.prepare.votes.matching import match_by_name, match_by_table, name_key, read_activities
-from transm3e.prepare.votes.sources import read_same_sources, read_sources, source_name, without
-from transm3e.prepare.votes.vocabulary import read_vocabulary, refuse_unknown
+from transm3e.prepare.votes.tables import (
+    match_by_name,
+    match_by_table,
+    name_key,
+    read_activities,
+    read_same_sources,
+    read_sources,
+    read_vocabulary,
+    refuse_unknown,
+    source_name,
+)
 
 FULL = """source,exercise,primary_muscles,secondary_muscles,ref
 https://www.site.org/squats,Squats,quads; glutes,calves,1
@@ -76,10 +84,11 @@ def test_missing_binary_and_empty_input(tmp_path):
         read_sources([tmp_path / "empty"])
 
 
-def test_sources_to_leave_out_must_exist(entries):
-    assert {e.source for e in without(entries, ["Base"])} == {"site.org", "simple"}
+@pytest.mark.usefixtures("entries")
+def test_sources_to_leave_out_must_exist(tmp_path):
+    assert {e.source for e in read_sources([tmp_path / "in"], ["Base"])[0]} == {"site.org", "simple"}
     with pytest.raises(UserError, match=r"cannot exclude Bass: .*there are Base, simple, site\.org"):
-        without(entries, ["Bass"])
+        read_sources([tmp_path / "in"], ["Bass"])
 
 
 def test_copies(tmp_path):
@@ -119,7 +128,7 @@ def test_broken_vocabularies(tmp_path, text, says):
 
 def test_names_match_but_for_case_signs_and_plural_and_nothing_vaguer(entries):
     matches = match_by_name(["Squats", "jump squat"], entries)
-    assert [(m.activity, m.entry.source, m.how) for m in matches] == [
+    assert [(m.activity, m.row.source, m.how) for m in matches] == [
         ("Squats", "site.org", "name"),
         ("Squats", "simple", "name"),
     ]
@@ -142,7 +151,7 @@ def test_match_table(tmp_path, entries):
         "activity,source,exercise,match\n" + rows + "squats,gone.org,x,\nother,Base,Bodyweight Squat,\n",
     )
     matches, absent = match_by_table(table, ["squats"], entries)
-    assert [(m.activity, m.entry.exercise, m.how) for m in matches] == [
+    assert [(m.activity, m.row.exercise, m.how) for m in matches] == [
         ("squats", "Squats", "same"),
         ("squats", "Bodyweight Squat", "same"),
         ("squats", "Squat, Jump", "near"),

@@ -10,18 +10,22 @@ from sklearn.metrics import cohen_kappa_score, jaccard_score
 
 from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
-from transm3e.prepare.votes.agreement import fleiss_kappa, mean_jaccard
-from transm3e.prepare.votes.matching import Match
-from transm3e.prepare.votes.sources import Entry
-from transm3e.prepare.votes.vocabulary import Vocabulary
-from transm3e.prepare.votes.vote import ballot, count_votes, parse_threshold, votes_needed
+from transm3e.prepare.votes.tables import Match, SourceRow, Vocabulary
+from transm3e.prepare.votes.vote import (
+    ballot,
+    count_votes,
+    fleiss_kappa,
+    mean_jaccard,
+    parse_threshold,
+    votes_needed,
+)
 
 REGIONS = st.frozensets(st.integers(0, len(MUSCLES) - 1))
 WORDS = Vocabulary({**{name: (i,) for i, name in enumerate(MUSCLES)}, "psoas": (), "legs": None})
 
 
 def match(source, *primary, secondary=(), activity="squat", how="same"):
-    return Match(activity, Entry(source, "exercise", primary, tuple(secondary), "table.csv:2"), how)
+    return Match(activity, SourceRow(source, "exercise", primary, tuple(secondary), "table.csv:2"), how)
 
 
 def vote(*matches, copies=None, **options):

@@ -8,10 +8,9 @@ import pytest
 
 from transm3e.data.annotations import MUSCLES, parse_muscles
 from transm3e.errors import UserError
-from transm3e.prepare.votes.folder import own_files
-from transm3e.prepare.votes.matching import NEAR, SAME
-from transm3e.prepare.votes.run import run_vote
-from transm3e.prepare.votes.vocabulary import read_vocabulary
+from transm3e.prepare.votes.output import own_files
+from transm3e.prepare.votes.tables import NEAR, SAME, read_vocabulary
+from transm3e.prepare.votes.vote import run_vote
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ANNOTATIONS = REPOSITORY / "datasets" / "annotations"

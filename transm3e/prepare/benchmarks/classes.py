@@ -12,7 +12,7 @@ from transm3e.data.annotations import MAX_CELL, SPLIT_ALIASES
 from transm3e.errors import UserError, shown
 from transm3e.files import read_text
 from transm3e.foreign.json_text import parse_json
-from transm3e.prepare.benchmarks.list_files import Entry, read_lines
+from transm3e.prepare.benchmarks.list_files import ListedVideo, read_lines
 from transm3e.prepare.benchmarks.tables import name_key, resolve_names
 from transm3e.prepare.benchmarks.tree import find_videos
 
@@ -20,7 +20,9 @@ from transm3e.prepare.benchmarks.tree import find_videos
 FOLDERS = {"train": "train", "val": SPLIT_ALIASES["val"], "test": SPLIT_ALIASES["test"]}
 
 
-def read_folders(videos: Path, classes: Sequence[str] = ()) -> tuple[list[Entry], list[str], list[tuple[str, str]]]:
+def read_folders(
+    videos: Path, classes: Sequence[str] = ()
+) -> tuple[list[ListedVideo], list[str], list[tuple[str, str]]]:
     """Class folders: train/<class>/<video>, likewise val and test.
 
     The order of the classes is that of `classes`, whose names may be spelt otherwise (case, blanks and signs aside), else
@@ -47,7 +49,7 @@ def read_folders(videos: Path, classes: Sequence[str] = ()) -> tuple[list[Entry]
         raise UserError(f"--videos {videos}: no video in {', '.join(names)}; give the folder of unpacked videos")
     spelt = dict(zip(folders, resolve_names(folders, classes, str(videos)) if classes else folders, strict=True))
     entries = [
-        Entry(f"{name}/{path}", FOLDERS[name], f"{name}/{path}", name=spelt[path.parts[0]])
+        ListedVideo(f"{name}/{path}", FOLDERS[name], f"{name}/{path}", name=spelt[path.parts[0]])
         for name in names
         for path in paths[name]
     ]
@@ -101,7 +103,7 @@ def numbers_of(names: Sequence[str]) -> dict[str, int]:
     return {key: number for number, key in enumerate(keys) if key and counts[key] == 1}
 
 
-def first_label(entries: Sequence[Entry], names: Sequence[str], by_folder: bool = True) -> tuple[int, str]:
+def first_label(entries: Sequence[ListedVideo], names: Sequence[str], by_folder: bool = True) -> tuple[int, str]:
     """Whether labels count from 0 or 1, and how that is known.
 
     Args:
@@ -113,7 +115,7 @@ def first_label(entries: Sequence[Entry], names: Sequence[str], by_folder: bool 
         UserError: folders and labels contradict each other, or it is not to be known.
     """
     numbers = numbers_of(names)
-    offsets: dict[int, Entry] = {}
+    offsets: dict[int, ListedVideo] = {}
     for entry in entries if by_folder else ():
         number = numbers.get(name_key(PurePosixPath(entry.path).parent.name))
         if number is not None and len(entry.labels) == 1:

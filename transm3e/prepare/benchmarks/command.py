@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from transm3e.errors import UserError
+from transm3e.prepare.benchmarks.authors import ACTIVITY_FROM, prepare_lists
 from transm3e.prepare.benchmarks.facts import Benchmark
-from transm3e.prepare.benchmarks.from_lists import ACTIVITY_FROM, prepare_lists
 from transm3e.prepare.benchmarks.from_tree import SPLIT_BY, prepare_tree
-from transm3e.prepare.benchmarks.prepared import Prepared
-from transm3e.prepare.benchmarks.publish import publish
+from transm3e.prepare.benchmarks.publish import Prepared, publish
 from transm3e.prepare.benchmarks.tables import read_activities, read_classes, read_labels
 
 # Options of one way only, and their defaults.

@@ -18,7 +18,7 @@ from transm3e.data.annotations import MAX_CELL, SPLITS
 from transm3e.data.csv_tables import read_rows
 from transm3e.errors import UserError, shown
 from transm3e.files import read_text
-from transm3e.prepare.benchmarks.lists import split_of
+from transm3e.prepare.benchmarks.authors import split_of
 
 # What stands in a line after the path.
 LABEL, FRAMES, LABELS = "label", "frames", "labels"
@@ -38,7 +38,7 @@ MAX_DIGITS, MAX_NUMBERS = 9, 1000
 Lines = list[tuple[int, str]]
 
 
-class Entry(NamedTuple):
+class ListedVideo(NamedTuple):
     """A listed video.
 
     Attributes:
@@ -72,7 +72,7 @@ class ListFile:
 
     file: Path
     told: str
-    entries: list[Entry]
+    entries: list[ListedVideo]
     fold: str = ""
     layout: str = ""
 
@@ -157,7 +157,7 @@ def _parse(text: str, where: str, most: int) -> _Line:
     return _Line(path, tuple(map(int, words[end + 1 :: 2])), joined, where)
 
 
-def _by_folder(parsed: list[_Line], split: str) -> tuple[str, str, list[Entry]]:
+def _by_folder(parsed: list[_Line], split: str) -> tuple[str, str, list[ListedVideo]]:
     told = "paths without labels, as UCF101's testlist: a video's class is its folder"
     for line in parsed:
         if not PurePosixPath(line.path).parent.name:
@@ -165,12 +165,16 @@ def _by_folder(parsed: list[_Line], split: str) -> tuple[str, str, list[Entry]]:
                 f"{line.where}: {shown(line.path)} lies in no folder; the file was taken for {told}; if it holds the names "
                 "of classes, give it as --classes"
             )
-    return told, "", [Entry(line.path, split, line.where, (), PurePosixPath(line.path).parent.name) for line in parsed]
+    return (
+        told,
+        "",
+        [ListedVideo(line.path, split, line.where, (), PurePosixPath(line.path).parent.name) for line in parsed],
+    )
 
 
 def _by_number(
     parsed: list[_Line], split: str, layout: str, look: Callable[[Sequence[str]], str]
-) -> tuple[str, str, list[Entry]]:
+) -> tuple[str, str, list[ListedVideo]]:
     why = "--line says so"
     if not layout:
         layout, why = _layout(parsed, look)
@@ -189,7 +193,7 @@ def _by_number(
                 f"{line.where}: a label stands there twice; the file was taken for {told}; of zeros and ones write the "
                 "numbers of those that are 1"
             )
-        entries.append(Entry(line.path, split, line.where, labels))
+        entries.append(ListedVideo(line.path, split, line.where, labels))
     return told, layout, entries
 
 
@@ -221,7 +225,9 @@ def _hmdb(file: Path, lines: Lines, name: str, fold: str) -> ListFile:
         if not PurePosixPath(path).stem:
             raise UserError(f"{file}:{number}: {shown(text)} names no video; taken for HMDB51's `video.avi 0|1|2`")
         if mark in HMDB_SPLITS:
-            entries.append(Entry(path, HMDB_SPLITS[mark], f"{file}:{number}", (), name, (PurePosixPath(path).stem,)))
+            entries.append(
+                ListedVideo(path, HMDB_SPLITS[mark], f"{file}:{number}", (), name, (PurePosixPath(path).stem,))
+            )
     return ListFile(
         file, "HMDB51's split files: 1 = train, 2 = known_test, 0 = left out; the class is the file's", entries, fold
     )
@@ -245,7 +251,7 @@ def _kinetics(file: Path, split: str) -> ListFile:
                 f"{where}: time_start or time_end is no number; taken for Kinetics' official CSV"
             ) from error
         stems = (f"{key}_{start:06d}_{end:06d}", f"{key}_{start}_{end}", key)
-        entries.append(Entry(stems[0], of, where, (), name, stems))
+        entries.append(ListedVideo(stems[0], of, where, (), name, stems))
     if not entries:
         raise UserError(f"{file}: an empty list; fill it or take it away")
     return ListFile(file, "Kinetics' official CSV: classes by name, files called by youtube_id and times", entries)

@@ -11,11 +11,19 @@ from typing import NamedTuple
 from transm3e.data.annotations import MUSCLES, SPLIT_ALIASES, SPLITS, parse_muscles
 from transm3e.errors import UserError, shown
 from transm3e.prepare.benchmarks.classes import first_label, numbered_names, numbers_of, read_classes
-from transm3e.prepare.benchmarks.list_files import FOLDER, FRAMES, LABELS, VIDEO, Entry, ListFile, read_lines, read_list
-from transm3e.prepare.benchmarks.match import ends_of, match_paths
-from transm3e.prepare.benchmarks.prepared import listing
+from transm3e.prepare.benchmarks.list_files import (
+    FOLDER,
+    FRAMES,
+    LABELS,
+    VIDEO,
+    ListedVideo,
+    ListFile,
+    read_lines,
+    read_list,
+)
+from transm3e.prepare.benchmarks.publish import listing
 from transm3e.prepare.benchmarks.tables import name_key
-from transm3e.prepare.benchmarks.tree import find_videos
+from transm3e.prepare.benchmarks.tree import ends_of, find_videos, match_paths
 
 NOT_THERE = "no such file"
 LIST_SUFFIXES = (".csv", ".txt")
@@ -26,7 +34,7 @@ What = tuple[str, tuple[int, ...] | None]
 
 
 @dataclass(frozen=True)
-class Options:
+class ListOptions:
     """How lists are read; each is only for what they leave open.
 
     Attributes:
@@ -50,7 +58,7 @@ class Options:
     allow_missing: bool = False
 
 
-class Video(NamedTuple):
+class ListRow(NamedTuple):
     """A row to be: its path below the folder of videos, split, activity, muscles (None: unknown), and what lists it."""
 
     path: str
@@ -61,16 +69,16 @@ class Video(NamedTuple):
 
 
 @dataclass
-class Found:
+class ReadLists:
     """What there is to make a table of: videos, names of classes in order, (path, reason) left out, sentences."""
 
-    videos: list[Video]
+    videos: list[ListRow]
     classes: list[str]
     skipped: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def read_published(videos: Path, lists: Sequence[str], options: Options) -> Found:
+def read_published(videos: Path, lists: Sequence[str], options: ListOptions) -> ReadLists:
     """The listed videos that are there, with their activities or muscles.
 
     Args:
@@ -97,11 +105,11 @@ def read_published(videos: Path, lists: Sequence[str], options: Options) -> Foun
     missing = [entry.path for entry, path in zip(entries, paths, strict=True) if not path]
     _refuse_missing(missing, len(entries), videos, options.allow_missing)
     rows = [
-        Video(path, entry.split, *what, entry.where)
+        ListRow(path, entry.split, *what, entry.where)
         for entry, what, path in zip(entries, activities, paths, strict=True)
         if path
     ]
-    return Found(rows, order, [(path, NOT_THERE) for path in sorted(set(missing))], notes)
+    return ReadLists(rows, order, [(path, NOT_THERE) for path in sorted(set(missing))], notes)
 
 
 def _list_files(lists: Sequence[str]) -> list[tuple[str, Path]]:
@@ -160,7 +168,7 @@ def _told(files: Sequence[ListFile]) -> list[str]:
 
 
 def _named(
-    entries: Sequence[Entry], files: Sequence[ListFile], names: list[str], options: Options, notes: list[str]
+    entries: Sequence[ListedVideo], files: Sequence[ListFile], names: list[str], options: ListOptions, notes: list[str]
 ) -> tuple[list[What], list[str]]:
     """The (activity, muscles) of each entry, and all classes in order, none of muscles; `notes` gets how labels were read."""
     if options.muscles:
@@ -192,7 +200,7 @@ def _named(
     return [(activity, None) for activity in activities], names
 
 
-def _activity(entry: Entry, names: Sequence[str], spelling: Mapping[str, str], first: int) -> str:
+def _activity(entry: ListedVideo, names: Sequence[str], spelling: Mapping[str, str], first: int) -> str:
     if entry.labels:
         return names[_index(entry, entry.labels[0], len(names), first)]
     found = spelling.get(entry.name) or spelling.get(name_key(entry.name))
@@ -202,7 +210,7 @@ def _activity(entry: Entry, names: Sequence[str], spelling: Mapping[str, str], f
 
 
 def _muscles(
-    entries: Sequence[Entry], names: Sequence[str], given: int | None, notes: list[str]
+    entries: Sequence[ListedVideo], names: Sequence[str], given: int | None, notes: list[str]
 ) -> tuple[list[What], list[str]]:
     bare = next((entry.where for entry in entries if not entry.labels), None)
     if bare:
@@ -219,14 +227,14 @@ def _muscles(
 
 
 def _first(
-    entries: Sequence[Entry], names: Sequence[str], given: int | None, notes: list[str], by_folder: bool = True
+    entries: Sequence[ListedVideo], names: Sequence[str], given: int | None, notes: list[str], by_folder: bool = True
 ) -> int:
     first, why = (given, "as --first-label says") if given is not None else first_label(entries, names, by_folder)
     notes.append(f"Labels count from {first}, {why}.")
     return first
 
 
-def _index(entry: Entry, label: int, count: int, first: int) -> int:
+def _index(entry: ListedVideo, label: int, count: int, first: int) -> int:
     if not first <= label < count + first:
         raise UserError(
             f"{entry.where}: label {label} has no class; there are {count}, {first}..{count - 1 + first}: see --classes and "
@@ -255,7 +263,7 @@ def _on_disk(videos: Path, files: Sequence[ListFile], strip: str) -> list[str]:
     return found
 
 
-def _anywhere(entry: Entry, by_stem: Mapping[str, list[str]]) -> str:
+def _anywhere(entry: ListedVideo, by_stem: Mapping[str, list[str]]) -> str:
     for stem in entry.stems:
         some = by_stem.get(stem, [])
         inside = [path for path in some if name_key(entry.name) in map(name_key, PurePosixPath(path).parts[:-1])]

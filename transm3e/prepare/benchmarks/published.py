@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -13,12 +11,14 @@ from transm3e.data.annotations import MUSCLE_COLUMN, MUSCLES, NO_MUSCLE, REQUIRE
 from transm3e.errors import UserError
 from transm3e.files import CLIP_TABLE, atomic_path, make_folder
 from transm3e.prepare.benchmarks.classes import read_classes, read_folders
-from transm3e.prepare.benchmarks.listed import Found, Options, Video, read_published
-from transm3e.prepare.benchmarks.publish import SKIPPED, place_videos
+from transm3e.prepare.benchmarks.listed import ListOptions, ListRow, ReadLists, read_published
+from transm3e.prepare.benchmarks.publish import SKIPPED, csv_bytes, place_videos
 from transm3e.prepare.benchmarks.tables import Labels, read_labels
 
 
-def prepare_published(videos: Path, out: Path, lists: Sequence[str], options: Options, overwrite: bool = False) -> str:
+def prepare_published(
+    videos: Path, out: Path, lists: Sequence[str], options: ListOptions, overwrite: bool = False
+) -> str:
     """Write clips.csv, activities.txt and skipped.csv to `out`, and return a report.
 
     Where `videos` does not lie below `out`, out/videos becomes a link to it. Files that say the same are replaced by
@@ -53,15 +53,15 @@ def prepare_published(videos: Path, out: Path, lists: Sequence[str], options: Op
     return _report(out, rows, found.classes, [*found.notes, *repeated, left_out, *place])
 
 
-def _from_folders(videos: Path, options: Options) -> Found:
-    given = Options(classes=options.classes, labels=options.labels)
+def _from_folders(videos: Path, options: ListOptions) -> ReadLists:
+    given = ListOptions(classes=options.classes, labels=options.labels)
     if options != given:
         raise UserError("without --lists only --classes, --labels and --overwrite have an effect; leave the others out")
     entries, classes, skipped = read_folders(videos, read_classes(options.classes) if options.classes else [])
-    return Found([Video(e.path, e.split, e.name, None, e.where) for e in entries], classes, skipped)
+    return ReadLists([ListRow(e.path, e.split, e.name, None, e.where) for e in entries], classes, skipped)
 
 
-def _label(found: Found, labels: Labels) -> None:
+def _label(found: ReadLists, labels: Labels) -> None:
     """Give the videos their activity's muscles; those of activities without are left out."""
     reason = {name: f"activity {name}: {why or 'excluded by --labels'}" for name, why in labels.excluded.items()}
     lacking = [video for video in found.videos if video.activity not in labels.muscles]
@@ -76,9 +76,9 @@ def _label(found: Found, labels: Labels) -> None:
     found.notes.append(labels.origin)
 
 
-def _each_once(videos: Iterable[Video]) -> tuple[list[Video], list[str]]:
+def _each_once(videos: Iterable[ListRow]) -> tuple[list[ListRow], list[str]]:
     """Every video once, in the order of SPLITS, of which the first that lists it counts; and what there is to say."""
-    first: dict[str, Video] = {}
+    first: dict[str, ListRow] = {}
     repeated: Counter[tuple[str, str]] = Counter()
     for video in sorted(videos, key=lambda video: SPLITS.index(video.split)):
         known = first.setdefault(video.path, video)
@@ -97,32 +97,25 @@ def _each_once(videos: Iterable[Video]) -> tuple[list[Video], list[str]]:
     return list(first.values()), notes
 
 
-def _write(out: Path, rows: Sequence[Video], found: Found, overwrite: bool) -> None:
+def _write(out: Path, rows: Sequence[ListRow], found: ReadLists, overwrite: bool) -> None:
     cells: list[tuple[str, ...]] = [row[:3] for row in rows]
     header: tuple[str, ...] = REQUIRED_COLUMNS
     if any(row.muscles is not None for row in rows):
         header = (*REQUIRED_COLUMNS, MUSCLE_COLUMN)
         named = [";".join(MUSCLES[number] for number in row.muscles or ()) or NO_MUSCLE for row in rows]
         cells = [(*row, muscles) for row, muscles in zip(cells, named, strict=True)]
-    files = {CLIP_TABLE: _csv(header, cells)}
+    files = {CLIP_TABLE: csv_bytes([header, *cells])}
     if found.classes:
         files[ORDER_FILE] = "".join(f"{name}\n" for name in found.classes).encode()
     for file, content in ((out / name, content) for name, content in files.items()):
         if file.exists() and not overwrite and file.read_bytes() != content:
             raise UserError(f"{file}: says something else; choose another --out, or --overwrite replaces it")
-    for name, content in {**files, SKIPPED: _csv(("path", "reason"), found.skipped)}.items():
+    for name, content in {**files, SKIPPED: csv_bytes([("path", "reason"), *found.skipped])}.items():
         with atomic_path(out / name) as partial:
             partial.write_bytes(content)
 
 
-def _csv(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([header, *rows])
-    # Names of files that are left out may not be UTF-8; they come as surrogates.
-    return text.getvalue().encode(errors="backslashreplace")
-
-
-def _report(out: Path, rows: Sequence[Video], classes: Sequence[str], notes: Sequence[str]) -> str:
+def _report(out: Path, rows: Sequence[ListRow], classes: Sequence[str], notes: Sequence[str]) -> str:
     lines = []
     for split in SPLITS:
         shown_here = [row.activity for row in rows if row.split == split]

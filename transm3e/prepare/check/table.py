@@ -47,7 +47,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Look:
+class CheckSettings:
     """How files are looked at.
 
     Attributes:
@@ -77,7 +77,9 @@ class Look:
             )
 
 
-def check_table(table: ClipTable, look: Look, length: int = DEFAULT_LENGTH, stride: int = DEFAULT_STRIDE) -> Checked:
+def check_table(
+    table: ClipTable, look: CheckSettings, length: int = DEFAULT_LENGTH, stride: int = DEFAULT_STRIDE
+) -> Checked:
     """Check a clip table and its files; the table's own rows were checked when it was read.
 
     Args:
@@ -96,7 +98,9 @@ def check_table(table: ClipTable, look: Look, length: int = DEFAULT_LENGTH, stri
     return Checked(table, videos, problems + copies, notes + doubled, look.decode)
 
 
-def look_at_files(table: ClipTable, look: Look, shard: Shard = ALL) -> tuple[list[VideoFacts], dict[CheckedFile, str]]:
+def look_at_files(
+    table: ClipTable, look: CheckSettings, shard: Shard = ALL
+) -> tuple[list[VideoFacts], dict[CheckedFile, str]]:
     """What is found out about the videos of a shard of a table, and the faults of their skeletons and flow.
 
     Raises:
@@ -113,7 +117,7 @@ def look_at_files(table: ClipTable, look: Look, shard: Shard = ALL) -> tuple[lis
         return videos, dict(zip(companions, inspect("skeletons and flow", companions), strict=True))
 
 
-def _inspect(look: Look, cache: Cache, title: str, files: Sequence[CheckedFile]) -> list[Any]:
+def _inspect(look: CheckSettings, cache: Cache, title: str, files: Sequence[CheckedFile]) -> list[Any]:
     """What _look_at() says about each file, from the cache where it has not changed."""
     keys = [_keys(look, file) for file in files]
     answers = [
@@ -137,7 +141,7 @@ def _fits(kind: str, value: Any) -> bool:
     return is_facts(value) if kind == VIDEO else isinstance(value, str)
 
 
-def _look_at(look: Look, file: CheckedFile) -> Any:
+def _look_at(look: CheckSettings, file: CheckedFile) -> Any:
     """What stands in a cache for a file: the fields of its VideoFacts, or the fault of a skeleton or flow."""
     kind, name, of_video = file
     try:
@@ -148,7 +152,7 @@ def _look_at(look: Look, file: CheckedFile) -> Any:
         return asdict(VideoFacts(fault=str(error))) if kind == VIDEO else str(error)
 
 
-def _keys(look: Look, file: CheckedFile) -> list[str]:
+def _keys(look: CheckSettings, file: CheckedFile) -> list[str]:
     """A file's keys in the cache: as deep as asked for, and deeper, which serves as well."""
     kind, name, of_video = file
     depths = ("none", "first", "all")

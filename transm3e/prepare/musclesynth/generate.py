@@ -80,7 +80,7 @@ def generate(
 def source_digest() -> str:
     """SHA-256 over the source files that decide what the clips look like and how they are stored, 16 hex digits."""
     total = hashlib.sha256()
-    own = (file for file in sorted(Path(__file__).parent.glob("*.py")) if file.stem not in ("agreement", "sheet"))
+    own = (file for file in sorted(Path(__file__).parent.glob("*.py")) if file.stem != "agreement")
     for file in (*own, *(Path(str(module.__file__)) for module in (encode, joints, pyskl))):
         total.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return total.hexdigest()[:16]
