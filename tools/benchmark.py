@@ -71,10 +71,10 @@ def show_params(args: argparse.Namespace) -> None:
         make_folder(Path(args.out), "--out")
     if args.cfg:
         parts = params.count_parts(args.cfg, args.opts)
-        print(params.keep_params(params.parts_markdown(parts), params.parts_json(parts), args.out), end="")
+        print(params.keep_params(params.parts_markdown(parts), parts, args.out), end="")
         return
     rows = params.count_rows()
-    print(params.keep_params(params.rows_markdown(rows), params.rows_json(rows), args.out), end="")
+    print(params.keep_params(params.rows_markdown(rows), rows, args.out), end="")
     if problems := [line for row in rows for line in row.problems]:
         raise ExitRequest("\n".join(problems), MISMATCH)
 

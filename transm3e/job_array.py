@@ -37,11 +37,15 @@ def leave_to_slurm(script: str, args: argparse.Namespace, words: Sequence[str] |
         return
     if args.jobs < 1 or not args.shard.is_all:
         raise UserError(f"--jobs {args.jobs}, --shard {args.shard}: --slurm makes the shards, of --jobs at least 1")
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    given = list(sys.argv[1:] if words is None else words)
+    # Words may be abbreviated, here as there: a job that still has --slurm would submit jobs.
+    parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--slurm", nargs="*")
     parser.add_argument("--jobs")
-    command = [sys.executable, script, *parser.parse_known_args(sys.argv[1:] if words is None else words)[1]]
-    raise ExitRequest(submit_shards(command, args.slurm, args.jobs, LOGS), 0)
+    command = [sys.executable, str(Path(script).absolute()), *parser.parse_known_args(given)[1]]
+    parser.add_argument("--workers", type=int)
+    cpus = parser.parse_known_args(given)[0].workers
+    raise ExitRequest(submit_shards(command, args.slurm, args.jobs, LOGS, cpus), 0)
 
 
 def _job(words: Sequence[str]) -> ClusterJob:
@@ -52,21 +56,19 @@ def _job(words: Sequence[str]) -> ClusterJob:
     return ClusterJob(tuple(words), {}, {}, 0.0, SAVE_S)
 
 
-def submit_shards(command: Sequence[str], slurm: Sequence[str], jobs: int, logs: Path) -> str:
+def submit_shards(command: Sequence[str], slurm: Sequence[str], jobs: int, logs: Path, cpus: int | None = None) -> str:
     """Submit a command once for each of so many shards, and once without, after them -> what to know of it.
 
     Args:
-        slurm: NAME=VALUE for sbatch, see slurm_settings; the CPUs of a job are as many as the command's --workers if these
-            are all that is said.
+        slurm: NAME=VALUE for sbatch, see slurm_settings.
         logs: folder of the jobs' outputs, on a disk that all hosts share.
+        cpus: of a job, where `slurm` does not say it; None = as the cluster likes.
 
     Raises:
         UserError: see leave_to_slurm.
     """
     settings = slurm_settings(slurm, gpus=0)
-    given = dict(settings.parameters)
-    if "--workers" in command[:-1] and "cpus_per_task" not in given:
-        given["cpus_per_task"] = int(command[list(command).index("--workers") + 1])
+    given = {**({"cpus_per_task": cpus} if cpus else {}), **settings.parameters}
     if "cpus_per_task" in given:  # from SLURM 22.05 to 23.02 srun does not take it over from sbatch
         given["srun_args"] = [f"--cpus-per-task={given['cpus_per_task']}", *given.get("srun_args", ())]
     make_folder(logs, "working folder")
@@ -77,6 +79,6 @@ def submit_shards(command: Sequence[str], slurm: Sequence[str], jobs: int, logs:
     executor.update_parameters(dependency=f"afterany:{':'.join(array)}")
     merging = submit(executor, [_job(command)])[0]
     return (
-        f"submitted: array {array[0].partition('_')[0]} of {jobs} shards, then job {merging.job_id}, which merges them and says how it went in "
-        f"{merging.paths.stdout}; the same call again finds what they left"
+        f"submitted: array {array[0].partition('_')[0]} of {jobs} shards, then job {merging.job_id}, which merges them and "
+        f"says how it went in {merging.paths.stdout}; the same call again finds what they left"
     )

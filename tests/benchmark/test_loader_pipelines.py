@@ -71,13 +71,13 @@ def test_pytorchvideo_reads_the_frames_it_is_asked_for(task):
     reader.close()
 
 
-@pytest.mark.parametrize("form", ["half", "crop-first", "float"])
-def test_forms(task, form):
-    item = Plain(task, f"pytorchvideo+{form}")[0, 1]
-    assert item["clips"].shape == (2, 3, 4, 32, 32)
-    assert item["clips"].dtype == (torch.float32 if form == "float" else torch.uint8)
-    assert torch.equal(item["clips"], Plain(task, f"pytorchvideo+{form}")[0, 1]["clips"])
-    assert not torch.equal(item["clips"], Plain(task, f"pytorchvideo+{form}")[1, 1]["clips"])
+def test_forms(task):
+    for form in ["half", "crop-first", "float"]:
+        item = Plain(task, f"pytorchvideo+{form}")[0, 1]
+        assert item["clips"].shape == (2, 3, 4, 32, 32)
+        assert item["clips"].dtype == (torch.float32 if form == "float" else torch.uint8)
+        assert torch.equal(item["clips"], Plain(task, f"pytorchvideo+{form}")[0, 1]["clips"])
+        assert not torch.equal(item["clips"], Plain(task, f"pytorchvideo+{form}")[1, 1]["clips"])
 
 
 def test_processes_load_the_same(task):

@@ -155,7 +155,9 @@ def test_slurm_runs_the_shards_and_then_the_merge(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_STAND_IN", str(place))
     code = f"import sys; open({str(tmp_path / 'said')!r}, 'a').write(' '.join(sys.argv[1:]) + chr(10))"
     try:
-        said = submit_shards([sys.executable, "-Sc", code, "--workers", "3"], ["partition=cpu"], 2, tmp_path / "logs")
+        said = submit_shards(
+            [sys.executable, "-Sc", code, "--workers", "3"], ["partition=cpu"], 2, tmp_path / "logs", 3
+        )
         assert "array 1000 of 2 shards, then job 1001" in said
         merging = submitted(place)[1001]
         assert (merging["dependency"], merging["cpus-per-task"], merging["partition"]) == (
@@ -180,13 +182,25 @@ def test_slurm_takes_its_own_words_away_and_refuses_a_shard(repo, data, monkeypa
     monkeypatch.setitem(
         main.__globals__["leave_to_slurm"].__globals__, "submit_shards", lambda *args: given.append(args) or "submitted"
     )
-    words = [str(data / "one_call"), "--slurm", "time=60", "partition=cpu", "--crf", "30", "--jobs", "4", "--out", "x"]
+    words = [
+        str(data / "one_call"),
+        "--slurm",
+        "time=60",
+        "partition=cpu",
+        "--crf",
+        "30",
+        "--job",
+        "4",
+        "--work=3",
+        "--out",
+        "x",
+    ]
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 0
-    command, slurm, jobs, _ = given[0]
-    assert command[2:] == [str(data / "one_call"), "--crf", "30", "--out", "x"]
-    assert (slurm, jobs) == (["time=60", "partition=cpu"], 4)
+    command, slurm, jobs, _, cpus = given[0]
+    assert command[2:] == [str(data / "one_call"), "--crf", "30", "--work=3", "--out", "x"]
+    assert (slurm, jobs, cpus) == (["time=60", "partition=cpu"], 4, 3)
     with pytest.raises(SystemExit):
         main([*words, "--shard", "0/2"])
     assert "--slurm makes the shards" in capsys.readouterr().err

@@ -86,33 +86,33 @@ def test_new_exercises_and_combinations_are_unseen_but_their_muscles_are_not():
     assert min(sum(len(a.primitives) == single for a in NEW) for single in (1, 2)) >= 10
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_what_is_new_in_a_size_is_unseen_there_but_not_its_primitives(size: str):
-    known, new = SIZES[size].activities
-    assert SIZES[size].shown <= {activity.key for activity in (*known, *new)}
-    seen = {name for activity in known for name in activity.primitives}
-    assert {name for activity in new for name in activity.primitives} <= seen | NEW_EXERCISES
-    assert {activity.name for activity in new}.isdisjoint(activity.name for activity in known)
+def test_what_is_new_in_a_size_is_unseen_there_but_not_its_primitives():
+    for size in SIZES:
+        known, new = SIZES[size].activities
+        assert SIZES[size].shown <= {activity.key for activity in (*known, *new)}
+        seen = {name for activity in known for name in activity.primitives}
+        assert {name for activity in new for name in activity.primitives} <= seen | NEW_EXERCISES
+        assert {activity.name for activity in new}.isdisjoint(activity.name for activity in known)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_plan_has_the_promised_sizes_and_every_muscle_in_every_split(size: str):
-    clips = plan(size, seed=0)
-    rows = [planned.clip for planned in clips]
-    assert len(rows) == SIZES[size].total == len({row.path for row in rows})
-    for split in ("train", *EVAL_SPLITS):
-        chosen = [row for row in rows if row.split == split]
-        assert len(chosen) == (SIZES[size].train if split == "train" else SIZES[size].evaluation)
-        counts = np.zeros(len(MUSCLES), int)
-        for row in chosen:
-            counts[list(row.muscles)] += 1
-        assert (counts > 0).all(), f"{split} lacks {[m for m, n in zip(MUSCLES, counts, strict=True) if n == 0]}"
-        assert (counts < len(chosen) / 2).all()
-    new = {row.activity for row in rows if row.split.startswith("new")}
-    assert new == {activity.name for activity in SIZES[size].activities[1]}
-    assert new.isdisjoint(row.activity for row in rows if not row.split.startswith("new"))
-    val, test = (sorted(r.activity for r in rows if r.split == s) for s in ("new_val", "new_test"))
-    assert val == test, "half of each new activity's clips goes to each split"
+def test_plan_has_the_promised_sizes_and_every_muscle_in_every_split():
+    for size in SIZES:
+        clips = plan(size, seed=0)
+        rows = [planned.clip for planned in clips]
+        assert len(rows) == SIZES[size].total == len({row.path for row in rows})
+        for split in ("train", *EVAL_SPLITS):
+            chosen = [row for row in rows if row.split == split]
+            assert len(chosen) == (SIZES[size].train if split == "train" else SIZES[size].evaluation)
+            counts = np.zeros(len(MUSCLES), int)
+            for row in chosen:
+                counts[list(row.muscles)] += 1
+            assert (counts > 0).all(), f"{split} lacks {[m for m, n in zip(MUSCLES, counts, strict=True) if n == 0]}"
+            assert (counts < len(chosen) / 2).all()
+        new = {row.activity for row in rows if row.split.startswith("new")}
+        assert new == {activity.name for activity in SIZES[size].activities[1]}
+        assert new.isdisjoint(row.activity for row in rows if not row.split.startswith("new"))
+        val, test = (sorted(r.activity for r in rows if r.split == s) for s in ("new_val", "new_test"))
+        assert val == test, "half of each new activity's clips goes to each split"
 
 
 def test_the_seed_decides_which_new_clips_are_for_testing():

@@ -132,9 +132,8 @@ def test_a_split_without_lists_is_named(tmp_path):
         read_lists(lists)
 
 
-@pytest.mark.parametrize(
-    ("name", "split"),
-    [
+def test_splits_are_told_by_names():
+    for name, split in [
         ("train_video.pkl", "train"),
         ("val_unseen/label/list.pkl", "new_val"),
         ("unseen_val_labels.pkl", "new_val"),
@@ -143,10 +142,8 @@ def test_a_split_without_lists_is_named(tmp_path):
         ("new_test_videos.pkl", "new_test"),
         ("embeddings.pkl", ""),
         ("val_seen_test_seen.pkl", "known_test"),
-    ],
-)
-def test_splits_are_told_by_names(name, split):
-    assert split_of(Path(name)) == split
+    ]:
+        assert split_of(Path(name)) == split
 
 
 @given(st.sets(st.integers(0, 19)))

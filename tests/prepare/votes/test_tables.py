@@ -60,18 +60,15 @@ def test_a_site_is_one_source_and_remarks_are_no_part_of_a_name():
     assert {source_name(page) for page in pages} == {"fit.info"}
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "says"),
-    [
+def test_broken_tables_of_sources(tmp_path):
+    for name, text, says in [
         ("none.csv", "activity,count\na,1\n", "not a table of sources"),
         ("void.csv", "source,exercise,primary_muscles\n,Squat,quads\n", "void.csv:2: empty source"),
         ("long.csv", "activity,muscles\na,b,c\n", "long.csv:2: 3 cells, but the header has 2"),
         ("open.csv", 'activity,muscles\na,"b\n', "cannot be read"),
-    ],
-)
-def test_broken_tables_of_sources(tmp_path, name, text, says):
-    with pytest.raises(UserError, match=says):
-        read_sources([write(tmp_path, name, text)])
+    ]:
+        with pytest.raises(UserError, match=says):
+            read_sources([write(tmp_path, name, text)])
 
 
 def test_missing_binary_and_empty_input(tmp_path):
@@ -113,17 +110,14 @@ def test_vocabulary_tells_regions_from_none_and_unspecific(tmp_path):
         refuse_unknown(words.unknown(["quad", "zzz"]), words, tmp_path / "words.csv")
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
+def test_broken_vocabularies(tmp_path):
+    for text, says in [
         ("abs,belly\n", "words.csv:2: unknown muscle 'belly'"),
         ("abs,\n", "words.csv:2: empty term or regions"),
         ("abs,9\nABS,10\n", "words.csv:3: 'abs' stands in an earlier row"),
-    ],
-)
-def test_broken_vocabularies(tmp_path, text, says):
-    with pytest.raises(UserError, match=says):
-        read_vocabulary(write(tmp_path, "words.csv", "term,regions\n" + text))
+    ]:
+        with pytest.raises(UserError, match=says):
+            read_vocabulary(write(tmp_path, "words.csv", "term,regions\n" + text))
 
 
 def test_names_match_but_for_case_signs_and_plural_and_nothing_vaguer(entries):
@@ -160,17 +154,16 @@ def test_match_table(tmp_path, entries):
     assert read_activities(table) == ["squats", "other"]
 
 
-@pytest.mark.parametrize(
-    ("row", "says"),
-    [
+def test_broken_match_tables(tmp_path, entries):
+    for row, says in [
         ("squats,Base,Squat Jump,", "match.csv:2: Base has no 'Squat Jump', it has 'Squat, Jump'"),
         ("squats,Base,,", "match.csv:2: needs activity, source, exercise"),
         ("squats,Base,Bodyweight Squat,maybe", "match.csv:2: needs activity, source, exercise, and match"),
-    ],
-)
-def test_broken_match_tables(tmp_path, entries, row, says):
-    with pytest.raises(UserError, match=says):
-        match_by_table(write(tmp_path, "match.csv", f"activity,source,exercise,match\n{row}\n"), ["squats"], entries)
+    ]:
+        with pytest.raises(UserError, match=says):
+            match_by_table(
+                write(tmp_path, "match.csv", f"activity,source,exercise,match\n{row}\n"), ["squats"], entries
+            )
 
 
 def test_activities_must_be_named(tmp_path):

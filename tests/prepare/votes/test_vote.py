@@ -44,10 +44,10 @@ def test_one_of_three_sources_decides_by_the_papers_threshold_alone():
     assert [votes_needed(n, 3) for n in (1, 10)] == [3, 3]
 
 
-@pytest.mark.parametrize("bad", ["0", "-1", "1.5", "third", "", 0, True])
-def test_other_thresholds_are_refused(bad):
-    with pytest.raises(UserError, match="two, half, majority or a number"):
-        parse_threshold(bad)
+def test_other_thresholds_are_refused():
+    for bad in ["0", "-1", "1.5", "third", "", 0, True]:
+        with pytest.raises(UserError, match="two, half, majority or a number"):
+            parse_threshold(bad)
 
 
 def test_regions_are_set_at_half_and_borderline_ones_are_named():

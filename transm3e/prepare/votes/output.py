@@ -126,9 +126,9 @@ def _votes_row(vote: ActivityVote) -> tuple[object, ...]:
 
 def _match_rows(result: VoteResult) -> Iterable[tuple[str, ...]]:
     for match in result.matches:
-        regions = result.vocabulary.named(match.row.words(result.muscles))
+        regions = result.vocabulary.named(match.row.words(result.rules.muscles))
         text = "" if regions is None else _names(regions) or NO_MUSCLE
-        counted = "yes" if result.counts(match) else "no"
+        counted = "yes" if result.rules.count(match) else "no"
         # The file's name only: a folder of this machine means nothing to the next reader.
         row = Path(match.row.where).name
         yield (match.activity, match.row.source, match.row.exercise, match.how, counted, text, row)
@@ -157,10 +157,14 @@ def _rule(result: VoteResult) -> str:
         HALF: "at least int(N/2) of its N sources, and at least one, name it",
         MAJORITY: "more than half of its sources name it",
     }
-    rule = wanted.get(str(result.threshold), f"at least {result.threshold} of its sources name it")
-    muscles = "primary and secondary" if result.muscles == "all" else "primary"
-    near = "count too" if result.near_count else "do not count"
-    few = f" Activities with fewer than {result.min_sources} sources get no label." if result.min_sources > 1 else ""
+    rule = wanted.get(str(result.rules.threshold), f"at least {result.rules.threshold} of its sources name it")
+    muscles = "primary and secondary" if result.rules.muscles == "all" else "primary"
+    near = "count too" if result.rules.near else "do not count"
+    few = (
+        f" Activities with fewer than {result.rules.min_sources} sources get no label."
+        if result.rules.min_sources > 1
+        else ""
+    )
     labelled = sum(bool(vote.regions) for vote in result.votes)
     return (
         f"{labelled} of {len(result.votes)} activities have a label. A region is set when {rule}. Counted are the "
@@ -196,7 +200,7 @@ def _matched(result: VoteResult, activity: str) -> str:
     near: dict[str, None] = {}
     for match in (match for match in result.matches if match.activity == activity):
         name = f"{match.row.exercise} (near)" if match.how == NEAR else match.row.exercise
-        if result.counts(match):
+        if result.rules.count(match):
             exercises[match.row.source][name] = None
         else:
             near[f"{match.row.source}: {match.row.exercise}"] = None
@@ -211,13 +215,15 @@ def passed_over(result: VoteResult) -> list[str]:
     """What the tables hold and the vote does not count, a line for each kind."""
     words = [f"{word} ({count})" for word, count in sorted(result.unknown.items())]
     copies = {match.row.source for match in result.matches} & set(result.copies)
-    outside = {word for match in result.matches if result.counts(match) for word in match.row.words(result.muscles)}
+    outside = {
+        word for match in result.matches if result.rules.count(match) for word in match.row.words(result.rules.muscles)
+    }
     known = (word for word in outside if plain(word) not in result.unknown)
     no_region = sorted(word for word in known if not result.vocabulary.named([word]))
     found = {
         "Words that set no region": no_region,
         "Unknown words, and how often": words,
-        "Sources excluded": list(result.excluded),
+        "Sources excluded": list(result.rules.exclude),
         "Sources of the match table without a table": result.absent,
         "Copies that vote with their original": [f"{name} ({result.copies[name]})" for name in sorted(copies)],
         "Files that are no tables of sources": [path.name for path in result.passed_over],

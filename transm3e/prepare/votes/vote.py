@@ -189,40 +189,64 @@ def fleiss_kappa(ballots: np.ndarray) -> float | None:
 
 
 @dataclass(frozen=True)
+class VoteRules:
+    """How is voted.
+
+    Attributes:
+        muscles: "all" counts primary and secondary muscles, "primary" the primary ones only.
+        threshold: see votes_needed.
+        min_sources: below this number of sources no region is set.
+        near: also count the near variants of the match table.
+        exclude: names of sources that do not count.
+        unknown: "error", or "skip" to leave unknown words out and count them.
+
+    Raises:
+        UserError: another value.
+    """
+
+    muscles: str = "all"
+    threshold: str | int = TWO
+    min_sources: int = 1
+    near: bool = False
+    exclude: Sequence[str] = ()
+    unknown: str = "error"
+
+    def __post_init__(self) -> None:
+        if self.muscles not in MUSCLES_READ or self.unknown not in UNKNOWN or self.min_sources < 1:
+            raise UserError(
+                f"muscles {self.muscles!r}, unknown {self.unknown!r}, min_sources {self.min_sources}: needs muscles one of "
+                f"{', '.join(MUSCLES_READ)}, unknown one of {', '.join(UNKNOWN)}, and min_sources of 1 or more"
+            )
+        parse_threshold(self.threshold)
+
+    def count(self, match: Match) -> bool:
+        """Whether a match has a say in the vote."""
+        return self.near or match.how != NEAR
+
+
+@dataclass(frozen=True)
 class VoteResult:
     """A vote and what it rests on.
 
     Attributes:
+        rules: by which was voted.
         votes: one per activity, in order.
         matches: every match, also the near ones that do not count.
-        near_count: whether near variants count.
         vocabulary: meaning of the words.
-        muscles: "all" or "primary".
-        threshold: "two", "half", "majority" or a number.
-        min_sources: below this number of sources no region is set.
         copies: copy to the source that it copies.
-        excluded: sources left out by the user.
         absent: sources of the match table that are not among the tables.
         passed_over: files of a folder of sources that are no tables of sources.
         unknown: words passed over, and how often each was met.
     """
 
+    rules: VoteRules
     votes: list[ActivityVote]
     matches: list[Match]
-    near_count: bool
     vocabulary: Vocabulary
-    muscles: str
-    threshold: str | int
-    min_sources: int
     copies: dict[str, str]
-    excluded: tuple[str, ...]
     absent: list[str]
     passed_over: list[Path]
     unknown: Counter[str]
-
-    def counts(self, match: Match) -> bool:
-        """Whether a match has a say in the vote."""
-        return self.near_count or match.how != NEAR
 
 
 def run_vote(
@@ -231,57 +255,25 @@ def run_vote(
     activities: str | Path,
     match: str | Path | None = None,
     same_as: str | Path | None = None,
-    exclude: Sequence[str] = (),
-    muscles: str = "all",
-    threshold: str | int = TWO,
-    min_sources: int = 1,
-    near: bool = False,
-    unknown: str = "error",
+    rules: VoteRules | None = None,
 ) -> VoteResult:
-    """Read the tables and let the sources vote on each activity.
+    """Read the tables (see read_sources, read_vocabulary, read_activities, match_by_table, read_same_sources) and vote.
 
-    Args:
-        sources: files or folders, see read_sources.
-        vocabulary: file, see read_vocabulary.
-        activities: file, see read_activities.
-        match: file, see match_by_table; without it exercises count whose names are equal, see name_key.
-        same_as: file, see read_same_sources.
-        exclude: names of sources that do not count.
-        muscles: "all" counts primary and secondary muscles, "primary" the primary ones only.
-        threshold: "two", "half", "majority" or a number of votes, see parse_threshold.
-        min_sources: below this number of sources no region is set.
-        near: also count the near variants of the match table.
-        unknown: "error", or "skip" to leave unknown words out and count them.
+    Without a match table exercises count whose names are equal, see name_key.
 
     Raises:
-        UserError: a table or an argument is wrong, or a word is unknown.
+        UserError: a table is wrong, or a word is unknown.
     """
-    if muscles not in MUSCLES_READ or unknown not in UNKNOWN or min_sources < 1:
-        raise UserError(
-            f"muscles {muscles!r}, unknown {unknown!r}, min_sources {min_sources}: needs muscles one of "
-            f"{', '.join(MUSCLES_READ)}, unknown one of {', '.join(UNKNOWN)}, and min_sources of 1 or more"
-        )
-    rule = parse_threshold(threshold)
-    rows, passed_over = read_sources(sources, exclude)
+    rules = rules or VoteRules()
+    rows, passed_over = read_sources(sources, rules.exclude)
     meanings, names = read_vocabulary(vocabulary), read_activities(activities)
     copies = read_same_sources(same_as) if same_as else {}
     matches, absent = match_by_table(match, names, rows) if match else (match_by_name(names, rows), [])
-    counted = [one for one in matches if near or one.how != NEAR]
-    words = meanings.unknown(word for one in counted for word in one.row.words(muscles))
-    if unknown == "error":
+    counted = [one for one in matches if rules.count(one)]
+    words = meanings.unknown(word for one in counted for word in one.row.words(rules.muscles))
+    if rules.unknown == "error":
         refuse_unknown(words, meanings, vocabulary)
-    votes = count_votes(names, counted, meanings, copies, muscles, rule, min_sources)
-    return VoteResult(
-        votes=votes,
-        matches=matches,
-        near_count=near,
-        vocabulary=meanings,
-        muscles=muscles,
-        threshold=rule,
-        min_sources=min_sources,
-        copies=copies,
-        excluded=tuple(exclude),
-        absent=[name for name in absent if name not in exclude],
-        passed_over=passed_over,
-        unknown=words,
-    )
+    threshold = parse_threshold(rules.threshold)
+    votes = count_votes(names, counted, meanings, copies, rules.muscles, threshold, rules.min_sources)
+    absent = [name for name in absent if name not in rules.exclude]
+    return VoteResult(rules, votes, matches, meanings, copies, absent, passed_over, words)
