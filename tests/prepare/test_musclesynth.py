@@ -392,7 +392,7 @@ def test_another_seed_or_generator_replaces_every_clip(tmp_path: Path, monkeypat
     [
         ({"size": "huge"}, "unknown MuscleSynth size 'huge'; allowed: tiny, small, full"),
         ({"seed": -1}, "seed -1 is negative"),
-        ({"workers": 0}, "workers 0 is too few"),
+        ({"workers": 0}, "workers 0: at least 1"),
     ],
 )
 def test_bad_arguments_are_refused(tmp_path: Path, arguments: dict, message: str):
@@ -417,7 +417,7 @@ def test_damaged_manifest_is_named(tmp_path: Path, content: bytes):
 
 def test_a_file_in_the_way_is_named(tmp_path: Path):
     (tmp_path / "set").write_text("a file")
-    with pytest.raises(UserError, match="cannot make folders"):
+    with pytest.raises(UserError, match="cannot make the folder"):
         generate(tmp_path / "set", "tiny", workers=1)
 
 

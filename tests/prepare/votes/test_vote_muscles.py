@@ -97,8 +97,8 @@ def test_near_variants_and_sources_count_as_asked(arguments, tmp_path):
     match = tmp_path / "match.csv"
     match.write_text("activity,source,exercise,match\npush up,a,Push-Ups,same\npush up,b,Push-Ups,near\nplank,x,y,\n")
 
-    def sources(**options):
-        result = run_vote([tables], VOCABULARY, activities, match, rules=VoteRules(**options))
+    def sources(same_as=None, **options):
+        result = run_vote([tables], VOCABULARY, activities, match, same_as, VoteRules(**options))
         return set(result.votes[0].ballots), result.absent
 
     assert sources() == ({"a"}, ["x"])

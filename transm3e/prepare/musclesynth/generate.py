@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,14 @@ from transm3e.data.annotations import SPLITS, write_clip_table
 from transm3e.data.encode import write_video
 from transm3e.data.skeleton import pyskl
 from transm3e.errors import UserError
-from transm3e.files import CLIP_TABLE, atomic_write_text, read_text
+from transm3e.files import CLIP_TABLE, atomic_write_text, make_folder, read_text
 from transm3e.foreign.json_text import parse_json
 from transm3e.prepare.jobs import Lost, cores, run_each
 from transm3e.prepare.musclesynth.clip import FPS, HEIGHT, WIDTH, make_clip
 from transm3e.prepare.musclesynth.plan import PlannedClip, plan
 
 MANIFEST_NAME = "musclesynth.json"
+PLACES = [f"{top}/{split}" for top in ("clips", "skeletons") for split in SPLITS]
 # x264's slower presets use macroblock trees, whose code gave other bytes for the same frames from call to call.
 PRESET = "superfast"
 
@@ -58,7 +59,10 @@ def generate(
     Raises:
         UserError: a bad argument, a folder that cannot be written or holds another data set, or a killed worker process.
     """
-    _check(seed, workers)
+    if seed < 0:
+        raise UserError(f"seed {seed} is negative; allowed: 0 and greater")
+    if workers is not None and workers < 1:
+        raise UserError(f"workers {workers}: at least 1")
     folder, clips = Path(root), plan(size, seed)
     table, manifest = folder / CLIP_TABLE, folder / MANIFEST_NAME
     made = {"generator": source_digest(), "size": size, "seed": seed, "clips": len(clips)}
@@ -66,14 +70,15 @@ def generate(
     found = _read_manifest(folder)
     if found == complete and table.is_file() and not _missing(folder, clips, draw):
         return table
-    _make_folders(folder)
+    for place in PLACES:
+        make_folder(folder / place, "folder")
     _remove(table)
     if found not in (started, complete):
         _discard(folder, clips, made_here=found is not None)
-    _write_manifest(manifest, started)
+    atomic_write_text(manifest, json.dumps(started, indent=1) + "\n")
     _make_all(folder, _missing(folder, clips, draw), seed, workers, draw)
     write_clip_table(table, (planned.clip for planned in clips))
-    _write_manifest(manifest, complete)
+    atomic_write_text(manifest, json.dumps(complete, indent=1) + "\n")
     return table
 
 
@@ -84,13 +89,6 @@ def source_digest() -> str:
     for file in (*own, *(Path(str(module.__file__)) for module in (encode, joints, pyskl))):
         total.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return total.hexdigest()[:16]
-
-
-def _check(seed: int, workers: int | None) -> None:
-    if seed < 0:
-        raise UserError(f"seed {seed} is negative; allowed: 0 and greater")
-    if workers is not None and workers < 1:
-        raise UserError(f"workers {workers}: at least 1")
 
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -108,19 +106,6 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise UserError(f"{file} is damaged; delete it and {CLIP_TABLE} beside it to make the data set again")
     return content
-
-
-def _write_manifest(file: Path, content: dict[str, Any]) -> None:
-    atomic_write_text(file, json.dumps(content, indent=1) + "\n")
-
-
-def _make_folders(folder: Path) -> None:
-    try:
-        for top in ("clips", "skeletons"):
-            for split in SPLITS:
-                (folder / top / split).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make folders in {folder}: {error.strerror}; choose another folder") from error
 
 
 def _discard(folder: Path, clips: list[PlannedClip], made_here: bool) -> None:
@@ -143,17 +128,10 @@ def _remove(file: Path) -> None:
 
 def _missing(folder: Path, clips: list[PlannedClip], draw: bool) -> list[PlannedClip]:
     present = {
-        f"{top}/{split}/{entry.name}"
-        for top in ("clips", "skeletons")
-        for split in SPLITS
-        for entry in _entries(folder / top / split)
+        f"{place}/{name}" for place in PLACES if (folder / place).is_dir() for name in os.listdir(folder / place)
     }
     wanted = [({planned.clip.path} if draw else set()) | {planned.clip.skeleton} for planned in clips]
     return [planned for planned, files in zip(clips, wanted, strict=True) if not files <= present]
-
-
-def _entries(folder: Path) -> Iterable[os.DirEntry[str]]:
-    return list(os.scandir(folder)) if folder.is_dir() else []
 
 
 def _make_all(folder: Path, missing: list[PlannedClip], seed: int, workers: int | None, draw: bool) -> None:

@@ -44,8 +44,8 @@ def write_votes(result: VoteResult, folder: str | Path) -> None:
         UserError: see own_files.
     """
     with own_files(folder, FILES) as made:
-        header = ("activity", "sources", "threshold", *MUSCLES, "regions", "borderline", "jaccard", "kappa", "no_label")
-        _write(made / VOTES, header, map(_votes_row, result.votes))
+        after = ("regions", "borderline", "jaccard", "kappa", "no_label")
+        _write(made / VOTES, ("activity", "sources", "threshold", *MUSCLES, *after), map(_votes_row, result.votes))
         labels = ((vote.activity, _names(vote.regions)) for vote in result.votes if vote.regions)
         _write(made / LABELS, ("activity", "muscles"), labels)
         header = ("activity", "source", "exercise", "match", "counted", "regions", "row")
