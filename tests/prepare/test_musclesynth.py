@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import av
@@ -457,11 +456,3 @@ def test_ctrl_c_ends_in_one_line_and_leaves_no_table(tmp_path: Path):
     assert (process.returncode, error.splitlines()[-1]) == (130, "interrupted")
     assert "Traceback" not in error
     assert not (tmp_path / "clips.csv").exists()
-
-
-def test_a_killed_worker_ends_the_work_with_a_remedy():
-    with pytest.raises(UserError, match=r"a worker process of 2 was killed.* call again with fewer workers"):
-        list(generate_module._run_pool(partial(os._exit), [1, 1], 2))
-
-
-# The picture for people

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -296,11 +296,16 @@ class _Worker(Generic[Item, Answer]):
         with _ctrl_c_blocked():
             self._process.start()
         theirs.close()
+        self._is_new = True
 
     def give(self, number: int, item: Item) -> None:
+        with suppress(EOFError, ConnectionError):  # it has died meanwhile, which take() will see
+            if self._is_new:
+                self.connection.recv()  # what its start takes is no item's time
+                self._is_new = False
+            self.connection.send(item)
         self.number = number
         self.deadline = time.monotonic() + (self._timeout or float("inf"))
-        self.connection.send(item)
 
     def take(self) -> Answer | Lost:
         """The answer that has come; a process that died or is overdue is replaced."""
@@ -362,13 +367,14 @@ def _ctrl_c_blocked() -> Iterator[None]:
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides, and this one ends its file
     cv2.setNumThreads(1)
+    answer: Any = None  # it is ready
     while True:
         try:
-            item = connection.recv()
-            try:
-                answer = _answer(function, item)
-            except UserError as error:
-                answer = error
             connection.send(answer)
+            item = connection.recv()
         except (EOFError, ConnectionError):
             return
+        try:
+            answer = _answer(function, item)
+        except UserError as error:
+            answer = error
