@@ -71,8 +71,8 @@ def submit_shards(command: Sequence[str], slurm: Sequence[str], jobs: int, logs:
     given = {**({"cpus_per_task": cpus} if cpus else {}), **settings.parameters}
     if "cpus_per_task" in given:  # from SLURM 22.05 to 23.02 srun does not take it over from sbatch
         given["srun_args"] = [f"--cpus-per-task={given['cpus_per_task']}", *given.get("srun_args", ())]
-    make_folder(logs, "working folder")
     executor = slurm_executor(logs.absolute(), settings.max_num_timeout)
+    make_folder(logs, "working folder")
     executor.update_parameters(**given, array_parallelism=jobs)
     shards = [_job([*command, "--shard", str(Shard(number, jobs))]) for number in range(jobs)]
     array = [job.job_id for job in submit(executor, shards)]
