@@ -59,7 +59,7 @@ def shared() -> Path:
 def musclesynth(tmp_path_factory) -> Path:
     """MuscleSynth tiny, drawn once."""
     root = tmp_path_factory.mktemp("MuscleSynth")
-    generate(root, "tiny", progress=False)
+    generate(root, "tiny")
     return root
 
 

@@ -13,7 +13,7 @@ from tests.run_net import run_net
 from transm3e.data.annotations import MUSCLES
 from transm3e.models.weights import read_checkpoint
 from transm3e.prepare.musclesynth.generate import generate
-from transm3e.prepare.musclesynth.plan import SIZES, Size
+from transm3e.prepare.musclesynth.plan import SIZES, SetSize
 
 CONFIGS = "configs/MuscleSynth"
 MODEL = "transm3e_rgb_motion"
@@ -38,8 +38,8 @@ SIZE = ("LOG_PERIOD", 20)
 def data(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("MuscleSynth")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SIZES, "few", Size(320, CLIPS, frozenset(SHOWN.split())))
-        generate(root, "few", progress=False)
+        patch.setitem(SIZES, "few", SetSize(320, CLIPS, frozenset(SHOWN.split())))
+        generate(root, "few")
     return root
 
 

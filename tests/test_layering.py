@@ -33,6 +33,7 @@ LEVELS = {
     "benchmark": 8,
     "doctor": 8,
     "tables": 8,
+    "job_array": 9,
     "tools": 9,
 }
 # Rooms on one level do not know each other, but distillers compare what every model returns.

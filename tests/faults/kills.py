@@ -154,7 +154,7 @@ def main() -> int:
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as place:
         data, whole, killed = (Path(place) / name for name in ("data", "whole", "killed"))
-        generate(data, "tiny", progress=False)
+        generate(data, "tiny")
         finish(short_run(data, whole, args.epochs), whole, args.processes)
         for kill in range(args.kills):
             what = kill_during_training(short_run(data, killed, args.epochs), killed, rng, processes=args.processes)
