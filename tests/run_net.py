@@ -36,7 +36,7 @@ def run_net_here(*words: object, check: bool = True) -> subprocess.CompletedProc
     status, out, err = 0, io.StringIO(), io.StringIO()
     with patch.object(sys, "argv", line), redirect_stdout(out), redirect_stderr(err):
         try:
-            status = tool().main()
+            status = load_tool("run_net").main()
         except SystemExit as end:
             status = end.code
     assert not check or status == 0, out.getvalue() + err.getvalue()
@@ -44,9 +44,9 @@ def run_net_here(*words: object, check: bool = True) -> subprocess.CompletedProc
 
 
 @functools.cache
-def tool() -> ModuleType:
-    """tools/run_net.py as a module; processes that it starts do not find its functions."""
-    spec = importlib.util.spec_from_file_location("run_net", REPO / "tools" / "run_net.py")
+def load_tool(name: str) -> ModuleType:
+    """tools/NAME.py as a module; processes that it starts do not find its functions."""
+    spec = importlib.util.spec_from_file_location(name, REPO / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
