@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transm3e.config.node import CfgNode
 from transm3e.data.skeleton.streams import NORMALIZATIONS, STREAMS, make_stream
 from transm3e.errors import UserError
 from transm3e.modalities import MODALITIES
