@@ -113,7 +113,7 @@ def test_a_nan_in_training_is_replayed_from_what_the_run_has_saved(
     assert lines[-1] == str(Path(file).parent / "bad_batch" / "batch_rgb.png")
     monkeypatch.setattr(Mlp, "forward", forward)
     assert "all is finite here" in show_batch("--bad", file)[1][1]
-    status, _, err = show_batch("--bad", file, "MVIT.MLP_RATIO", 2.0)
+    status, _, err = show_batch("--bad", file, "MVIT.MLP_RATIO", 3.0)
     assert (status, "bad_weights.pyth does not fit this config" in err) == (2, True)
 
 
