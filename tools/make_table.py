@@ -13,13 +13,13 @@ from pathlib import Path
 
 from transm3e.cli import exit_with_message
 from transm3e.errors import UserError
-from transm3e.tables.cluster.backends import here, on_slurm
+from transm3e.tables.cluster.places import here, on_slurm
 from transm3e.tables.command import build_plan, run_missing, write_tables
 from transm3e.tables.cost import TFLOPS, positive_rate
 from transm3e.tables.datasets import DATASETS
 from transm3e.tables.listing import listing
 from transm3e.tables.scale import SCALES
-from transm3e.tables.statistics.comparison import RESAMPLES, Comparison, check_comparison
+from transm3e.tables.statistics.uncertainty import RESAMPLES, Comparison, check_comparison
 
 RUN_NET = Path(__file__).with_name("run_net.py")
 

@@ -129,7 +129,7 @@ def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(
         ({**SLOW, "RESNET.NUM_BLOCK_TEMP_KERNEL": [[3], [4], [7], [3]]}, ["NUM_BLOCK_TEMP_KERNEL is", "[6]"]),
         ({**SLOW, "RESNET.NUM_BLOCK_TEMP_KERNEL": [[[3]], [4], [6], [3]]}, ["NUM_BLOCK_TEMP_KERNEL is"]),
         ({**SLOW, "RESNET.NUM_BLOCK_TEMP_KERNEL": [3, 4, 6]}, ["NUM_BLOCK_TEMP_KERNEL is [3, 4, 6]"]),
-        ({"MODEL.MODEL_NAME": "SlowFast", "DATA.NUM_FRAMES": 12}, ["DATA.NUM_FRAMES 12", "SLOWFAST.ALPHA 8"]),
+        ({"MODEL.MODEL_NAME": "SlowFast", "DATA.NUM_FRAMES": 12}, ["12 frames", "SLOWFAST.ALPHA 8", "DATA.NUM_FRAMES"]),
         ({"MODEL.MODEL_NAME": "SlowFast", "RESNET.WIDTH_PER_GROUP": 12}, ["RESNET.WIDTH_PER_GROUP 12", "BETA_INV 8"]),
         ({"MODEL.MODEL_NAME": "SlowFast", "SLOWFAST.FUSION_KERNEL_SZ": 4}, ["FUSION_KERNEL_SZ is 4", "odd"]),
         ({"MODEL.MODEL_NAME": "VideoSwin", "VIDEOSWIN.DEPTHS": [2, 2]}, ["DEPTHS [2, 2]", "one number for each stage"]),

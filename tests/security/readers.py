@@ -85,7 +85,7 @@ from transm3e.report.pictures import read_epochs
 from transm3e.report.scores import read_predictions
 from transm3e.runs import lock as folder_lock
 from transm3e.runs.lock import Owner
-from transm3e.tables.cluster.slurm_queue import Submissions
+from transm3e.tables.cluster.slurm import read_submissions
 from transm3e.tables.read import read_table
 from transm3e.unpickle import read_pickle
 
@@ -277,7 +277,7 @@ READERS = [
         ".json",
         {"a": {"mark": "transm3e-1", "task": 0, "logs": "b"}},
         as_json,
-        lambda path: Submissions(path).read(),
+        read_submissions,
         wrong=(*WRONG, *DEEP),
     ),
     of_document(

@@ -21,9 +21,8 @@ from transm3e.report.table import COLUMNS
 from transm3e.tables.command import write_tables
 from transm3e.tables.figures import table_figures
 from transm3e.tables.picture import table_picture
-from transm3e.tables.statistics.comparison import Comparison, check_comparison
-from transm3e.tables.statistics.resample import BOOTSTRAP, PERMUTATION
-from transm3e.tables.statistics.uncertainty import table_uncertainty
+from transm3e.tables.statistics.draws import BOOTSTRAP, PERMUTATION
+from transm3e.tables.statistics.uncertainty import Comparison, check_comparison, table_uncertainty
 
 SEEDS, CLIPS, ACTIVITIES = (0, 1), 40, 5
 QUICK = Comparison(resamples=200, by_clip=True)

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import ArrayLike
 
 from transm3e.metrics.average_precision import _checked
-from transm3e.metrics.weighted import average_precisions, columns, mean_over_muscles, seen_and_hits, sort_muscles
 
 LEVEL = 0.95
+CHUNK = 1_600_000  # counts worked on at once
+BLOCK = 16  # rows summed one after the other: with counts up to 15 in one byte
 
 
 def draw_counts(clips: int, resamples: int, key: Sequence[int], groups: ArrayLike | None = None) -> np.ndarray:
@@ -65,14 +66,46 @@ def bootstrap_map(scores: ArrayLike | torch.Tensor, labels: ArrayLike | torch.Te
         raise ValueError(
             f"counts are {counts.dtype} {counts.shape}; allowed: non-negative integers (resamples, {len(scores_NC)} clips)"
         )
-    muscles = sort_muscles(scores_NC, labels_NC)
-    if not muscles:
-        return np.full(len(counts), np.nan)
-    parts = [
-        mean_over_muscles(np.stack([average_precisions(*seen_and_hits(muscle, piece, kind)) for muscle in muscles]))
-        for piece, kind in columns(counts)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0)
+    muscles = np.flatnonzero(labels_NC.any(axis=0))
+    rows = max(1, CHUNK // len(scores_NC))
+    small = np.min_scalar_type(BLOCK * int(counts.max(initial=0)))
+    parts = [np.ascontiguousarray(part.T, dtype=small) for part in np.split(counts, range(rows, len(counts), rows))]
+    return np.concatenate(
+        [
+            _mean_over_muscles([_average_precisions(scores_NC[:, c], labels_NC[:, c], part) for c in muscles], part)
+            for part in parts
+        ]
+    )
+
+
+def _average_precisions(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(N,) scores and labels, (N, R) counts -> (R,) AP; NaN where no clip that counts carries the muscle."""
+    order = np.argsort(-scores, kind="stable")
+    # Clips of equal score share a threshold: of each, the last clip. Where none carries the muscle it adds nothing.
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    found = np.cumsum(labels[order], dtype=np.int64)[ends]
+    ends, found = (each[np.diff(found, prepend=0) > 0] for each in (ends, found))
+    seen = _sums_to(counts[order[: ends[-1] + 1]], ends)
+    hits = _sums_to(counts[order[labels[order] > 0]], found - 1)
+    gained = (np.diff(hits, axis=0, prepend=0) * (hits / np.maximum(seen, 1))).sum(axis=0)
+    return np.divide(gained, hits[-1], out=np.full(counts.shape[1], np.nan), where=hits[-1] > 0)
+
+
+def _sums_to(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """np.cumsum(rows, axis=0)[places], ten times as fast: within blocks in the small type of the counts; overwrites `rows`."""
+    for place in range(1, BLOCK):
+        below = rows[place::BLOCK]
+        below += rows[place - 1 :: BLOCK][: len(below)]
+    before = np.zeros((len(rows) // BLOCK + 1, rows.shape[1]), np.int32)
+    np.cumsum(rows[BLOCK - 1 :: BLOCK], axis=0, out=before[1:])
+    return before[places // BLOCK] + rows[places]
+
+
+def _mean_over_muscles(precisions: Sequence[np.ndarray], counts: np.ndarray) -> np.ndarray:
+    """(R,) over the muscles with a value, as mean_average_precision does; NaN where none has one."""
+    ap_CR = np.stack([np.full(counts.shape[1], np.nan), *precisions])
+    known = (~np.isnan(ap_CR)).sum(axis=0)
+    return np.divide(np.nansum(ap_CR, axis=0), known, out=np.full(len(known), np.nan), where=known > 0)
 
 
 def centred(samples: np.ndarray, observed: float) -> np.ndarray:

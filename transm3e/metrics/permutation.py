@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy.stats import rankdata
 
 from transm3e.metrics.average_precision import _checked
-from transm3e.metrics.weighted import average_precisions, columns, mean_over_muscles, seen_and_hits, sort_muscles
+from transm3e.metrics.bootstrap import bootstrap_map
 
 # Differences that only rounding tells apart count as equal.
 ROUNDING = 1e-12
@@ -58,22 +59,13 @@ def swapped_differences(
         ValueError, UserError: as average_precision; no clip carries any muscle.
     """
     (first_NC, labels_NC), (second_NC, _) = _checked(first, labels), _checked(second, labels)
-    muscles = sort_muscles(np.concatenate([_ranks(first_NC), _ranks(second_NC)]), np.concatenate([labels_NC] * 2))
-    if not muscles:
+    if not labels_NC.any():
         raise ValueError("no clip carries any muscle, so there is no mAP to compare")
     # Each clip is there twice, as the first model and as the second ranks it; one of the two counts.
-    stays = np.concatenate([~swaps, swaps], axis=1).view(np.uint8)
-    differences = []
-    for piece, kind in columns(stays):
-        ours, theirs = [], []
-        for muscle in muscles:
-            seen, hits = seen_and_hits(muscle, piece, kind)
-            ours.append(average_precisions(seen, hits))
-            # What does not count for one side counts for the other.
-            all_seen, all_hits = ((places + 1).astype(kind)[:, None] for places in (muscle.ends, muscle.positive_ends))
-            theirs.append(average_precisions(all_seen - seen, all_hits - hits))
-        differences.append(mean_over_muscles(np.stack(ours)) - mean_over_muscles(np.stack(theirs)))
-    return np.concatenate(differences)
+    ranks = np.concatenate([rankdata(first_NC, axis=0), rankdata(second_NC, axis=0)])
+    twice, stays = np.concatenate([labels_NC] * 2), np.concatenate([~swaps, swaps], axis=1)
+    ours, theirs = (bootstrap_map(ranks, twice, counts.view(np.uint8)) for counts in (stays, ~stays))
+    return ours - theirs
 
 
 def p_value(observed: float, differences: np.ndarray) -> float:
@@ -94,12 +86,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = largest
     return adjusted
-
-
-def _ranks(scores: np.ndarray) -> np.ndarray:
-    """(N, C) from 1 for the lowest; equal scores get their mean rank."""
-    ranks = np.empty(scores.shape)
-    for c in range(scores.shape[1]):
-        _, places, counts = np.unique(scores[:, c], return_inverse=True, return_counts=True)
-        ranks[:, c] = (np.cumsum(counts) - (counts - 1) / 2)[places.ravel()]
-    return ranks

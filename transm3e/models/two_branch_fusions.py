@@ -51,13 +51,13 @@ class Branch(nn.Module):
         return torch.cat((per_block[-1], patches), dim=1)
 
 
-class Fusion(nn.Module):
+class BranchFusion(nn.Module):
     """Clips of both modalities -> logits (B, C)."""
 
     places: ClassVar[Places]
 
 
-class LateFusion(Fusion):
+class LateFusion(BranchFusion):
     """Two whole classifiers whose scores are fused (decision-level fusion, Roitberg et al., IV 2022).
 
     Args:
@@ -91,7 +91,7 @@ class LateFusion(Fusion):
         return self.combine(one, other)
 
 
-class ConcatFusion(Fusion):
+class LateConcatFusion(BranchFusion):
     """The class tokens of two branches side by side, and one linear layer.
 
     Args:
@@ -114,7 +114,7 @@ class ConcatFusion(Fusion):
         return self.head(self.dropout(torch.cat([branch(clips) for branch in self.branches], dim=-1)))
 
 
-class AttentionFusion(Fusion):
+class AttentionFusion(BranchFusion):
     """Two branches; behind their last blocks each class token reads the tokens of the other branch, or of both.
 
     Nagrani et al.'s (NeurIPS 2021) fusion without a bottleneck, in one layer, the last: each modality has a
@@ -158,7 +158,7 @@ class AttentionFusion(Fusion):
         return self.head(self.dropout((read[0] + read[1])[:, 0] / 2))
 
 
-class PatchFusion(Fusion):
+class PatchFusion(BranchFusion):
     """Two patch embeddings whose patches are fused one by one; one backbone and classifier behind.
 
     Args:

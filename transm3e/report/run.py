@@ -12,7 +12,7 @@ from typing import Any
 
 from transm3e.config.targets import MUSCLE_TARGET, scored_target
 from transm3e.data.annotations import SPLITS
-from transm3e.engine.evaluate import Predictions
+from transm3e.engine.evaluate import ScoredSplit
 from transm3e.engine.processes.distributed import gather
 from transm3e.errors import UserError
 from transm3e.files import atomic_path, atomic_write_text, make_folder
@@ -48,19 +48,19 @@ PICTURES = (MUSCLE_PICTURE, ACTIVITY_PICTURE, TRAINING_PICTURE)
 METRIC_NAMES = {"mAP": "mAP", "top1": "top-1 accuracy", "top5": "top-5 accuracy"}
 
 
-def split_scores(predictions: Mapping[str, Predictions]) -> dict[str, float]:
+def split_scores(predictions: Mapping[str, ScoredSplit]) -> dict[str, float]:
     """mAP, or top-1 accuracy of activities, in [0, 1] of each split that has one: for validation while training."""
     return {split: _score(p) for split, p in predictions.items() if p.labels.any()}
 
 
-def _score(predictions: Predictions) -> float:
+def _score(predictions: ScoredSplit) -> float:
     if predictions.target == MUSCLE_TARGET:
         return mean_average_precision(predictions.scores, predictions.labels)
     known = predictions.labels.any(axis=1)
     return top_k_accuracy(predictions.scores[known], predictions.labels[known], 1)
 
 
-def _result(run: Run, split: str, p: Predictions) -> dict[str, Any]:
+def _result(run: Run, split: str, p: ScoredSplit) -> dict[str, Any]:
     if p.target != MUSCLE_TARGET:
         return activity_result(p.scores, p.labels, p.columns, _failed(p))
     result = split_result(p.scores, p.labels, _failed(p))
@@ -70,7 +70,7 @@ def _result(run: Run, split: str, p: Predictions) -> dict[str, Any]:
 
 
 def write_report(
-    run: Run, owner: Mapping[str, Any], checkpoint: Path | None, predictions: Mapping[str, Predictions]
+    run: Run, owner: Mapping[str, Any], checkpoint: Path | None, predictions: Mapping[str, ScoredSplit]
 ) -> None:
     """Write settings, predictions per split, pictures, and last results.json: where it stands, the evaluation is complete.
 
@@ -125,7 +125,7 @@ def write_report(
         )
 
 
-def refuse_missing(run: Run, predictions: Mapping[str, Predictions]) -> None:
+def refuse_missing(run: Run, predictions: Mapping[str, ScoredSplit]) -> None:
     """End the program if clips could not be read and TEST.ALLOW_MISSING is False; called on every process.
 
     Raises:
@@ -200,7 +200,7 @@ def _of_draws(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     return f" ({', '.join(drawn)}: mean ± standard deviation of {DRAWS} draws)" if drawn else ""
 
 
-def _failed(predictions: Predictions) -> list[tuple[str, str]]:
+def _failed(predictions: ScoredSplit) -> list[tuple[str, str]]:
     return [(clip.path, clip.reason) for clip in predictions.failed]
 
 

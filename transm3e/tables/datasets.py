@@ -23,25 +23,12 @@ MAIN = "MuscleMap136"
 DEMO = "MuscleSynth"
 # Leaf at full size -> at the size of the demo; one that is not listed has one name everywhere.
 DEMO_LEAF = {
-    "c2d_r50": "c2d",
-    "deit_s": "deit",
-    "i3d_r50": "i3d",
-    "logits_kd_s": "logits_kd",
-    "mcts_flow_s": "mcts_flow",
-    "mcts_rgb_b": "mcts_rgb_deep",
-    "mcts_rgb_diff_b": "mcts_rgb_diff_deep",
-    "mcts_rgb_diff_s": "mcts_rgb_diff",
-    "mcts_rgb_s": "mcts_rgb",
-    "mvitv2_b": "mvitv2_deep",
-    "mvitv2_s": "mvitv2",
-    "slow_r50": "slow",
-    "slowfast_r50": "slowfast",
-    "transm3e_b": "transm3e_deep",
-    "transm3e_s": "transm3e",
-    "two_branch_s": "two_branch",
-    "videoswin_b": "videoswin_wide",
-    "videoswin_s": "videoswin",
+    f"{name}_s": name
+    for name in ["logits_kd", "mcts_flow", "mcts_rgb", "mcts_rgb_diff", "mvitv2", "transm3e", "videoswin"]
 }
+DEMO_LEAF |= {f"{name}_b": f"{name}_deep" for name in ("mcts_rgb", "mcts_rgb_diff", "mvitv2", "transm3e")}
+DEMO_LEAF |= {f"{name}_r50": name for name in ("c2d", "i3d", "slow", "slowfast")}
+DEMO_LEAF |= {"deit_s": "deit", "two_branch_s": "two_branch", "videoswin_b": "videoswin_wide"}
 
 
 def is_full_size(dataset: str) -> bool:

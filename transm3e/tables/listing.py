@@ -9,7 +9,7 @@ from pathlib import Path
 from transm3e.files import clip_table_file
 from transm3e.report.table import aligned
 from transm3e.tables.cost import gpu_hours
-from transm3e.tables.jobs import Job, Plan, PlannedRow, PlannedTable
+from transm3e.tables.jobs import Plan, PlannedRow, PlannedRun, PlannedTable
 
 HEAD = ("row", "seed", "state", "GPU h", "run", "starts from")
 UNKNOWN = "?"
@@ -85,7 +85,7 @@ def _runs_of(key: Path, plan: Plan) -> int:
     return 1 + sum(_runs_of(need, plan) for need in plan.jobs[key].needs)
 
 
-def _hours(jobs: Sequence[Job], tflops: float) -> str:
+def _hours(jobs: Sequence[PlannedRun], tflops: float) -> str:
     """Of the jobs whose data is known; "?" where there is none."""
     hours = [hour for job in jobs if (hour := gpu_hours(job.run, tflops)) is not None]
     if jobs and not hours:

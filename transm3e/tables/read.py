@@ -37,7 +37,7 @@ NOT_OF_ROWS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table.
 
     Attributes:
@@ -68,7 +68,7 @@ class Table:
     title: str
     source: str
     named: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
     @property
     def name(self) -> str:
@@ -99,7 +99,7 @@ def read_table(path: str | Path) -> Table:
     return Table(file, _text(content, "title", str(file)), source, _named(content, str(file)), tuple(rows))
 
 
-def _rows(content: Mapping[str, Any], file: Path) -> Iterator[Row]:
+def _rows(content: Mapping[str, Any], file: Path) -> Iterator[TableRow]:
     given = content.get("rows")
     if given is None and "grid" in content:
         given = [{"label": "grid"}]
@@ -138,7 +138,7 @@ def _load(file: Path) -> dict[str, Any]:
     return content
 
 
-def _row(row: Any, content: Mapping[str, Any], general: Mapping[str, Any], where: str) -> Row:
+def _row(row: Any, content: Mapping[str, Any], general: Mapping[str, Any], where: str) -> TableRow:
     if not isinstance(row, dict):
         raise UserError(f"{where} is {shown(row)}; it must be a mapping with {', '.join(ROW_KEYS)}")
     _check_keys(row, ROW_KEYS, where)
@@ -151,7 +151,7 @@ def _row(row: Any, content: Mapping[str, Any], general: Mapping[str, Any], where
     if not isinstance(paper, dict):
         raise UserError(f"{where}: paper is {shown(paper)}; it must be a mapping of data sets to figures")
     config = _text(row if "config" in row else content, "config", where)
-    return Row(label, config, opts, {name: _figures(name, paper[name], where) for name in paper})
+    return TableRow(label, config, opts, {name: _figures(name, paper[name], where) for name in paper})
 
 
 def _figures(dataset: str, given: Any, where: str) -> tuple[float, ...]:

@@ -57,7 +57,7 @@ SAID_ELSEWHERE = {
     "tasks_per_node": "a run is one task",
     "timeout_min": "use time=MINUTES",
 }
-TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<parts>\d+(?::\d+){0,2})")
+TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,12 @@ def minutes(time: str) -> int:
     Raises:
         UserError: it is none, or 0.
     """
-    match = TIME.fullmatch(time)
-    parts = [int(part) for part in match["parts"].split(":")] if match else []
-    if match and match["days"] is not None:
-        days, (hours, mins, seconds) = int(match["days"]), (*parts, 0, 0, 0)[:3]
-    else:
-        days, (hours, mins, seconds) = 0, (parts if len(parts) == 3 else [0, *parts, 0][:3]) if parts else (0, 0, 0)
-    total = math.ceil(((days * 24 + hours) * 60 + mins) + seconds / 60)
+    total = 0
+    if TIME.fullmatch(time):
+        days, _, rest = time.rpartition("-")
+        parts = [int(part) for part in rest.split(":")]
+        hours, mins, seconds = (*([] if days or len(parts) > 2 else [0]), *parts, 0, 0)[:3]  # first of M and M:S: minutes
+        total = math.ceil((int(days or 0) * 24 + hours) * 60 + mins + seconds / 60)
     if total < 1:
         raise UserError(f"--slurm time={time} is no time limit; write minutes, H:MM:SS or DAYS-HH:MM:SS, as for sbatch")
     return total
