@@ -27,7 +27,7 @@ CHANCE = "constant scores (All Ones)"
 JSON_MARK = "json_stats: "
 
 
-def muscle_bars(results: Mapping[str, Any], path: str | Path, title: str | None = None) -> None:
+def muscle_bars(results: Mapping[str, Any], path: str | Path) -> None:
     """Draw AP per muscle, known against new activities, validation and test side by side.
 
     A diamond on each bar is the share of the split's clips that carry the muscle: the AP of a model that
@@ -36,7 +36,6 @@ def muscle_bars(results: Mapping[str, Any], path: str | Path, title: str | None 
     Args:
         results: as read_results gives them; pairs of splits without any clip are left out.
         path: the file to write; .png, .pdf or .svg decides the format.
-        title: first line of the picture; default: run_title.
 
     Raises:
         UserError: no split has an mAP, the suffix is unknown, or the file cannot be written.
@@ -48,7 +47,7 @@ def muscle_bars(results: Mapping[str, Any], path: str | Path, title: str | None 
     for axes, (mean, names) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         _draw_pair(axes, results, mean, names)
     _draw_legend(figure)
-    figure.suptitle(title or run_title(results), fontsize=14, fontweight="bold", color=INK)
+    figure.suptitle(run_title(results), fontsize=14, fontweight="bold", color=INK)
     save(figure, path)
 
 

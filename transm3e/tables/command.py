@@ -22,7 +22,6 @@ from transm3e.tables.picture import table_picture
 from transm3e.tables.progress import FAILED, View, failure
 from transm3e.tables.read import NOT_OF_ROWS, Table, TableRow, read_table
 from transm3e.tables.runner import Runner
-from transm3e.tables.statistics.formats import uncertainty_cells, uncertainty_latex, uncertainty_markdown
 from transm3e.tables.statistics.uncertainty import Comparison, table_uncertainty
 
 SET_BY_ARGUMENTS = {"RNG_SEED": "--seeds", "NUM_GPUS": "--gpus-per-run"}
@@ -106,12 +105,9 @@ def _write_table(
     found = table_uncertainty(planned, plan, comparison) if comparison.resamples else None
     title = f"{planned.table.title} ({planned.table.name}, {planned.dataset}, {planned.scale})"
     caption = Caption(title, planned.table.source, plan.made_with)
-    shown, in_latex = markdown(rows, caption), latex(rows, caption)
-    if found:
-        shown, in_latex = f"{shown}\n{uncertainty_markdown(found)}", f"{in_latex}\n{uncertainty_latex(found)}"
-    cells = comma_separated(rows, uncertainty_cells(found) if found else None)
+    shown = markdown(rows, found, caption)
     file = out / f"{planned.table.name}-{planned.dataset}-{planned.scale}"
-    for suffix, text in ((".md", shown), (".csv", cells), (".tex", in_latex)):
+    for suffix, text in ((".md", shown), (".csv", comma_separated(rows, found)), (".tex", latex(rows, found, caption))):
         atomic_write_text(file.with_name(file.name + suffix), text)
     drawn = table_picture(rows, found, file.with_name(file.name + ".png"), title)
     return f"{shown}\nin {file}.md, .csv, .tex{', .png' if drawn else ''}\n\n"
