@@ -15,9 +15,8 @@ from transm3e.cli import exit_with_message
 from transm3e.errors import UserError
 from transm3e.tables.cluster.places import here, on_slurm
 from transm3e.tables.command import build_plan, run_missing, write_tables
-from transm3e.tables.cost import TFLOPS, positive_rate
-from transm3e.tables.datasets import DATASETS
-from transm3e.tables.listing import listing
+from transm3e.tables.listing import TFLOPS, listing, positive_rate
+from transm3e.tables.read import DATASETS
 from transm3e.tables.scale import SCALES
 from transm3e.tables.statistics.uncertainty import RESAMPLES, Comparison, check_comparison
 

@@ -13,10 +13,9 @@ from transm3e.config.node import merge_opts, set_key
 from transm3e.config.schema import KEYS, MAX_SEED, get
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.backends import BACKENDS
-from transm3e.data.erasing import ERASE_MODES
 from transm3e.data.geometry import INTERPOLATIONS, RESIZINGS
 from transm3e.data.skeleton.streams import NORMALIZATIONS
-from transm3e.data.transforms import ORDERS
+from transm3e.data.transforms import ERASE_MODES, ORDERS
 from transm3e.errors import UserError
 from transm3e.layers import token_fusion
 from transm3e.layers.graph import PARTITIONS

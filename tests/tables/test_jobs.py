@@ -9,8 +9,7 @@ import pytest
 from transm3e.errors import UserError
 from transm3e.runs.plan import plan
 from transm3e.tables.command import build_plan
-from transm3e.tables.cost import forward_macs, gpu_hours
-from transm3e.tables.listing import listing
+from transm3e.tables.listing import forward_macs, gpu_hours, listing
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 

@@ -9,8 +9,7 @@ import pytest
 
 from transm3e.errors import UserError
 from transm3e.report.table import COLUMNS
-from transm3e.tables.datasets import DATASETS, DEMO_LEAF, leaf_name
-from transm3e.tables.read import read_table
+from transm3e.tables.read import DATASETS, DEMO_LEAF, leaf_name, read_table
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TABLES = sorted((CONFIGS / "tables").glob("*.yaml"))

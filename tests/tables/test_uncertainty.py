@@ -14,8 +14,16 @@ from PIL import Image
 from transm3e.data.annotations import EVAL_SPLITS, MUSCLES, SPLITS, Clip, write_clip_table
 from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
-from transm3e.metrics.bootstrap import bootstrap_map, centred, draw_counts, percentile_interval
-from transm3e.metrics.permutation import draw_swaps, holm, p_value, swapped_differences
+from transm3e.metrics.bootstrap import (
+    bootstrap_map,
+    centred,
+    draw_counts,
+    draw_swaps,
+    holm,
+    p_value,
+    percentile_interval,
+    swapped_differences,
+)
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import COLUMNS
 from transm3e.tables.command import write_tables

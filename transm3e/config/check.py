@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
-from transm3e.config.check_data import check_data, data_warnings
+from transm3e.config.keys_data import CUDA_DECODER, FORMER_DECODER
 from transm3e.config.schema import check_values
 from transm3e.config.targets import (
     ACTIVITY_TARGET,
@@ -17,7 +17,7 @@ from transm3e.config.targets import (
     trained_target,
 )
 from transm3e.errors import UserError
-from transm3e.modalities import model_class
+from transm3e.modalities import MODALITIES, SKELETONS, model_class, read_modalities
 from transm3e.registry import component
 
 logger = logging.getLogger(__name__)
@@ -232,3 +232,33 @@ def _distill_warnings(cfg: CfgNode) -> Iterable[str]:
             "DISTILL.AXIS token is a softmax over the tokens, always 1 for a single one, and TRANSM3E.NUM_MCTS is 1: "
             "the distillation loss is always 0; set AXIS channel, or more tokens"
         )
+
+
+def check_data(cfg: CfgNode) -> None:
+    """Refuse what contradicts itself.
+
+    Raises:
+        UserError: names the key, its value, what is allowed and what to change.
+    """
+    name, modality, readable = cfg.MODEL.MODEL_NAME, cfg.DATA.MODALITY, model_class(cfg).reads
+    if modality not in readable:
+        fit = ", ".join(readable)
+        raise UserError(f"DATA.MODALITY is {modality}, but MODEL.MODEL_NAME {name} reads {fit}; change one of them")
+    if cfg.MIXUP.ENABLE and modality in SKELETONS:
+        raise UserError(f"MIXUP.ENABLE is True, but joints cannot be mixed; set it False for DATA.MODALITY {modality}")
+    if cfg.DEMO.ENABLE and "flow" in read_modalities(cfg, training=False):
+        raise UserError(
+            "DEMO.ENABLE scores video files, which hold no flow; put them into a clip table with that column and "
+            f"test on it, or choose a model of {', '.join(n for n, m in MODALITIES.items() if m.source != 'flow')}"
+        )
+    if cfg.DATA.DECODING_BACKEND == CUDA_DECODER and cfg.DATA_LOADER.NUM_WORKERS:
+        raise UserError(
+            f"DATA.DECODING_BACKEND {CUDA_DECODER} decodes in the process that trains, as forked processes cannot use its "
+            f"GPU; set DATA_LOADER.NUM_WORKERS 0 (it is {cfg.DATA_LOADER.NUM_WORKERS})"
+        )
+
+
+def data_warnings(cfg: CfgNode) -> Iterable[str]:
+    """What is allowed and probably not meant."""
+    if cfg.DATA.DECODING_BACKEND == FORMER_DECODER:
+        yield f"DATA.DECODING_BACKEND {FORMER_DECODER}: it has no video reading any more, pyav decodes"

@@ -14,9 +14,8 @@ from transm3e.errors import UserError
 from transm3e.layers.attention import MultiScaleBlock
 from transm3e.layers.common import widen
 from transm3e.layers.transformer_block import TransformerBlock
-from transm3e.models.check_mvit import check_mvit
 from transm3e.models.deit import mean_score_logits
-from transm3e.models.mvit import MViTBackbone, PatchEmbed
+from transm3e.models.mvit import MViTBackbone, PatchEmbed, check_mvit
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 from transm3e.models.two_branch_fusions import (
@@ -153,7 +152,7 @@ def _reading(cfg: CfgNode, modality: str) -> CfgNode:
     return cfg
 
 
-for _name, _build in {
+_BUILDERS: dict[str, Callable[[CfgNode], BranchFusion]] = {
     "late_sum": _build_late_sum,
     "late_mul": partial(_build_late, combine=product_score_logits),
     "late_concat": _build_late_concat,
@@ -162,5 +161,6 @@ for _name, _build in {
     "pe_sum": partial(_build_patch, combine=lambda cfg: torch.add),
     "pe_mul": partial(_build_patch, combine=lambda cfg: torch.mul),
     "pe_concat": partial(_build_patch, combine=lambda cfg: PatchConcat(cfg.MVIT.EMBED_DIM)),
-}.items():
+}
+for _name, _build in _BUILDERS.items():
     TWO_BRANCH_FUSIONS.register(_name)(_build)

@@ -22,8 +22,7 @@ from transm3e.data.annotations import SPLITS
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, read_text
 from transm3e.foreign.json_text import parse_json
-from transm3e.report.activity_picture import activity_bars
-from transm3e.report.activity_result import activity_result
+from transm3e.report.activity_picture import activity_bars, activity_result
 from transm3e.report.pictures import muscle_bars
 from transm3e.report.run import ACTIVITY_PICTURE, METRIC_NAMES, MISSING, MUSCLE_PICTURE
 from transm3e.report.scores import Predictions, read_predictions, write_predictions

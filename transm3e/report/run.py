@@ -19,8 +19,7 @@ from transm3e.files import atomic_path, atomic_write_text, make_folder
 from transm3e.metrics import mean_average_precision, top_k_accuracy
 from transm3e.modalities import model_class
 from transm3e.models.weights import read_checkpoint
-from transm3e.report.activity_picture import activity_bars
-from transm3e.report.activity_result import activity_result
+from transm3e.report.activity_picture import activity_bars, activity_result
 from transm3e.report.pictures import muscle_bars, run_title, training_curves
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import results_table

@@ -16,9 +16,7 @@ from transm3e.files import clip_table_file
 from transm3e.runs.data_identity import DataFiles
 from transm3e.runs.folder import is_evaluated, is_trained
 from transm3e.runs.plan import STARTS, Run, handed_down, plan
-from transm3e.tables.datasets import configs_folder
-from transm3e.tables.grid import START_OPTS
-from transm3e.tables.read import Table, TableRow
+from transm3e.tables.read import START_OPTS, Table, TableRow, configs_folder
 from transm3e.tables.scale import row_words
 
 

@@ -18,9 +18,7 @@ from transm3e.config import load_cfg
 from transm3e.config.schema import get, keys_with
 from transm3e.errors import UserError
 from transm3e.runs.plan import STARTS
-from transm3e.tables.datasets import DEMO, MAIN, is_full_size, leaf_name
-from transm3e.tables.grid import START_OPTS
-from transm3e.tables.read import TableRow
+from transm3e.tables.read import DEMO, MAIN, START_OPTS, TableRow, is_full_size, leaf_name
 
 FULL = "full"
 SCALES = (FULL, "small", "tiny")

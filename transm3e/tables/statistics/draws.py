@@ -13,8 +13,7 @@ import numpy as np
 
 from transm3e.data.annotations import SPLITS, read_clip_table
 from transm3e.errors import UserError
-from transm3e.metrics.bootstrap import bootstrap_map, centred, draw_counts
-from transm3e.metrics.permutation import draw_swaps, swapped_differences
+from transm3e.metrics.bootstrap import bootstrap_map, centred, draw_counts, draw_swaps, swapped_differences
 from transm3e.progress import track
 from transm3e.report.ensemble import PREDICTIONS
 from transm3e.report.scores import read_predictions

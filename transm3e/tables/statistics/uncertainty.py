@@ -16,8 +16,7 @@ import numpy as np
 
 from transm3e.data.annotations import EVAL_SPLITS
 from transm3e.errors import UserError
-from transm3e.metrics.bootstrap import percentile_interval
-from transm3e.metrics.permutation import holm, p_value
+from transm3e.metrics.bootstrap import holm, p_value, percentile_interval
 from transm3e.report.table import COLUMNS
 from transm3e.runs.plan import Run
 from transm3e.runs.results import MEANS, mAP_of_predictions
