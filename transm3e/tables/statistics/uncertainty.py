@@ -217,7 +217,9 @@ def _draw(rows: Sequence[_Row], reference: _Row, comparison: Comparison) -> None
     jobs = {(row.label, part): partial(resample, row, part) for row in rows for part in row.figures}
     for (label, part), found in each(jobs, "intervals").items():
         by_label[label].keep("samples", part, found)
-    both = [(row, part) for row in rows if row is not reference for part in row.scores if part in reference.scores]
+    # In the order of the figures, not of the threads.
+    scored = [(row, part) for row in rows for part in row.figures if part in row.scores and part in reference.scores]
+    both = [(row, part) for row, part in scored if row is not reference]
     for (label, part), found in each({(r.label, p): partial(swap, r, p) for r, p in both}, "paired tests").items():
         by_label[label].keep("permuted", part, found)
 
@@ -279,9 +281,8 @@ def _limits(rows: Sequence[_Row], comparison: Comparison) -> list[str]:
             f"{tested} rows are compared by {comparison.resamples} permutations, so no p corrected for all of them falls "
             f"below {ALPHA}; raise --resamples"
         )
-    groups = {
-        split: len(set(scores.activities)) for r in rows for (_, split), scores in r.scores.items() if scores.activities
-    }
+    scored = [(part, row.scores[part]) for row in rows for part in row.figures if part in row.scores]
+    groups = {split: len(set(scores.activities)) for (_, split), scores in scored if scores.activities}
     # Swapped or not, with both signs: 2 of 2^G ways are as far out as what was observed.
     few = [f"{split} has {number}" for split, number in groups.items() if 2 / 2**number > ALPHA]
     if tested and few:
