@@ -135,9 +135,9 @@ def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(
         ({"MODEL.MODEL_NAME": "VideoSwin", "VIDEOSWIN.EMBED_DIM": 50}, ["3 heads do not divide 50", "EMBED_DIM"]),
         ({"MODEL.MODEL_NAME": "VideoSwin", "VIDEOSWIN.NUM_HEADS": [3, 6, 12, 2.5]}, ["NUM_HEADS is", "whole numbers"]),
         ({"MODEL.MODEL_NAME": "PoseNet"}, ["DATA.MODALITY is rgb", "PoseNet reads skeleton;"]),
-        ({**CTRGCN, "CTRGCN.WIDTH": 30}, ["CTRGCN.WIDTH 30", "multiple of 4"]),
-        ({**CTRGCN, "CTRGCN.DILATIONS": [1, 0]}, ["CTRGCN.DILATIONS is [1, 0]", "at least 1"]),
-        ({**CTRGCN, "CTRGCN.REDUCTION": 65}, ["CTRGCN.REDUCTION is 65", "at most CTRGCN.WIDTH 64"]),
+        ({**CTRGCN, "CTRGCN.WIDTH": 30}, ["CTRGCN.WIDTH is 30", "multiples of 4"]),
+        ({**CTRGCN, "CTRGCN.DILATIONS": [1, 0]}, ["CTRGCN.DILATIONS is [1, 0]", "from 1"]),
+        ({**CTRGCN, "CTRGCN.REDUCTION": 65}, ["CTRGCN.REDUCTION is 65", "1 to CTRGCN.WIDTH, which is 64"]),
         ({**CTRGCN, "MODEL.MODEL_NAME": "HDGCN", "HDGCN.CENTRE": "hop"}, ["HDGCN.CENTRE is 'hop'", "nose", "as hip"]),
         (
             {"DATA.MODALITY": "flow", "DEMO.ENABLE": True, "DEMO.INPUT_VIDEO": "a.mp4"},

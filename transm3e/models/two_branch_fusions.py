@@ -85,7 +85,6 @@ class LateFusion(BranchFusion):
         self.apply(init_weights)
 
     def forward(self, clips: Clips) -> Tensor:
-        """Clips of both modalities -> logits (B, C)."""
         pairs = zip(self.branches, self.heads, strict=True)
         one, other = (head(self.dropout(branch(clips))) for branch, head in pairs)
         return self.combine(one, other)
@@ -104,13 +103,11 @@ class LateConcatFusion(BranchFusion):
         self, branches: Sequence[nn.Module], dims: Sequence[int], num_classes: int, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(branches)
-        self.dropout = nn.Dropout(dropout)
+        self.branches, self.dropout = nn.ModuleList(branches), nn.Dropout(dropout)
         self.head = nn.Linear(sum(dims), num_classes)
         self.apply(init_weights)
 
     def forward(self, clips: Clips) -> Tensor:
-        """Clips of both modalities -> logits (B, C)."""
         return self.head(self.dropout(torch.cat([branch(clips) for branch in self.branches], dim=-1)))
 
 
@@ -147,7 +144,6 @@ class AttentionFusion(BranchFusion):
         self.apply(init_weights)
 
     def forward(self, clips: Clips) -> Tensor:
-        """Clips of both modalities -> logits (B, C)."""
         branches = [cast(Branch, branch) for branch in self.branches]
         tokens = [branch.tokens(clips) for branch in branches]
         contexts = [torch.cat(tokens, dim=1)] * 2 if self.mixed else tokens[::-1]
@@ -189,7 +185,6 @@ class PatchFusion(BranchFusion):
         self.apply(init_weights)
 
     def forward(self, clips: Clips) -> Tensor:
-        """Clips of both modalities -> logits (B, C)."""
         per_block, _ = self.backbone.encode(clips, self.cls_token, embed=self._embed)
         return self.head(self.dropout(self.backbone.norm(per_block[-1])[:, 0]))
 

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from transm3e.config.targets import MUSCLE_TARGET, scored_target
 from transm3e.data.annotations import SPLITS
 from transm3e.engine.evaluate import ScoredSplit
@@ -59,13 +61,29 @@ def _score(predictions: ScoredSplit) -> float:
     return top_k_accuracy(predictions.scores[known], predictions.labels[known], 1)
 
 
+def score_split(
+    target: str, scores: np.ndarray, labels: np.ndarray, columns: Sequence[str], failed: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """A split's part of results.json, by what is predicted."""
+    if target == MUSCLE_TARGET:
+        return split_result(scores, labels, failed)
+    return activity_result(scores, labels, columns, failed)
+
+
+def draw_scores(results: Mapping[str, Any], folder: Path) -> None:
+    """A figure of what is predicted, where a split could be scored."""
+    if any(split[metric_of(results)] is not None for split in results["splits"].values()):
+        if results["run"]["target"] == MUSCLE_TARGET:
+            muscle_bars(results, folder / MUSCLE_PICTURE)
+        else:
+            activity_bars(results, folder / ACTIVITY_PICTURE)
+
+
 def _result(run: Run, split: str, p: ScoredSplit) -> dict[str, Any]:
-    if p.target != MUSCLE_TARGET:
-        return activity_result(p.scores, p.labels, p.columns, _failed(p))
-    result = split_result(p.scores, p.labels, _failed(p))
-    if not model_class(run.cfg).draws:
-        return result
-    return with_draws(result, p.labels, (run.cfg.RNG_SEED, SPLITS.index(split)))
+    result = score_split(p.target, p.scores, p.labels, p.columns, _failed(p))
+    if p.target == MUSCLE_TARGET and model_class(run.cfg).draws:
+        return with_draws(result, p.labels, (run.cfg.RNG_SEED, SPLITS.index(split)))
+    return result
 
 
 def write_report(
@@ -104,11 +122,7 @@ def write_report(
         },
         **summarise({s: _result(run, s, p) for s, p in predictions.items()}, metric),
     }
-    if any(split[metric] is not None for split in results["splits"].values()):
-        if target == MUSCLE_TARGET:
-            muscle_bars(results, run.folder / MUSCLE_PICTURE)
-        else:
-            activity_bars(results, run.folder / ACTIVITY_PICTURE)
+    draw_scores(results, run.folder)
     if progress.get("history"):
         score_name, title = f"{METRIC_NAMES[metric]} (%)", run_title(results)
         training_curves(progress["history"], run.folder / TRAINING_PICTURE, score_name, title)
