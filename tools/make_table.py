@@ -82,12 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_comparison(comparison, plan.tables)
         if args.dry_run:
             print(listing(plan, args.tflops), end="")
-            return 1 if plan.has_problems else 0
+            return 1 if plan.problems else 0
         out = args.out or plan.runs_dir / "tables"
         command = [sys.executable, str(RUN_NET)]
         failures = {} if args.show else run_missing(plan, command, places.environments, out / "logs", places.runner)
         print(write_tables(plan, failures, out, comparison), end="")
-        return 1 if failures or plan.has_problems else 0
+        return 1 if failures or plan.problems else 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import pytest
 
 from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
-from transm3e.report import ensemble as room
 from transm3e.report.activity_picture import activity_result
 from transm3e.report.ensemble import build_ensemble, read_member
 from transm3e.report.scores import read_predictions, write_predictions

@@ -114,11 +114,6 @@ class Plan:
         return next((job.run.folder.parent for job in self.jobs.values()), Path("runs"))
 
     @property
-    def has_problems(self) -> bool:
-        """Whether a row cannot be planned."""
-        return bool(self.problems)
-
-    @property
     def problems(self) -> list[str]:
         """Why rows cannot be planned."""
         return [row.problem for table in self.tables for row in table.rows if row.problem]
