@@ -254,4 +254,4 @@ def test_times_are_sbatchs():
 
 
 def test_a_gpu_of_a_kind_takes_the_place_of_the_number():
-    assert "gpus_per_node" not in slurm_settings(["gres=gpu:v100:4"], 4).parameters
+    assert "gpus_per_node" not in slurm_settings(["gres=gpu:v100:4"], 4)

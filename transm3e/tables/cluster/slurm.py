@@ -24,7 +24,6 @@ from transm3e.files import atomic_write_text, make_folder, read_text
 from transm3e.foreign.json_text import parse_json
 from transm3e.runs.folder import LOCK
 from transm3e.runs.lock import InUse, hold, holder
-from transm3e.tables.cluster.slurm_settings import SlurmSettings
 from transm3e.tables.cluster.submit import cluster_job, log_file, slurm_executor, submit
 from transm3e.tables.jobs import PlannedRun
 from transm3e.tables.progress import DONE, ELSEWHERE, QUEUED, RUNNING, WAITING, RunProgress, last_words, start_all
@@ -149,7 +148,7 @@ class SlurmRunner:
         slots: environment variables of each of the tasks of an array that may run at once.
         logs: folder of the jobs' outputs, scripts and pickles, which all nodes see.
         watch: called with every job's progress about twice a second.
-        settings: what each job asks for.
+        settings: what each job asks for, see slurm_settings.
         detach: return after submitting.
     """
 
@@ -161,7 +160,7 @@ class SlurmRunner:
         logs: Path,
         watch: Watch = lambda progress: None,
         *,
-        settings: SlurmSettings,
+        settings: Mapping[str, Any],
         detach: bool = False,
     ) -> None:
         self.command, self.slots, self.logs, self.watch = tuple(command), tuple(slots), logs, watch
@@ -254,7 +253,7 @@ class SlurmRunner:
     def _submit_array(self, level: Sequence[RunProgress], waits: Sequence[str]) -> None:
         mark = f"{MARK}{uuid4().hex}"
         executor = self._executor(waits, mark)
-        save_s = self.settings.signal_delay_s * SAVE_SHARE
+        save_s = self.settings["signal_delay_s"] * SAVE_SHARE
         jobs = [cluster_job(p, self.command, {}, PATIENCE_S, save_s) for p in level]
         # Written before they are submitted: whoever is killed in between leaves no job that nobody knows.
         marked = {progress.job.key: Submission(mark, task, self.logs) for task, progress in enumerate(level)}
@@ -267,10 +266,10 @@ class SlurmRunner:
             self._numbers[progress.job.key] = job.job_id
 
     def _executor(self, dependencies: Sequence[str], mark: str) -> Any:
-        executor = slurm_executor(self.logs, self.settings.max_num_timeout)
+        given = dict(self.settings)
+        executor = slurm_executor(self.logs, given.pop("max_num_timeout"))
         # afterany, not afterok: one run that fails must not hold back all that stand in the same array for good.
         waits = {"dependency": "afterany:" + ":".join(dependencies)} if dependencies else {}
-        given = self.settings.parameters
         cpus = {} if "cpus_per_gpu" in given else {"cpus_per_task": max(_cpus(p.job) for p in self.progress.values())}
         asked = {**cpus, **given, **waits, "array_parallelism": len(self.slots)}
         asked["comment"] = f"{given.get('comment', '')} {mark}".strip()
