@@ -105,8 +105,9 @@ def test_each_touch_may_fail(make, disk, tmp_path, capsys, monkeypatch):
             tolerated.append(disk.touches[number])
         refuse_halves(run.folder)
         assert write_all(run) == 0, disk.touches[number]
-    # What has been renamed is not there any more, nor need a folder be made twice; and the best checkpoint may be a copy.
-    assert {event for event, path in tolerated} == {"os.remove", "os.mkdir", "os.link", "open"}
+    # What has been renamed is not there any more, nor need a folder be made twice; and the best checkpoint may be a copy. In a
+    # folder that may not be looked into pathlib's glob finds nothing.
+    assert {event for event, path in tolerated} - {"os.scandir"} == {"os.remove", "os.mkdir", "os.link", "open"}
     assert {path for event, path in tolerated if event == "open"} == {"/.lock.owner"}
 
 
