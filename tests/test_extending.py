@@ -19,8 +19,8 @@ from transm3e.losses import LOSSES
 from transm3e.modalities import MODALITIES
 from transm3e.models import MODELS, build_model
 from transm3e.runs.plan import plan
-from transm3e.tables.cost import forward_macs
 from transm3e.tables.jobs import Plan
+from transm3e.tables.listing import forward_macs
 from transm3e.tables.read import read_table
 from transm3e.tasks import build_distill, build_task
 

@@ -23,8 +23,7 @@ from transm3e.cli import exit_with_message
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
 from transm3e.models.weights import check_target, read_checkpoint, write_weights
-from transm3e.report.reliability import cross_validated, families_of, held_out, read_folds
-from transm3e.report.reliability_picture import draw_reliability
+from transm3e.report.reliability import cross_validated, draw_reliability, families_of, held_out, read_folds
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

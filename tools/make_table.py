@@ -13,13 +13,12 @@ from pathlib import Path
 
 from transm3e.cli import exit_with_message
 from transm3e.errors import UserError
-from transm3e.tables.cluster.backends import here, on_slurm
+from transm3e.tables.cluster.places import here, on_slurm
 from transm3e.tables.command import build_plan, run_missing, write_tables
-from transm3e.tables.cost import TFLOPS, positive_rate
-from transm3e.tables.datasets import DATASETS
-from transm3e.tables.listing import listing
+from transm3e.tables.listing import TFLOPS, listing, positive_rate
+from transm3e.tables.read import DATASETS
 from transm3e.tables.scale import SCALES
-from transm3e.tables.statistics.comparison import RESAMPLES, Comparison, check_comparison
+from transm3e.tables.statistics.uncertainty import RESAMPLES, Comparison, check_comparison
 
 RUN_NET = Path(__file__).with_name("run_net.py")
 
@@ -83,12 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_comparison(comparison, plan.tables)
         if args.dry_run:
             print(listing(plan, args.tflops), end="")
-            return 1 if plan.has_problems else 0
+            return 1 if plan.problems else 0
         out = args.out or plan.runs_dir / "tables"
         command = [sys.executable, str(RUN_NET)]
         failures = {} if args.show else run_missing(plan, command, places.environments, out / "logs", places.runner)
         print(write_tables(plan, failures, out, comparison), end="")
-        return 1 if failures or plan.has_problems else 0
+        return 1 if failures or plan.problems else 0
 
 
 if __name__ == "__main__":

@@ -68,10 +68,11 @@ def submit_shards(command: Sequence[str], slurm: Sequence[str], jobs: int, logs:
         UserError: see leave_to_slurm.
     """
     settings = slurm_settings(slurm, gpus=0)
-    given = {**({"cpus_per_task": cpus} if cpus else {}), **settings.parameters}
+    timeouts = settings.pop("max_num_timeout")
+    given = {**({"cpus_per_task": cpus} if cpus else {}), **settings}
     if "cpus_per_task" in given:  # from SLURM 22.05 to 23.02 srun does not take it over from sbatch
         given["srun_args"] = [f"--cpus-per-task={given['cpus_per_task']}", *given.get("srun_args", ())]
-    executor = slurm_executor(logs.absolute(), settings.max_num_timeout)
+    executor = slurm_executor(logs.absolute(), timeouts)
     make_folder(logs, "working folder")
     executor.update_parameters(**given, array_parallelism=jobs)
     shards = [_job([*command, "--shard", str(Shard(number, jobs))]) for number in range(jobs)]

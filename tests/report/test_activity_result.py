@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from transm3e.errors import UserError
-from transm3e.report.activity_picture import MOST, activity_bars
-from transm3e.report.activity_result import activity_result
+from transm3e.report.activity_picture import MOST, activity_bars, activity_result
 from transm3e.report.table import results_table
 from transm3e.runs.results import read_results, summarise, write_results
 

@@ -11,17 +11,8 @@ import pytest
 from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
 from transm3e.report import pictures
-from transm3e.report.pictures import muscle_bars, read_epochs, training_curves
+from transm3e.report.pictures import muscle_bars, training_curves
 from transm3e.runs.results import split_result, summarise
-
-LOG = """[11/01 10:00:00][INFO] train.py: 10: start
-[11/01 10:00:01][INFO] logging.py: 9: json_stats: {"_type": "train_iter", "epoch": "1/3", "loss": 9.0}
-[11/01 10:00:02][INFO] logging.py: 9: json_stats: {"_type": "train_epoch", "epoch": "1/3", "loss": 0.7}
-[11/01 10:00:03][INFO] logging.py: 9: json_stats: {"_type": "val_epoch", "epoch": "1/3", "known_val": 0.5}
-[11/01 10:00:04][INFO] logging.py: 9: json_stats: {"_type": "train_epoch", "epoch": "2/3", "loss": 0.6}
-[11/01 10:10:04][INFO] logging.py: 9: json_stats: {"_type": "train_epoch", "epoch": "2/3", "loss": 0.4}
-[11/01 10:10:05][INFO] logging.py: 9: json_stats: {"split": "test_final", "_type": "test", "map": 0.4}
-"""
 
 
 def results(*splits, empty=()):
@@ -66,12 +57,11 @@ def test_bars_are_the_average_precisions(tmp_path, figures):
 
 def test_diamonds_are_the_shares_of_clips(tmp_path, figures):
     drawn = results("known_test")
-    muscle_bars(drawn, tmp_path / "bars.png", "a title")
+    muscle_bars(drawn, tmp_path / "bars.png")
     (axes,) = figures[0].axes
     (diamonds,) = axes.lines
     shares = [100 * n / 50 for n in drawn["splits"]["known_test"]["positives"].values()]
     assert diamonds.get_xdata() == pytest.approx(shares)
-    assert figures[0].get_suptitle() == "a title"
 
 
 def test_muscles_without_a_positive_are_named_and_have_no_bar(tmp_path, figures):
@@ -111,26 +101,6 @@ def test_curves_skip_epochs_without_validation(tmp_path, figures):
     assert known.get_xydata().tolist() == [[1, 50], [3, 60]]
     assert new.get_xydata().tolist() == [[1, 40], [2, 30]]
     assert known.get_label() == "known val (best 60.0 at 3)"
-
-
-def test_curves_from_a_log(tmp_path, figures):
-    (tmp_path / "stdout.log").write_text(LOG)
-    records = read_epochs(tmp_path / "stdout.log")
-    assert [(r["epoch"], r["loss"], r.get("known_val")) for r in records] == [(1, 0.7, 0.5), (2, 0.4, None)]
-    training_curves(tmp_path / "stdout.log", tmp_path / "c.png")
-    assert figures[0].axes[0].lines[0].get_ydata().tolist() == [0.7, 0.4]
-
-
-@pytest.mark.parametrize("stats", ['{"_type": "train_ep', '{"_type": "train_epoch", "loss": 1}', "[]"])
-def test_a_damaged_log_line_is_named(tmp_path, stats):
-    (tmp_path / "stdout.log").write_text(f"{LOG}json_stats: {stats}\n")
-    with pytest.raises(UserError, match=r"stdout.log:8: damaged json_stats line"):
-        read_epochs(tmp_path / "stdout.log")
-
-
-def test_a_missing_log_is_refused(tmp_path):
-    with pytest.raises(UserError, match="No such file"):
-        training_curves(tmp_path / "stdout.log", tmp_path / "c.png")
 
 
 def test_the_callers_matplotlib_is_left_alone(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from transm3e.data.types import FailedClip
-from transm3e.engine.evaluate import Predictions
+from transm3e.engine.evaluate import ScoredSplit
 from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
 from transm3e.report import run as report
@@ -36,12 +36,12 @@ def predictions(seed, clips=12, failed=()):
     rng = np.random.default_rng(seed)
     labels = (rng.random((clips, 20)) < 0.4).astype(np.uint8)
     scores = rng.random((clips, 20), dtype=np.float32)
-    return Predictions(np.arange(clips), [f"v/{i}.mp4" for i in range(clips)], scores, labels, list(failed))
+    return ScoredSplit(np.arange(clips), [f"v/{i}.mp4" for i in range(clips)], scores, labels, list(failed))
 
 
 def nothing(failed=()):
     empty = np.empty(0, np.int64)
-    return Predictions(empty, [], np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8), list(failed))
+    return ScoredSplit(empty, [], np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8), list(failed))
 
 
 def checkpoint(run):

@@ -83,11 +83,11 @@ from transm3e.prepare.check.cache import key
 from transm3e.prepare.free_exercise.families import read_families
 from transm3e.prepare.free_exercise.landmarks import FIELDS, read_poses
 from transm3e.prepare.free_exercise.source import read_exercises
-from transm3e.report.pictures import read_epochs
 from transm3e.report.scores import read_predictions
 from transm3e.runs import lock as folder_lock
 from transm3e.runs.lock import Owner
-from transm3e.tables.cluster.slurm_queue import Submissions
+from transm3e.tables.cluster.slurm import read_submissions
+from transm3e.tables.progress import last_stats
 from transm3e.tables.read import read_table
 from transm3e.unpickle import read_pickle
 
@@ -272,7 +272,7 @@ READERS = [
         ".log",
         [{"_type": "train_epoch", "epoch": "1/2", "loss": 0.5}],
         as_log,
-        read_epochs,
+        last_stats,
         wrong=(*WRONG, *DEEP),
     ),
     of_document(
@@ -280,7 +280,7 @@ READERS = [
         ".json",
         {"a": {"mark": "transm3e-1", "task": 0, "logs": "b"}},
         as_json,
-        lambda path: Submissions(path).read(),
+        read_submissions,
         wrong=(*WRONG, *DEEP),
     ),
     of_document(

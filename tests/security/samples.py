@@ -20,7 +20,7 @@ import yaml
 
 from tests.security.damage import WRONG, WRONG_ARRAYS, nested
 from transm3e.data.annotations import Clip, write_clip_table
-from transm3e.data.blazepose.models import Model
+from transm3e.data.blazepose.models import ModelFile
 from transm3e.data.encode import write_video
 from transm3e.prepare.check.cache import MARK
 from transm3e.prepare.flow.write import write_flow_npz, write_flow_video
@@ -48,7 +48,7 @@ def as_lines(lines: Any) -> bytes:
 
 
 # A network's file as a wheel brings it.
-WHEEL_MODEL = Model("a.tflite", "mediapipe/a.tflite", hashlib.sha256(b"network").hexdigest())
+WHEEL_MODEL = ModelFile("a.tflite", "mediapipe/a.tflite", hashlib.sha256(b"network").hexdigest())
 
 
 def wheel() -> bytes:

@@ -7,8 +7,9 @@ import sys
 # In run_net.py's place: plans and locks as it does, fails where asked, saves on SIGTERM and goes on from there, else leaves a
 # checkpoint and results; says who ran when.
 STAND_IN = """
-import fcntl, json, os, signal, sys, time
+import atexit, contextlib, json, os, signal, sys, time
 from pathlib import Path
+from transm3e.runs.lock import hold
 from transm3e.runs.plan import plan
 words = sys.argv[sys.argv.index("--opts") + 1:]
 run = plan([sys.argv[sys.argv.index("--cfg") + 1]], words)[-1]
@@ -20,8 +21,9 @@ def save(*_):
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
 run.folder.mkdir(parents=True, exist_ok=True)
-lock = (run.folder / ".lock").open("a+")
-fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+lock = contextlib.ExitStack()
+lock.enter_context(hold(run.folder / ".lock.owner"))
+atexit.register(lock.close)
 begin = "resume" if saved.is_file() else "begin"
 log.open("a").write(f"{begin} {run.name} {os.getppid()} {os.getpid()}\\n")
 if run.cfg.DATA.MODALITY == "flow":

@@ -39,9 +39,9 @@ def test_best_and_second_best_are_the_highest_shown(shown):
 def test_the_three_formats_show_the_same():
     figures = (Figure((50.0, 52.0), 51.5, rank=BEST), Figure((), 40.0), *(Figure((), None) for _ in COLUMNS[2:]))
     rows = [RowFigures("a_b | c%", figures, "2 of 2 runs")]
-    assert "| a_b \\| c% | **51.0** ± 1.4 (51.5, -0.5) | - (40.0) | - |" in markdown(rows, CAPTION)
-    assert r"a\_b | c\% & \textbf{51.0}$\pm$1.4 (51.5, -0.5) & - (40.0) & - &" in latex(rows, CAPTION)
-    head, line = comma_separated(rows).splitlines()
+    assert "| a_b \\| c% | **51.0** ± 1.4 (51.5, -0.5) | - (40.0) | - |" in markdown(rows, None, CAPTION)
+    assert r"a\_b | c\% & \textbf{51.0}$\pm$1.4 (51.5, -0.5) & - (40.0) & - &" in latex(rows, None, CAPTION)
+    head, line = comma_separated(rows, None).splitlines()
     assert line.startswith("a_b | c%,51.00,1.41,51.50,-0.5,1,,,40.00,,,")
     assert len(head.split(",")) == len(line.split(","))
 
@@ -49,7 +49,7 @@ def test_the_three_formats_show_the_same():
 def test_a_table_without_figures_of_the_paper_does_not_speak_of_it():
     rows = [RowFigures("a", tuple(Figure((50.0,), None) for _ in COLUMNS), "1 of 1 runs")]
     without = replace(CAPTION, source="")
-    for text in (markdown(rows, without), latex(rows, without)):
+    for text in (markdown(rows, None, without), latex(rows, None, without)):
         assert "aper" not in text
         assert "mean ± standard deviation over seeds (seeds 0 1)" in text
-    assert "Paper: S." in markdown(rows, CAPTION)
+    assert "Paper: S." in markdown(rows, None, CAPTION)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.each import assert_each
 from transm3e.errors import UserError
 from transm3e.runs.plan import plan
 from transm3e.tables.command import build_plan
-from transm3e.tables.cost import forward_macs, gpu_hours
-from transm3e.tables.listing import listing
+from transm3e.tables.listing import forward_macs, gpu_hours, listing
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -21,7 +21,7 @@ def planned(number, *, on=None, scale="full", seeds=(0,), rows=None, opts=()):
 
 def test_the_24_rows_of_table_4_share_two_stage_1_runs(tmp_path):
     made = planned(4, on=["MuscleSynth"], opts=["RUNS_DIR", str(tmp_path)])
-    assert not made.has_problems
+    assert not made.problems
     rows = [job for job in made.jobs.values() if job.is_row]
     firsts = [job for job in made.jobs.values() if not job.is_row]
     assert (len(rows), len(firsts), len(made.missing())) == (24, 2, 26)
@@ -150,11 +150,13 @@ def test_a_start_that_is_no_name_is_said(tmp_path):
         build_plan([file], None, "full", [0], None, 0, [])
 
 
-@pytest.mark.parametrize("file", sorted((CONFIGS / "sweeps").glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_shipped_sweep_is_planned_and_its_rows_are_different_runs(file, tmp_path):
-    made = build_plan([file], None, "full", [0], None, 0, ["RUNS_DIR", str(tmp_path)])
-    assert not made.has_problems
-    assert len({row.key for row in made.tables[0].rows}) == len(made.tables[0].rows) > 1
+def test_every_shipped_sweep_is_planned_and_its_rows_are_different_runs(tmp_path):
+    def rule(file):
+        made = build_plan([file], None, "full", [0], None, 0, ["RUNS_DIR", str(tmp_path)])
+        assert not made.problems
+        assert len({row.key for row in made.tables[0].rows}) == len(made.tables[0].rows) > 1
+
+    assert_each(rule, {file.stem: file for file in (CONFIGS / "sweeps").glob("*.yaml")})
 
 
 def test_a_table_is_made_on_a_folder_of_leaves_of_ones_own(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import torch
 
 from transm3e.errors import UserError
 from transm3e.runs.folder import GPUS
-from transm3e.tables.cluster.backends import here
+from transm3e.tables.cluster.places import here
 
 
 @pytest.fixture

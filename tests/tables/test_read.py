@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.each import assert_each
 from transm3e.errors import UserError
 from transm3e.report.table import COLUMNS
-from transm3e.tables.datasets import DATASETS, DEMO_LEAF, leaf_name
-from transm3e.tables.read import read_table
+from transm3e.tables.read import DATASETS, DEMO_LEAF, leaf_name, read_table
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TABLES = sorted((CONFIGS / "tables").glob("*.yaml"))
@@ -29,19 +29,21 @@ def test_there_are_tables_2_to_14():
     assert [path.stem for path in TABLES] == [f"table{number:02d}" for number in range(2, 15)]
 
 
-@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
-def test_figures_are_the_papers(path, shared):
-    table = read_table(path)
-    assert table.datasets == tuple(TABLE_2 if path.stem == "table02" else ["MuscleMap136"])
-    for dataset in table.datasets:
-        pattern = TABLE_2[dataset] if path.stem == "table02" else f"{path.stem}_*"
-        [file] = (shared / "paper" / "tables").glob(f"{pattern}.csv")
-        theirs = list(csv.DictReader(file.open(encoding="utf-8")))
-        assert [row.paper[dataset] for row in table.rows] == [tuple(float(t[c]) for c in COLUMNS) for t in theirs]
-        # A row is named as there, but for table 3, which names by what is switched on.
-        for row, there in zip(table.rows, theirs, strict=True):
-            name = next(iter(there.values())).replace("+", " ").split()[0]
-            assert path.stem == "table03" or name in row.label
+def test_every_tables_figures_are_the_papers(shared):
+    def rule(path):
+        table = read_table(path)
+        assert table.datasets == tuple(TABLE_2 if path.stem == "table02" else ["MuscleMap136"])
+        for dataset in table.datasets:
+            pattern = TABLE_2[dataset] if path.stem == "table02" else f"{path.stem}_*"
+            [file] = (shared / "paper" / "tables").glob(f"{pattern}.csv")
+            theirs = list(csv.DictReader(file.open(encoding="utf-8")))
+            assert [row.paper[dataset] for row in table.rows] == [tuple(float(t[c]) for c in COLUMNS) for t in theirs]
+            # A row is named as there, but for table 3, which names by what is switched on.
+            for row, there in zip(table.rows, theirs, strict=True):
+                name = next(iter(there.values())).replace("+", " ").split()[0]
+                assert path.stem == "table03" or name in row.label
+
+    assert_each(rule, {path.stem: path for path in TABLES})
 
 
 def test_rows_of_one_run_have_one_figure_in_the_paper_too():

@@ -20,9 +20,9 @@ from tests.tables.slurm_stand_in import install, shut_down, submitted
 from tests.tables.stand_in import command, order
 from transm3e.errors import ExitRequest, UserError
 from transm3e.tables import runner as runner_module
-from transm3e.tables.cluster import slurm_runner
-from transm3e.tables.cluster.backends import here, on_slurm
+from transm3e.tables.cluster import slurm as slurm_module
 from transm3e.tables.cluster.job import ClusterJob
+from transm3e.tables.cluster.places import here, on_slurm
 from transm3e.tables.cluster.slurm_settings import minutes, slurm_settings
 from transm3e.tables.command import run_missing
 
@@ -32,8 +32,8 @@ SETTINGS = ["partition=gpu", "time=1-0", "account=lab", "mem_gb=64", "reservatio
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
     monkeypatch.setattr(runner_module, "POLL_S", 0.02)
-    monkeypatch.setattr(slurm_runner, "ASK_EVERY_S", 0.2)
-    monkeypatch.setattr(slurm_runner, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(slurm_module, "ASK_EVERY_S", 0.2)
+    monkeypatch.setattr(slurm_module, "PATIENCE_S", 0.3)
 
 
 @pytest.fixture
@@ -123,11 +123,11 @@ def test_jobs_at_work_are_ones_own_and_a_kill_while_submitting_submits_nothing_t
         real(*_)
         raise KeyboardInterrupt
 
-    real = slurm_runner.submit
-    monkeypatch.setattr(slurm_runner, "submit", killed)
+    real = slurm_module.submit
+    monkeypatch.setattr(slurm_module, "submit", killed)
     with pytest.raises(KeyboardInterrupt):
         call(on_slurm(["comment=mine"], None, 0, True), seconds=60)
-    monkeypatch.setattr(slurm_runner, "submit", real)
+    monkeypatch.setattr(slurm_module, "submit", real)
     assert re.fullmatch(r"mine transm3e-\w+", submitted(slurm)[1000]["comment"])
     for name in ("rgb", "rgb_diff"):
         job_of(tmp_path, name)
@@ -254,4 +254,4 @@ def test_times_are_sbatchs():
 
 
 def test_a_gpu_of_a_kind_takes_the_place_of_the_number():
-    assert "gpus_per_node" not in slurm_settings(["gres=gpu:v100:4"], 4).parameters
+    assert "gpus_per_node" not in slurm_settings(["gres=gpu:v100:4"], 4)

@@ -14,16 +14,23 @@ from PIL import Image
 from transm3e.data.annotations import EVAL_SPLITS, MUSCLES, SPLITS, Clip, write_clip_table
 from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
-from transm3e.metrics.bootstrap import bootstrap_map, centred, draw_counts, percentile_interval
-from transm3e.metrics.permutation import draw_swaps, holm, p_value, swapped_differences
+from transm3e.metrics.bootstrap import (
+    bootstrap_map,
+    centred,
+    draw_counts,
+    draw_swaps,
+    holm,
+    p_value,
+    percentile_interval,
+    swapped_differences,
+)
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import COLUMNS
 from transm3e.tables.command import write_tables
 from transm3e.tables.figures import table_figures
 from transm3e.tables.picture import table_picture
-from transm3e.tables.statistics.comparison import Comparison, check_comparison
-from transm3e.tables.statistics.resample import BOOTSTRAP, PERMUTATION
-from transm3e.tables.statistics.uncertainty import table_uncertainty
+from transm3e.tables.statistics.draws import BOOTSTRAP, PERMUTATION
+from transm3e.tables.statistics.uncertainty import Comparison, check_comparison, table_uncertainty
 
 SEEDS, CLIPS, ACTIVITIES = (0, 1), 40, 5
 QUICK = Comparison(resamples=200, by_clip=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import time
 from collections.abc import Collection, Iterator
 from itertools import islice
@@ -13,8 +14,68 @@ import numpy as np
 
 from transm3e.data.container import MAX_PIXELS
 from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource
-from transm3e.data.picture_head import picture_size
 from transm3e.files import read_bytes
+
+PNG, BMP, RIFF = b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF"
+JPEG = b"\xff\xd8"
+# Markers that begin a JPEG's frame, and those that stand alone, without a length.
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+
+
+def picture_size(data: bytes) -> tuple[int, int] | None:
+    """(height, width) as stored, by the head of a PNG, JPEG, BMP or WebP, before a decoder takes memory for it; None where it is none
+    of them, or cut off."""
+    try:
+        if data.startswith(PNG):
+            width, height = struct.unpack_from(">II", data, 16)
+        elif data.startswith(JPEG):
+            height, width = _jpeg(data)
+        elif data.startswith(BMP):
+            width, height = _bmp(data)
+        elif data.startswith(RIFF) and data[8:12] == b"WEBP":
+            width, height = _webp(data)
+        else:
+            return None
+    except (struct.error, IndexError):
+        return None
+    return height, width
+
+
+def _jpeg(data: bytes) -> tuple[int, int]:
+    place = 2
+    while True:
+        while data[place] != 0xFF:  # bytes between segments, which decoders pass over
+            place += 1
+        while data[place] == 0xFF:
+            place += 1
+        marker = data[place]
+        if marker in JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", data, place + 4)
+            return height, width
+        place += 1 if marker in JPEG_ALONE else 1 + struct.unpack_from(">H", data, place + 1)[0]
+
+
+def _bmp(data: bytes) -> tuple[int, int]:
+    if struct.unpack_from("<I", data, 14)[0] == 12:  # OS/2's head
+        width, height = struct.unpack_from("<HH", data, 18)
+    else:
+        width, height = struct.unpack_from("<ii", data, 18)
+    return abs(width), abs(height)  # upside down if negative
+
+
+def _webp(data: bytes) -> tuple[int, int]:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        sides = (int.from_bytes(data[place : place + 3], "little") + 1 for place in (24, 27))
+    elif kind == b"VP8L":
+        bits = struct.unpack_from("<I", data, 21)[0]
+        sides = ((bits >> shift & 0x3FFF) + 1 for shift in (0, 14))
+    else:
+        sides = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    width, height = sides
+    return width, height
+
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"

@@ -27,7 +27,7 @@ ENSEMBLES = {"sum": np.add, "max": np.maximum}
 
 
 @dataclass
-class Predictions:
+class ScoredSplit:
     """N clips of a split, by rising row of the clip table.
 
     Attributes:
@@ -74,7 +74,7 @@ class Evaluator:
             cfg.DATA.ENSEMBLE_METHOD,
         )
 
-    def __call__(self, task: Classify) -> dict[str, Predictions]:
+    def __call__(self, task: Classify) -> dict[str, ScoredSplit]:
         """Split -> predictions, the same on every process. The log names clips that cannot be read, once."""
         predictions = {
             split: predict(task, loader.epoch(0), self.device, split, len(loader), self.ensemble)
@@ -95,7 +95,7 @@ def predict(
     title: str,
     num_batches: int,
     ensemble: str,
-) -> Predictions:
+) -> ScoredSplit:
     """Run a task over all views of a split.
 
     Args:
@@ -147,7 +147,7 @@ def join_views(
     labels: list[np.ndarray],
     failed: list[FailedClip],
     ensemble: str = "sum",
-) -> Predictions:
+) -> ScoredSplit:
     """Mean (or, class by class, maximum) of the scores of each clip's views.
 
     A clip of which any view failed is failed as a whole.
@@ -155,7 +155,7 @@ def join_views(
     once = {clip.row: clip for clip in failed}
     unique_failed = [once[row] for row in sorted(once)]
     if not rows:
-        return Predictions(
+        return ScoredSplit(
             np.empty(0, np.int64), [], np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8), unique_failed
         )
     all_rows, all_scores, all_labels = np.concatenate(rows), np.concatenate(scores), np.concatenate(labels)
@@ -166,7 +166,7 @@ def join_views(
     if ensemble == "sum":
         joined /= np.bincount(clip_of_view)[:, None]
     whole = ~np.isin(keep, list(once))
-    return Predictions(
+    return ScoredSplit(
         rows=keep[whole],
         paths=[paths[i] for i in first[whole]],
         scores=joined[whole].astype(np.float32),

@@ -17,7 +17,7 @@ from transm3e.errors import UserError
 from transm3e.layers.graph import Graph, RefinedGraphConv
 from transm3e.layers.temporal_graph import MultiScaleTemporalConv, he_way_around
 from transm3e.models.registry import MODELS
-from transm3e.models.skeleton import SkeletonModel, block_sizes, check_graph, check_scales
+from transm3e.models.skeleton import SkeletonModel, block_sizes, check_scales
 
 # The graph convolution's branch starts near zero, so that a block starts as the way around it.
 SMALL_SCALE = 1e-6
@@ -103,8 +103,7 @@ class CTRGCN(SkeletonModel):
         coordinates: str = "image",
     ) -> None:
         check_scales("CTRGCN", width, temporal_kernel, dilations)
-        if not 1 <= reduction <= width:
-            raise UserError(f"CTRGCN.REDUCTION is {reduction}; allowed: 1 to CTRGCN.WIDTH, which is {width}")
+        _check_reduction(reduction, width)
         topology, blocks = Graph(layout).directions(), nn.Sequential()
         for number, (before, after, stride) in enumerate(block_sizes(width, coordinates)):
             relations = (before if number else width) // reduction
@@ -116,24 +115,11 @@ class CTRGCN(SkeletonModel):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        check_graph(cfg.CTRGCN, "CTRGCN")
-        if cfg.CTRGCN.REDUCTION > cfg.CTRGCN.WIDTH:
-            raise UserError(
-                f"CTRGCN.REDUCTION is {cfg.CTRGCN.REDUCTION}; it must be at most CTRGCN.WIDTH {cfg.CTRGCN.WIDTH}"
-            )
+        own = cfg.CTRGCN
+        check_scales("CTRGCN", own.WIDTH, own.TEMPORAL_KERNEL, own.DILATIONS)
+        _check_reduction(own.REDUCTION, own.WIDTH)
 
-    @classmethod
-    def from_cfg(cls, cfg: CfgNode) -> CTRGCN:
-        return cls(
-            layout=cfg.SKELETON.LAYOUT,
-            num_classes=cfg.MODEL.NUM_CLASSES,
-            num_persons=cfg.SKELETON.NUM_PERSONS,
-            width=cfg.CTRGCN.WIDTH,
-            temporal_kernel=cfg.CTRGCN.TEMPORAL_KERNEL,
-            dilations=cfg.CTRGCN.DILATIONS,
-            reduction=cfg.CTRGCN.REDUCTION,
-            dropout=cfg.CTRGCN.DROPOUT,
-            head_dropout=cfg.MODEL.DROPOUT_RATE,
-            modality=cfg.DATA.MODALITY,
-            coordinates=cfg.SKELETON.COORDINATES,
-        )
+
+def _check_reduction(reduction: int, width: int) -> None:
+    if not 1 <= reduction <= width:
+        raise UserError(f"CTRGCN.REDUCTION is {reduction}; allowed: 1 to CTRGCN.WIDTH, which is {width}")

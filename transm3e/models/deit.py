@@ -13,8 +13,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from transm3e.layers.common import class_tokens, init_weights, widen
-from transm3e.models.check_mvit import check_mvit
-from transm3e.models.mvit import MViTBackbone
+from transm3e.models.mvit import MViTBackbone, check_mvit
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 from transm3e.registry import component

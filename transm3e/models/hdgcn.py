@@ -18,7 +18,7 @@ from transm3e.joints import LAYOUTS
 from transm3e.layers.hierarchy import SUBSETS, HierarchicalConv, Hierarchy
 from transm3e.layers.temporal_graph import MultiScaleTemporalConv, he_way_around
 from transm3e.models.registry import MODELS
-from transm3e.models.skeleton import SkeletonModel, block_sizes, check_graph, check_scales
+from transm3e.models.skeleton import SkeletonModel, block_sizes, check_scales
 
 
 class HDGCNBlock(nn.Module):
@@ -115,27 +115,11 @@ class HDGCN(SkeletonModel):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        check_graph(cfg.HDGCN, "HDGCN")
+        own = cfg.HDGCN
+        check_scales("HDGCN", own.WIDTH, own.TEMPORAL_KERNEL, own.DILATIONS)
         names = LAYOUTS[cfg.SKELETON.LAYOUT].names
         if cfg.HDGCN.CENTRE and not {cfg.HDGCN.CENTRE, f"left_{cfg.HDGCN.CENTRE}"} & {*names}:
             raise UserError(
                 f"HDGCN.CENTRE is {cfg.HDGCN.CENTRE!r}; allowed with SKELETON.LAYOUT {cfg.SKELETON.LAYOUT}: '', "
                 f"{', '.join(names)}, or two of them without their side, as hip"
             )
-
-    @classmethod
-    def from_cfg(cls, cfg: CfgNode) -> HDGCN:
-        return cls(
-            layout=cfg.SKELETON.LAYOUT,
-            num_classes=cfg.MODEL.NUM_CLASSES,
-            num_persons=cfg.SKELETON.NUM_PERSONS,
-            width=cfg.HDGCN.WIDTH,
-            temporal_kernel=cfg.HDGCN.TEMPORAL_KERNEL,
-            dilations=cfg.HDGCN.DILATIONS,
-            centre=cfg.HDGCN.CENTRE,
-            attention=cfg.HDGCN.ATTENTION,
-            dropout=cfg.HDGCN.DROPOUT,
-            head_dropout=cfg.MODEL.DROPOUT_RATE,
-            modality=cfg.DATA.MODALITY,
-            coordinates=cfg.SKELETON.COORDINATES,
-        )

@@ -94,9 +94,7 @@ class ResNet3D(Model):
         temporal_blocks: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        if arch not in ARCHS:
-            raise UserError(f"MODEL.ARCH is {arch!r}; allowed for MODEL.MODEL_NAME ResNet: {', '.join(ARCHS)}")
-        check_depth(depth)
+        check_arch(arch)
         kernels = ARCHS[arch]
         self.arch, self.modality, self.min_frames = arch, modality, kernels.pool
         self.net = find_builder("create_resnet")(
@@ -115,11 +113,8 @@ class ResNet3D(Model):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        if cfg.MODEL.ARCH not in ARCHS:
-            raise UserError(
-                f"MODEL.ARCH is {cfg.MODEL.ARCH!r}, but MODEL.MODEL_NAME ResNet is one of {', '.join(ARCHS)}; set it"
-            )
-        check_stages(cfg)
+        check_arch(cfg.MODEL.ARCH)
+        check_stages(cfg.RESNET.DEPTH, cfg.RESNET.NUM_BLOCK_TEMP_KERNEL)
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> ResNet3D:
@@ -192,28 +187,46 @@ def stage_kernels(
         temporal_blocks: how many blocks of each stage have them, see ResNet3D.
 
     Raises:
-        UserError: more blocks than a stage has.
+        UserError: no such depth, or more blocks than a stage has.
     """
-    blocks = DEPTHS[depth]
-    temporal = tuple(temporal_blocks or blocks)
-    if len(temporal) != len(blocks) or any(not 0 <= some <= all_ for some, all_ in zip(temporal, blocks, strict=False)):
-        raise UserError(
-            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {list(temporal)}; allowed for RESNET.DEPTH {depth}: up to {list(blocks)}"
-        )
+    check_stages(depth, temporal_blocks)
     return [
         [(frames[i % len(frames)] if i < some else 1, 1, 1) for i in range(count)]
-        for frames, count, some in zip(stages, blocks, temporal, strict=True)
+        for frames, count, some in zip(stages, DEPTHS[depth], temporal_blocks or DEPTHS[depth], strict=True)
     ]
 
 
-def check_depth(depth: int) -> None:
-    """Whether ResNets of this depth exist.
+def check_stages(depth: int, temporal_blocks: Sequence[int | Sequence[int]] | None) -> None:
+    """Refuse depths and blocks that there are not.
+
+    Args:
+        temporal_blocks: of each stage a number, or a list of one for each pathway.
 
     Raises:
-        UserError: they don't.
+        UserError: names the key, its value and what is allowed.
     """
     if depth not in DEPTHS:
         raise UserError(f"RESNET.DEPTH is {depth}; allowed: {', '.join(map(str, DEPTHS))}")
+    most = DEPTHS[depth]
+    stages = [stage if isinstance(stage, list) else [stage] for stage in temporal_blocks or most]
+    if len(stages) != len(most) or not all(
+        of and all(type(number) is int and number == of[0] and 0 <= number <= blocks for number in of)
+        for of, blocks in zip(stages, most, strict=True)
+    ):
+        raise UserError(
+            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {list(temporal_blocks or ())}; it must hold one number of blocks for each "
+            f"stage, alike in both pathways, up to {[[blocks] for blocks in most]} for RESNET.DEPTH {depth}; [] = all"
+        )
+
+
+def check_arch(arch: str) -> None:
+    """Refuse a MODEL.ARCH that there is not.
+
+    Raises:
+        UserError: names the key, its value and what is allowed.
+    """
+    if arch not in ARCHS:
+        raise UserError(f"MODEL.ARCH is {arch!r}; allowed for MODEL.MODEL_NAME ResNet: {', '.join(ARCHS)}")
 
 
 def find_builder(name: str) -> Callable[..., nn.Module]:
@@ -278,27 +291,3 @@ def _statistics_kept(block: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, counter) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, counter
-
-
-def check_stages(cfg: CfgNode) -> None:
-    """Refuse depths and blocks that there are not.
-
-    Raises:
-        UserError: names the key, its value and what is allowed.
-    """
-    depth, temporal = cfg.RESNET.DEPTH, cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
-    if depth not in DEPTHS:
-        raise UserError(f"RESNET.DEPTH is {depth}; allowed: {', '.join(map(str, DEPTHS))}")
-    stages = [stage if isinstance(stage, list) else [stage] for stage in temporal]
-    most = DEPTHS[depth]
-    if temporal and (
-        len(stages) != len(most)
-        or any(
-            not of or any(type(number) is not int or number != of[0] or not 0 <= number <= blocks for number in of)
-            for of, blocks in zip(stages, most, strict=True)
-        )
-    ):
-        raise UserError(
-            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {temporal}; it must hold one number of blocks for each stage, alike in both "
-            f"pathways, up to {[[blocks] for blocks in most]} for RESNET.DEPTH {depth}; [] = all"
-        )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, ClassVar
 
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
@@ -42,6 +43,7 @@ class SkeletonModel(Model):
     """
 
     reads = (JOINTS,)
+    counts_persons: ClassVar[bool] = True  # its __init__ takes num_persons
 
     def __init__(
         self,
@@ -61,6 +63,21 @@ class SkeletonModel(Model):
         self.blocks = blocks
         self.dropout = nn.Dropout(head_dropout)
         self.head = nn.Linear(width, num_classes)
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> SkeletonModel:
+        """Keys of the model's own group, its first one, go to arguments of the same names."""
+        own = {name.lower(): value for name, value in cfg[cls.config_keys[0].removesuffix(".")].items()}
+        own |= {"num_persons": cfg.SKELETON.NUM_PERSONS} if cls.counts_persons else {}
+        build: Any = cls
+        return build(
+            layout=cfg.SKELETON.LAYOUT,
+            num_classes=cfg.MODEL.NUM_CLASSES,
+            head_dropout=cfg.MODEL.DROPOUT_RATE,
+            modality=cfg.DATA.MODALITY,
+            coordinates=cfg.SKELETON.COORDINATES,
+            **own,
+        )
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """its modality's clips: (B, C, T, V, M) float, coordinates and score, 0 where missing -> logits (B, num_classes).
@@ -139,32 +156,11 @@ def check_scales(group: str, width: int, kernel: int, dilations: Sequence[int]) 
         UserError: an even kernel, dilations below 1, or a width that does not divide among the branches.
     """
     check_kernel(group, kernel)
-    if any(dilation < 1 for dilation in dilations):
+    if not dilations or not all(type(dilation) is int and dilation >= 1 for dilation in dilations):
         raise UserError(f"{group}.DILATIONS is {list(dilations)}; allowed: whole numbers of frames from 1, as [1, 2]")
     branches = len(dilations) + EXTRA_BRANCHES
     if width < 1 or width % branches:
         raise UserError(
-            f"{group}.WIDTH is {width}; allowed: multiples of {branches}, a share for each of the {len(dilations)} "
-            f"{group}.DILATIONS and two more branches"
-        )
-
-
-def check_graph(settings: CfgNode, group: str) -> None:
-    """Refuse kernels and dilations of a group that do not fit.
-
-    Raises:
-        UserError: names the key, its value, what is allowed and what to change.
-    """
-    if settings.TEMPORAL_KERNEL % 2 == 0:
-        raise UserError(f"{group}.TEMPORAL_KERNEL is {settings.TEMPORAL_KERNEL}; it must be odd")
-    if "DILATIONS" not in settings:
-        return
-    dilations = settings.DILATIONS
-    if not dilations or not all(type(number) is int and number >= 1 for number in dilations):
-        raise UserError(f"{group}.DILATIONS is {dilations}; it must be a list of whole numbers, each at least 1")
-    branches = len(dilations) + EXTRA_BRANCHES
-    if settings.WIDTH % branches:
-        raise UserError(
-            f"{group}.WIDTH {settings.WIDTH} must be a multiple of {branches}, the branches of its temporal convolution: "
-            f"{len(dilations)} of {group}.DILATIONS, max pool and 1x1; change one of them"
+            f"{group}.WIDTH is {width}; allowed: multiples of {branches}, a share for each branch of its temporal "
+            f"convolution: {len(dilations)} of {group}.DILATIONS, max pool and 1x1"
         )

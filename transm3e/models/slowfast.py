@@ -15,7 +15,7 @@ from transm3e.errors import UserError
 from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
-from transm3e.models.resnet3d import ARCHS, check_depth, check_stages, common_args, find_builder, finish, stage_kernels
+from transm3e.models.resnet3d import ARCHS, check_stages, common_args, find_builder, finish, stage_kernels
 
 # Frames of the kernels of each pathway's stages, and of the fast one's, which has them everywhere.
 SLOW, FAST = ARCHS["slow"].stages, ((3,),) * 4
@@ -63,7 +63,6 @@ class SlowFast(Model):
         temporal_blocks: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        check_depth(depth)
         _check_ratios(width, alpha, beta_inv, fusion_ratio, fusion_kernel)
         self.alpha, self.modality = alpha, modality
         self.net = find_builder("create_slowfast")(
@@ -83,20 +82,10 @@ class SlowFast(Model):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        check_stages(cfg)
-        alpha, beta_inv = cfg.SLOWFAST.ALPHA, cfg.SLOWFAST.BETA_INV
-        if cfg.DATA.NUM_FRAMES % alpha:
-            raise UserError(
-                f"DATA.NUM_FRAMES {cfg.DATA.NUM_FRAMES} must be a multiple of SLOWFAST.ALPHA {alpha}: the slow pathway sees "
-                "every ALPHA-th frame; change one of them"
-            )
-        if cfg.RESNET.WIDTH_PER_GROUP % beta_inv:
-            raise UserError(
-                f"RESNET.WIDTH_PER_GROUP {cfg.RESNET.WIDTH_PER_GROUP} must be a multiple of SLOWFAST.BETA_INV {beta_inv}: the "
-                "fast pathway has 1 / BETA_INV of the channels; change one of them"
-            )
-        if cfg.SLOWFAST.FUSION_KERNEL_SZ % 2 == 0:
-            raise UserError(f"SLOWFAST.FUSION_KERNEL_SZ is {cfg.SLOWFAST.FUSION_KERNEL_SZ}; it must be odd")
+        check_stages(cfg.RESNET.DEPTH, cfg.RESNET.NUM_BLOCK_TEMP_KERNEL)
+        alpha, ratio = cfg.SLOWFAST.ALPHA, cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO
+        _check_ratios(cfg.RESNET.WIDTH_PER_GROUP, alpha, cfg.SLOWFAST.BETA_INV, ratio, cfg.SLOWFAST.FUSION_KERNEL_SZ)
+        slow_indices(cfg.DATA.NUM_FRAMES, alpha)
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> SlowFast:
@@ -156,6 +145,6 @@ def _check_ratios(width: int, alpha: int, beta_inv: int, fusion_ratio: int, fusi
         raise UserError(f"SLOWFAST.FUSION_KERNEL_SZ is {fusion_kernel}; allowed: odd numbers of frames, as 7")
     if width % beta_inv:
         raise UserError(
-            f"RESNET.WIDTH_PER_GROUP {width} must be a multiple of SLOWFAST.BETA_INV {beta_inv}, which the fast "
-            "pathway's channels are divided by; change one of them"
+            f"RESNET.WIDTH_PER_GROUP {width} must be a multiple of SLOWFAST.BETA_INV {beta_inv}: the fast pathway has "
+            "1 / BETA_INV of the channels; change one of them"
         )

@@ -14,7 +14,7 @@ from transm3e.layers.common import INIT_STD
 from transm3e.layers.graph import Graph, GraphConv
 from transm3e.layers.temporal_graph import over_time, way_around
 from transm3e.models.registry import MODELS
-from transm3e.models.skeleton import SkeletonModel, block_sizes, check_graph, check_kernel
+from transm3e.models.skeleton import SkeletonModel, block_sizes, check_kernel
 
 
 class STGCNBlock(nn.Module):
@@ -76,6 +76,7 @@ class STGCN(SkeletonModel):
     """
 
     config_keys = ("STGCN.", "SKELETON.")
+    counts_persons = False
 
     def __init__(
         self,
@@ -100,21 +101,7 @@ class STGCN(SkeletonModel):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        check_graph(cfg.STGCN, "STGCN")
-
-    @classmethod
-    def from_cfg(cls, cfg: CfgNode) -> STGCN:
-        return cls(
-            layout=cfg.SKELETON.LAYOUT,
-            partition=cfg.STGCN.PARTITION,
-            num_classes=cfg.MODEL.NUM_CLASSES,
-            width=cfg.STGCN.WIDTH,
-            temporal_kernel=cfg.STGCN.TEMPORAL_KERNEL,
-            dropout=cfg.STGCN.DROPOUT,
-            head_dropout=cfg.MODEL.DROPOUT_RATE,
-            modality=cfg.DATA.MODALITY,
-            coordinates=cfg.SKELETON.COORDINATES,
-        )
+        check_kernel("STGCN", cfg.STGCN.TEMPORAL_KERNEL)
 
 
 def _init_weights(module: nn.Module) -> None:

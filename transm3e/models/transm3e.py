@@ -16,8 +16,7 @@ from transm3e.errors import UserError
 from transm3e.layers.common import class_tokens, init_weights
 from transm3e.layers.fusions import FUSIONS, FusionSettings
 from transm3e.layers.transformer_block import head_width
-from transm3e.models.check_mvit import check_mvit, last_width
-from transm3e.models.mvit import MViTBackbone
+from transm3e.models.mvit import MViTBackbone, check_mvit, last_width
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 

@@ -22,15 +22,12 @@ from transm3e.data.annotations import SPLITS
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, read_text
 from transm3e.foreign.json_text import parse_json
-from transm3e.report.activity_picture import activity_bars
-from transm3e.report.activity_result import activity_result
-from transm3e.report.pictures import muscle_bars
-from transm3e.report.run import ACTIVITY_PICTURE, METRIC_NAMES, MISSING, MUSCLE_PICTURE
+from transm3e.report.run import ACTIVITY_PICTURE, METRIC_NAMES, MISSING, MUSCLE_PICTURE, draw_scores, score_split
 from transm3e.report.scores import Predictions, read_predictions, write_predictions
 from transm3e.report.table import results_table
 from transm3e.runs.folder import RESULTS
 from transm3e.runs.record import OWNER
-from transm3e.runs.results import METRICS, metric_of, read_results, split_result, summarise, write_results
+from transm3e.runs.results import METRICS, read_results, summarise, write_results
 
 MODEL = "Ensemble"  # in run.json it marks a folder that an ensemble may replace
 PREDICTIONS = "predictions"
@@ -117,7 +114,10 @@ def build_ensemble(members: Sequence[Member], name: str, weights: Sequence[float
         )
     predictions = {split: _average(members, shares, split) for split in splits}
     target = members[0].facts["target"]
-    scored = {split: _result(target, p, _failed(members, split)) for split, p in predictions.items()}
+    scored = {
+        split: score_split(target, p.scores, p.labels, p.columns, _failed(members, split))
+        for split, p in predictions.items()
+    }
     results = {"run": _facts(members, shares, name), **summarise(scored, METRICS[target])}
     return Ensemble(tuple(members), shares, results, predictions)
 
@@ -157,7 +157,7 @@ def write_ensemble(ensemble: Ensemble, folder: str | Path) -> None:
     for split, p in ensemble.predictions.items():
         file = folder / PREDICTIONS / f"{split}.npz"
         write_predictions(file, p.scores, p.labels, list(p.clips), split, p.columns)
-    _draw(ensemble.results, folder)
+    draw_scores(ensemble.results, folder)
     write_results(folder / RESULTS, ensemble.results)
 
 
@@ -223,22 +223,6 @@ def _average(members: Sequence[Member], shares: Sequence[float], split: str) -> 
         rows = _rows(members[0], member, split)
         total += share * member.predictions[split].scores[rows].astype(np.float64)
     return replace(first, scores=total.astype(np.float32))
-
-
-def _result(target: str, p: Predictions, failed: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """A split's part of results.json, by what the runs predict."""
-    if target == MUSCLE_TARGET:
-        return split_result(p.scores, p.labels, failed)
-    return activity_result(p.scores, p.labels, p.columns, failed)
-
-
-def _draw(results: dict[str, Any], folder: Path) -> None:
-    if all(split[metric_of(results)] is None for split in results["splits"].values()):
-        return
-    if results["run"]["target"] == MUSCLE_TARGET:
-        muscle_bars(results, folder / MUSCLE_PICTURE)
-    else:
-        activity_bars(results, folder / ACTIVITY_PICTURE)
 
 
 def _rows(first: Member, other: Member, split: str) -> np.ndarray:

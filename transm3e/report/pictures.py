@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
 from transm3e.files import atomic_path
-from transm3e.foreign.json_text import parse_json
 from transm3e.runs.results import MEANS, draws_std
 
 if TYPE_CHECKING:
@@ -24,10 +23,9 @@ KNOWN, NEW, MEAN, INK, PALE = "#0072B2", "#E69F00", "#009E73", "#222222", "#8888
 COLOURS = {"known_val": KNOWN, "new_val": NEW, "known_test": KNOWN, "new_test": NEW, "mean_val": MEAN}
 BARS_HEIGHT = 0.78  # of the bars of one muscle together; 1 is the distance between muscles
 CHANCE = "constant scores (All Ones)"
-JSON_MARK = "json_stats: "
 
 
-def muscle_bars(results: Mapping[str, Any], path: str | Path, title: str | None = None) -> None:
+def muscle_bars(results: Mapping[str, Any], path: str | Path) -> None:
     """Draw AP per muscle, known against new activities, validation and test side by side.
 
     A diamond on each bar is the share of the split's clips that carry the muscle: the AP of a model that
@@ -36,7 +34,6 @@ def muscle_bars(results: Mapping[str, Any], path: str | Path, title: str | None 
     Args:
         results: as read_results gives them; pairs of splits without any clip are left out.
         path: the file to write; .png, .pdf or .svg decides the format.
-        title: first line of the picture; default: run_title.
 
     Raises:
         UserError: no split has an mAP, the suffix is unknown, or the file cannot be written.
@@ -48,26 +45,25 @@ def muscle_bars(results: Mapping[str, Any], path: str | Path, title: str | None 
     for axes, (mean, names) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         _draw_pair(axes, results, mean, names)
     _draw_legend(figure)
-    figure.suptitle(title or run_title(results), fontsize=14, fontweight="bold", color=INK)
+    figure.suptitle(run_title(results), fontsize=14, fontweight="bold", color=INK)
     save(figure, path)
 
 
 def training_curves(
-    log: str | Path | Iterable[Mapping[str, Any]], path: str | Path, score_name: str = "mAP (%)", title: str = ""
+    history: Iterable[Mapping[str, Any]], path: str | Path, score_name: str = "mAP (%)", title: str = ""
 ) -> None:
     """Draw the training loss and, if there is any, the validation score over the epochs.
 
     Args:
-        log: records {"epoch": int, "loss": float, "known_val": fraction or None, "new_val": likewise, ...},
-            or the path of a run's stdout.log (see read_epochs).
+        history: records {"epoch": int, "loss": float, "known_val": fraction or None, "new_val": likewise, ...}.
         path: the file to write; .png, .pdf or .svg decides the format.
         score_name: what the validation score is.
         title: first line of the picture.
 
     Raises:
-        UserError: the log cannot be read or holds no epoch, or the picture cannot be written.
+        UserError: there is no epoch, or the picture cannot be written.
     """
-    records = read_epochs(log) if isinstance(log, str | Path) else sorted(log, key=lambda record: record["epoch"])
+    records = sorted(history, key=lambda record: record["epoch"])
     if not records:
         raise UserError(f"no picture {path}: there is no finished epoch to draw; train for one epoch first")
     curves = [name for name in ("known_val", "new_val", "mean_val") if _points(records, name)]
@@ -80,39 +76,6 @@ def training_curves(
     rows[-1].xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(title, fontsize=14, fontweight="bold", color=INK)
     save(figure, path)
-
-
-def read_epochs(path: str | Path) -> list[dict[str, Any]]:
-    """The `json_stats` lines of a run's stdout.log -> one record per epoch, in order.
-
-    Lines of `_type` train_epoch and val_epoch of one epoch ("3/10" or 3) are merged; what a resumed run
-    logs again replaces the earlier line. Other lines are passed over.
-
-    Raises:
-        UserError: the file cannot be read, or a json_stats line is cut off or lacks its type or epoch.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read log {path}: {error}; name a run's stdout.log") from error
-    epochs: dict[int, dict[str, Any]] = {}
-    for number, line in enumerate(lines, 1):
-        if JSON_MARK in line:
-            stats = _epoch_stats(line.partition(JSON_MARK)[2], f"{path}:{number}")
-            if stats:
-                epochs.setdefault(stats["epoch"], {}).update(stats)
-    return [epochs[epoch] for epoch in sorted(epochs)]
-
-
-def _epoch_stats(text: str, where: str) -> dict[str, Any]:
-    """The object with its epoch as a number; {} for lines about anything but a whole epoch."""
-    try:
-        stats = parse_json(text)
-        if stats["_type"] not in ("train_epoch", "val_epoch"):
-            return {}
-        return {**stats, "epoch": int(str(stats["epoch"]).partition("/")[0])}
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{where}: damaged json_stats line ({error}); delete the line") from error
 
 
 def _draw_pair(axes: Axes, results: Mapping[str, Any], mean: str, names: Sequence[str]) -> None:

@@ -10,17 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from transm3e.config.targets import MUSCLE_TARGET, scored_target
 from transm3e.data.annotations import SPLITS
-from transm3e.engine.evaluate import Predictions
+from transm3e.engine.evaluate import ScoredSplit
 from transm3e.engine.processes.distributed import gather
 from transm3e.errors import UserError
 from transm3e.files import atomic_path, atomic_write_text, make_folder
 from transm3e.metrics import mean_average_precision, top_k_accuracy
 from transm3e.modalities import model_class
 from transm3e.models.weights import read_checkpoint
-from transm3e.report.activity_picture import activity_bars
-from transm3e.report.activity_result import activity_result
+from transm3e.report.activity_picture import activity_bars, activity_result
 from transm3e.report.pictures import muscle_bars, run_title, training_curves
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import results_table
@@ -48,29 +49,45 @@ PICTURES = (MUSCLE_PICTURE, ACTIVITY_PICTURE, TRAINING_PICTURE)
 METRIC_NAMES = {"mAP": "mAP", "top1": "top-1 accuracy", "top5": "top-5 accuracy"}
 
 
-def split_scores(predictions: Mapping[str, Predictions]) -> dict[str, float]:
+def split_scores(predictions: Mapping[str, ScoredSplit]) -> dict[str, float]:
     """mAP, or top-1 accuracy of activities, in [0, 1] of each split that has one: for validation while training."""
     return {split: _score(p) for split, p in predictions.items() if p.labels.any()}
 
 
-def _score(predictions: Predictions) -> float:
+def _score(predictions: ScoredSplit) -> float:
     if predictions.target == MUSCLE_TARGET:
         return mean_average_precision(predictions.scores, predictions.labels)
     known = predictions.labels.any(axis=1)
     return top_k_accuracy(predictions.scores[known], predictions.labels[known], 1)
 
 
-def _result(run: Run, split: str, p: Predictions) -> dict[str, Any]:
-    if p.target != MUSCLE_TARGET:
-        return activity_result(p.scores, p.labels, p.columns, _failed(p))
-    result = split_result(p.scores, p.labels, _failed(p))
-    if not model_class(run.cfg).draws:
-        return result
-    return with_draws(result, p.labels, (run.cfg.RNG_SEED, SPLITS.index(split)))
+def score_split(
+    target: str, scores: np.ndarray, labels: np.ndarray, columns: Sequence[str], failed: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """A split's part of results.json, by what is predicted."""
+    if target == MUSCLE_TARGET:
+        return split_result(scores, labels, failed)
+    return activity_result(scores, labels, columns, failed)
+
+
+def draw_scores(results: Mapping[str, Any], folder: Path) -> None:
+    """A figure of what is predicted, where a split could be scored."""
+    if any(split[metric_of(results)] is not None for split in results["splits"].values()):
+        if results["run"]["target"] == MUSCLE_TARGET:
+            muscle_bars(results, folder / MUSCLE_PICTURE)
+        else:
+            activity_bars(results, folder / ACTIVITY_PICTURE)
+
+
+def _result(run: Run, split: str, p: ScoredSplit) -> dict[str, Any]:
+    result = score_split(p.target, p.scores, p.labels, p.columns, _failed(p))
+    if p.target == MUSCLE_TARGET and model_class(run.cfg).draws:
+        return with_draws(result, p.labels, (run.cfg.RNG_SEED, SPLITS.index(split)))
+    return result
 
 
 def write_report(
-    run: Run, owner: Mapping[str, Any], checkpoint: Path | None, predictions: Mapping[str, Predictions]
+    run: Run, owner: Mapping[str, Any], checkpoint: Path | None, predictions: Mapping[str, ScoredSplit]
 ) -> None:
     """Write settings, predictions per split, pictures, and last results.json: where it stands, the evaluation is complete.
 
@@ -105,11 +122,7 @@ def write_report(
         },
         **summarise({s: _result(run, s, p) for s, p in predictions.items()}, metric),
     }
-    if any(split[metric] is not None for split in results["splits"].values()):
-        if target == MUSCLE_TARGET:
-            muscle_bars(results, run.folder / MUSCLE_PICTURE)
-        else:
-            activity_bars(results, run.folder / ACTIVITY_PICTURE)
+    draw_scores(results, run.folder)
     if progress.get("history"):
         score_name, title = f"{METRIC_NAMES[metric]} (%)", run_title(results)
         training_curves(progress["history"], run.folder / TRAINING_PICTURE, score_name, title)
@@ -125,7 +138,7 @@ def write_report(
         )
 
 
-def refuse_missing(run: Run, predictions: Mapping[str, Predictions]) -> None:
+def refuse_missing(run: Run, predictions: Mapping[str, ScoredSplit]) -> None:
     """End the program if clips could not be read and TEST.ALLOW_MISSING is False; called on every process.
 
     Raises:
@@ -200,7 +213,7 @@ def _of_draws(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     return f" ({', '.join(drawn)}: mean ± standard deviation of {DRAWS} draws)" if drawn else ""
 
 
-def _failed(predictions: Predictions) -> list[tuple[str, str]]:
+def _failed(predictions: ScoredSplit) -> list[tuple[str, str]]:
     return [(clip.path, clip.reason) for clip in predictions.failed]
 
 

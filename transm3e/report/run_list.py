@@ -15,7 +15,8 @@ from transm3e.errors import RESUMES, UserError, one_line
 from transm3e.files import open_regular, read_text
 from transm3e.foreign.yaml_text import parse_yaml
 from transm3e.report.table import aligned
-from transm3e.runs.folder import LOCK, LOG, RESULTS, holder
+from transm3e.runs.folder import LOCK, LOG, RESULTS
+from transm3e.runs.lock import holder
 from transm3e.runs.record import CONFIG, OWNER, read_owner
 from transm3e.runs.results import MEANS, mean_of, metric_of, read_results
 
@@ -96,7 +97,7 @@ def _with_state(run: ListedRun, has_trained: bool) -> ListedRun:
         metric, dataset = metric_of(results), str(results["run"].get("dataset") or run.dataset)
         scores = {mean: mean_of(results["splits"], mean, metric) for mean in MEANS}
         run = replace(run, state=DONE, metric=metric, scores=scores, dataset=dataset)
-    if at_work := holder(run):
+    if at_work := holder(run.folder / LOCK):
         return replace(run, state=AT_WORK, note=at_work.process)
     if run.state == DONE:
         return run

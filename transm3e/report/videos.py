@@ -15,7 +15,7 @@ from transm3e.data.annotations import read_clip_table
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.found import Body
 from transm3e.data.videos import Videos
-from transm3e.engine.evaluate import Predictions, predict
+from transm3e.engine.evaluate import ScoredSplit, predict
 from transm3e.engine.processes.distributed import gather, is_main, local_size, note, rank, world_size
 from transm3e.engine.processes.signals import StopRequest
 from transm3e.errors import RESUMES, ExitRequest, UserError, first_line
@@ -58,7 +58,7 @@ def score_videos(run: Run, videos: Videos, device: torch.device) -> None:
 
 
 def write_video_scores(
-    run: Run, predictions: Predictions, unknown: Sequence[str] = (), bodies: Sequence[Body] = ()
+    run: Run, predictions: ScoredSplit, unknown: Sequence[str] = (), bodies: Sequence[Body] = ()
 ) -> None:
     """Scores of video files as CSV, paths relative to their folder; see write_scores.
 
@@ -122,7 +122,7 @@ def _unreliable(report: Path, columns: Sequence[str]) -> list[str]:
         ) from error
 
 
-def draw_videos(run: Run, predictions: Predictions, unknown: Sequence[str], videos: Videos) -> None:
+def draw_videos(run: Run, predictions: ScoredSplit, unknown: Sequence[str], videos: Videos) -> None:
     """A picture for each video of this process's share, into DEMO.PICTURES if that is set.
 
     Raises:

@@ -8,43 +8,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from transm3e.cli import USER_MISTAKE
 from transm3e.errors import ExitRequest, UserError
 from transm3e.files import local_path, make_folder
 from transm3e.modalities import model_class
-from transm3e.runs import lock as folder_lock
 from transm3e.runs.lock import hold
 from transm3e.runs.plan import Run
 from transm3e.runs.record import CONFIG, OWNER, check_owner, write_record
 from transm3e.runs.results import read_results
 
-LOCK, LOG = ".lock", "stdout.log"
+LOCK, LOG = ".lock.owner", "stdout.log"
 GPUS = "CUDA_VISIBLE_DEVICES"
 RESULTS = "results.json"
 # What a start leaves that has come to nothing.
 BOOKKEEPING = {LOG, CONFIG, OWNER}
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who works in a run's folder.
-
-    Attributes:
-        process: "process N on HOST"; "" in the moment before it says so.
-        devices: its CUDA_VISIBLE_DEVICES; "" = all.
-    """
-
-    process: str
-    devices: str
-
-
-class HasFolder(Protocol):
-    """A run, or as much of one as lies there."""
-
-    @property
-    def folder(self) -> Path: ...
 
 
 @dataclass
@@ -92,12 +71,6 @@ def _made(folder: Path) -> Iterator[bool]:
 
 def _is_unused(folder: Path) -> bool:
     return all(file.name in BOOKKEEPING or file.name.startswith(LOCK) for file in folder.iterdir())
-
-
-def holder(run: HasFolder) -> Holder | None:
-    """Who works in the run's folder, as far as this machine sees; None where nobody does."""
-    owner = folder_lock.holder(run.folder / LOCK)
-    return Holder(owner.process, owner.note) if owner else None
 
 
 def is_trained(run: Run) -> bool:

@@ -1,15 +1,13 @@
 """One process at a time in a folder, on whatever file system it lies.
 
-Where there are POSIX locks the system frees one when its holder ends, however that happens. But not all have them (Lustre
-without -o flock, NFS without lockd), and of some they hold for one machine only (Lustre's -o localflock). So the holder
-also keeps a file by the lock's name and ".owner", made by nobody else meanwhile (O_EXCL), and touches it every BEAT_S.
+POSIX locks are not everywhere (Lustre without -o flock, NFS without lockd), and in places hold for one machine only
+(Lustre's -o localflock). So the holder keeps a file, made by nobody else meanwhile (O_EXCL), and touches it every BEAT_S.
 Who finds it sees whether its process is alive, on this machine at once, of another one by waiting for a touch.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -21,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 from uuid import uuid4
 
 from transm3e.cli import USER_MISTAKE
@@ -30,14 +27,13 @@ from transm3e.files import read_text
 from transm3e.foreign.json_text import parse_json
 
 logger = logging.getLogger(__name__)
-TRIES, TRIES_OTHER_HOST, WAIT_S = 20, 2400, 0.05
+WAIT_S = 0.05
 # Seconds between two signs of life, and without one until a process of another machine counts as dead.
 BEAT_S, SILENCE_S = 10.0, 60.0
 TAKEOVER_S = 5.0
 LONGEST = 1 << 16
 # Tokens of what this process holds.
 _held_here: set[str] = set()
-NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 
 
 class InUse(UserError):
@@ -84,7 +80,7 @@ def hold(file: Path, note: str = "") -> Iterator[None]:
     """Hold what `file` stands for against other processes.
 
     Args:
-        file: the lock, which is made and stays.
+        file: exists while it is held.
         note: told to who asks `holder`.
 
     Raises:
@@ -92,69 +88,23 @@ def hold(file: Path, note: str = "") -> Iterator[None]:
         UserError: it cannot be written.
     """
     owner = Owner.of_this_process(note)
-    with _open(file) as lock:
-        if _lock(file, lock):
-            lock.truncate(0)
-            lock.write(f"{owner.process}\n{note}\n")
-            lock.flush()
-        sign = file.with_name(file.name + ".owner")
-        _take(sign, owner)
-        with _Beats(sign, owner):
-            yield
+    try:
+        _take(file, owner)
+    except OSError as error:
+        remedy = "choose another OUTPUT_DIR or RUNS_DIR"
+        raise UserError(f"cannot write to {file.parent}: {disk_fault(error, remedy)}") from error
+    with _Beats(file, owner):
+        yield
 
 
 def holder(file: Path) -> Owner | None:
     """Who holds it, as far as this machine sees; None where nobody does."""
     try:
-        with file.open(encoding="utf-8") as lock:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                process, note, *_ = [*lock.read().split("\n"), "", ""]
-                return Owner(process, note)
-            except OSError:  # there are no locks
-                pass
-        sign = file.with_name(file.name + ".owner")
-        owner, silence = _read(sign), time.time() - sign.stat().st_mtime
+        owner, silence = _read(file), time.time() - file.stat().st_mtime
     except OSError:  # nobody's yet, or somebody else's: hold() says which
         return None
     lives = owner and owner.lives
     return owner if lives or (lives is None and silence < SILENCE_S) else None
-
-
-def _open(file: Path) -> IO[str]:
-    try:
-        return file.open("a+", encoding="utf-8")
-    except OSError as error:
-        remedy = "choose another OUTPUT_DIR or RUNS_DIR"
-        raise UserError(f"cannot write to {file.parent}: {disk_fault(error, remedy)}") from error
-
-
-def _lock(file: Path, lock: IO[str]) -> bool:
-    """Lock it; False where there are no locks.
-
-    `holder` of another process may have it for a moment, and a network file system keeps that of a lost host for a while.
-    """
-    lock.seek(0)
-    process = lock.readline().strip()
-    is_here = not process or process.endswith(f" on {socket.gethostname()}")
-    for _ in range(TRIES if is_here else TRIES_OTHER_HOST):
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except (BlockingIOError, PermissionError):
-            time.sleep(WAIT_S)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            logger.warning(
-                "%s lies on a file system without locks (%s); a file beside it, touched every %g s, tells others that the "
-                "folder is in use",
-                *(file, error.strerror, BEAT_S),
-            )
-            return False
-    lock.seek(0)
-    raise InUse(_held(file, lock.readline().strip() or "another process"))
 
 
 def _held(file: Path, process: str, remedy: str = "") -> str:

@@ -5,27 +5,24 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transm3e.config.node import merge_opts, opt_settings
 from transm3e.config.schema import MAX_SEED, get_cfg
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder
-from transm3e.tables.cluster.backends import RunnerType
 from transm3e.tables.figures import table_figures
 from transm3e.tables.formats import Caption, comma_separated, latex, markdown
 from transm3e.tables.jobs import Plan, PlannedTable
 from transm3e.tables.listing import problems
 from transm3e.tables.picture import table_picture
-from transm3e.tables.progress import FAILED
-from transm3e.tables.read import NOT_OF_ROWS, Row, Table, read_table
+from transm3e.tables.progress import FAILED, View, failure
+from transm3e.tables.read import NOT_OF_ROWS, Table, TableRow, read_table
 from transm3e.tables.runner import Runner
-from transm3e.tables.statistics.comparison import Comparison
-from transm3e.tables.statistics.formats import uncertainty_cells, uncertainty_latex, uncertainty_markdown
-from transm3e.tables.statistics.uncertainty import table_uncertainty
-from transm3e.tables.view import View
+from transm3e.tables.statistics.uncertainty import Comparison, table_uncertainty
 
 SET_BY_ARGUMENTS = {"RNG_SEED": "--seeds", "NUM_GPUS": "--gpus-per-run"}
 
@@ -68,7 +65,7 @@ def run_missing(
     command: Sequence[str],
     environments: Sequence[Mapping[str, str]],
     logs: Path,
-    runner: RunnerType = Runner,
+    runner: Callable[..., Any] = Runner,
 ) -> dict[Path, str]:
     """Run what is missing; returns key -> why it failed, with the log's path, of the runs that did.
 
@@ -84,11 +81,7 @@ def run_missing(
     if not missing:
         return {}
     ended = runner(missing, command, environments, logs, View()).run()
-    return {
-        progress.job.key: f"failed, {progress.reason}; log: {progress.log}"
-        for progress in ended
-        if progress.state == FAILED
-    }
+    return {progress.job.key: failure(progress) for progress in ended if progress.state == FAILED}
 
 
 def write_tables(plan: Plan, failures: Mapping[Path, str], out: Path, comparison: Comparison | None = None) -> str:
@@ -112,36 +105,26 @@ def _write_table(
     found = table_uncertainty(planned, plan, comparison) if comparison.resamples else None
     title = f"{planned.table.title} ({planned.table.name}, {planned.dataset}, {planned.scale})"
     caption = Caption(title, planned.table.source, plan.made_with)
-    shown, in_latex = markdown(rows, caption), latex(rows, caption)
-    beside = None
-    if found:
-        shown, in_latex = f"{shown}\n{uncertainty_markdown(found)}", f"{in_latex}\n{uncertainty_latex(found)}"
-        beside = uncertainty_cells(found)
+    shown = markdown(rows, found, caption)
     file = out / f"{planned.table.name}-{planned.dataset}-{planned.scale}"
-    atomic_write_text(file.with_name(file.name + ".md"), shown)
-    atomic_write_text(file.with_name(file.name + ".csv"), comma_separated(rows, beside))
-    atomic_write_text(file.with_name(file.name + ".tex"), in_latex)
+    for suffix, text in ((".md", shown), (".csv", comma_separated(rows, found)), (".tex", latex(rows, found, caption))):
+        atomic_write_text(file.with_name(file.name + suffix), text)
     drawn = table_picture(rows, found, file.with_name(file.name + ".png"), title)
     return f"{shown}\nin {file}.md, .csv, .tex{', .png' if drawn else ''}\n\n"
 
 
-class _Once(logging.Filter):
-    """Passes each message once: a hundred configs give the same warning."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shown: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        is_new = record.getMessage() not in self.shown
-        self.shown.add(record.getMessage())
-        return is_new
-
-
 @contextmanager
 def _warnings_once() -> Iterator[None]:
+    """Each message once: a hundred configs give the same warning."""
+    shown: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        before = len(shown)
+        shown.add(record.getMessage())
+        return len(shown) > before
+
     handler, logger = logging.StreamHandler(), logging.getLogger("transm3e")
-    handler.addFilter(_Once())
+    handler.addFilter(is_new)
     logger.addHandler(handler)
     try:
         yield
@@ -180,7 +163,7 @@ def _check_labels(tables: Sequence[Table], labels: Sequence[str] | None) -> None
             raise UserError(f"--rows names {label!r}, but no row's label begins so; there are: {known}")
 
 
-def _chosen(rows: Sequence[Row], labels: Sequence[str] | None) -> list[Row]:
+def _chosen(rows: Sequence[TableRow], labels: Sequence[str] | None) -> list[TableRow]:
     """Rows labelled so, or else those whose labels begin so; all of them for None."""
     if labels is None:
         return list(rows)

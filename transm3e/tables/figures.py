@@ -14,8 +14,8 @@ from transm3e.report.table import COLUMNS
 from transm3e.runs.folder import RESULTS, is_evaluated
 from transm3e.runs.plan import Run
 from transm3e.runs.results import DRAWS, MEANS, draws_std, mean_of, read_results
-from transm3e.tables.datasets import MAIN
 from transm3e.tables.jobs import Plan, PlannedRow, PlannedTable
+from transm3e.tables.read import MAIN
 from transm3e.tables.scale import FULL
 
 BEST, SECOND = 1, 2

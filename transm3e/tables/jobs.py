@@ -16,14 +16,12 @@ from transm3e.files import clip_table_file
 from transm3e.runs.data_identity import DataFiles
 from transm3e.runs.folder import is_evaluated, is_trained
 from transm3e.runs.plan import STARTS, Run, handed_down, plan
-from transm3e.tables.datasets import configs_folder
-from transm3e.tables.grid import START_OPTS
-from transm3e.tables.read import Row, Table
+from transm3e.tables.read import START_OPTS, Table, TableRow, configs_folder
 from transm3e.tables.scale import row_words
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedRun:
     """A run, and how to ask tools/run_net.py for it.
 
     Attributes:
@@ -77,7 +75,7 @@ class PlannedRow:
         problem: why not.
     """
 
-    row: Row
+    row: TableRow
     seed: int
     key: Path | None
     problem: str = ""
@@ -107,7 +105,7 @@ class Plan:
     def __init__(self, made_with: str = "") -> None:
         self.made_with = made_with
         self.tables: list[PlannedTable] = []
-        self.jobs: dict[Path, Job] = {}
+        self.jobs: dict[Path, PlannedRun] = {}
         self._files = DataFiles()
 
     @property
@@ -116,16 +114,11 @@ class Plan:
         return next((job.run.folder.parent for job in self.jobs.values()), Path("runs"))
 
     @property
-    def has_problems(self) -> bool:
-        """Whether a row cannot be planned."""
-        return bool(self.problems)
-
-    @property
     def problems(self) -> list[str]:
         """Why rows cannot be planned."""
         return [row.problem for table in self.tables for row in table.rows if row.problem]
 
-    def missing(self) -> list[Job]:
+    def missing(self) -> list[PlannedRun]:
         """The jobs that are left to do: rows without figures, and what is missing to train them; in order.
 
         Raises:
@@ -140,7 +133,13 @@ class Plan:
         return [job for key, job in self.jobs.items() if key in wanted and not job.is_done()]
 
     def add(
-        self, table: Table, dataset: str, rows: Iterable[Row], seeds: Sequence[int], scale: str, opts: Sequence[Any]
+        self,
+        table: Table,
+        dataset: str,
+        rows: Iterable[TableRow],
+        seeds: Sequence[int],
+        scale: str,
+        opts: Sequence[Any],
     ) -> None:
         """Plan rows of a table on a data set; one that cannot be planned is kept with the reason.
 
@@ -154,7 +153,9 @@ class Plan:
         planned = tuple(self._row(configs, row, dataset, seed, scale, opts) for row in rows for seed in seeds)
         self.tables.append(PlannedTable(table, dataset, scale, planned))
 
-    def _row(self, configs: Path, row: Row, dataset: str, seed: int, scale: str, opts: Sequence[Any]) -> PlannedRow:
+    def _row(
+        self, configs: Path, row: TableRow, dataset: str, seed: int, scale: str, opts: Sequence[Any]
+    ) -> PlannedRow:
         try:
             leaf, words = row_words(configs, row, dataset, scale)
             return PlannedRow(row, seed, self._job(leaf, _merged(leaf, [*words, "RNG_SEED", seed, *opts]), is_row=True))
@@ -171,7 +172,7 @@ class Plan:
             if not all(need in self.jobs for need in needs):
                 starts = [self._job(*start, is_row=False) for start in _start_words(config, words, run)]
                 assert tuple(starts) == needs, "a run asked for by itself is the run that others start from"
-            self.jobs[key] = Job(run, config, tuple(words), needs, is_row)
+            self.jobs[key] = PlannedRun(run, config, tuple(words), needs, is_row)
         elif is_row:
             if known.is_row and known.run.eval_id != run.eval_id:
                 raise UserError(
@@ -180,7 +181,7 @@ class Plan:
                     "RUNS_DIR"
                 )
             # The row's words, as those with which others start from it say nothing of how it is scored.
-            self.jobs[key] = Job(run, config, tuple(words), known.needs, is_row=True)
+            self.jobs[key] = PlannedRun(run, config, tuple(words), known.needs, is_row=True)
         return key
 
 

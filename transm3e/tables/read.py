@@ -5,7 +5,7 @@ source: MuscleMap (...), table 5       # where the paper's figures stand; only w
 datasets: [MuscleSynth]                # default: those with figures of the paper, else MuscleMap136
 config: transm3e_s                     # of rows that name none; a leaf of configs/<data set>/
 opts: {TRANSM3E.NUM_MCTS: 20}          # of all rows; a row's own come over them
-grid: {MCTF.NUM_HEADS: [1, 3]}         # every row once per combination (transm3e.tables.grid)
+grid: {MCTF.NUM_HEADS: [1, 3]}         # every row once per combination (transm3e.tables.read)
 rows:                                  # without them one row, of the grid
   - label: Sum
     config: transm3e_s                 # named as in configs/MuscleMap136/
@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,124 @@ from transm3e.errors import UserError, shown
 from transm3e.files import local_path, read_text
 from transm3e.foreign.yaml_text import MAX_TEXT, parse_yaml
 from transm3e.report.table import COLUMNS
-from transm3e.tables.datasets import DATASETS, MAIN
-from transm3e.tables.grid import START_OPTS, grid_points, joined
+
+# A data set of the user's own is a folder of leaves in configs/, named as those of configs/MuscleMap136/.
+# Those shipped -> whether their leaves are at full size; those of the others are at the size of the demo.
+DATASETS = {
+    "MuscleMap136": True,
+    "MuscleUCF90": True,
+    "MuscleHMDB41": True,
+    "MuscleSynth": False,
+    "FreeExercise": False,
+}
+# The paper's ablations are on it.
+MAIN = "MuscleMap136"
+# Its leaves are what a row is at the size of the demo.
+DEMO = "MuscleSynth"
+# Leaf at full size -> at the size of the demo; one that is not listed has one name everywhere.
+DEMO_LEAF = {
+    f"{name}_s": name
+    for name in ["logits_kd", "mcts_flow", "mcts_rgb", "mcts_rgb_diff", "mvitv2", "transm3e", "videoswin"]
+}
+DEMO_LEAF |= {f"{name}_b": f"{name}_deep" for name in ("mcts_rgb", "mcts_rgb_diff", "mvitv2", "transm3e")}
+DEMO_LEAF |= {f"{name}_r50": name for name in ("c2d", "i3d", "slow", "slowfast")}
+DEMO_LEAF |= {"deit_s": "deit", "two_branch_s": "two_branch", "videoswin_b": "videoswin_wide"}
+
+
+def is_full_size(dataset: str) -> bool:
+    """Whether its leaves are at full size and named so; a user's are."""
+    return DATASETS.get(dataset, True)
+
+
+def leaf_name(config: str, dataset: str) -> str:
+    """What the leaf `config` of configs/MuscleMap136/ is called in configs/<dataset>/."""
+    return config if is_full_size(dataset) else DEMO_LEAF.get(config, config)
+
+
+def configs_folder(table: Path, dataset: str) -> Path:
+    """The folder that holds the leaves of a data set in <dataset>/: the one around the table's, else ./configs.
+
+    Raises:
+        UserError: there is none.
+    """
+    folders = (table.parent.parent, Path("configs"))
+    found = next((folder for folder in folders if any((folder / dataset).glob("*.yaml"))), None)
+    if found is None:
+        known = {leaf.parent.name for folder in folders for leaf in folder.glob("[A-Z]*/*.yaml")}
+        raise UserError(
+            f"no configs of the data set {dataset!r} in {' or '.join(map(str, folders))}; there are: "
+            f"{', '.join(sorted(known)) or 'none'}; for data of your own write leaves as in configs/{MAIN}/"
+        )
+    return found
+
+
+START_OPTS = "INIT.OPTS"
+# Rows of one grid: more than anybody trains.
+MAX_POINTS = 10_000
+# Dotted key -> value; under START_OPTS a mapping of its own.
+Opts = Mapping[str, Any]
+
+
+def grid_points(grid: Any, where: str) -> list[tuple[str, dict[str, Any]]]:
+    """Label and options of every combination, the last key's values next to each other.
+
+    INIT.OPTS holds keys of the runs that a row starts from: {DISTILL.TEMPERATURE: [1, 4], INIT.OPTS: {SOLVER.BASE_LR: [1e-4]}}.
+
+    Raises:
+        UserError: `grid` is no mapping of keys to lists of different values, or has more than MAX_POINTS combinations.
+    """
+    axes = list(_axes(grid, where))
+    count = prod(len(values) for _, values in axes)
+    if count > MAX_POINTS:
+        raise UserError(f"{where} has {shown(count)} combinations; allowed: {MAX_POINTS}; remove values or keys")
+    points = list(product(*(values for _, values in axes)))
+    return [(_label(axes, point), _options(axes, point)) for point in points]
+
+
+def joined(opts: Opts, over: Opts, where: str) -> dict[str, Any]:
+    """Options with others beside them.
+
+    Raises:
+        UserError: a key is in both.
+    """
+    both = next((key for key in over if key in opts and key != START_OPTS), None)
+    if both:
+        raise UserError(f"{where}: {both} is set by the row and by the grid; remove it from one of them")
+    starts = {START_OPTS: joined(opts.get(START_OPTS, {}), over[START_OPTS], where)} if START_OPTS in over else {}
+    return {**opts, **over, **starts}
+
+
+def _axes(grid: Any, where: str) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    """Key, or START_OPTS and key, and its values."""
+    if not isinstance(grid, dict) or not grid or not all(isinstance(key, str) for key in grid):
+        raise UserError(f"{where} is {shown(grid)}; it must be a mapping of KEY: [VALUE, VALUE, ...]")
+    for key, values in grid.items():
+        if key == START_OPTS and isinstance(values, dict):
+            yield from (((START_OPTS, *name), inner) for name, inner in _axes(values, f"{where}: {START_OPTS}"))
+        elif not isinstance(values, list) or not values or _repeated(values):
+            raise UserError(f"{where}: {key} is {shown(values)}; it must be a list of different values")
+        else:
+            yield (key,), values
+
+
+def _repeated(values: list[Any]) -> bool:
+    texts = [str(value) for value in values]
+    return len(set(texts)) < len(texts)
+
+
+def _label(axes: list[tuple[tuple[str, ...], list[Any]]], point: tuple[Any, ...]) -> str:
+    return ", ".join(f"{' '.join(name)} {value}" for (name, _), value in zip(axes, point, strict=True))
+
+
+def _options(axes: list[tuple[tuple[str, ...], list[Any]]], point: tuple[Any, ...]) -> dict[str, Any]:
+    opts: dict[str, Any] = {}
+    for (name, _), value in zip(axes, point, strict=True):
+        if len(name) > 1:
+            opts.setdefault(START_OPTS, {})[name[1]] = value
+        else:
+            opts[name[0]] = value
+    return opts
+
 
 TABLE_KEYS = ("title", "source", "datasets", "config", "opts", "grid", "rows")
 ROW_KEYS = ("label", "config", "opts", "paper")
@@ -37,7 +155,7 @@ NOT_OF_ROWS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table.
 
     Attributes:
@@ -68,7 +186,7 @@ class Table:
     title: str
     source: str
     named: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
     @property
     def name(self) -> str:
@@ -99,7 +217,7 @@ def read_table(path: str | Path) -> Table:
     return Table(file, _text(content, "title", str(file)), source, _named(content, str(file)), tuple(rows))
 
 
-def _rows(content: Mapping[str, Any], file: Path) -> Iterator[Row]:
+def _rows(content: Mapping[str, Any], file: Path) -> Iterator[TableRow]:
     given = content.get("rows")
     if given is None and "grid" in content:
         given = [{"label": "grid"}]
@@ -138,7 +256,7 @@ def _load(file: Path) -> dict[str, Any]:
     return content
 
 
-def _row(row: Any, content: Mapping[str, Any], general: Mapping[str, Any], where: str) -> Row:
+def _row(row: Any, content: Mapping[str, Any], general: Mapping[str, Any], where: str) -> TableRow:
     if not isinstance(row, dict):
         raise UserError(f"{where} is {shown(row)}; it must be a mapping with {', '.join(ROW_KEYS)}")
     _check_keys(row, ROW_KEYS, where)
@@ -151,7 +269,7 @@ def _row(row: Any, content: Mapping[str, Any], general: Mapping[str, Any], where
     if not isinstance(paper, dict):
         raise UserError(f"{where}: paper is {shown(paper)}; it must be a mapping of data sets to figures")
     config = _text(row if "config" in row else content, "config", where)
-    return Row(label, config, opts, {name: _figures(name, paper[name], where) for name in paper})
+    return TableRow(label, config, opts, {name: _figures(name, paper[name], where) for name in paper})
 
 
 def _figures(dataset: str, given: Any, where: str) -> tuple[float, ...]:

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from transm3e.engine.processes.signals import stop_request
 from transm3e.errors import RESUMES, ExitRequest
-from transm3e.runs.folder import GPUS, Holder, holder
-from transm3e.tables.jobs import Job
-from transm3e.tables.progress import DONE, ELSEWHERE, RUNNING, WAITING, Progress, last_words, start_all
+from transm3e.runs.folder import GPUS, LOCK
+from transm3e.runs.lock import Owner, holder
+from transm3e.tables.jobs import PlannedRun
+from transm3e.tables.progress import DONE, ELSEWHERE, RUNNING, WAITING, RunProgress, last_words, start_all
 
 POLL_S = 0.5
 
-Watch = Callable[[Sequence[Progress]], None]
+Watch = Callable[[Sequence[RunProgress]], None]
 Poll = Callable[[], int | None]  # exit status, or None while it runs
 
 
@@ -39,7 +40,7 @@ class Runner:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[PlannedRun],
         command: Sequence[str],
         slots: Sequence[Mapping[str, str]],
         logs: Path,
@@ -51,7 +52,7 @@ class Runner:
         self._children: list[subprocess.Popen[bytes]] = []
         self._taken: dict[Path, int] = {}  # slots, also of runs that another process has begun
 
-    def run(self) -> list[Progress]:
+    def run(self) -> list[RunProgress]:
         """Run all to their ends; one that fails stops only those that start from it.
 
         Raises:
@@ -74,12 +75,12 @@ class Runner:
         # First whose slots are taken, then who gets those that are free.
         for progress in self.progress.values():
             if progress.state in (WAITING, ELSEWHERE):
-                self._look_elsewhere(progress, holder(progress.job.run))
+                self._look_elsewhere(progress, holder(progress.job.run.folder / LOCK))
         for progress in self.progress.values():
             if progress.state == WAITING:
                 self._try_to_begin(progress)
 
-    def _look_elsewhere(self, progress: Progress, at_work: Holder | None) -> None:
+    def _look_elsewhere(self, progress: RunProgress, at_work: Owner | None) -> None:
         if at_work is None:
             progress.state = WAITING
             self._taken.pop(progress.job.key, None)
@@ -89,18 +90,18 @@ class Runner:
             if slot is not None:
                 self._taken[progress.job.key] = slot
 
-    def _slot_of(self, at_work: Holder) -> int | None:
+    def _slot_of(self, at_work: Owner) -> int | None:
         """The slot that another process of this machine works in: that of its GPUs, else any."""
         if not at_work.process.endswith(f" on {socket.gethostname()}"):
             return None
         free = self._free()
-        same = [slot for slot in free if self.slots[slot].get(GPUS, "") == at_work.devices]
+        same = [slot for slot in free if self.slots[slot].get(GPUS, "") == at_work.note]
         return next(iter(same or free), None)
 
     def _free(self) -> list[int]:
         return [slot for slot in range(len(self.slots)) if slot not in self._taken.values()]
 
-    def _try_to_begin(self, progress: Progress) -> None:
+    def _try_to_begin(self, progress: RunProgress) -> None:
         progress.look_at_needs(self.progress)
         free = self._free()
         if progress.is_over or not free or any(need.state != DONE for need in progress.needs(self.progress)):
@@ -110,7 +111,7 @@ class Runner:
             self._polls[progress.job.key] = self._start(progress, self.slots[free[0]])
             self._taken[progress.job.key] = free[0]
 
-    def _start(self, progress: Progress, variables: Mapping[str, str]) -> Poll:
+    def _start(self, progress: RunProgress, variables: Mapping[str, str]) -> Poll:
         with progress.log.open("ab") as log:
             # A process group of its own: Ctrl-C reaches it once, from here.
             process = subprocess.Popen(
@@ -128,10 +129,10 @@ class Runner:
         del self._polls[key], self._taken[key]
         progress = self.progress[key]
         progress.state = WAITING
-        if not progress.look() and holder(progress.job.run) is None:
+        if not progress.look() and holder(progress.job.run.folder / LOCK) is None:
             progress.fail(self._reason(progress, status))
 
-    def _reason(self, progress: Progress, status: int) -> str:
+    def _reason(self, progress: RunProgress, status: int) -> str:
         return f"status {status}: {last_words(progress.log)}"
 
     def _stop(self) -> str:

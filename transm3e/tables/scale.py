@@ -18,9 +18,7 @@ from transm3e.config import load_cfg
 from transm3e.config.schema import get, keys_with
 from transm3e.errors import UserError
 from transm3e.runs.plan import STARTS
-from transm3e.tables.datasets import DEMO, MAIN, is_full_size, leaf_name
-from transm3e.tables.grid import START_OPTS
-from transm3e.tables.read import Row
+from transm3e.tables.read import DEMO, MAIN, START_OPTS, TableRow, is_full_size, leaf_name
 
 FULL = "full"
 SCALES = (FULL, "small", "tiny")
@@ -55,7 +53,7 @@ def leaf_file(configs: Path, config: str, dataset: str) -> Path:
     return file
 
 
-def row_words(configs: Path, row: Row, dataset: str, scale: str) -> tuple[Path, list[Any]]:
+def row_words(configs: Path, row: TableRow, dataset: str, scale: str) -> tuple[Path, list[Any]]:
     """The leaf of a row, and its KEY VALUE words for tools/run_net.py; INIT.OPTS comes last.
 
     Raises:

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from transm3e.errors import UserError
 from transm3e.models.weights.detect import find_source
 from transm3e.models.weights.files import NOTE, read_checkpoint
-from transm3e.models.weights.fit import fit
+from transm3e.models.weights.fit import check_values, fit
 from transm3e.models.weights.rename import put_in_places
-from transm3e.models.weights.report import LoadReport, some
 from transm3e.models.weights.source import SOURCES, Converted, State
-from transm3e.models.weights.values import check_values
+from transm3e.models.weights.tables import LoadReport, some
 from transm3e.models.weights.wrappers import unwrap
 
 AUTO = "auto"

@@ -9,8 +9,7 @@ from __future__ import annotations
 from transm3e.errors import UserError
 from transm3e.models.weights.mvit import convert_pyslowfast_mvit
 from transm3e.models.weights.rename import Rules, renamed
-from transm3e.models.weights.resnet import convert_resnet
-from transm3e.models.weights.resnet_names import HEAD
+from transm3e.models.weights.resnet import HEAD, convert_resnet
 from transm3e.models.weights.source import Converted, State, register_source
 
 MARKER = r"^backbone\.(conv1\.(conv|bn)\.|(slow|fast)_path\.|patch_embed\.projection\.)"

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from transm3e.errors import UserError
 from transm3e.models.weights.rename import INTO_BACKBONE, Rules, renamed, under_prefix
-from transm3e.models.weights.resnet import convert_resnet
-from transm3e.models.weights.resnet_names import STEM
+from transm3e.models.weights.resnet import STEM, convert_resnet
 from transm3e.models.weights.source import Converted, State, register_source
 from transm3e.models.weights.videoswin import IN_STAGES, convert_timm_swin
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from transm3e.models.weights.mvit import convert_torchvision_mvit
 from transm3e.models.weights.rename import under_prefix
-from transm3e.models.weights.resnet import convert_image_resnet
-from transm3e.models.weights.resnet_names import IMAGE_STEM
+from transm3e.models.weights.resnet import IMAGE_STEM, convert_image_resnet
 from transm3e.models.weights.source import Converted, State, register_source
 from transm3e.models.weights.videoswin import convert_torchvision_image, is_torchvision_image
 

@@ -13,7 +13,7 @@ import torch
 
 from transm3e.data.annotations import SPLITS, ClipTable, read_clip_table
 from transm3e.data.skeleton import read_skeleton
-from transm3e.data.skeleton.layouts import mirror_order, to_layout
+from transm3e.data.skeleton.clip import mirror_order, to_layout
 from transm3e.data.skeleton.streams import normalize
 from transm3e.errors import UserError
 from transm3e.files import MEMBER

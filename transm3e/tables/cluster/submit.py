@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from transm3e.errors import UserError
 from transm3e.runs.folder import is_trained
-from transm3e.tables.progress import Progress, last_words
+from transm3e.tables.progress import RunProgress, last_words
 from transm3e.tables.runner import Poll, Runner
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def load_submitit() -> ModuleType:
 
 
 def cluster_job(
-    progress: Progress, command: Sequence[str], variables: Mapping[str, str], patience_s: float, save_s: float
+    progress: RunProgress, command: Sequence[str], variables: Mapping[str, str], patience_s: float, save_s: float
 ) -> ClusterJob:
     """The job of a run; see ClusterJob for the arguments."""
     load_submitit()
@@ -100,7 +100,7 @@ class LocalRunner(Runner):
         super().__init__(*args, **kwargs)
         self._numbers: dict[Path, str] = {}
 
-    def _start(self, progress: Progress, variables: Mapping[str, str]) -> Poll:
+    def _start(self, progress: RunProgress, variables: Mapping[str, str]) -> Poll:
         executor = load_submitit().LocalExecutor(progress.log.parent)
         executor.update_parameters(timeout_min=LOCAL_MINUTES, stderr_to_stdout=True)
         job = cluster_job(progress, self.command, variables, 0.0, LOCAL_SAVE_S)
@@ -115,7 +115,7 @@ class LocalRunner(Runner):
         self._numbers[progress.job.key] = submitted.job_id
         return lambda: 0 if submitted.done() else None
 
-    def _reason(self, progress: Progress, status: int) -> str:
+    def _reason(self, progress: RunProgress, status: int) -> str:
         return last_words(progress.log)
 
     def _stop(self) -> str:

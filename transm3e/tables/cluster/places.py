@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import torch
 
 from transm3e.errors import UserError
 from transm3e.runs.folder import GPUS
-from transm3e.tables.cluster.slurm_runner import SlurmRunner
+from transm3e.tables.cluster.slurm import SlurmRunner
 from transm3e.tables.cluster.slurm_settings import slurm_settings
 from transm3e.tables.cluster.submit import LocalRunner, load_submitit
-from transm3e.tables.jobs import Job
-from transm3e.tables.progress import Progress
-from transm3e.tables.runner import Runner, Watch
+from transm3e.tables.runner import Runner
 
 # Tasks of an array at once where --jobs says nothing, which is submitit's own default; SLURM has limits of its own.
 MOST_AT_ONCE = 256
-
-
-class Runs(Protocol):
-    """What makes runs; Runner is one."""
-
-    def run(self) -> list[Progress]:
-        """Make them all; see Runner.run."""
-
-
-class RunnerType(Protocol):
-    """Runner, or what is called as it is."""
-
-    def __call__(
-        self, jobs: Sequence[Job], command: Sequence[str], slots: Sequence[Mapping[str, str]], logs: Path, watch: Watch
-    ) -> Runs:
-        """See Runner."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +28,12 @@ class Places:
     Attributes:
         gpus_per_run: 0 = the CPU.
         environments: environment variables of each run of those at once.
-        runner: who makes them.
+        runner: who makes them: Runner, or what is called as it is and has its `run`.
     """
 
     gpus_per_run: int
     environments: tuple[Mapping[str, str], ...]
-    runner: RunnerType = Runner
+    runner: Callable[..., Any] = Runner
 
 
 def here(jobs: int | None, gpus_per_run: int | None, by_submitit: bool = False) -> Places:
@@ -68,7 +49,6 @@ def here(jobs: int | None, gpus_per_run: int | None, by_submitit: bool = False) 
     """
     if by_submitit:
         load_submitit()
-    runner = LocalRunner if by_submitit else Runner
     visible = os.environ.get(GPUS, "")
     names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
     each = min(1, len(names)) if gpus_per_run is None else gpus_per_run
@@ -79,10 +59,8 @@ def here(jobs: int | None, gpus_per_run: int | None, by_submitit: bool = False) 
             f"--jobs {jobs} --gpus-per-run {gpus_per_run} does not fit {len(names)} GPU(s); --jobs must be at least 1 "
             "and jobs times GPUs per run at most the GPUs there are; --gpus-per-run 0 is the CPU"
         )
-    if each == 0:
-        return Places(0, ({},) * count, runner)
-    environments = tuple({GPUS: ",".join(names[i * each : (i + 1) * each])} for i in range(count))
-    return Places(each, environments, runner)
+    shares = [{GPUS: ",".join(names[i * each : (i + 1) * each])} if each else {} for i in range(count)]
+    return Places(each, tuple(shares), LocalRunner if by_submitit else Runner)
 
 
 def on_slurm(words: Sequence[str], jobs: int | None, gpus_per_run: int | None, detach: bool) -> Places:
