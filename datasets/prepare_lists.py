@@ -16,7 +16,7 @@ from pathlib import Path
 
 from transm3e.cli import exit_with_message
 from transm3e.prepare.benchmarks.list_files import LAYOUTS
-from transm3e.prepare.benchmarks.published import Options, prepare_published
+from transm3e.prepare.benchmarks.published import ListOptions, prepare_published
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = vars(parse_args(arguments))
     where = {name: args.pop(name) for name in ("videos", "out", "lists", "overwrite")}
     with exit_with_message():
-        print(prepare_published(**where, options=Options(**args)), end="")
+        print(prepare_published(**where, options=ListOptions(**args)), end="")
     return 0
 
 

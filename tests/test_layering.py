@@ -33,6 +33,7 @@ LEVELS = {
     "benchmark": 8,
     "doctor": 8,
     "tables": 8,
+    "job_array": 9,
     "tools": 9,
 }
 # Rooms on one level do not know each other, but distillers compare what every model returns.
@@ -154,9 +155,8 @@ def test_the_ground_floor_needs_no_torch(room):
     assert [(file.name, name) for file in files for name in imported_by(file) if name.split(".")[0] in heavy] == []
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_no_file_is_over_400_lines(file):
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
+def test_no_file_is_over_400_lines():
+    assert [str(file) for file in FILES if len(file.read_text(encoding="utf-8").splitlines()) > 400] == []
 
 
 def test_the_five_files_to_read_are_short_together():

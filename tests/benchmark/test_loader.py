@@ -14,10 +14,10 @@ import pytest
 
 from transm3e.benchmark.loader import stopwatch
 from transm3e.benchmark.loader.files import FileSet, Film
-from transm3e.benchmark.loader.markdown import to_markdown
-from transm3e.benchmark.loader.picture import draw
-from transm3e.benchmark.loader.results import LoaderResults, Stages, Throughput
-from transm3e.benchmark.loader.stopwatch import AUGMENT, CROP, DECODE, OPEN, SEEK, Stopwatch, Watched
+from transm3e.benchmark.loader.stopwatch import AUGMENT, CROP, DECODE, OPEN, SEEK, Stopwatch
+from transm3e.benchmark.markdown import to_markdown
+from transm3e.benchmark.picture import draw
+from transm3e.benchmark.results import LoaderResults, Stages, Throughput
 from transm3e.data import transforms
 from transm3e.data.decode import FrameSource
 
@@ -65,7 +65,7 @@ def test_reaching_a_clip_is_seeking_and_the_rest_decoding(clock, monkeypatch):
     monkeypatch.setattr(_Source, "__module__", "transm3e.tests")
     monkeypatch.setattr(stopwatch, "a_source", _Source, raising=False)
     watch, read = Stopwatch(), _Source.read
-    with watch.watching(Watched({}, {read: 4})):
+    with watch.watching({}, {read: 4}):
         assert [number for number, _ in _Source(clock).read({100, 104, 108, 150, 154})] == [100, 104, 108, 150, 154]
     assert watch.seconds == {SEEK: 100 + 42, DECODE: 12}
     assert _Source.read is read
@@ -75,7 +75,7 @@ def test_functions_are_watched_wherever_they_are_and_put_back(clock):
     from transm3e.data import reading
 
     watch, finish = Stopwatch(), transforms.finish
-    with watch.watching(Watched({finish: AUGMENT})):
+    with watch.watching({finish: AUGMENT}):
         assert reading.finish is transforms.finish is not finish
     assert reading.finish is transforms.finish is finish
 
@@ -98,8 +98,8 @@ def results():
             FileSet("64x48", (film("a.mp4"), film("b.mp4"))),
             FileSet("64x48 resized", (film("c.mp4"),), "64x48"),
         ],
-        throughputs=[Throughput(*key, 0, 10, seconds) for key, seconds in speeds.items()],
-        stages=[Stages(files, name, 10, (2.0, 2.0), stages) for files, name in speeds],
+        throughputs=[Throughput(name, 10, seconds, files) for (files, name), seconds in speeds.items()],
+        stages=[Stages(name, 10, (2.0, 2.0), files, stages) for files, name in speeds],
     )
 
 

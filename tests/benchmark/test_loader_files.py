@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transm3e.benchmark.loader.content import moving_pictures
-from transm3e.benchmark.loader.files import made_files, read_film, resized_files, source_files
+from transm3e.benchmark.loader.files import made_files, moving_pictures, read_film, resized_files, source_files
 from transm3e.data.encode import write_video
 from transm3e.errors import UserError
 

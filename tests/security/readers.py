@@ -75,8 +75,8 @@ from transm3e.data.decode import DecodeError
 from transm3e.data.pictures import read_picture
 from transm3e.data.video_files import is_video
 from transm3e.errors import UserError
-from transm3e.prepare.benchmarks.classes import read_classes
-from transm3e.prepare.benchmarks.lists import read_lists
+from transm3e.prepare.benchmarks.authors import read_lists
+from transm3e.prepare.benchmarks.list_files import read_classes
 from transm3e.prepare.check.cache import key
 from transm3e.prepare.free_exercise.families import read_families
 from transm3e.prepare.free_exercise.landmarks import FIELDS, read_poses

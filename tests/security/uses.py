@@ -24,8 +24,7 @@ from transm3e.data.flow import open_flow
 from transm3e.data.skeleton import read_skeleton
 from transm3e.errors import UserError
 from transm3e.models.weights import read_checkpoint
-from transm3e.prepare.benchmarks.classes import first_label
-from transm3e.prepare.benchmarks.list_files import LABELS, read_list
+from transm3e.prepare.benchmarks.list_files import LABELS, first_label, read_list
 from transm3e.prepare.check.cache import key, open_cache
 from transm3e.prepare.check.fingerprint import unpack
 from transm3e.prepare.check.video import VideoFacts, is_facts

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
 from transm3e.benchmark.loader.measure import LoaderSettings
-from transm3e.benchmark.loader.plain import FORMS
+from transm3e.benchmark.loader.pipelines import FORMS
 from transm3e.benchmark.memory import DTYPES
 from transm3e.benchmark.model import Settings
 from transm3e.benchmark.processes import ProcessSettings
@@ -21,6 +22,7 @@ KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)*(=.*)?", re.DOTALL)
 DEFAULT_OUT = "runs/benchmark"
 FOLDER_OPTIONS = ("--out", "--source")
 SMALLEST_SIDE = 32
+Kind = TypeVar("Kind")
 DEFAULT_SIZES = ((340, 256), (1280, 720))
 
 
@@ -50,45 +52,33 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """How to measure, from the words of the command line."""
-    return Settings(
-        device=args.device,
-        precision=args.precision,
-        modes=tuple(mode for mode in MODES if mode in args.modes),
-        batch_sizes=tuple(args.batch_sizes),
-        grow=args.grow,
-        repeats=args.repeats,
-        warmup=args.warmup,
-        threads=args.threads,
-        memory_limit=args.memory_limit,
-    )
+    modes = tuple(mode for mode in MODES if mode in args.modes)
+    return _settings(Settings, args, modes=modes, batch_sizes=tuple(args.batch_sizes))
 
 
 def process_settings_of(args: argparse.Namespace) -> ProcessSettings:
     """How processes are measured, from the words of the command line."""
-    return ProcessSettings(
-        device=args.device,
-        precision=args.precision,
-        world_sizes=tuple(dict.fromkeys(args.world_sizes)),
-        batch_size=args.batch_size,
-        repeats=args.repeats,
-        warmup=args.warmup,
-        threads=args.threads,
-    )
+    return _settings(ProcessSettings, args, world_sizes=tuple(dict.fromkeys(args.world_sizes)))
 
 
 def loader_settings_of(args: argparse.Namespace) -> LoaderSettings:
     """What loaders are measured on, from the words of the command line."""
     source = None if args.source is None else Path(args.source)
-    return LoaderSettings(
+    return _settings(
+        LoaderSettings,
+        args,
         sizes=tuple(args.files if args.files is not None else () if source else DEFAULT_SIZES),
         source=source,
-        videos=args.videos,
-        views=args.views,
         workers=tuple(dict.fromkeys(args.workers)),
         against=tuple(name for name in dict.fromkeys(args.against) if name != "none"),
-        repeats=args.repeats,
         resize=not args.no_resize,
     )
+
+
+def _settings(kind: Callable[..., Kind], args: argparse.Namespace, **given: Any) -> Kind:
+    """A settings object of these and of the options that are called as its fields."""
+    words = {name: value for name, value in vars(args).items() if name in kind.__annotations__}
+    return kind(**{**words, **given})
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -27,19 +27,18 @@ from transm3e.benchmark.contestant import Contestant, Entry, build_contestant
 from transm3e.benchmark.step import FORWARD, Call, backward_call, forward_call
 from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.engine.precision import Precision
-from transm3e.errors import UserError
+from transm3e.errors import UserError, first_line, is_out_of_memory
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OUT_OF_MEMORY = 3  # exit status of the process that measures
 KILLED = -9  # by the system, for want of memory
-# RuntimeErrors of batches that are too large, most without a type of their own; lower case.
+# Of RuntimeErrors of batches that are too large, besides those that say so (is_out_of_memory); lower case.
 TOO_LARGE = (
-    *("allocate memory", "not enough memory", "out of memory"),
-    *("could not create a primitive", "could not create a memory"),  # oneDNN
+    *("allocate memory", "could not create a primitive", "could not create a memory"),  # oneDNN
     *("cublas_status_alloc_failed", "cudnn_status_alloc_failed"),
     *("32-bit index", "32bitindex"),  # more elements than a kernel can number
 )
-KIB = 1024
+CPU, KIB = torch.device("cpu"), 1024
 PROC = Path("/proc/self")
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -89,7 +88,7 @@ def check_too_large(error: Exception, what: str) -> None:
     """Say on standard error that `what` did not fit, if that is what the error means; else raise it again."""
     if not _means_too_large(error):
         raise error
-    print(f"note: {what} does not fit: {_first_line(error)}", file=sys.stderr)
+    print(f"note: {what} does not fit: {first_line(error)}", file=sys.stderr)
 
 
 def cuda_peak(contestant: Contestant, mode: str, batch_size: int, precision: Precision) -> Peak | None:
@@ -171,31 +170,21 @@ def main(argv: list[str]) -> int:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with exit_with_message():
         try:
-            peak = _measure(request)
+            contestant = build_contestant(request.entry, CPU, with_teacher=request.mode != FORWARD)
+            precision = Precision(CPU, DTYPES[request.precision])
+            peak = resident_peak(build_pass(contestant, request.mode, request.batch_size, precision))
         except (MemoryError, RuntimeError) as error:
             if _means_too_large(error):
                 return OUT_OF_MEMORY
-            print(f"error: {_first_line(error)}", file=sys.stderr)
+            print(f"error: {first_line(error)}", file=sys.stderr)
             return USER_MISTAKE
         print(json.dumps(asdict(peak)))
     return 0
 
 
-def _measure(request: Request) -> Peak:
-    device = torch.device("cpu")
-    contestant = build_contestant(request.entry, device, with_teacher=request.mode != FORWARD)
-    precision = Precision(device, DTYPES[request.precision])
-    return resident_peak(build_pass(contestant, request.mode, request.batch_size, precision))
-
-
 def _means_too_large(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in TOO_LARGE)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    is_known = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in TOO_LARGE)
+    return is_known or is_out_of_memory(error)
 
 
 def _left_in_container() -> int | None:

@@ -149,7 +149,7 @@ class _Runner:
         calls = {name: self._warmed(name, mode, batch_size) for name, peak in peaks.items() if peak}
         ready = {name: call for name, call in calls.items() if call}
         seconds = self._times(ready, mode, batch_size, title)
-        return [Measurement(name, mode, batch_size, peak, tuple(seconds.get(name, ()))) for name, peak in peaks.items()]
+        return [Measurement(name, batch_size, tuple(seconds.get(name, ())), mode, peak) for name, peak in peaks.items()]
 
     def _times(self, calls: Mapping[str, Call], mode: str, batch_size: int, title: str) -> dict[str, list[float]]:
         try:

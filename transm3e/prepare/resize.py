@@ -24,7 +24,7 @@ from transm3e.data.flow.files import read_flow_mark
 from transm3e.data.video_files import videos_below
 from transm3e.errors import UserError
 from transm3e.files import CLIP_TABLE, MEMBER, atomic_path, atomic_write_text, make_folder
-from transm3e.prepare.jobs import FAILED, Job, Result, run_jobs, stands
+from transm3e.prepare.jobs import ALL, FAILED, FileJob, Outcome, Shard, make_files, stands
 from transm3e.prepare.resize_stream import FrameStream, Scaler, frame_stream
 
 MADE_BY = "transm3e resize"
@@ -97,23 +97,30 @@ def resize_video(source: Path, target: Path, settings: ResizeSettings) -> bool:
     return True
 
 
-def resize_folder(folder: str | Path, out: str | Path, settings: ResizeSettings, workers: int) -> list[Result]:
-    """resize_video of every video below a folder, into the same tree below `out`; see run_jobs.
+def resize_folder(
+    folder: str | Path, out: str | Path, settings: ResizeSettings, workers: int, shard: Shard = ALL
+) -> list[Outcome]:
+    """resize_video of every video below a folder, into the same tree below `out`; see make_files.
 
     Raises:
-        UserError: no videos, `out` is in the folder, or as run_jobs.
+        UserError: no videos, `out` is in the folder, or as make_files.
     """
     folder, out = Path(folder), Path(out)
     _keep_apart(out, folder)
     paths = [file.relative_to(folder).as_posix() for file in videos_below(folder)]
     if not paths:
         raise UserError(f"{folder}: neither a clip table nor videos are there")
-    return _resize_all(folder, out, target_names(paths, ".mp4"), settings, workers)
+    return _resize_all(folder, out, target_names(paths, ".mp4"), settings, workers, shard)
 
 
 def resize_table(
-    path: str | Path, out: str | Path, settings: ResizeSettings, workers: int, prefix: str | Path | None = None
-) -> list[Result]:
+    path: str | Path,
+    out: str | Path,
+    settings: ResizeSettings,
+    workers: int,
+    prefix: str | Path | None = None,
+    shard: Shard = ALL,
+) -> list[Outcome]:
     """resize_video of every clip of a table, and a table of the new files in `out`, with all rows and columns.
 
     The clips' skeleton and flow files come along, as hard links or copies: they have sizes of their own.
@@ -122,10 +129,11 @@ def resize_table(
         path: the clip table, or the folder of its clips.csv.
         out: folder to make.
         prefix: folder that the table's paths are relative to; None for the table's.
+        shard: whose videos alone; the new table and what comes along are left to a call without.
 
     Raises:
         UserError: the table is wrong, a skeleton does not say its frames' size, `out` is in the data's folder, another
-            table stands in it, or as run_jobs.
+            table stands in it, or as make_files.
     """
     table, root, out = read_clip_table(path), Path(prefix or table_file(path).parent), Path(out)
     _keep_apart(out, root)
@@ -136,12 +144,14 @@ def resize_table(
     new_table = out / CLIP_TABLE
     if new_table.exists() and new_table.read_bytes() != text.encode():
         raise UserError(f"{new_table} is not the table of {table_file(path)}; delete it, or choose another --out")
-    results = _resize_all(root, out, names, settings, workers)
-    jobs = [Job(name, root / name, out / name) for name in _companions(table, root)]
-    companions = run_jobs(bring, jobs, 1, "skeletons and flow")
-    if not new_table.exists() and any(result.status != FAILED for result in results):
+    outcomes = _resize_all(root, out, names, settings, workers, shard)
+    if not shard.is_all:
+        return outcomes
+    jobs = [FileJob(name, root / name, out / name) for name in _companions(table, root)]
+    companions = make_files(bring, jobs, 1, "skeletons and flow")
+    if not new_table.exists() and any(each.status != FAILED for each in outcomes):
         atomic_write_text(new_table, text)
-    return results + companions
+    return outcomes + companions
 
 
 def bring(source: Path, target: Path) -> bool:
@@ -176,10 +186,12 @@ def _scaled(stream: FrameStream, scaler: Scaler) -> Iterator[av.VideoFrame]:
         yield small
 
 
-def _resize_all(root: Path, out: Path, names: dict[str, str], settings: ResizeSettings, workers: int) -> list[Result]:
+def _resize_all(
+    root: Path, out: Path, names: dict[str, str], settings: ResizeSettings, workers: int, shard: Shard
+) -> list[Outcome]:
     make_folder(out, "--out")
-    jobs = [Job(path, root / path, out / name) for path, name in names.items()]
-    return run_jobs(partial(resize_video, settings=settings), jobs, workers, "resizing")
+    jobs = [FileJob(path, root / path, out / name) for path, name in names.items()]
+    return make_files(partial(resize_video, settings=settings), jobs, workers, "resizing", shard)
 
 
 def _refuse_sizeless(table: ClipTable, root: Path) -> None:

@@ -141,9 +141,8 @@ def test_own_labels_take_the_place_of_the_draft(ucf, tmp_path, capsys):
     assert reasons["Bowling/v_Bowling_g01_c01.avi"] == "Bowling has no labels"
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
+def test_bad_labels_are_one_line(ucf, tmp_path, capsys):
+    for text, says in [
         ("activity,muscles\nPullUpz,biceps\n", "did you mean PullUps?"),
         ("activity,muscles\nPullUps,biceps\npull_ups,chest\n", "stands there twice"),
         ("# remark\nactivity,muscles\n\nPullUps,wings\n", "labels.csv:4: unknown muscle 'wings'"),
@@ -152,13 +151,11 @@ def test_own_labels_take_the_place_of_the_draft(ucf, tmp_path, capsys):
         ("activity,muscles\n", "no activity has labels"),
         ("activity,muscles,included\nPullUps,biceps,maybe\n", "write yes or no"),
         ("activity,muscles\nKnitting,wrists\n", "none of 60 videos has labels"),
-    ],
-)
-def test_bad_labels_are_one_line(ucf, tmp_path, capsys, text, says):
-    labels = tmp_path / "labels.csv"
-    labels.write_text(text, encoding="utf-8")
-    assert says in fails(UCF, ucf, tmp_path / "out", "--labels", labels, capsys=capsys)
-    assert not (tmp_path / "out").exists()
+    ]:
+        labels = tmp_path / "labels.csv"
+        labels.write_text(text, encoding="utf-8")
+        assert says in fails(UCF, ucf, tmp_path / "out", "--labels", labels, capsys=capsys)
+        assert not (tmp_path / "out").exists()
 
 
 def test_without_labels_both_ways_are_named(ucf, tmp_path, capsys):

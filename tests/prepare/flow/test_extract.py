@@ -129,20 +129,17 @@ def test_raft_refuses_other_weights(tmp_path):
             RaftFlow(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
+def test_settings_out_of_range_are_named():
+    for settings, message in [
         ({"method": "tvl1"}, "method 'tvl1': allowed are dis, raft"),
         ({"format": "jpg"}, "format 'jpg': allowed are video, npz"),
         ({"bound": 0.0}, "bound 0"),
         ({"short_side": 255}, "short side 255"),
         ({"method": "raft"}, "--weights FILE is needed"),
         ({"weights": "raft.pth"}, "--weights FILE is needed"),
-    ],
-)
-def test_settings_out_of_range_are_named(settings, message):
-    with pytest.raises(UserError, match=message):
-        FlowSettings(**settings)
+    ]:
+        with pytest.raises(UserError, match=message):
+            FlowSettings(**settings)
 
 
 def test_unknown_presets_are_named():

@@ -20,6 +20,7 @@ class Benchmark:
         activities: known and new ones in the paper.
         group: what in a file's name tells clips of one source video from others, a regular expression whose
             first group names the video; "" where names do not tell. `{activity}` stands for the activity.
+        files: what the names of its class list and draft labels begin with; "" where there are none.
         unpack: how the official archives become class folders; "" where there are none.
         notes: sentences about numbers that do not fit together.
     """
@@ -29,6 +30,7 @@ class Benchmark:
     counts: Mapping[str, int]
     activities: int
     group: str = ""
+    files: str = ""
     unpack: str = ""
     notes: tuple[str, ...] = ()
 
@@ -51,6 +53,7 @@ MUSCLEUCF90 = Benchmark(
     activities=90,
     # v_ApplyEyeMakeup_g01_c02.avi: clip 2 of group (video) 1.
     group=r"v_{activity}_(g\d+)_c\d+",
+    files="ucf101",
     unpack="unrar x UCF101.rar",
     notes=(
         "The paper's nine new activities hold 1290 clips in UCF101; the paper counts 1192 + 1192 = 2384.",
@@ -65,6 +68,7 @@ MUSCLEHMDB41 = Benchmark(
     activities=41,
     # <video>_<class>_<visible parts>_<camera motion>_np<persons>_<view>_<quality>_<clip>.avi
     group=r"(.+)_{activity}_[a-z]_[a-z]+_np\d+_[a-z]+_[a-z]+_\d+",
+    files="hmdb51",
     unpack="unrar x hmdb51_org.rar rars/ && mkdir videos && cd videos && for f in ../rars/*.rar; do unrar x $f; done",
     notes=(
         "The paper's split sizes sum to 5260; its text says 5259 samples.",

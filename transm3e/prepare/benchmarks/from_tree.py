@@ -9,7 +9,7 @@ from pathlib import Path
 from transm3e.data.annotations import Clip
 from transm3e.errors import UserError
 from transm3e.prepare.benchmarks.facts import Benchmark
-from transm3e.prepare.benchmarks.prepared import Prepared, listing
+from transm3e.prepare.benchmarks.publish import Prepared, listing
 from transm3e.prepare.benchmarks.splits import draw_splits
 from transm3e.prepare.benchmarks.tables import ActivityClass, Labels, name_key
 from transm3e.prepare.benchmarks.tree import ClassVideo, find_videos, sort_into_classes

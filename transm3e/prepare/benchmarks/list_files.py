@@ -1,4 +1,4 @@
-"""Lists of videos and labels as data sets and projects publish them, told apart by what they hold.
+"""Lists of videos and labels, and of classes, as data sets and projects publish them, told apart by what they hold.
 
 UCF101 (crcv.ucf.edu): `Class/video.avi 1` for training, `Class/video.avi` for testing. HMDB51 (serre-lab.clps.brown.edu):
 <class>_test_split1.txt of `video.avi 1`, 0 = in neither, 1 = train, 2 = test. Kinetics: a CSV with the columns label,
@@ -9,16 +9,19 @@ youtube_id, time_start, time_end, split. PySlowFast and MMAction2's VideoDataset
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from transm3e.data.annotations import MAX_CELL, SPLITS
+from transm3e.data.annotations import MAX_CELL, SPLIT_ALIASES, SPLITS
 from transm3e.data.csv_tables import read_rows
 from transm3e.errors import UserError, shown
 from transm3e.files import read_text
-from transm3e.prepare.benchmarks.lists import split_of
+from transm3e.foreign.json_text import parse_json
+from transm3e.prepare.benchmarks.authors import split_of
+from transm3e.prepare.benchmarks.tables import name_key
 
 # What stands in a line after the path.
 LABEL, FRAMES, LABELS = "label", "frames", "labels"
@@ -28,17 +31,20 @@ LAYOUTS = {
     LABELS: "`path label label ...`, several labels of a video",
 }
 FOLDER, VIDEO = "folder", "video"
+UCF_TEST = "paths without labels, as UCF101's testlist: a video's class is its folder"
+HMDB = "HMDB51's split files: 1 = train, 2 = known_test, 0 = left out; the class is the file's"
+KINETICS = "Kinetics' official CSV: classes by name, files called by youtube_id and times"
 KINETICS_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 HMDB_NAME = re.compile(r"(.+)_test_split(\d+)\.txt")
 HMDB_SPLITS = {"1": "train", "2": "known_test"}
 FOLD = re.compile(r"(?:list|split)_?0*([1-9]\d?)(?!\d)")
 SEPARATORS = re.compile(r"([\s,;|]+)")
 MAX_DIGITS, MAX_NUMBERS = 9, 1000
-# (number, text) of the lines that are not empty
-Lines = list[tuple[int, str]]
+LIST_SUFFIXES = (".csv", ".txt")
+EMPTY = "an empty list; fill it or take it away"
 
 
-class Entry(NamedTuple):
+class ListedVideo(NamedTuple):
     """A listed video.
 
     Attributes:
@@ -72,7 +78,7 @@ class ListFile:
 
     file: Path
     told: str
-    entries: list[Entry]
+    entries: list[ListedVideo]
     fold: str = ""
     layout: str = ""
 
@@ -80,9 +86,31 @@ class ListFile:
 class _Line(NamedTuple):
     path: str
     numbers: tuple[int, ...]
-    # The last word is 1,2,3: it can be nothing but labels.
-    joined: bool
+    joined: bool  # the last word is 1,2,3: it can be nothing but labels
     where: str
+
+
+def list_files(lists: Sequence[str]) -> list[tuple[str, Path]]:
+    """FILE, FOLDER or SPLIT=FILE -> (split or "", file).
+
+    Raises:
+        UserError: a folder without lists.
+    """
+    found: list[tuple[str, Path]] = []
+    for word in lists:
+        given, mark, name = word.partition("=")
+        split = SPLIT_ALIASES.get(given, given)
+        if not (mark and split in SPLITS):
+            split, name = "", word
+        files = [Path(name)]
+        if Path(name).is_dir():
+            files = sorted(file for file in Path(name).iterdir() if file.suffix.lower() in LIST_SUFFIXES)
+            if not files:
+                raise UserError(
+                    f"--lists {name}: holds no {' or '.join(LIST_SUFFIXES)} file; name lists or their folder"
+                )
+        found += [(split, file) for file in files]
+    return found
 
 
 def read_list(
@@ -102,10 +130,10 @@ def read_list(
     """
     lines = read_lines(file)
     if "youtube_id" in lines[0][1]:
-        return _kinetics(file, split)
+        return ListFile(file, KINETICS, _kinetics(file, split))
     hmdb = HMDB_NAME.fullmatch(file.name)
     if hmdb and hmdb[1].isprintable() and all(text.rsplit(None, 1)[-1] in ("0", *HMDB_SPLITS) for _, text in lines):
-        return _hmdb(file, lines, hmdb[1], hmdb[2])
+        return ListFile(file, HMDB, _hmdb(file, lines, hmdb[1]), hmdb[2])
     split, fold = split or split_of(Path(file.name)), FOLD.search(file.stem.lower())
     if not split:
         raise UserError(
@@ -114,32 +142,138 @@ def read_list(
     # With the layout given, a path may end in a number of its own.
     most = 1 if layout == LABEL else 2 if layout == FRAMES and not several else MAX_NUMBERS
     parsed = [_parse(text, f"{file}:{number}", most) for number, text in lines]
-    told, layout, entries = (
-        _by_folder(parsed, split)
-        if not any(line.numbers for line in parsed)
-        else (_by_number(parsed, split, layout, look))
-    )
+    if any(line.numbers for line in parsed):
+        why = "--line says so"
+        if not layout:
+            layout, why = _layout(parsed, look)
+        told = f"{LAYOUTS[layout]} ({why})"
+        entries = [ListedVideo(line.path, split, line.where, _labels(line, layout, told)) for line in parsed]
+    else:
+        told, layout = UCF_TEST, ""
+        entries = [ListedVideo(line.path, split, line.where, (), _folder(line)) for line in parsed]
     return ListFile(file, told, entries, fold[1] if fold else "", layout)
 
 
-def read_lines(file: Path) -> Lines:
+def read_lines(file: Path) -> list[tuple[int, str]]:
     """The lines of a UTF-8 text that are not empty, with their numbers from 1.
 
     Raises:
         UserError: it cannot be read, has none, or has control characters.
     """
-    try:
-        text = read_text(file, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{file}: cannot be read ({reason}); a UTF-8 list is needed") from error
+    text = _text(file, "a UTF-8 list is needed")
     lines = [(number, plain) for number, line in enumerate(text.split("\n"), 1) if (plain := line.strip())]
     if not lines:
-        raise UserError(f"{file}: an empty list; fill it or take it away")
+        raise UserError(f"{file}: {EMPTY}")
     for number, line in lines:
         if not line.replace("\t", " ").isprintable():
             raise UserError(f"{file}:{number}: {shown(line)} has control characters; a list of paths is needed")
     return lines
+
+
+def read_classes(path: Path) -> list[str]:
+    """Names of classes in the order of their numbers: a JSON object {name: number}, or a text file, a name a line.
+
+    Where each line begins with its number, as in UCF101's classInd.txt, that is left away, and so are quotation marks
+    around a name, as in Kinetics' JSON file.
+
+    Raises:
+        UserError: the file cannot be read, holds something else, or two classes share a name or a number.
+    """
+    if path.suffix.lower() == ".json":
+        names = _by_number(path)
+    else:
+        lines = [line for _, line in read_lines(path)]
+        names = numbered_names(lines) or lines
+    plain = [name.strip().strip('"').strip() for name in names]
+    if not plain or not all(plain):
+        raise UserError(f"{path}: {'a class has an empty name' if plain else 'no class'}; name one class a line")
+    twice = next((name for name, count in Counter(plain).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"{path}: class {shown(twice)} stands there twice; keep one")
+    for name in plain:
+        _check_name(name, f"{path}: class")
+    return plain
+
+
+def numbered_names(lines: Sequence[str]) -> list[str]:
+    """ "1 Archery", "2 Biking" -> the names, by their numbers from 0 or 1 on; [] where lines are not of this form."""
+    by_number: dict[int, str] = {}
+    for line in lines:
+        # A name is more than numbers: `1 2 3` may be a folder, its frames and its label.
+        match = re.fullmatch(r"(\d{1,9})[\s,]+(.*\D.*)", line)
+        if match is None or by_number.setdefault(int(match[1]), match[2]) != match[2]:
+            return []
+    first = min(by_number)
+    consecutive = first in (0, 1) and set(by_number) == set(range(first, first + len(lines)))
+    return [by_number[number] for number in sorted(by_number)] if consecutive else []
+
+
+def numbers_of(names: Sequence[str]) -> dict[str, int]:
+    """name_key of each name -> its number, of those that no other name shares."""
+    keys = [name_key(name) for name in names]
+    counts = Counter(keys)
+    return {key: number for number, key in enumerate(keys) if key and counts[key] == 1}
+
+
+def first_label(entries: Sequence[ListedVideo], names: Sequence[str], by_folder: bool = True) -> tuple[int, str]:
+    """Whether labels count from 0 or 1, and how that is known.
+
+    Args:
+        entries: some of whose labels are numbers.
+        names: of the classes, if known.
+        by_folder: whether a video lies in the folder of its class, where a class has that name.
+
+    Raises:
+        UserError: folders and labels contradict each other, or it is not to be known.
+    """
+    numbers = numbers_of(names)
+    offsets: dict[int, ListedVideo] = {}
+    for entry in entries if by_folder else ():
+        number = numbers.get(name_key(PurePosixPath(entry.path).parent.name))
+        if number is not None and len(entry.labels) == 1:
+            offsets.setdefault(entry.labels[0] - number, entry)
+    if len(offsets) == 1 and min(offsets) in (0, 1):
+        return min(offsets), "as the folders are named"
+    if offsets:
+        wrong = max(offsets.items(), key=lambda item: abs(item[0] - 0.5))[1]
+        folder = PurePosixPath(wrong.path).parent.name
+        raise UserError(
+            f"{wrong.where}: label {wrong.labels[0]} of a video in {folder}, which is number {numbers[name_key(folder)]} "
+            "(from 0) of the classes; check the order of --classes, or say --first-label 0 or 1 to believe the labels"
+        )
+    labels = {label for entry in entries for label in entry.labels}
+    if 0 in labels:
+        return 0, "as label 0 occurs"
+    if max(labels) == len(names):
+        return 1, f"as label {len(names)} occurs and there are {len(names)}"
+    raise UserError(
+        f"labels are {min(labels)} to {max(labels)}, so they may count from 0 or from 1: say --first-label 0 or 1, or "
+        "name the classes with --classes"
+    )
+
+
+def _text(file: Path, needed: str) -> str:
+    try:
+        return read_text(file, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{file}: cannot be read ({reason}); {needed}") from error
+
+
+def _by_number(path: Path) -> list[str]:
+    needed = 'a JSON object {"name": number} whose numbers are 0, 1, 2, ..., each once'
+    try:
+        content: Any = parse_json(_text(path, f"{needed}, is needed"))
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be read ({error}); {needed}, is needed") from error
+    if not isinstance(content, dict) or sorted(map(str, content.values())) != sorted(map(str, range(len(content)))):
+        raise UserError(f"{path}: must be {needed}")
+    return sorted(content, key=lambda name: int(content[name]))
+
+
+def _check_name(name: str, what: str) -> None:
+    if len(name) > MAX_CELL or not name.isprintable():
+        raise UserError(f"{what} {shown(name)} is too long or has control characters; fix it")
 
 
 def _parse(text: str, where: str, most: int) -> _Line:
@@ -157,40 +291,29 @@ def _parse(text: str, where: str, most: int) -> _Line:
     return _Line(path, tuple(map(int, words[end + 1 :: 2])), joined, where)
 
 
-def _by_folder(parsed: list[_Line], split: str) -> tuple[str, str, list[Entry]]:
-    told = "paths without labels, as UCF101's testlist: a video's class is its folder"
-    for line in parsed:
-        if not PurePosixPath(line.path).parent.name:
-            raise UserError(
-                f"{line.where}: {shown(line.path)} lies in no folder; the file was taken for {told}; if it holds the names "
-                "of classes, give it as --classes"
-            )
-    return told, "", [Entry(line.path, split, line.where, (), PurePosixPath(line.path).parent.name) for line in parsed]
+def _folder(line: _Line) -> str:
+    folder = PurePosixPath(line.path).parent.name
+    if not folder:
+        raise UserError(
+            f"{line.where}: {shown(line.path)} lies in no folder; the file was taken for {UCF_TEST}; if it holds the names "
+            "of classes, give it as --classes"
+        )
+    return folder
 
 
-def _by_number(
-    parsed: list[_Line], split: str, layout: str, look: Callable[[Sequence[str]], str]
-) -> tuple[str, str, list[Entry]]:
-    why = "--line says so"
-    if not layout:
-        layout, why = _layout(parsed, look)
-    told, entries = f"{LAYOUTS[layout]} ({why})", []
-    for line in parsed:
-        skipped = layout == FRAMES
-        labels = line.numbers[skipped:]
-        if not labels or (layout == LABEL and len(labels) > 1):
-            count = len(line.numbers)
-            raise UserError(
-                f"{line.where}: {shown(line.path)} is followed by {count or 'no'} number{'s' * (count != 1)}; the file was "
-                f"taken for {told}; fix the line (a header has no place there), or say --line {'|'.join(LAYOUTS)}"
-            )
-        if len(set(labels)) < len(labels):
-            raise UserError(
-                f"{line.where}: a label stands there twice; the file was taken for {told}; of zeros and ones write the "
-                "numbers of those that are 1"
-            )
-        entries.append(Entry(line.path, split, line.where, labels))
-    return told, layout, entries
+def _labels(line: _Line, layout: str, told: str) -> tuple[int, ...]:
+    labels, count = line.numbers[layout == FRAMES :], len(line.numbers)
+    if not labels or (layout == LABEL and len(labels) > 1):
+        raise UserError(
+            f"{line.where}: {shown(line.path)} is followed by {count or 'no'} number{'s' * (count != 1)}; the file was "
+            f"taken for {told}; fix the line (a header has no place there), or say --line {'|'.join(LAYOUTS)}"
+        )
+    if len(set(labels)) < len(labels):
+        raise UserError(
+            f"{line.where}: a label stands there twice; the file was taken for {told}; of zeros and ones write the "
+            "numbers of those that are 1"
+        )
+    return labels
 
 
 def _layout(parsed: list[_Line], look: Callable[[Sequence[str]], str]) -> tuple[str, str]:
@@ -214,38 +337,36 @@ def _layout(parsed: list[_Line], look: Callable[[Sequence[str]], str]) -> tuple[
     )
 
 
-def _hmdb(file: Path, lines: Lines, name: str, fold: str) -> ListFile:
+def _hmdb(file: Path, lines: list[tuple[int, str]], name: str) -> list[ListedVideo]:
     entries = []
     for number, text in lines:
         path, mark = text.rsplit(None, 1) if len(text.split()) > 1 else ("", text)
-        if not PurePosixPath(path).stem:
+        stem = PurePosixPath(path).stem
+        if not stem:
             raise UserError(f"{file}:{number}: {shown(text)} names no video; taken for HMDB51's `video.avi 0|1|2`")
         if mark in HMDB_SPLITS:
-            entries.append(Entry(path, HMDB_SPLITS[mark], f"{file}:{number}", (), name, (PurePosixPath(path).stem,)))
-    return ListFile(
-        file, "HMDB51's split files: 1 = train, 2 = known_test, 0 = left out; the class is the file's", entries, fold
-    )
+            entries.append(ListedVideo(path, HMDB_SPLITS[mark], f"{file}:{number}", (), name, (stem,)))
+    return entries
 
 
-def _kinetics(file: Path, split: str) -> ListFile:
+def _kinetics(file: Path, split: str) -> list[ListedVideo]:
     entries = []
     for cells, where in read_rows(file, KINETICS_COLUMNS, ("split",), remarks=False):
         name, key = cells["label"].strip('"').strip(), cells["youtube_id"]
         of = split or split_of(Path(cells.get("split") or file.name))
-        if len(name) > MAX_CELL or not name.isprintable():
-            raise UserError(f"{where}: label {shown(name)} is too long or has control characters; fix it")
-        if not (name and key and of):
-            raise UserError(
-                f"{where}: label, youtube_id or split is empty; taken for Kinetics' official CSV, which names them"
-            )
+        _check_name(name, f"{where}: label")
         try:
             start, end = (int(float(cells[time])) for time in ("time_start", "time_end"))
         except (ValueError, OverflowError) as error:
             raise UserError(
                 f"{where}: time_start or time_end is no number; taken for Kinetics' official CSV"
             ) from error
+        if not (name and key and of):
+            raise UserError(
+                f"{where}: label, youtube_id or split is empty; taken for Kinetics' official CSV, which names them"
+            )
         stems = (f"{key}_{start:06d}_{end:06d}", f"{key}_{start}_{end}", key)
-        entries.append(Entry(stems[0], of, where, (), name, stems))
+        entries.append(ListedVideo(stems[0], of, where, (), name, stems))
     if not entries:
-        raise UserError(f"{file}: an empty list; fill it or take it away")
-    return ListFile(file, "Kinetics' official CSV: classes by name, files called by youtube_id and times", entries)
+        raise UserError(f"{file}: {EMPTY}")
+    return entries

@@ -1,24 +1,46 @@
-"""Writing a benchmark: the clip table, the files left out, the report, and a link to the videos."""
+"""What a preparation hands over, and how it is written: the clip table, the files left out, the report, a link."""
 
 from __future__ import annotations
 
 import csv
+import io
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from transm3e.data.annotations import Clip, read_clip_table, table_from_clips, write_clip_table
+from transm3e.data.annotations import SPLITS, Clip, read_clip_table, table_from_clips, write_clip_table
 from transm3e.errors import UserError
-from transm3e.files import CLIP_TABLE, atomic_path, atomic_write_text
+from transm3e.files import CLIP_TABLE, atomic_path, atomic_write_text, make_folder
 from transm3e.prepare.benchmarks.facts import Benchmark
-from transm3e.prepare.benchmarks.prepared import Prepared, report
 
-LINK = "videos"
-REPORT = "preparation.md"
-SKIPPED = "skipped.csv"
+LINK, REPORT, SKIPPED = "videos", "preparation.md", "skipped.csv"
+NEW_SPLITS = ("new_val", "new_test")
+NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Clips of one benchmark, not yet written.
+
+    Attributes:
+        clips: their paths are relative to the videos' folder.
+        skipped: (path, reason) of every file or listed video left out.
+        facts: how it was made, a sentence each; whose labels these are comes first.
+    """
+
+    clips: list[Clip]
+    skipped: list[tuple[str, str]]
+    facts: list[str]
+
+
+def listing(names: Sequence[str]) -> str:
+    """ "a, b, c and 2 more" """
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def publish(benchmark: Benchmark, prepared: Prepared, videos: Path, out: Path, overwrite: bool = False) -> str:
@@ -37,21 +59,14 @@ def publish(benchmark: Benchmark, prepared: Prepared, videos: Path, out: Path, o
     Raises:
         UserError: a clip table that says something else is there, or the folder cannot be written.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {out}: {error.strerror}; choose another --out") from error
+    make_folder(out, "--out")
     prefix, place = place_videos(videos, out)
     clips = [replace(clip, path=str(PurePosixPath(prefix) / clip.path)) for clip in prepared.clips]
     table = out / CLIP_TABLE
     same = table.exists() and not overwrite and _says_the_same(table, clips)
     place += [f"The clip table is {table}{' (it was there, unchanged)' if same else ''}."]
-    text = report(benchmark, prepared, place)
-    with (
-        atomic_path(out / SKIPPED) as partial,
-        partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as f,
-    ):
-        csv.writer(f).writerows([("path", "reason"), *prepared.skipped])
+    text = _report(benchmark, prepared, place)
+    write_csv(out / SKIPPED, [("path", "reason"), *prepared.skipped])
     atomic_write_text(out / REPORT, text)
     if not same:
         write_clip_table(table, clips)
@@ -75,6 +90,19 @@ def place_videos(videos: Path, out: Path) -> tuple[str, list[str]]:
     return LINK, [f"The videos are read through the link {link} -> {target}."]
 
 
+def csv_bytes(rows: Sequence[Sequence[str]]) -> bytes:
+    """Rows as CSV; names of files that are not UTF-8 (they come as surrogates) with escapes."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode(errors="backslashreplace")
+
+
+def write_csv(file: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Raises: UserError: it cannot be written."""
+    with atomic_path(file) as partial:
+        partial.write_bytes(csv_bytes(rows))
+
+
 def _says_the_same(table: Path, clips: Sequence[Clip]) -> bool:
     """Whether a table has these clips, in any order; raises where it has not."""
     there, wanted = read_clip_table(table), table_from_clips(clips)
@@ -86,3 +114,57 @@ def _says_the_same(table: Path, clips: Sequence[Clip]) -> bool:
             "or --overwrite replaces it"
         )
     return True
+
+
+def _report(benchmark: Benchmark, prepared: Prepared, place: Sequence[str]) -> str:
+    """As Markdown: how it was made and where it is, counts against the paper's, what was left out."""
+    lines = [f"# {benchmark.name}", "", *(f"- {fact}" for fact in [*prepared.facts, *place])]
+    lines += ["", "## Counts", "", _count_report(benchmark, prepared.clips)]
+    reasons = Counter(reason for _, reason in prepared.skipped)
+    first = {reason: path for path, reason in reversed(prepared.skipped)}
+    lines += ["", f"## Left out: {len(prepared.skipped)} (each in skipped.csv)", ""]
+    lines += [f"- {count} x {reason}; first: {first[reason]}" for reason, count in reasons.most_common()]
+    # File names that are not UTF-8 come as surrogates.
+    return ("\n".join(lines).rstrip() + "\n").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _count_report(benchmark: Benchmark, clips: Sequence[Clip]) -> str:
+    """A Markdown table of clips and activities per split with the paper's counts, and a line per difference."""
+    here = Counter(clip.split for clip in clips)
+    shown = {split: {clip.activity for clip in clips if clip.split == split} for split in SPLITS}
+    rows = [(split, here[split], benchmark.counts[split], len(shown[split])) for split in SPLITS]
+    activities = set().union(*shown.values())
+    rows.append(("sum", len(clips), sum(benchmark.counts.values()), len(activities)))
+    lines = ["| split | clips | paper | difference | activities |", "|---|---|---|---|---|"]
+    lines += [f"| {name} | {count} | {paper} | {count - paper:+d} | {n} |" for name, count, paper, n in rows]
+    return "\n".join([*lines, "", *(f"- {line}" for line in _differences(benchmark, clips))])
+
+
+def _differences(benchmark: Benchmark, clips: Sequence[Clip]) -> list[str]:
+    """One sentence per number that is not the paper's, then what is known of the paper's numbers."""
+    here = Counter(clip.split for clip in clips)
+    lines = [
+        f"{split}: {here[split]} clips here, {paper} in the paper ({here[split] - paper:+d})."
+        for split, paper in benchmark.counts.items()
+        if here[split] != paper
+    ]
+    activities, paper_sum = {clip.activity for clip in clips}, sum(benchmark.counts.values())
+    if len(clips) != paper_sum:
+        lines.append(f"Sum: {len(clips)} clips here, {paper_sum} in the paper ({len(clips) - paper_sum:+d}).")
+    if len(activities) != benchmark.activities:
+        lines.append(f"Activities: {len(activities)} here, {benchmark.activities} in the paper.")
+    return [*(lines or ["All split sizes are the paper's."]), *_gaps(clips), *benchmark.notes]
+
+
+def _gaps(clips: Sequence[Clip]) -> list[str]:
+    """Activities that a split they belong to lacks: too few groups."""
+    splits_of: dict[str, set[str]] = {}
+    for clip in clips:
+        splits_of.setdefault(clip.activity, set()).add(clip.split)
+    lines = []
+    for split in SPLITS[1:]:
+        family = set(NEW_SPLITS) if split in NEW_SPLITS else set(SPLITS) - set(NEW_SPLITS)
+        lacking = sorted(name for name, found in splits_of.items() if found & family and split not in found)
+        if lacking:
+            lines.append(f"{split} shows no clip of: {', '.join(lacking)}.")
+    return lines

@@ -1,10 +1,11 @@
-"""The videos below a folder, and the class folder each one lies in."""
+"""The videos below a folder: the class folder each one lies in, and which of them a path of another machine means."""
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +18,7 @@ NAMES_SHOWN = 5
 
 
 @dataclass
-class Found:
+class FoundFiles:
     """What lies below a folder; all paths relative to it, with forward slashes.
 
     Attributes:
@@ -46,7 +47,7 @@ class ClassVideo:
     group: str
 
 
-def find_videos(root: Path) -> Found:
+def find_videos(root: Path) -> FoundFiles:
     """Look through a folder; links to folders are followed, each folder is visited once.
 
     Raises:
@@ -54,7 +55,7 @@ def find_videos(root: Path) -> Found:
     """
     if not root.is_dir():
         raise UserError(f"--videos {root}: not a folder; give the folder that holds the videos")
-    found = Found()
+    found = FoundFiles()
     for file in _walk(root):
         path = file.relative_to(root).as_posix()
         reason = _fault(file)
@@ -67,7 +68,7 @@ def find_videos(root: Path) -> Found:
     return found
 
 
-def sort_into_classes(found: Found, names: Iterable[str], benchmark: Benchmark) -> list[ClassVideo]:
+def sort_into_classes(found: FoundFiles, names: Iterable[str], benchmark: Benchmark) -> list[ClassVideo]:
     """The videos that lie in a folder named as an activity (case, blanks and signs aside), in the order found.
 
     Any folder above a file may be the one, the nearest counts. Videos of no class and second copies go to
@@ -93,6 +94,56 @@ def sort_into_classes(found: Found, names: Iterable[str], benchmark: Benchmark) 
             videos[key] = ClassVideo(path, activity, group or path)
     _refuse_archives(found, {name_key(video.activity) for video in videos.values()}, spelling, benchmark)
     return list(videos.values())
+
+
+def match_paths(listed: Sequence[str], files: Iterable[str], strip: str = "") -> list[str]:
+    """For each listed path the file it means, or "".
+
+    Without `strip` it is the file whose path, from the videos' folder on, is the longest end of the listed one. A file
+    that differs in its suffix only (a converted video) counts where the exact name is absent and one such exists.
+
+    Args:
+        listed: paths with / or \\.
+        files: relative paths with forward slashes.
+        strip: the listed paths' beginning that is left away; what remains must be a file.
+
+    Raises:
+        UserError: a path does not begin with `strip`, or two different paths mean one file.
+    """
+    exact = set(files)
+    stems: dict[str, list[str]] = defaultdict(list)
+    for file in sorted(exact):
+        stems[str(PurePosixPath(file).with_suffix(""))].append(file)
+    strip = strip.replace("\\", "/")
+    found = []
+    for path in listed:
+        plain = path.replace("\\", "/")
+        if not plain.startswith(strip):
+            raise UserError(f"--strip {strip!r}: the listed path {path!r} does not begin with it; shorten it")
+        ends = [plain.removeprefix(strip).lstrip("/")] if strip else ends_of(plain)
+        found.append(next((file for end in ends if (file := _file(end, exact, stems))), ""))
+    means: dict[str, str] = {}
+    for path, file in zip(listed, found, strict=True):
+        if file and means.setdefault(file, path) != path:
+            raise UserError(
+                f"listed paths {means[file]!r} and {path!r} both mean {file}; give the folder above "
+                "the activity folders as --videos, or --strip"
+            )
+    return found
+
+
+def ends_of(path: str) -> list[str]:
+    """ "a/./b/c" -> "a/b/c", "b/c", "c"."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _file(end: str, exact: set[str], stems: dict[str, list[str]]) -> str:
+    if end in exact:
+        return end
+    # Its suffix may be lacking, or another one.
+    same = stems.get(end) or stems.get(str(PurePosixPath(end).with_suffix("")) if end else "", [])
+    return same[0] if len(same) == 1 else ""
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -125,7 +176,7 @@ def _unknown_folder(file: PurePosixPath, spelling: dict[str, str], benchmark: Be
     return f"folder {folder!r} is no activity of {benchmark.source}{hint}" if folder else "it lies in no class folder"
 
 
-def _refuse_archives(found: Found, present: set[str], spelling: dict[str, str], benchmark: Benchmark) -> None:
+def _refuse_archives(found: FoundFiles, present: set[str], spelling: dict[str, str], benchmark: Benchmark) -> None:
     packed = [path for path in found.archives if name_key(PurePosixPath(path).stem) in set(spelling) - present]
     if packed or (found.archives and not present):
         names = packed or found.archives

@@ -17,7 +17,7 @@ from transm3e.prepare.check.video import VideoFacts
 
 BLOCK = 512  # rows compared at once: about 30 MB per 15,000 clips
 # (a clip's row, rows of others that show the same, bits of movement that differ)
-Match = tuple[int, np.ndarray, np.ndarray]
+Copies = tuple[int, np.ndarray, np.ndarray]
 
 
 def duplicate_findings(table: ClipTable, videos: Sequence[VideoFacts]) -> tuple[list[Finding], list[Finding]]:
@@ -55,7 +55,7 @@ def _finding(table: ClipTable, row: int, others: np.ndarray, distances: np.ndarr
     return Finding(str(table.splits[row]), str(table.paths[row]), reason, DUPLICATE)
 
 
-def _equal(videos: Sequence[VideoFacts]) -> Iterator[Match]:
+def _equal(videos: Sequence[VideoFacts]) -> Iterator[Copies]:
     """Clips with the same bytes; their distance is -1."""
     groups: dict[str, list[int]] = {}
     for row, facts in enumerate(videos):
@@ -67,7 +67,7 @@ def _equal(videos: Sequence[VideoFacts]) -> Iterator[Match]:
             yield row, others, np.full(len(others), -1)
 
 
-def _similar(videos: Sequence[VideoFacts]) -> Iterator[Match]:
+def _similar(videos: Sequence[VideoFacts]) -> Iterator[Copies]:
     """Clips whose fingerprints are near each other, row by row."""
     rows = np.array([row for row, facts in enumerate(videos) if facts.fingerprint and not facts.fault], dtype=int)
     if len(rows) < 2:

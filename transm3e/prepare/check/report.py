@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from transm3e.data.annotations import SPLITS
 from transm3e.errors import UserError
@@ -11,8 +14,8 @@ from transm3e.files import atomic_write_text
 from transm3e.prepare.check.figures import PICTURES, draw_dataset, pictures_of
 from transm3e.prepare.check.finding import KINDS, Finding, refuse_foreign, write_report
 from transm3e.prepare.check.labels import label_statistics, muscles_of, split_counts
-from transm3e.prepare.check.overview import QUANTILES, codecs, oddities, quantities
 from transm3e.prepare.check.table import Checked
+from transm3e.prepare.check.video import VideoFacts
 
 MARK = "<!-- made by datasets/check_dataset.py, which writes it anew -->"
 REPORT, PROBLEMS, NOTES, CACHE = "report.md", "problems.csv", "notes.csv", "files.jsonl"
@@ -24,6 +27,19 @@ DEPTH = {
     "all": "Every frame was decoded.",
 }
 
+ODD: dict[str, Callable[[VideoFacts], bool]] = {
+    "fewer than 10 frames/s": lambda facts: 0 < facts.rate < 10,
+    "more than 100 frames/s": lambda facts: facts.rate > 100,
+    "variable frame rate": lambda facts: facts.variable,
+    "short side below 128 pixels": lambda facts: 0 < min(facts.width, facts.height) < 128,
+    "portrait (higher than wide)": lambda facts: facts.height > facts.width,
+    "turned by rotation metadata": lambda facts: facts.rotation != 0,
+    "mirrored by metadata": lambda facts: facts.mirrored,
+    "pixels that are not square, read as if they were": lambda facts: abs(facts.pixel_aspect - 1) > 0.01,
+    "HDR (PQ or HLG), read without tone mapping": lambda facts: facts.hdr,
+}
+QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1.0}
+
 
 def make_report_folder(folder: str | Path) -> Path:
     """Make a folder for a report, or find one that holds nothing else.
@@ -34,7 +50,8 @@ def make_report_folder(folder: str | Path) -> Path:
     out = Path(folder)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        foreign = sorted({file.name for file in out.iterdir()} - {REPORT, PROBLEMS, NOTES, CACHE, *PICTURES})
+        names = {file.name for file in out.iterdir()} - {REPORT, PROBLEMS, NOTES, *PICTURES}
+        foreign = sorted(name for name in names if not name.startswith(CACHE))
     except OSError as error:
         raise UserError(f"cannot make {out}: {error.strerror}; choose another --out") from error
     if foreign:
@@ -92,14 +109,31 @@ def _line(finding: Finding) -> str:
 
 
 def _videos(checked: Checked) -> Iterator[str]:
-    known = quantities(checked.videos)
+    videos = checked.videos
+    known = _quantities(videos)
     if not known:
         yield from ("Nothing is known of them, as none was opened.", "")
         return
     rows = {name: [f"{value:.4g}" for value in values] for name, values in known.items()}
     yield from _table("", list(QUANTILES), rows)
-    yield from _table("codec", ["videos"], {name: [str(n)] for name, n in codecs(checked.videos).items()})
-    yield from _table("out of the ordinary", ["videos"], {k: [str(n)] for k, n in oddities(checked.videos).items()})
+    codecs = Counter(facts.codec for facts in videos if facts.codec).most_common()
+    yield from _table("codec", ["videos"], {name: [str(count)] for name, count in codecs})
+    odd = {name: [str(sum(map(is_odd, videos)))] for name, is_odd in ODD.items()}
+    yield from _table("out of the ordinary", ["videos"], odd)
+
+
+def _quantities(videos: Sequence[VideoFacts]) -> dict[str, list[float]]:
+    """Quantiles (as QUANTILES) of frames, seconds, frame rates, short sides and sizes of the videos that could be read."""
+    good = [facts for facts in videos if facts.codec]
+    values = {
+        "frames": [facts.frames for facts in good],
+        "seconds": [facts.seconds for facts in good if facts.seconds],
+        "frames/s": [facts.rate for facts in good if facts.rate],
+        "short side in pixels": [min(facts.width, facts.height) for facts in good],
+        "megabytes": [facts.size / 1e6 for facts in good],
+    }
+    shares = list(QUANTILES.values())
+    return {name: np.quantile(np.array(some, float), shares).tolist() for name, some in values.items() if some}
 
 
 def _labels(checked: Checked) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
 from transm3e.prepare.flow.estimate import DisFlow, RaftFlow
 from transm3e.prepare.flow.write import write_flow_npz, write_flow_video
-from transm3e.prepare.jobs import FAILED, Job, Result, run_jobs, stands
+from transm3e.prepare.jobs import ALL, FAILED, FileJob, Outcome, Shard, make_files, stands
 from transm3e.prepare.resize_stream import Scaler, frame_stream
 
 METHODS = ("dis", "raft")
@@ -67,10 +66,14 @@ class FlowSettings:
         return {"made_by": MADE_BY, **settings, "model": Path(self.weights).name or self.preset}
 
 
-@lru_cache(maxsize=1)
 def build_estimator(settings: FlowSettings) -> DisFlow | RaftFlow:
-    """The estimator of flow, made once in each process."""
-    return DisFlow(settings.preset) if settings.method == "dis" else RaftFlow(settings.weights)
+    """The estimator of a clip's flow: RAFT is made once in each process; DIS, which remembers frames, for each clip."""
+    return DisFlow(settings.preset) if settings.method == "dis" else _raft(settings.weights)
+
+
+@lru_cache(maxsize=1)
+def _raft(weights: str) -> RaftFlow:
+    return RaftFlow(weights)
 
 
 def extract_file(source: Path, target: Path, settings: FlowSettings) -> bool:
@@ -92,33 +95,34 @@ def extract_file(source: Path, target: Path, settings: FlowSettings) -> bool:
 
 
 def extract_table(
-    path: str | Path, settings: FlowSettings, workers: int, prefix: str | Path | None = None, update: bool = False
-) -> list[Result]:
-    """extract_file of every clip of a table, into the folder flow/ beside the clips; see run_jobs.
+    path: str | Path,
+    settings: FlowSettings,
+    workers: int,
+    prefix: str | Path | None = None,
+    update: bool = False,
+    shard: Shard = ALL,
+) -> list[Outcome]:
+    """extract_file of every clip of a table, into the folder flow/ beside the clips; see make_files.
 
     Args:
         path: the clip table, or the folder of its clips.csv.
         prefix: folder that the table's paths are relative to; None for the table's.
         update: write the new files into the table's column `flow`; clips that failed keep what stands there.
+        shard: whose clips alone; the table stays as it is.
 
     Raises:
-        UserError: the table or a setting is wrong, or as run_jobs.
+        UserError: the table or a setting is wrong, or as make_files.
     """
     build_estimator(settings)
     table = read_clip_table(path)
     root = Path(prefix or table_file(path).parent)
     names = {p: f"{FOLDER}/{name}" for p, name in target_names(table.paths.tolist(), SUFFIXES[settings.format]).items()}
-    jobs = [Job(clip, root / clip, root / name) for clip, name in names.items()]
-    results = run_jobs(partial(extract_file, settings=settings), jobs, workers, "flow")
-    if update:
-        update_table(path, names, results)
-    return results
-
-
-def update_table(path: str | Path, names: dict[str, str], results: Sequence[Result]) -> None:
-    """Set the column `flow` of the clips whose flow is there; nothing else in the table changes."""
-    there = {result.name: names[result.name] for result in results if result.status != FAILED}
-    atomic_write_text(table_file(path), table_with_column(path, "flow", there))
+    jobs = [FileJob(clip, root / clip, root / name) for clip, name in names.items()]
+    outcomes = make_files(partial(extract_file, settings=settings), jobs, workers, "flow", shard)
+    if update and shard.is_all:
+        there = {each.name: names[each.name] for each in outcomes if each.status != FAILED}
+        atomic_write_text(table_file(path), table_with_column(path, "flow", there))
+    return outcomes
 
 
 def _count(path: Path) -> int:

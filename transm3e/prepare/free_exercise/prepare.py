@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from transm3e.prepare.free_exercise.clips import make_clip
 from transm3e.prepare.free_exercise.families import FamilyRules, group_families, read_families, read_family_rules
 from transm3e.prepare.free_exercise.source import MUSCLE_KEYS, Exercise, read_exercises, read_muscle_map
 from transm3e.prepare.free_exercise.splits import draw_splits
-from transm3e.progress import map_with_progress
+from transm3e.prepare.jobs import Lost, run_each
 
 
 def prepare(
@@ -102,6 +103,8 @@ def _make_clips(
     exercises: Sequence[Exercise], folder: Path, frames: int, size: int, workers: int
 ) -> tuple[list[Exercise], list[tuple[str, str]]]:
     """The exercises that have a clip now, and (id, reason) of the others."""
-    reasons = map_with_progress(lambda e: make_clip(e, folder, frames, size), exercises, workers, "clips")
-    skipped = [(e.id, reason) for e, reason in zip(exercises, reasons, strict=True) if reason]
-    return [e for e, reason in zip(exercises, reasons, strict=True) if not reason], skipped
+    make = partial(make_clip, folder=folder, frames=frames, size=size)
+    found = dict(run_each(make, exercises, workers, "clips", threads=True))
+    reasons = {n: reason.reason if isinstance(reason, Lost) else reason for n, reason in found.items()}
+    skipped = [(e.id, reasons[n]) for n, e in enumerate(exercises) if reasons[n]]
+    return [e for n, e in enumerate(exercises) if not reasons[n]], skipped

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from transm3e.data.annotations import read_clip_table, table_file
 from transm3e.data.clip_names import table_with_column, target_names
-from transm3e.data.skeleton.detectors import Options, build_detector
-from transm3e.data.skeleton.extract import NOBODY, Maker, extract, write_report
+from transm3e.data.decode import DecodeError
+from transm3e.data.skeleton.detectors import Maker, Options, build_detector
 from transm3e.data.skeleton.found import COLUMN, DETECTORS, FOLDER
+from transm3e.data.skeleton.pyskl import load_arrays, write_npz
 from transm3e.data.skeleton.units import Declared
 from transm3e.errors import UserError
-from transm3e.files import atomic_write_text, make_folder
+from transm3e.files import atomic_path, atomic_write_text, make_folder
+from transm3e.prepare.jobs import ALL, Lost, Shard, run_each, to_merge
 from transm3e.prepare.skeleton.convert import DetectorFiles
 
 __all__ = ["COLUMN", "DETECTORS", "FOLDER", "parse_size", "run"]
 
 REPORT = "without_skeleton.csv"
+NOBODY = "nobody was found in any frame (its file says so)"
 
 
 def run(
@@ -36,6 +43,7 @@ def run(
     units: str = "",
     score_scale: float = 1.0,
     workers: int = 1,
+    shard: Shard = ALL,
     **options: Any,
 ) -> tuple[str, list[tuple[str, str]]]:
     """Make the skeletons of a clip table's clips -> what was done in words, and (clip, reason) of those without joints.
@@ -46,6 +54,7 @@ def run(
         detector: one of DETECTORS.
         options: of the detector, see Options.
         workers: clips at a time, in threads.
+        shard: whose clips alone; neither the report nor the table is written.
         out: folder of the files; default: skeletons beside the clips.
         prefix: folder the clips are relative to; default: the table's.
         update_table: fill the table's column skeleton for every clip that has a file.
@@ -60,8 +69,6 @@ def run(
     out = out or root / FOLDER
     if update_table and not out.absolute().is_relative_to(root.absolute()):
         raise UserError(f"--out {out} is not below {root}, where the clip table's paths begin; choose a folder there")
-    if workers < 1:
-        raise UserError(f"--workers {workers}: at least 1")
     clips = [str(clip) for clip in read_clip_table(file).paths]
     maker: Maker
     if source is not None:
@@ -78,14 +85,71 @@ def run(
         maker = build_detector(detector or "", Options(root, **options))
     targets = {clip: out / name for clip, name in target_names(clips, ".npz").items()}
     make_folder(out, "--out")
-    without = extract(targets, maker, workers)
-    write_report(out / REPORT, without)
+    without = extract(targets, maker, workers, shard)
+    if not shard.is_all:
+        return to_merge(shard), without
+    with atomic_path(out / REPORT) as partial_file, partial_file.open("w", newline="", encoding="utf-8") as lines:
+        csv.writer(lines).writerows([("path", "reason"), *without])
     failed = {clip for clip, reason in without if reason != NOBODY}
     made = {clip: target for clip, target in targets.items() if clip not in failed}
     done = f"{len(made)} of {len(clips)} clips have a file in {out}; {len(without)} have no joints ({out / REPORT})"
     if units or score_scale != 1:
         done += f"\nall files were read with x and y in {units or 'what their format says'}, scores from 0 to {score_scale:g}"
     return f"{done}\n{_fill_table(file, made, root, update_table)}", without
+
+
+def extract(targets: Mapping[str, Path], maker: Maker, workers: int = 1, shard: Shard = ALL) -> list[tuple[str, str]]:
+    """Make the file of every clip of a shard -> (clip, reason) of each that is without joints.
+
+    A clip in which nobody is found gets a file, too, and the reason NOBODY.
+
+    Args:
+        targets: path of a clip as the clip table has it -> its npz.
+        workers: threads, which share the maker.
+
+    Raises:
+        UserError: a file stands in the way that this did not make, or cannot be written.
+    """
+    items = shard.of(list(targets.items()))
+    found = dict(run_each(partial(_reason, maker), items, workers, "skeletons", threads=True))
+    reasons = [(items[n][0], each.reason if isinstance(each, Lost) else each) for n, each in sorted(found.items())]
+    return [(clip, reason) for clip, reason in reasons if reason]
+
+
+def _reason(maker: Maker, item: tuple[str, Path]) -> str:
+    """Make a clip's file unless it stands; why it shows nobody, or ""."""
+    clip, target = item
+    try:
+        standing = _standing(target, maker, clip)
+        if standing is not None:
+            return "" if standing["keypoint_score"].any() else NOBODY
+        skeleton, size = maker.make(clip)
+        make_folder(target.parent, "--out")
+        write_npz(target, skeleton, size, maker.origin)
+        return "" if skeleton.points.any() else NOBODY
+    except DecodeError as error:
+        return error.reason if error.path.endswith(clip) else f"{error.path}: {error.reason}"
+
+
+def _standing(target: Path, maker: Maker, clip: str) -> dict[str, np.ndarray] | None:
+    """What an earlier call made of the same files in the same way, or None.
+
+    Raises:
+        UserError: the file is somebody else's.
+    """
+    if not target.exists():
+        return None
+    try:
+        arrays = load_arrays(target, str(target))
+    except DecodeError:
+        arrays = {}
+    if "origin" not in arrays:
+        raise UserError(
+            f"{target} stands in the way and is not of extract_skeleton.py; move it or choose another --out"
+        )
+    newest = max((file.stat().st_mtime for file in maker.inputs(clip) if file.exists()), default=0.0)
+    fresh = str(arrays["origin"]) == maker.origin and target.stat().st_mtime >= newest
+    return arrays if fresh else None
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -1,21 +1,25 @@
-"""The authors' ten pickles: for each split a list of video paths and a list of label lists.
+"""The authors' ten pickles and a folder of videos -> clips, in the authors' splits with the authors' labels.
 
-Their loader names the splits train, val_seen, val_unseen, test_seen and test_unseen, and its label lists hold muscle
-indices 0..19 (it turns them into multi-hot vectors itself). The files' own names are not published: a split is told
-by the words in a file's name or folder, paths and labels by what a file holds.
+For each split there is a list of video paths and a list of label lists. Their loader names the splits train, val_seen,
+val_unseen, test_seen and test_unseen, and its label lists hold muscle indices 0..19 (it turns them into multi-hot vectors
+itself). The files' own names are not published: a split is told by the words in a file's name or folder, paths and labels
+by what a file holds.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from transm3e.data.annotations import MUSCLES, SPLIT_ALIASES, SPLITS
+from transm3e.data.annotations import EVAL_SPLITS, MUSCLES, SPLIT_ALIASES, SPLITS, Clip
 from transm3e.errors import UserError, shown
+from transm3e.prepare.benchmarks.publish import Prepared, listing
+from transm3e.prepare.benchmarks.tree import find_videos, match_paths
 from transm3e.unpickle import read_pickle
 
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")
@@ -26,6 +30,84 @@ SPLIT_WORDS = {
     for name, split in {**{split: split for split in SPLITS}, **SPLIT_ALIASES}.items()
     for parts in (name.split("_"), name.split("_")[::-1])
 }
+ACTIVITY_FROM = ("parent", "file")
+MISSING = "listed, but not below --videos"
+# A clip that stands in several splits stays in the first of these: what is evaluated on is not trained on.
+SPLIT_ORDER = (*EVAL_SPLITS, "train")
+
+
+def prepare_lists(
+    videos: Path,
+    lists: Path,
+    strip: str = "",
+    activity_from: str = "parent",
+    allow_missing: bool = False,
+) -> Prepared:
+    """Clips of the authors' ten pickles.
+
+    Args:
+        videos: the folder below which the videos are.
+        lists: the folder of the pickles.
+        strip: beginning of the listed paths to leave away, see match_paths.
+        activity_from: the lists name no activities: take the listed path's parent folder, or its file name
+            without the number at its end.
+        allow_missing: leave videos that are not there out, instead of an error.
+
+    Raises:
+        UserError: the lists are not of this form, videos are missing, or one video has two labels.
+    """
+    if activity_from not in ACTIVITY_FROM:
+        raise UserError(f"activity-from {activity_from!r}: one of {', '.join(ACTIVITY_FROM)} is needed")
+    by_split, other = read_lists(lists)
+    listed = [(split, *row) for split in SPLIT_ORDER for row in by_split[split]]
+    files = match_paths([path for _, path, _ in listed], find_videos(videos).videos, strip)
+    clips: dict[str, Clip] = {}
+    skipped: list[tuple[str, str]] = []
+    for (split, path, muscles), file in zip(listed, files, strict=True):
+        first = clips.get(file)
+        if not file:
+            skipped.append((path, MISSING))
+        elif first is None:
+            clips[file] = Clip(file, split, activity_of(path, activity_from), muscles)
+        elif first.muscles != muscles:
+            raise UserError(f"the lists give {path!r} two labels, in {first.split} and in {split}; ask the authors")
+        else:
+            where = "twice in" if first.split == split else f"in {first.split} and"
+            skipped.append((path, f"listed {where} {split}; kept once, in {first.split}"))
+    missing = [path for path, reason in skipped if reason == MISSING]
+    if missing and not allow_missing:
+        raise UserError(
+            f"{videos}: {len(missing)} of {len(listed)} listed videos are not there: {listing(missing)}; fetch them, "
+            "correct --videos or --strip, or leave them out with --allow-missing"
+        )
+    if not clips:
+        raise UserError(f"{videos}: holds none of {len(listed)} listed videos; check --videos and --strip")
+    what = {"parent": "parent folder", "file": "file name without its number"}[activity_from]
+    facts = [
+        f"Splits and labels are the authors' lists in {lists}.",
+        f"The lists name no activities; a clip's activity here is its {what}.",
+    ]
+    if other:
+        facts.append(f"Pickles that name no split were not read: {listing([file.name for file in other])}.")
+    labels = defaultdict(set)
+    for clip in clips.values():
+        labels[clip.activity].add(clip.muscles)
+    if several := sorted(name for name, some in labels.items() if len(some) > 1):
+        facts.append(f"{len(several)} activities carry several sets of muscles: {listing(several)}.")
+    return Prepared(list(clips.values()), skipped, facts)
+
+
+def activity_of(path: str, activity_from: str) -> str:
+    """ "/x/push_ups/push_ups_012.mp4" -> "push_ups".
+
+    Raises:
+        UserError: the path has no parent folder.
+    """
+    plain = PurePosixPath(path.replace("\\", "/"))
+    name = plain.parent.name if activity_from == "parent" else re.sub(r"([\W_]*\d+)+$", "", plain.stem)
+    if not name:
+        raise UserError(f"the listed path {path!r} names no activity; try --activity-from parent or file")
+    return name
 
 
 def read_lists(folder: Path) -> tuple[dict[str, list[Listed]], list[Path]]:

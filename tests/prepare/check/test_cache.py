@@ -1,51 +1,10 @@
 import json
 import os
-import time
 
 import pytest
 
 from transm3e.errors import UserError
 from transm3e.prepare.check.cache import MARK, key, open_cache
-from transm3e.prepare.check.workers import Lost, run_limited
-from transm3e.progress import map_with_progress
-
-
-def misbehave(item):
-    if item == "hang":
-        time.sleep(600)
-    if item == "crash":
-        os._exit(11)
-    if item == "raise":
-        raise IndexError("tuple index out of range\nsecond line")
-    return item.upper()
-
-
-def test_files_that_hang_crash_or_raise_cost_only_themselves():
-    items = ["a", "hang", "b", "crash", "raise", "c", "crash", "d"]
-    begun = time.monotonic()
-    results = dict(run_limited(misbehave, items, 2, 2.0))
-    assert time.monotonic() - begun < 60
-    assert sorted(results) == list(range(8))
-    assert [results[i] for i in (0, 2, 5, 7)] == ["A", "B", "C", "D"]
-    assert results[1] == Lost("took longer than 2 s; raise --timeout, or re-encode it")
-    assert results[3] == results[6] == Lost("the decoder crashed on it; re-encode it")
-    assert results[4] == Lost("cannot be checked: IndexError: tuple index out of range")
-
-
-def test_the_first_exception_ends_the_work():
-    begun = []
-
-    def work(item):
-        begun.append(item)
-        if item == 0:
-            raise UserError("disk full")
-        time.sleep(0.001)
-        return item
-
-    with pytest.raises(UserError, match="disk full"):
-        map_with_progress(work, range(3000), 1, "items")
-    assert len(begun) < 3000
-    assert map_with_progress(lambda item: item + 1, range(5), 3, "items") == [1, 2, 3, 4, 5]
 
 
 def test_findings_are_kept_and_half_a_line_is_passed_over(tmp_path):
