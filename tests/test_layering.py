@@ -147,6 +147,40 @@ def test_distillers_see_losses_and_outputs_only():
     assert seen <= {"models.output", "losses", "registry", "errors", "config", "config.schema"}
 
 
+READS_CFG = {"from_cfg", "modalities_of", "has_receivers", "check", "warnings_of"}
+
+
+def methods_with_a_config():
+    """(file, class, method) of methods that take a config, and of attributes that are one."""
+    for file in FILES:
+        classes = [
+            node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)
+        ]
+        for of in classes:
+            for node in of.body:
+                if isinstance(node, ast.AnnAssign) and "CfgNode" in ast.unparse(node.annotation):
+                    yield file, of.name, ast.unparse(node.target)
+                if isinstance(node, ast.FunctionDef):
+                    every = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                    if any(a.arg.endswith("cfg") or "CfgNode" in ast.unparse(a.annotation or a) for a in every):
+                        yield file, of.name, node.name
+
+
+def test_objects_take_plain_arguments_and_keep_no_config():
+    """Only what deals with a run as a whole, in transm3e/runs, takes or keeps a config otherwise."""
+    found = [place for place in methods_with_a_config() if place[2] not in READS_CFG]
+    assert [place for place in found if room_of(module_of(place[0])) != "runs"] == []
+    assert found, "the exception is no longer needed"
+
+
+def test_the_engine_knows_no_method():
+    """What is trained stands behind a task: the engine sees no distiller, loss or layer, and of models what all share."""
+    seen = {b for _, b in edges("engine")}
+    assert not {room_of(b) for b in seen} & {"distill", "losses", "layers"}
+    assert {b for b in seen if room_of(b) == "models"} <= {"models.weights", "models.weights.files", "models.output"}
+    assert {b for b in seen if room_of(b) == "tasks"} == {"tasks"}
+
+
 @pytest.mark.parametrize("room", ["errors", "files", "joints", "modalities", "registry", "config", "cli"])
 def test_the_ground_floor_needs_no_torch(room):
     files = [file for file in FILES if room_of(module_of(file)) == room]

@@ -13,7 +13,14 @@ from typing import Any
 from transm3e.cli import exit_with_message, parse_args
 
 if __name__ == "__main__":
-    parse_args(sys.argv[1:], __doc__)  # --help and --help-keys answer before torch is imported
+    args = parse_args(sys.argv[1:], __doc__)
+    if args.print_config:
+        # Before anything is imported that only a run needs; --help and --help-keys need not even this.
+        from transm3e.runs.plan import print_plan
+
+        with exit_with_message():
+            print_plan(args.cfg, args.opts)
+        sys.exit(0)
 
 import torch
 
@@ -42,9 +49,6 @@ def main() -> int:
     args = parse_args(sys.argv[1:], __doc__)
     with exit_with_message():
         runs = plan(args.cfg, args.opts)
-        if args.print_config:
-            print("\n".join(f"# {run.name} -> {run.folder}\n{run.cfg.dump()}" for run in runs), end="")
-            return 0
         for problem in check_devices():
             print(f"warning: {problem}", file=sys.stderr)
         check_tables([run.cfg for run in runs])

@@ -17,6 +17,7 @@ import torch
 from tests.security.damage import WRONG
 from tests.security.samples import (
     ARRAYS,
+    BAD_STEP,
     CHECKPOINT,
     COMPACT,
     CONFIG,
@@ -56,6 +57,7 @@ from tests.security.samples import (
 )
 from tests.security.uses import (
     use_activities,
+    use_bad_step,
     use_cache,
     use_checkpoint,
     use_flow,
@@ -234,6 +236,7 @@ READERS = [
         use_checkpoint,
         wrong=(*ARRAYS, argparse.Namespace(a=ARRAYS[0])),
     ),
+    of_document("batch of a bad step", ".pt", BAD_STEP, as_torch, use_bad_step, wrong=(*ARRAYS, torch.ones(3))),
     of_document("old checkpoint", ".pth", CHECKPOINT, partial(as_torch, zipped=False), use_checkpoint, wrong=ARRAYS),
     of_document("safetensors", ".safetensors", SAFE, as_safetensors, use_checkpoint),
     of_document(

@@ -178,6 +178,17 @@ CHECKPOINT = {
     "cfg": "RNG_SEED: 3\n",
     "activities": {"names": ["a"], "muscles": [[0] * 20]},
 }
+BAD_STEP = {
+    **{"what": "loss", "value": float("nan"), "epoch": 1, "step": 2, "seed": 0, "rank": 0, "accum_steps": 1},
+    "batches": [
+        {
+            "clips": {"rgb": torch.zeros(2, 3, 1, 4, 4, dtype=torch.uint8)},
+            **{"labels": torch.zeros(2, 20), "rows": torch.arange(2), "views": torch.arange(2)},
+            **{"paths": ["a.mp4", "b.mp4"], "samples": 1},
+            "mix": {"lam": 0.5, "box": {"top": 0, "left": 0, "height": 2, "width": 1}, "label_smoothing": 0.1},
+        }
+    ],
+}
 SPLIT = {"mAP": 0.5, "num_clips": 2, "per_muscle": {"chest": 0.5}, "positives": {"chest": 1}, "failed_clips": []}
 DRAWS = {"number": 200, "std": 0.1, "low": 0.3, "high": 0.7, "predictions": 0.6}
 RESULTS = {

@@ -119,6 +119,11 @@ key("TRAIN.AMP_DTYPE", "auto",
 key("TRAIN.MOST_SKIPPED", 25,
     "Steps in a row that fp16's scaler may skip because the gradient is not finite: from its first scale, 2^16, 2^-9 "
     "by then.", COUNT, PLACE)
+key("TRAIN.DETECT_ANOMALY", False,
+    "PyTorch's anomaly detection: training ends at the first function of a backward pass that gives NaN, with the line of "
+    "the forward pass it belongs to. Slow; with fp16 also at steps that the scaler would skip. tools/show_batch.py --bad "
+    "FILE looks into a NaN afterwards.",
+    role=PLACE, inherited=True)
 key("TRAIN.COMPILE", False,
     "torch.compile of the training step: faster after minutes of compiling; results differ by rounding.", inherited=True)
 key("TRAIN.FSDP", False,

@@ -136,13 +136,9 @@ class Recorder:
 
 def memory_stats(device: torch.device) -> dict[str, str]:
     """Peak memory of the GPU, and of the process, in GiB."""
-    stats = {"RAM": f"{_peak_ram_gib():.2f}G"}
+    import resource
+
+    stats = {"RAM": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}G"}
     if device.type == "cuda":
         stats["gpu_mem"] = f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f}G"
     return stats
-
-
-def _peak_ram_gib() -> float:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

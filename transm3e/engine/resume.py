@@ -125,25 +125,24 @@ class Resume:
             UserError: it cannot be written; older ones are untouched.
         """
         epoch = progress.epoch + (step is not None)
-        shared = progress.shared(self.step_size)
-        model_state = whole_state(self.task.model.state_dict())
-        optimizer_state = whole_state(self.optimizer.state_dict())
+        # As PySlowFast: the number, from 0, of the last epoch begun.
+        state = {**self.state(), "epoch": epoch - 1, "progress": progress.shared(self.step_size)}
         if is_main():
-            state = {
-                "model_state": model_state,
-                "optimizer_state": optimizer_state,
-                "scaler_state": self.scaler.state_dict(),
-                # As PySlowFast: the number, from 0, of the last epoch begun.
-                "epoch": epoch - 1,
-                "progress": shared,
-                "activities": self._activities(),
-                "task_state": self.task.state(),
-                **self.origin,
-            }
             path = self.store.save(state, epoch, step)
             if best:
                 self.store.mark_best(path)
         barrier()
+
+    def state(self) -> dict[str, Any]:
+        """What is trained, and `origin`; all processes call this, only the main one gets whole tensors of shards."""
+        return {
+            "model_state": whole_state(self.task.model.state_dict()),
+            "optimizer_state": whole_state(self.optimizer.state_dict()),
+            "scaler_state": self.scaler.state_dict(),
+            "activities": self._activities(),
+            "task_state": self.task.state(),
+            **self.origin,
+        }
 
     def load(self) -> Progress:
         """Go on from the newest checkpoint that is whole; damaged ones are set aside. All processes call this.

@@ -86,6 +86,15 @@ def plan(paths: Sequence[str], opts: Sequence[Any] = (), files: DataFiles | None
     return list(runs.values())
 
 
+def print_plan(paths: Sequence[str], opts: Sequence[Any]) -> None:
+    """Print every setting of every run.
+
+    Raises:
+        UserError: as plan.
+    """
+    print("\n".join(f"# {run.name} -> {run.folder}\n{run.cfg.dump()}" for run in plan(paths, opts)), end="")
+
+
 def _add(runs: dict[Path, Run], run: Run) -> None:
     if run.cfg.TRAIN.ENABLE and not run.final_checkpoint.is_file():
         for start in run.starts:

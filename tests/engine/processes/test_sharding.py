@@ -162,7 +162,7 @@ def test_one_process_alone_is_told_that_it_shares_with_nobody(jobs, caplog):
 
 def test_a_torch_without_it_is_named_with_the_remedy():
     with pytest.raises(UserError, match=r"needs fully_shard of torch\.nowhere, .* install torch 2\.6 or newer, or set"):
-        sharding._feature("fully_shard", "torch.nowhere", "torch.distributed")
+        sharding._feature("fully_shard", "torch.nowhere")
 
 
 def test_plain_states_stay_as_they_are():

@@ -162,13 +162,8 @@ def joined(place: Place, device: torch.device, backend: str, timeout_s: float) -
         ) from error
     own = dist.PrefixStore(f"transm3e/{session}", store)
     _Here.place = place
-    watch = _Here.watch = Watch(
-        dist.PrefixStore(f"transm3e/{session}/watch", _connection(store, limit)),
-        place.rank,
-        place.world_size,
-        holds_store=place.rank == 0,
-        stall_s=timeout_s,
-    )
+    connection = dist.PrefixStore(f"transm3e/{session}/watch", _connection(store, limit))
+    watch = _Here.watch = Watch(connection, place.rank, place.world_size, stall_s=timeout_s)
     # The watch judges who is lost, and says so; NCCL's own guard would end the process before.
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
     try:

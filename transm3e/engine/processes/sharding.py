@@ -60,7 +60,7 @@ def shard_model(model: nn.Module, device: torch.device) -> nn.Module:
     Raises:
         UserError: this torch cannot do it.
     """
-    fully_shard = _feature("fully_shard", "torch.distributed.fsdp", "torch.distributed._composable.fsdp")
+    fully_shard = _feature("fully_shard", "torch.distributed.fsdp")
     init_device_mesh = _feature("init_device_mesh", "torch.distributed.device_mesh")
     _open_output()
     # It warns of blocks that return views, which must not be written over. Nothing here writes over a block's output.
@@ -155,7 +155,7 @@ def _shard_like(value: Any, parameter: Any) -> Any:
     """This process's part of a whole tensor of a sharded parameter's shape; anything else as it is."""
     if not isinstance(value, Tensor) or _in_shards(value) or not _in_shards(parameter) or not value.dim():
         return value
-    distribute_tensor = _feature("distribute_tensor", "torch.distributed.tensor", "torch.distributed._tensor")
+    distribute_tensor = _feature("distribute_tensor", "torch.distributed.tensor")
     return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
 
 
@@ -181,18 +181,16 @@ def _open_output() -> None:
     _feature("register_dataclass", "torch.export")(ModelOutput)
 
 
-def _feature(name: str, *places: str) -> Any:
-    """A part of torch that has moved between versions.
+def _feature(name: str, place: str) -> Any:
+    """A part of torch that older versions have not, or elsewhere; imported when it is asked for, as most runs do not.
 
     Raises:
-        UserError: it is nowhere.
+        UserError: it is not there.
     """
-    for place in places:
-        try:
-            return getattr(importlib.import_module(place), name)
-        except (ImportError, AttributeError):
-            continue
-    raise UserError(
-        f"TRAIN.FSDP needs {name} of {places[0]}, which torch {torch.__version__} has not; install torch 2.6 or newer, or "
-        "set TRAIN.FSDP False"
-    )
+    try:
+        return getattr(importlib.import_module(place), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"TRAIN.FSDP needs {name} of {place}, which torch {torch.__version__} has not; install torch 2.6 or newer, or "
+            "set TRAIN.FSDP False"
+        ) from error

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from transm3e.cli import REQUEUE
 
@@ -57,35 +58,37 @@ def stop_request() -> Iterator[StopRequest]:
         yield _active[-1]
         return
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-    before = {number: signal.signal(number, request) for number in _caught()}
-    _active.append(request)
-    try:
-        yield request
-    finally:
-        _active.remove(request)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with _handled(dict.fromkeys(_caught(), request)) as is_caught:
+        if not is_caught:
+            yield request
+            return
+        _active.append(request)
+        try:
+            yield request
+        finally:
+            _active.remove(request)
 
 
 @contextmanager
 def left_to(processes: Callable[[], Iterable[int]]) -> Iterator[None]:
     """Meanwhile signals are passed on to these process numbers, and Ctrl-C, which reaches them anyway, is theirs."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def pass_on(signal_number: int, _frame: object) -> None:
         for process in processes():
             with suppress(ProcessLookupError):
                 os.kill(process, signal_number)
 
-    handlers = dict.fromkeys(_caught(), pass_on) | {signal.SIGINT: lambda *_: None}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
+    with _handled(dict.fromkeys(_caught(), pass_on) | {signal.SIGINT: lambda *_: None}):
         yield
+
+
+@contextmanager
+def _handled(handlers: Mapping[signal.Signals, Callable[[int, Any], None]]) -> Iterator[bool]:
+    """Handle signals so meanwhile; whether that is so, as Python lets the main thread alone do it."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items() if is_main}
+    try:
+        yield is_main
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
