@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from transm3e.data.modalities import MODALITIES, SOURCE_OF
 from transm3e.data.types import Batch
 from transm3e.engine.optim import build_optimizer
 from transm3e.errors import UserError
+from transm3e.joints import COORDINATES, find_layout
 from transm3e.models import ModelOutput, build_model
 from transm3e.tasks import Classify, build_classify, build_distill
 
@@ -61,7 +62,7 @@ class Contestant:
         samples: clips of one video that a training step needs together.
         clip_norm: limit of the gradient's L2 norm; 0 = none.
         compiled: the task's step is compiled when it is first called; inference is not.
-        sources: what a batch holds, "rgb", "flow" or both.
+        sources: what a batch holds, "rgb", "flow" or "skeleton" -> the shape of a clip of it.
     """
 
     def __init__(
@@ -73,12 +74,12 @@ class Contestant:
         num_classes: int,
         samples: int,
         clip_norm: float,
-        compiled: bool = False,
-        sources: Sequence[str] = ("rgb",),
+        compiled: bool,
+        sources: Mapping[str, tuple[int, ...]],
     ) -> None:
         self.name, self.task, self.clip_size, self.num_classes = name, task, clip_size, num_classes
         self.samples, self.clip_norm, self.compiled = samples, clip_norm, compiled
-        self.sources, self._make_optimizer = tuple(sources), make_optimizer
+        self.sources, self._make_optimizer = sources, make_optimizer
         self._optimizer: torch.optim.Optimizer | None = None
 
     @property
@@ -96,8 +97,12 @@ class Contestant:
     def batch(self, size: int, device: torch.device) -> Batch:
         """`size` clips of noise with labels, always the same ones, on `device`."""
         generator = torch.Generator().manual_seed(0)
-        shapes = {name: (size, MODALITIES[name], *self.clip_size) for name in self.sources}
-        clips = {name: torch.randint(0, 256, s, dtype=torch.uint8, generator=generator) for name, s in shapes.items()}
+        clips = {
+            name: torch.rand(size, *shape, generator=generator)
+            if name == "skeleton"
+            else torch.randint(0, 256, (size, *shape), dtype=torch.uint8, generator=generator)
+            for name, shape in self.sources.items()
+        }
         labels = torch.randint(0, 2, (size, self.num_classes), generator=generator).float()
         number = torch.arange(size)
         return Batch(clips, labels, number // self.samples, number % self.samples, samples=self.samples).to(device)
@@ -181,7 +186,7 @@ def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = Tr
         cfg.AUG.NUM_SAMPLE if distills else 1,
         cfg.SOLVER.CLIP_GRAD_L2NORM,
         compiled,
-        sources=sorted({str(SOURCE_OF[name]) for name in read_modalities(cfg, training=distills)}),
+        {name: _shape(cfg, name) for name in sorted({SOURCE_OF[name] for name in read_modalities(cfg, distills)})},
     )
 
 
@@ -203,6 +208,14 @@ def _build_reference(name: str, cfg: CfgNode) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.RNG_SEED)
         return ReferenceModel(REFERENCES[name](_clip_size(cfg), cfg.MODEL.NUM_CLASSES), cfg.DATA.MODALITY)
+
+
+def _shape(cfg: CfgNode, source: str) -> tuple[int, ...]:
+    """Of a clip, as the loader hands it out."""
+    if source != "skeleton":
+        return MODALITIES[source], *_clip_size(cfg)
+    joints = len(find_layout(cfg.SKELETON.LAYOUT).names)
+    return COORDINATES[cfg.SKELETON.COORDINATES], cfg.DATA.NUM_FRAMES, joints, cfg.SKELETON.NUM_PERSONS
 
 
 def _clip_size(cfg: CfgNode) -> Size:
