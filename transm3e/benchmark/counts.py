@@ -31,7 +31,7 @@ from transm3e.benchmark.markdown import table
 from transm3e.benchmark.memory import DTYPES
 from transm3e.benchmark.step import training_call
 from transm3e.engine.precision import Precision
-from transm3e.layers.attention import KERNEL_MULTIPLE
+from transm3e.layers.attention import FLASH_CAPABILITY, KERNEL_MULTIPLE
 
 aten = torch.ops.aten
 DEVICE = torch.device("cuda", 0)
@@ -56,32 +56,33 @@ GPUS = {
 }
 # No kernel ends sooner than this many seconds.
 LEAST_TIME = 3e-6
-# Operation -> kernels, where it is not one: a fill and a copy, gradients of inputs and of weights, a sort of indices.
+# Operation -> kernels, where it is not one: a fill and a copy, gradients of inputs and of weights.
 KERNELS = {
     **dict.fromkeys(("constant_pad_nd", "slice_backward", "select_backward", "convolution_backward"), 2),
     **dict.fromkeys(("native_layer_norm_backward", "_scaled_dot_product_efficient_attention_backward"), 3),
     **dict.fromkeys(("_scaled_dot_product_flash_attention_backward",), 3),
-    **dict.fromkeys(("index_put", "index_put_"), 8),
 }
+# Of index_put where values are summed, which sorts the indices.
+SUMMING = 8
 # Lists of tensors that a kernel over many tensors takes -> how many of each (PyTorch's MultiTensorApply.cuh).
 MANY = {1: 110, 2: 64, 3: 48, 4: 36, 5: 30}
-# They write their first argument and do not read it.
-FILLS = {"copy_", "fill_", "zero_", "bernoulli_", "uniform_", "normal_"}
+# They do not read what they write over.
+FILLS = {"copy_", "_foreach_copy_", "fill_", "zero_", "bernoulli_", "uniform_", "normal_"}
 # The host waits for their result's size.
 WAITING = {"nonzero", "masked_select", "_unique2"}
 # They read no more of their first argument than they give.
 PICKS = {"index", "index_select", "gather", "embedding"}
 NO_KERNEL = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted"}
 HALF = (torch.float16, torch.bfloat16)
-FLASH, FLASH_WIDTH = (8, 0), 256  # capability and widest head of its kernel
+FLASH_WIDTH = 256  # the widest head of its kernel
 OTHER = "element by element, copies"
 KINDS = {
     "attention": ("scaled_dot_product",),
     "matrix products": ("mm",),
     "convolutions": ("convolution",),
     "norms": ("layer_norm", "batch_norm"),
+    "casts": ("_to_copy", "_foreach_copy_"),
     "optimiser": ("_fused", "_foreach", "_amp"),
-    "casts": ("_to_copy",),
 }
 
 
@@ -200,14 +201,14 @@ class _Counter(TorchDispatchMode):
             return 0.0 if args[0].is_floating_point() else 0
         out = func(*args, **kwargs)
         name, ins, outs = func.overloadpacket.__name__, _tensors((args, kwargs)), _tensors(out)
-        mutable = func._schema.is_mutable
-        if (
-            any(t.device == DEVICE for t in (*ins, *outs))
-            and name not in NO_KERNEL
-            and (mutable or not _views(ins, outs))
-        ):
+        # What is written in place, or over `out`.
+        given = {argument.name: value for argument, value in zip(func._schema.arguments, args, strict=False)} | kwargs
+        over = [a for a in func._schema.arguments if a.alias_info and a.alias_info.is_write and a.name in given]
+        written = _tensors([given[a.name] for a in over]) or outs
+        fills = _tensors([given[a.name] for a in over if a.kwarg_only or name in FILLS])
+        if any(t.device == DEVICE for t in (*ins, *outs)) and name not in NO_KERNEL and (over or not _views(ins, outs)):
             self._note_transfers(name, args, kwargs, ins, outs)
-            self._add(func, args, kwargs, ins, ins if mutable and not outs else outs, out)
+            self._add(func, args, kwargs, [t for t in ins if not any(t is other for other in fills)], written, out)
         return out
 
     def _note_transfers(self, name: str, args: Any, kwargs: Any, ins: list[Tensor], outs: list[Tensor]) -> None:
@@ -227,15 +228,15 @@ class _Counter(TorchDispatchMode):
         name, counts = func.overloadpacket.__name__, self.counts
         written = sum(map(_nbytes, outs))
         read = [_nbytes(t) for t in ins]
-        if name in FILLS:
-            read = read[1:]
-        elif name in PICKS:
+        if name in PICKS:
             read[0] = min(read[0], written)
         moved = sum(read) + written
         operations = _operations(func.overloadpacket, args, kwargs, out)
         lists = [a for a in args if isinstance(a, (list, tuple)) and a and isinstance(a[0], Tensor)]
         many = name.startswith(KINDS["optimiser"]) and lists
         kernels = -(-len(lists[0]) // MANY[min(5, len(lists))]) if many else KERNELS.get(name, 1)
+        if name in ("index_put", "index_put_") and args[3:4] == (True,):
+            kernels = SUMMING
         counts.kernels[self.phase] += kernels
         counts.moved += moved
         counts.operations += operations
@@ -287,7 +288,7 @@ class _Host(TorchFunctionMode):
         scale.pop("enable_gqa", None)
         if width % KERNEL_MULTIPLE or other % KERNEL_MULTIPLE:
             return aten._scaled_dot_product_attention_math(q, k, v, mask, dropout, causal, **scale)[0]
-        if q.dtype in HALF and self.gpu.capability >= FLASH and mask is None and width == other <= FLASH_WIDTH:
+        if q.dtype in HALF and self.gpu.capability >= FLASH_CAPABILITY and mask is None and width == other <= FLASH_WIDTH:
             return aten._scaled_dot_product_flash_attention(q, k, v, dropout, causal, **scale)[0]
         keeps = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
         return aten._scaled_dot_product_efficient_attention(q, k, v, mask, keeps, dropout, causal, **scale)[0]
