@@ -32,7 +32,9 @@ def test_a_table_of_another_length_is_interpolated():
     """A ramp stays one: a query at position i finds at key j what i - j is on it."""
     ramp = torch.linspace(-3, 3, 7, dtype=DOUBLE)[:, None]
     one = torch.zeros(1, 1, dtype=DOUBLE)
-    found, _ = Positions((1, 1, 6), (1, 1, 6), 0, 1, 1, DOUBLE).queries(torch.ones(1, 6, 1, 1, dtype=DOUBLE), (one, one, ramp))
+    found, _ = Positions((1, 1, 6), (1, 1, 6), 0, 1, 1, DOUBLE).queries(
+        torch.ones(1, 6, 1, 1, dtype=DOUBLE), (one, one, ramp)
+    )
     terms = found[0, :, 0, 3:]
     assert terms.shape == (6, 6)
     assert torch.equal(terms.diagonal(), terms[0, 0].expand(6))

@@ -101,7 +101,9 @@ class Contestant:
             name: torch.rand(size, *shape, generator=generator)
             if name == "skeleton"
             # As the loader hands them out, channels last.
-            else torch.randint(0, 256, (size, *shape[1:], shape[0]), dtype=torch.uint8, generator=generator).movedim(-1, 1)
+            else torch.randint(0, 256, (size, *shape[1:], shape[0]), dtype=torch.uint8, generator=generator).movedim(
+                -1, 1
+            )
             for name, shape in self.sources.items()
         }
         labels = torch.randint(0, 2, (size, self.num_classes), generator=generator).float()

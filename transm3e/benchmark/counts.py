@@ -288,7 +288,12 @@ class _Host(TorchFunctionMode):
         scale.pop("enable_gqa", None)
         if width % KERNEL_MULTIPLE or other % KERNEL_MULTIPLE:
             return aten._scaled_dot_product_attention_math(q, k, v, mask, dropout, causal, **scale)[0]
-        if q.dtype in HALF and self.gpu.capability >= FLASH_CAPABILITY and mask is None and width == other <= FLASH_WIDTH:
+        if (
+            q.dtype in HALF
+            and self.gpu.capability >= FLASH_CAPABILITY
+            and mask is None
+            and width == other <= FLASH_WIDTH
+        ):
             return aten._scaled_dot_product_flash_attention(q, k, v, dropout, causal, **scale)[0]
         keeps = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
         return aten._scaled_dot_product_efficient_attention(q, k, v, mask, keeps, dropout, causal, **scale)[0]

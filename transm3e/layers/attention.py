@@ -95,7 +95,9 @@ class MultiScaleAttention(nn.Module):
         q_tokens, k_tokens, v_tokens = parts.unbind(2)
         k, v = self._keys_values(patches_BND, size, weights, kv_weight, kv_bias)
         # One norm of both, in the copy that makes them one sequence.
-        k, v = (self._norm(name, torch.cat(pair, 1), weights) for name, *pair in (("k", k_tokens, k), ("v", v_tokens, v)))
+        k, v = (
+            self._norm(name, torch.cat(pair, 1), weights) for name, *pair in (("k", k_tokens, k), ("v", v_tokens, v))
+        )
         positions = self._positions(size, k_tokens.shape[1], k)
         k = torch.cat((k, positions.codes[None, :, None].expand(*k.shape[:3], -1)), dim=-1)
         v = F.pad(v, (0, positions.extra)) if _must_be_as_wide(v) else v
@@ -147,7 +149,9 @@ class MultiScaleAttention(nn.Module):
             return x
         # Beside wide weights, which only CPUs take, mean and deviation are kept wide, too.
         own = (norm.weight, norm.bias)
-        weight, bias = own if x.device.type == "cpu" else (weights[f"norm_{name}.{part}"] for part in ("weight", "bias"))
+        weight, bias = (
+            own if x.device.type == "cpu" else (weights[f"norm_{name}.{part}"] for part in ("weight", "bias"))
+        )
         with torch.autocast(x.device.type, enabled=False):
             return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
 

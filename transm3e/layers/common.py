@@ -94,7 +94,9 @@ class _Narrow(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        there = [(gradient, dtype) for gradient, dtype in zip(gradients, ctx.dtypes, strict=True) if gradient is not None]
+        there = [
+            (gradient, dtype) for gradient, dtype in zip(gradients, ctx.dtypes, strict=True) if gradient is not None
+        ]
         wide = iter(_cast(*zip(*there, strict=True)) if there else ())
         return *(None if gradient is None else next(wide) for gradient in gradients), None
 
