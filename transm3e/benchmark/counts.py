@@ -109,7 +109,7 @@ class Counts:
     saved: int = 0
     waits: Counter[str] = field(default_factory=Counter)
     copies: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     kinds: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
 
 
@@ -125,7 +125,7 @@ def count_steps(entries: Sequence[Entry], precision: str, batch_size: int, gpu: 
 def count_step(entry: Entry, precision: str, batch_size: int, gpu: str = "V100") -> Counts:
     """The same of one entry; it is the second step that is counted, as the first builds what stays."""
     contestant = build_contestant(entry, torch.device("cpu"))
-    counts = Counts(batch_size)
+    counter = _Counter(Counts(batch_size))
     with ExitStack() as stack:
         for name, value in {
             "torch.cuda.amp.common.amp_definitely_not_available": lambda: False,
@@ -133,18 +133,19 @@ def count_step(entry: Entry, precision: str, batch_size: int, gpu: str = "V100")
             "torch.cuda.get_device_capability": lambda *_: GPUS[gpu].capability,
             # It asks for plain tensors, which FakeTensors are not.
             "torch.nn.utils.clip_grad._has_foreach_support": lambda *_: True,
+            "torch._subclasses.fake_tensor.FakeTensor.tolist": lambda tensor: counter.read_list(tensor),
         }.items():
             stack.enter_context(mock.patch(name, value))
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         _pretend(contestant)
         step = training_call(contestant, contestant.batch(batch_size, DEVICE), Precision(DEVICE, DTYPES[precision]))
-        for counted in (Counts(batch_size), counts):
+        for _ in range(2):
+            counter.counts, counter.phase = Counts(batch_size), PHASES[0]
             kept = _Kept(contestant.task.model)
-            counter = _Counter(counted)
             with counter, _Host(counter, GPUS[gpu]), torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda x: x):
                 step()
-            counted.saved = kept.total
-    return counts
+            counter.counts.saved = kept.total
+    return counter.counts
 
 
 def to_markdown(found: dict[str, Counts], precision: str, gpu: str) -> str:
@@ -199,8 +200,10 @@ class _Counter(TorchDispatchMode):
         if func is aten._local_scalar_dense.default:
             self.counts.waits[f"a number is read, {_where()}"] += 1
             return 0.0 if args[0].is_floating_point() else 0
-        out = func(*args, **kwargs)
-        name, ins, outs = func.overloadpacket.__name__, _tensors((args, kwargs)), _tensors(out)
+        name = func.overloadpacket.__name__
+        # Fused optimisers give nothing back, and not all have shapes to compute.
+        out = None if name.startswith("_fused_") else func(*args, **kwargs)
+        ins, outs = _tensors((args, kwargs)), _tensors(out)
         # What is written in place, or over `out`.
         given = {argument.name: value for argument, value in zip(func._schema.arguments, args, strict=False)} | kwargs
         over = [a for a in func._schema.arguments if a.alias_info and a.alias_info.is_write and a.name in given]
@@ -210,6 +213,10 @@ class _Counter(TorchDispatchMode):
             self._note_transfers(name, args, kwargs, ins, outs)
             self._add(func, args, kwargs, [t for t in ins if not any(t is other for other in fills)], written, out)
         return out
+
+    def read_list(self, tensor: Tensor) -> list[float]:
+        self.counts.waits[f"numbers are read, {_where()}"] += 1
+        return [0.0] * tensor.numel()
 
     def _note_transfers(self, name: str, args: Any, kwargs: Any, ins: list[Tensor], outs: list[Tensor]) -> None:
         if name in WAITING:
@@ -259,9 +266,6 @@ class _Host(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch._C._nn.scaled_dot_product_attention:
             return self._attention(*args, **kwargs)
-        if func is Tensor.tolist:
-            self.counter.counts.waits[f"numbers are read, {_where()}"] += 1
-            return [0.0] * args[0].numel()
         if func is Tensor.backward:
             self.counter.phase = PHASES[1]
             with torch.no_grad():
@@ -314,7 +318,7 @@ class _Kept:
         return tensor
 
 
-def _backward(loss: Tensor) -> None:
+def _backward(loss: Any) -> None:
     """What autograd's engine does, which asks CUDA for streams: nodes in order, gradients summed and stored."""
     waiting: Counter[Any] = Counter()
     found, nodes = {loss.grad_fn}, [loss.grad_fn]
@@ -346,7 +350,7 @@ def _backward(loss: Tensor) -> None:
                 ready.append(following)
 
 
-def _apply(node: Any, gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
+def _apply(node: Any, gradients: list[Any]) -> Sequence[Tensor | None]:
     if all(gradient is None for gradient in gradients):
         return [None] * len(node.next_functions)
     if hasattr(node, "variable"):
@@ -357,7 +361,7 @@ def _apply(node: Any, gradients: list[Tensor | None]) -> Sequence[Tensor | None]
         else:
             variable.grad += gradient
         return ()
-    if isinstance(node, torch.autograd.function.BackwardCFunction):
+    if hasattr(node, "apply"):  # written in Python
         whole = [
             torch.zeros(m.shape, dtype=m.dtype, device=DEVICE) if g is None else g
             for g, m in zip(gradients, node._input_metadata, strict=True)
@@ -373,7 +377,8 @@ def _pretend(contestant: Contestant) -> None:
     """Tensors of the same shapes that say they are on a GPU in the place of a task's."""
     for root in vars(contestant.task).values():
         for module in root.modules() if isinstance(root, nn.Module) else ():
-            for tensors in (module._parameters, module._buffers):
+            places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+            for tensors in places:
                 for name, old in tensors.items():
                     if old is not None and old.device != DEVICE:
                         new = torch.empty_strided(old.size(), old.stride(), dtype=old.dtype, device=DEVICE)

@@ -209,7 +209,7 @@ class Trainer:
             of_loss = torch.stack(losses[list(scalars).index("loss") :: len(scalars)])
             # One exchange tells of both.
             flags = torch.stack([torch.full_like(norm, request.signal_number), (~of_loss.isfinite()).any().to(norm)])
-            *values, norm, told, bad = read_numbers([*losses, norm, *highest_of(flags)])
+            *values, total, told, bad = read_numbers([*losses, norm, *highest_of(flags)])
         sums = {
             name: sum(value / self.accum_steps for value in values[number :: len(scalars)])
             for number, name in enumerate(scalars)
@@ -217,12 +217,12 @@ class Trainer:
         request.agree(int(told))
         if bad:
             self._refuse("loss", sums["loss"], seen)
-        self._update(norm, seen)
+        self._update(total, seen)
         progress.step += 1
         progress.loss_sum += sums["loss"]
         self.timer.stop()
         if progress.step % self.log_period == 0:
-            self._log_step({**sums, "lr": rate, "grad_norm": norm})
+            self._log_step({**sums, "lr": rate, "grad_norm": total})
 
     def _note_failed(self, batch: Batch) -> None:
         for clip in batch.failed:

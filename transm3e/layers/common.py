@@ -101,7 +101,7 @@ class _Narrow(torch.autograd.Function):
         return *(None if gradient is None else next(wide) for gradient in gradients), None
 
 
-def _cast(tensors: Sequence[Tensor], dtypes: Sequence[torch.dtype]) -> tuple[Tensor, ...]:
+def _cast(tensors: tuple[Tensor, ...] | list[Tensor], dtypes: Sequence[torch.dtype]) -> tuple[Tensor, ...]:
     out = tuple(torch.empty_like(tensor, dtype=dtype) for tensor, dtype in zip(tensors, dtypes, strict=True))
     torch._foreach_copy_(out, tensors)
     return out

@@ -70,19 +70,25 @@ class _LeanMlp(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         x, w1, w2, *hidden = ctx.saved_tensors
         gradient = gradient.contiguous()
-        grads = []
+        of_x, of_w1, of_b1, of_w2 = [], None, None, None
         for x_part, hidden_part, part in zip(_parts(x, len(w1)), hidden, _parts(gradient, len(w1)), strict=True):
-            grad_w2 = part.t() @ F.gelu(hidden_part)
-            grad_hidden = torch.ops.aten.gelu_backward(linear(part, w2.t(), None), hidden_part)
-            grad_x = linear(grad_hidden, w1.t(), None)
-            grads.append((grad_x, grad_hidden.t() @ x_part, grad_hidden.sum(0), grad_w2))
-        grad_x, grad_w1, grad_b1, grad_w2 = zip(*grads, strict=True)
-        return _join(grad_x), _total(grad_w1), _total(grad_b1), _total(grad_w2), gradient.sum(0)
+            of_w2 = _plus_product(of_w2, part.t(), F.gelu(hidden_part))
+            of_hidden = torch.ops.aten.gelu_backward(linear(part, w2.t(), None), hidden_part)
+            of_w1 = _plus_product(of_w1, of_hidden.t(), x_part)
+            of_b1 = of_hidden.sum(0) if of_b1 is None else widen(of_b1) + of_hidden.sum(0)
+            of_x.append(linear(of_hidden, w1.t(), None))
+        assert of_w1 is not None
+        assert of_w2 is not None
+        assert of_b1 is not None
+        return _join(of_x), of_w1.to(w1.dtype), of_b1.to(w1.dtype), of_w2.to(w1.dtype), gradient.sum(0)
 
 
-def _total(parts: Sequence[Tensor]) -> Tensor:
-    """Their sum, in float32 at least, in their type."""
-    return parts[0] if len(parts) == 1 else sum(map(widen, parts)).to(parts[0].dtype)
+def _plus_product(total: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+    """total, which may be written over, + a @ b; several products are summed in float32 at least."""
+    if total is None:
+        return a @ b
+    wide = widen(total)
+    return wide.addmm_(a, b) if wide.dtype == a.dtype else wide.add_(a @ b)
 
 
 def _parts(x: Tensor, hidden: int) -> tuple[Tensor, ...]:
@@ -91,5 +97,5 @@ def _parts(x: Tensor, hidden: int) -> tuple[Tensor, ...]:
     return x.chunk(max(1, number))
 
 
-def _join(parts: Sequence[Tensor]) -> Tensor:
+def _join(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -76,7 +76,7 @@ class Positions:
         self.lengths = [table_length(n_q, n_k) for n_q, n_k in zip(q_size, k_size, strict=True)]
         codes = F.pad(key_codes(k_size, device), (0, self.extra - sum(k_size), tokens, 0))
         starts = (0, self.lengths[0], self.lengths[0] + self.lengths[1])
-        t, h, w = (row_numbers(*n, device) + start for *n, start in zip(q_size, k_size, starts, strict=True))
+        t, h, w = (row_numbers(q, k, device) + start for q, k, start in zip(q_size, k_size, starts, strict=True))
         th = torch.cat((t[:, None].expand(-1, len(h), -1), h[None].expand(len(t), -1, -1)), dim=2)
         rows = torch.cat((th.flatten(), w.flatten()))
         chosen = F.one_hot(rows, sum(self.lengths)).T

@@ -171,7 +171,7 @@ class MViTBackbone(nn.Module):
         return per_block, patches
 
     def _run(
-        self, block: nn.Module, patches: Tensor, tokens: Tensor, size: Size, read: bool
+        self, block: Any, patches: Any, tokens: Tensor, size: Size, read: bool
     ) -> tuple[Tensor | None, Tensor, Size]:
         if not (self.act_checkpoint and torch.is_grad_enabled()):
             return block(patches, tokens, size, read)
