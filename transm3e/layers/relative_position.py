@@ -100,6 +100,9 @@ class Positions:
         th, w = _Rows.apply(table, self.rows, self.chosen).split(self.split)
         times, rows, columns = self.q_size
         th, w = th.view(times * rows, -1, q.shape[-1]), w.view(columns, -1, q.shape[-1])
+        # The compiler sums gradients in one pass itself, and does not trace the backward pass that does so here.
+        if torch.compiler.is_compiling():
+            return _with_terms(q, th, w, self.extra), q
         return _WithTerms.apply(q, th, w, self.extra)
 
 
@@ -123,16 +126,9 @@ class _WithTerms(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, th: Tensor, w: Tensor, extra: int) -> tuple[Tensor, Tensor]:
-        batch, queries, heads, width = q.shape
-        lines, th_all, w_all = _lines(q, th, w)
-        # Queries of one time and row stand together in memory, and those of one column and head at equal distances,
-        # which is a matrix as well: neither product copies q.
-        terms_th = (lines @ th_all.transpose(1, 2)).view(batch, queries, heads, -1)
-        terms_w = (lines.transpose(0, 1) @ w_all.transpose(1, 2)).transpose(0, 1).reshape(batch, queries, heads, -1)
-        padding = q.new_zeros(()).expand(batch, queries, heads, extra - th.shape[1] - w.shape[1])
-        out = torch.cat((q, terms_th, terms_w, padding), dim=-1)
+        out = _with_terms(q, th, w, extra)
         ctx.save_for_backward(out, th, w)
-        ctx.width = width
+        ctx.width = q.shape[-1]
         return out, q.view_as(q)
 
     @staticmethod
@@ -142,7 +138,7 @@ class _WithTerms(torch.autograd.Function):
         parts = [ctx.width, th.shape[1], w.shape[1]]
         q, *_ = out.split([*parts, out.shape[-1] - sum(parts)], dim=-1)
         direct, by_th, by_w, _ = gradient.split([*parts, out.shape[-1] - sum(parts)], dim=-1)
-        total = direct + of_q
+        total = (direct + of_q).contiguous()
         lines, th_all, w_all = _lines(q, th, w)
         sums = total.view(lines.shape)
         by_th, by_w = by_th.reshape(*lines.shape[:2], -1), by_w.reshape(*lines.shape[:2], -1).transpose(0, 1)
@@ -151,6 +147,17 @@ class _WithTerms(torch.autograd.Function):
         grad_th = (by_th.transpose(1, 2) @ lines).view(-1, *th.shape).sum(0)
         grad_w = (by_w.transpose(1, 2) @ lines.transpose(0, 1)).view(len(w), -1, *w.shape[1:]).sum(1)
         return total, grad_th, grad_w, None
+
+
+def _with_terms(q: Tensor, th: Tensor, w: Tensor, extra: int) -> Tensor:
+    batch, queries, heads, _ = q.shape
+    lines, th_all, w_all = _lines(q, th, w)
+    # Queries of one time and row stand together in memory, and those of one column and head at equal distances,
+    # which is a matrix as well: neither product copies q.
+    terms_th = (lines @ th_all.transpose(1, 2)).view(batch, queries, heads, -1)
+    terms_w = (lines.transpose(0, 1) @ w_all.transpose(1, 2)).transpose(0, 1).reshape(batch, queries, heads, -1)
+    padding = q.new_zeros(()).expand(batch, queries, heads, extra - th.shape[1] - w.shape[1])
+    return torch.cat((q, terms_th, terms_w, padding), dim=-1)
 
 
 def _lines(q: Tensor, th: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
