@@ -3,6 +3,7 @@
 Models run side by side with a reference; the data loader (python tools/benchmark.py loader [--files WxH ...] ...) with
 plain pipelines; a training step in several processes (python tools/benchmark.py processes --cfg CONFIG) with one by itself.
 The table goes to standard output and, with all raw figures and a picture, to the folder --out.
+python tools/benchmark.py counts says what a training step asks of a GPU, without one.
 python tools/benchmark.py params counts the parameters of table 2's models, beside the published ones (status 1 if one of
 ours is not what it should be), or of any configs (--cfg CONFIG [CONFIG ...]).
 """
@@ -13,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from transm3e.benchmark import params
+from transm3e.benchmark import counts, params
 from transm3e.benchmark.arguments import loader_settings_of, parse_args, process_settings_of, settings_of
 from transm3e.benchmark.contestant import build_entries
 from transm3e.benchmark.loader.measure import measure_loaders
@@ -33,7 +34,8 @@ def main() -> int:
     args = parse_args(sys.argv[1:], __doc__)
     with exit_with_message():
         commands = {"model": benchmark_model, "loader": benchmark_loader, "processes": benchmark_processes}
-        commands.get(args.subcommand, show_params)(args)
+        commands |= {"params": show_params, "counts": show_counts}
+        commands[args.subcommand](args)
     return 0
 
 
@@ -63,6 +65,13 @@ def benchmark_processes(args: argparse.Namespace) -> None:
     """The same for a training step in several processes."""
     [entry], _ = build_entries([args.cfg], "none", args.opts)
     print(measure_processes(entry, process_settings_of(args), Path(args.out)), end="")
+
+
+def show_counts(args: argparse.Namespace) -> None:
+    """Count and show."""
+    entries, _ = build_entries(args.cfg, args.against, args.opts)
+    found = counts.count_steps(entries, args.precision, args.batch_size, args.gpu)
+    print(counts.to_markdown(found, args.precision, args.gpu), end="")
 
 
 def show_params(args: argparse.Namespace) -> None:

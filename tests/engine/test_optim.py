@@ -114,3 +114,15 @@ def test_the_optimisers():
     assert not build_optimizer(cfg, model()).defaults["nesterov"]
     set_rate(adamw, 0.125)
     assert [group["lr"] for group in adamw.param_groups] == [0.125, 0.125]
+
+
+def test_a_checkpoint_does_not_bring_its_devices_kernels():
+    """SGD is fused on GPUs; what one wrote goes on elsewhere, and the other way round."""
+    cfg = get_cfg()
+    cfg.SOLVER.OPTIMIZING_METHOD = "sgd"
+    optimizer = build_optimizer(cfg, torch.nn.Linear(2, 2))
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        group["fused"] = True
+    optimizer.load_state_dict(state)
+    assert [group["fused"] for group in optimizer.param_groups] == [False, False]

@@ -493,12 +493,12 @@ def test_a_checkpoint_of_another_version_is_refused_and_left_alone(tmp_path):
 def test_a_signal_during_the_exchange_waits_for_the_next_so_that_all_processes_stop_together(tmp_path, monkeypatch):
     sent = []
 
-    def exchange(numbers, _device):
+    def exchange(flags):
         if not sent:
             sent.append(os.kill(os.getpid(), signal.SIGTERM))
-        return list(numbers)
+        return flags
 
-    monkeypatch.setattr(training, "highest", exchange)
+    monkeypatch.setattr(training, "highest_of", exchange)
     with pytest.raises(ExitRequest, match=r"stopped in epoch 1 after step 2;") as caught:
         trainer(tmp_path).run()
     assert caught.value.exit_status == 128 + signal.SIGTERM

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from transm3e.benchmark.counts import GPUS
 from transm3e.benchmark.loader.measure import LoaderSettings
 from transm3e.benchmark.loader.pipelines import FORMS
 from transm3e.benchmark.memory import DTYPES
@@ -41,6 +42,9 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
         commands.add_parser("processes", help="a training step alone, in DDP, in shards", allow_abbrev=False)
     )
     _add_params(commands.add_parser("params", help="parameters of table 2's models, or of configs", allow_abbrev=False))
+    _add_counts(
+        commands.add_parser("counts", help="what a training step asks of a GPU; none is needed", allow_abbrev=False)
+    )
     args = parser.parse_args(words)
     if args.subcommand == "loader" and opts:
         parser.error(f"loader takes no config settings, as {opts[0]}; it measures the paper's clips and augmentation")
@@ -100,6 +104,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=_positive, default=0, metavar="N", help="of the CPU; default: as torch likes")
     add("--memory-limit", type=_positive_number, default=0.0, metavar="GIB", help="CPU; default: 80%% of what is free")
     add("--out", default=DEFAULT_OUT, metavar="FOLDER", help=f"for model.md, .json, .png; default: {DEFAULT_OUT}")
+
+
+def _add_counts(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--cfg", nargs="+", required=True, metavar="CONFIG", help="configs of models with weights")
+    add("--against", metavar="NAME", help="what to count beside them, as of model")
+    add("--batch-size", type=_positive, default=16, metavar="N", help="clips of a step; default: 16")
+    add("--precision", choices=tuple(DTYPES), default="fp16", help="default: fp16")
+    add("--gpu", choices=tuple(GPUS), default="V100", help="whose kernels are taken; default: V100")
 
 
 def _add_loader(parser: argparse.ArgumentParser) -> None:

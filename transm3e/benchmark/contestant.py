@@ -96,10 +96,14 @@ class Contestant:
         """`size` clips of noise with labels, always the same ones, on `device`."""
         generator = torch.Generator().manual_seed(0)
         clips = {
-            name: torch.randint(0, 256, (size, *shape), dtype=torch.uint8, generator=generator)
+            name: torch.rand(size, *shape, generator=generator)
+            if STORED[name].kind == JOINTS
+            # As the loader hands them out, channels last.
+            else torch.randint(0, 256, (size, *shape[1:], shape[0]), dtype=torch.uint8, generator=generator).movedim(
+                -1, 1
+            )
             for name, shape in self.clips.items()
         }
-        clips = {name: clip / 255 if STORED[name].kind == JOINTS else clip for name, clip in clips.items()}
         labels = torch.randint(0, 2, (size, self.num_classes), generator=generator).float()
         number = torch.arange(size)
         return Batch(clips, labels, number // self.samples, number % self.samples, samples=self.samples).to(device)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from transm3e.benchmark.contestant import Contestant
 from transm3e.data.types import Batch
+from transm3e.engine.processes.sharding import whole
+from transm3e.engine.optim import read_numbers
 from transm3e.engine.precision import Precision
 from transm3e.engine.seed import seed_step
 
@@ -47,10 +49,7 @@ def training_call(contestant: Contestant, batch: Batch, precision: Precision) ->
         nonlocal step
         seed_step(0, 0, step, 0)
         step += 1
-        losses = _loss_and_gradients(contestant, batch, precision)
-        for value in losses.values():
-            value.item()
-        _update(contestant, precision)
+        _update(contestant, precision, _loss_and_gradients(contestant, batch, precision))
 
     return call
 
@@ -60,13 +59,14 @@ def _loss_and_gradients(contestant: Contestant, batch: Batch, precision: Precisi
     with precision.autocast():
         out = contestant.task(batch)
     precision.scaler.scale(out["loss"]).backward()
-    return {name: value for name, value in out.items() if value.dim() == 0}
+    return {name: value.detach() for name, value in out.items() if value.dim() == 0}
 
 
-def _update(contestant: Contestant, precision: Precision) -> None:
+def _update(contestant: Contestant, precision: Precision, losses: dict[str, Tensor]) -> None:
     optimizer, scaler = contestant.optimizer, precision.scaler
     scaler.unscale_(optimizer)
-    nn.utils.clip_grad_norm_(contestant.task.model.parameters(), contestant.clip_norm or math.inf).item()
+    norm = nn.utils.clip_grad_norm_(contestant.task.model.parameters(), contestant.clip_norm or math.inf)
+    read_numbers([*losses.values(), whole(norm)])
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)

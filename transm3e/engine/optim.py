@@ -6,10 +6,11 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from fvcore.common.config import CfgNode
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,25 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     solver = cfg.SOLVER
     groups = parameter_groups(model, solver.WEIGHT_DECAY, solver.ZERO_WD_1D_PARAM)
     if solver.OPTIMIZING_METHOD == "sgd":
-        return torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.MOMENTUM > 0)
+        # Fused on GPUs, where the gradient scaler would wait for the others' result; not of shards, which have no such kernel.
+        fused = all(p.is_cuda and not hasattr(p, "full_tensor") for p in model.parameters())
+        rates = {"lr": solver.BASE_LR, "momentum": solver.MOMENTUM, "nesterov": solver.MOMENTUM > 0}
+        optimizer = torch.optim.SGD(groups, **rates, fused=fused)
+        # Checkpoints bring the setting of where they were written.
+        optimizer.register_load_state_dict_post_hook(partial(_set_fused, fused))
+        return optimizer
     # Fused: one pass over the parameters instead of a dozen.
     return torch.optim.AdamW(groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS), eps=1e-8, fused=True)
+
+
+def _set_fused(fused: bool, optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        group["fused"] = fused
+
+
+def read_numbers(scalars: Sequence[Tensor]) -> list[float]:
+    """Scalars on any device, in one transfer, which waits for what they are computed from."""
+    return torch.stack(list(scalars)).tolist()
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, spare_1d: bool) -> Sequence[dict]:

@@ -17,13 +17,14 @@ from tqdm import tqdm
 from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
 from transm3e.data.loader import ClipLoader
 from transm3e.data.types import Batch
+from transm3e.engine.ahead import Ahead
 from transm3e.engine.checkpoint import CheckpointStore
 from transm3e.engine.faults import ANOMALY, BadStep, clip_names, memory_advice, refuse_non_finite
 from transm3e.engine.logging import Recorder, memory_stats
 from transm3e.engine.meters import Timer
-from transm3e.engine.optim import build_optimizer, set_rate
+from transm3e.engine.optim import build_optimizer, read_numbers, set_rate
 from transm3e.engine.precision import Precision
-from transm3e.engine.processes.distributed import gather, highest, is_main, machines, meeting, note, rank, world_size
+from transm3e.engine.processes.distributed import gather, highest_of, is_main, machines, meeting, note, rank, world_size
 from transm3e.engine.processes.parallel import exchanging, share_buffers, summing, synchronise_norms, wrap
 from transm3e.engine.processes.sharding import shard, whole
 from transm3e.engine.processes.signals import StopRequest, stop_request
@@ -131,7 +132,7 @@ class Trainer:
 
     def _train_epoch(self, request: StopRequest) -> None:
         progress = self.progress
-        batches = self.loader.epoch(progress.epoch, progress.step * self.settings.accum_steps)
+        batches = Ahead(self.loader.epoch(progress.epoch, progress.step * self.settings.accum_steps), self.device)
         title = f"epoch {progress.epoch + 1}/{self.settings.max_epoch}"
         hidden = not (is_main() and on_terminal())
         with tqdm(total=self.steps_per_epoch, initial=progress.step, desc=title, disable=hidden, leave=False) as bar:
@@ -145,43 +146,52 @@ class Trainer:
                 if self.settings.checkpoint_steps and progress.step % self.settings.checkpoint_steps == 0:
                     self.resume.save(progress, progress.step)
 
-    def _step(self, batches: Iterator[Batch], request: StopRequest) -> None:
+    def _step(self, batches: Ahead, request: StopRequest) -> None:
         """One optimiser step over `accum_steps` batches; afterwards all processes know of a request to stop."""
         progress = self.progress
         rate = self.settings.schedule.rate(progress.epoch + progress.step / self.steps_per_epoch)
         set_rate(self.optimizer, rate)
         self.timer.start()
         self.task.train()
-        sums: dict[str, float] = {}
+        losses: list[Tensor] = []
         seen: list[Batch] = []
         for part in range(self.settings.accum_steps):
             asked = time.perf_counter()
-            batch = next(batches)
+            batch, on_device = next(batches)
             seen.append(batch)
-            batch = batch.to(self.device)
             self.timer.loaded(asked)
             self._note_failed(batch)
             seed_step(self.settings.seed, progress.epoch, progress.step * self.settings.accum_steps + part, rank())
             with summing(self.task.replica, last=part == self.settings.accum_steps - 1):
                 with exchanging(self.task.replica), self.precision.autocast():
-                    out = self.task(batch)
-                # On a GPU it is the reading of a number that waits for the others.
+                    out = self.task(on_device)
                 with meeting("the sum of gradients"), self._anomalies(out["loss"], seen):
                     self.precision.scaler.scale(out["loss"] / self.settings.accum_steps).backward()
-                    for name, value in out.items():
-                        if value.dim() == 0:
-                            sums[name] = sums.get(name, 0.0) + value.item() / self.settings.accum_steps
-        # One exchange tells of both.
-        told, bad = highest([request.signal_number, not math.isfinite(sums["loss"])], self.device)
-        request.agree(told)
+            scalars = {name: value.detach() for name, value in out.items() if value.dim() == 0}
+            losses += scalars.values()
+        norm = self._clip()
+        # Nothing has waited for a GPU yet: the next batch goes to it meanwhile.
+        asked = time.perf_counter()
+        batches.load()
+        self.timer.loaded(asked)
+        with meeting("the sum of gradients"):
+            of_loss = torch.stack(losses[list(scalars).index("loss") :: len(scalars)])
+            # One all-reduce tells of both.
+            flags = torch.stack([torch.full_like(norm, request.signal_number), (~of_loss.isfinite()).any().to(norm)])
+            *values, total, told, bad = read_numbers([*losses, norm, *highest_of(flags)])
+        sums = {
+            name: sum(value / self.settings.accum_steps for value in values[number :: len(scalars)])
+            for number, name in enumerate(scalars)
+        }
+        request.agree(int(told))
         if bad:
             self._refuse("loss", sums["loss"], seen)
-        norm = self._update(seen)
+        self._update(total, seen)
         progress.step += 1
         progress.loss_sum += sums["loss"]
         self.timer.stop()
         if progress.step % self.settings.log_period == 0:
-            self._log_step({**sums, "lr": rate, "grad_norm": norm})
+            self._log_step({**sums, "lr": rate, "grad_norm": total})
 
     def _note_failed(self, batch: Batch) -> None:
         for clip in batch.failed:
@@ -189,13 +199,16 @@ class Trainer:
                 logger.warning("left out of training: %s: %s", clip.path, clip.reason)
                 self.progress.failed[clip.path] = clip.reason
 
-    def _update(self, seen: list[Batch]) -> float:
-        scaler = self.precision.scaler
+    def _clip(self) -> Tensor:
+        """The gradient's L2 norm, to which it is cut where it is above clip_norm; nothing waits for it."""
         limit = self.settings.clip_norm or math.inf
         # The same on every process: their gradients have been summed, or the norm is over all shards.
         with meeting("the norm of gradients"):
-            scaler.unscale_(self.optimizer)
-            norm = whole(nn.utils.clip_grad_norm_(self.task.model.parameters(), limit)).item()
+            self.precision.scaler.unscale_(self.optimizer)
+            return whole(nn.utils.clip_grad_norm_(self.task.model.parameters(), limit))
+
+    def _update(self, norm: float, seen: list[Batch]) -> None:
+        scaler = self.precision.scaler
         # With fp16 the scaler skips a step whose gradient is not finite and lowers its scale; but not for ever.
         self.skipped = self.skipped + 1 if scaler.is_enabled() and not math.isfinite(norm) else 0
         if not math.isfinite(norm) and (not scaler.is_enabled() or self.skipped >= self.settings.most_skipped):
@@ -203,7 +216,6 @@ class Trainer:
         scaler.step(self.optimizer)
         scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return norm
 
     def _bad_step(self, what: str, value: float, seen: list[Batch]) -> BadStep:
         position, settings = self.progress, self.settings

@@ -249,10 +249,18 @@ class MViTBackbone(nn.Module):
             per_block.append(tokens)
         return per_block, patches
 
-    def _run(self, block: nn.Module, *inputs: Any) -> tuple[Tensor, Tensor, Size]:
-        if self.act_checkpoint and torch.is_grad_enabled():
-            return checkpoint(block, *inputs, use_reentrant=False)
-        return block(*inputs)
+    def _run(
+        self, block: Any, patches: Any, tokens: Tensor, size: Size, read: bool
+    ) -> tuple[Tensor | None, Tensor, Size]:
+        if not (self.act_checkpoint and torch.is_grad_enabled()):
+            return block(patches, tokens, size, read)
+
+        def tensors(patches: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
+            # A compiled graph checkpoints what takes and gives tensors only.
+            return tuple(part for part in block(patches, tokens, size, read)[:2] if part is not None)
+
+        *patches_left, tokens = checkpoint(tensors, patches, tokens, use_reentrant=False)
+        return patches_left[0] if read else None, tokens, pooled_size(size, block.stride_q)
 
 
 @MODELS.register("MViT")

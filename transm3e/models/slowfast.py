@@ -111,7 +111,7 @@ class SlowFast(Model):
 def slow_frames(x_BCTHW: Tensor, alpha: int) -> Tensor:
     """What the slow pathway sees of a clip: (B, C, T, H, W) -> (B, C, T / alpha, H, W); see slow_indices."""
     indices_S = slow_indices(x_BCTHW.shape[2], alpha)
-    return x_BCTHW.index_select(2, indices_S.to(x_BCTHW.device))
+    return x_BCTHW.index_select(2, indices_S.to(x_BCTHW.device, non_blocking=True))
 
 
 def slow_indices(frames: int, alpha: int) -> Tensor:

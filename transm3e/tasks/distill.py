@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from transm3e.data.activities import Activities
 from transm3e.data.modalities import ModalityInput
-from transm3e.data.types import Batch, mixed
+from transm3e.data.types import Batch, mixed, numbers_on
 from transm3e.distill import Centre, Distiller
 from transm3e.distill.pairs import ZERO, teacher_clip_of
 from transm3e.layers.common import DropPath
@@ -114,7 +114,8 @@ class Distill(Classify):
         seen = [row for row in partners if row != ZERO]
         if not seen:
             return _pick([0] * len(partners), of_zeros)
-        taught = self._teach(self.teacher_inputs({name: clip[seen] for name, clip in clips.items()}))
+        rows = numbers_on(next(iter(clips.values())).device, seen)
+        taught = self._teach(self.teacher_inputs({name: clip.index_select(0, rows) for name, clip in clips.items()}))
         # Row 0 is the clip of zeros, the seen clips follow in order.
         order = iter(range(1, len(seen) + 1))
         return _pick([0 if row == ZERO else next(order) for row in partners], of_zeros, taught)
@@ -126,15 +127,15 @@ class Distill(Classify):
 
 def _rows_or_zeros(clips: Tensor, rows: Sequence[int]) -> Tensor:
     """Clips by row number, ZERO as a clip of zeros."""
-    chosen = clips[[max(row, 0) for row in rows]]
-    chosen[[place for place, row in enumerate(rows) if row == ZERO]] = 0
-    return chosen
+    chosen = clips.index_select(0, numbers_on(clips.device, [max(row, 0) for row in rows]))
+    zeros = [place for place, row in enumerate(rows) if row == ZERO]
+    return chosen.index_fill_(0, numbers_on(clips.device, zeros), 0) if zeros else chosen
 
 
 def _pick(rows: list[int], *outputs: ModelOutput) -> ModelOutput:
     """Rows by number, as often as named, of outputs one after the other."""
     # One tensor for all blocks: a list would go to the GPU once for each.
-    where = torch.tensor(rows, device=outputs[0].logits.device)
+    where = numbers_on(outputs[0].logits.device, rows)
 
     def picked(*parts: Any) -> Any:
         if parts[0] is None:

@@ -79,10 +79,15 @@ def highest(numbers: Sequence[int], device: torch.device) -> list[int]:
     """Each number's maximum over all processes, from one exchange."""
     if not dist.is_initialized():
         return list(numbers)
-    tensor = torch.tensor(numbers, device=device)
     with meeting("an exchange of flags"):
+        return highest_of(torch.tensor(numbers, device=device)).tolist()
+
+
+def highest_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The same in a tensor, within a meeting: on a GPU the processor does not wait for it."""
+    if dist.is_initialized():
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-        return tensor.tolist()
+    return tensor
 
 
 @contextmanager
