@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from transm3e.benchmark.contestant import Contestant
 from transm3e.data.types import Batch
-from transm3e.engine.processes.sharding import whole
 from transm3e.engine.optim import read_numbers
 from transm3e.engine.precision import Precision
+from transm3e.engine.processes.sharding import whole
 from transm3e.engine.seed import seed_step
 
 FORWARD, TRAIN = "forward", "train"
