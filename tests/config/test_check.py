@@ -227,7 +227,7 @@ def test_what_does_not_contradict_passes(settings):
     ("settings", "parts"),
     [
         ({"SOLVER.WARMUP_EPOCHS": 30.0}, ["SOLVER.WARMUP_EPOCHS 30", "SOLVER.MAX_EPOCH 10"]),
-        ({"SOLVER.MAX_EPOCH": 1}, ["SOLVER.WARMUP_EPOCHS 1 is not shorter than SOLVER.MAX_EPOCH 1", "0 = none"]),
+        ({"SOLVER.MAX_EPOCH": 1}, ["SOLVER.WARMUP_EPOCHS 1 is not shorter than SOLVER.MAX_EPOCH 1", "0 (none)"]),
         ({"MODEL.NUM_CLASSES": 400}, ["MODEL.NUM_CLASSES is 400", "20 muscles"]),
         ({**STAGE_2, "MCTF.NUM_HEADS": 5}, ["MCTF.NUM_HEADS 5 does not divide 768", "154 wide, all together 770"]),
         (
@@ -235,10 +235,10 @@ def test_what_does_not_contradict_passes(settings):
             ["DISTILL.AXIS token", "TRANSM3E.NUM_MCTS is 1", "always 0", "AXIS channel"],
         ),
         ({"TEST.VIEWS_FROM": "start"}, ["TEST.NUM_ENSEMBLE_VIEWS 5", "one view", "NUM_ENSEMBLE_VIEWS 1 or VIEWS_FROM"]),
-        ({"SOLVER.COSINE_END_LR": 1.0}, ["SOLVER.COSINE_END_LR 1", "the rate rises"]),
+        ({"SOLVER.COSINE_END_LR": 1.0}, ["SOLVER.COSINE_END_LR 1", "the learning rate rises"]),
         (
             {"SOLVER.BASE_LR": 0.002, "SOLVER.BASE_LR_SCALE_NUM_SHARDS": True, "NUM_SHARDS": 4},
-            ["BASE_LR_SCALE_NUM_SHARDS makes the rate 0.008"],
+            ["BASE_LR_SCALE_NUM_SHARDS makes the learning rate 0.008"],
         ),
         ({"DATA.DECODING_BACKEND": "torchvision"}, ["DATA.DECODING_BACKEND torchvision", "pyav decodes"]),
         ({"TRAIN.MIXED_PRECISION": True, "NUM_GPUS": 0}, ["TRAIN.MIXED_PRECISION on a CPU"]),
@@ -293,8 +293,8 @@ def test_synchronised_batch_norms_need_gpus():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["TRAIN.COMPILE", True], r"TRAIN\.FSDP and TRAIN\.COMPILE do not go together; set one of them False"),
-        (["BN.NORM_TYPE", "sync_batchnorm"], r"TRAIN\.FSDP and BN\.NORM_TYPE sync_batchnorm do not go together; set"),
+        (["TRAIN.COMPILE", True], r"TRAIN\.FSDP and TRAIN\.COMPILE cannot be combined; set one of them False"),
+        (["BN.NORM_TYPE", "sync_batchnorm"], r"TRAIN\.FSDP and BN\.NORM_TYPE sync_batchnorm cannot be combined; set"),
     ],
 )
 def test_what_does_not_go_with_shards(options, message):

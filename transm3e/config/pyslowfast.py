@@ -1,9 +1,9 @@
-"""Keys of PySlowFast that have no effect here: accepted with one warning, so its files load as they are."""
+"""Keys of PySlowFast without effect here: accepted with one warning, so that its configs load unchanged."""
 
 from __future__ import annotations
 
-# Groups that this project has not, and keys of groups that it has as well: a misspelt key of ours stays an error. A name
-# ending in "." stands for its whole group.
+# Groups that only PySlowFast has, and, for groups that both have, its further keys: a misspelt key of ours stays an error.
+# A name ending in "." means its whole group.
 GROUPS = "AVA BENCHMARK CONTRASTIVE DETECTION MASK MULTIGRID NONLOCAL VIS_MASK X3D"
 KEYS = {
     "BN": "GLOBAL_SYNC NUM_BATCHES_PRECISE NUM_SPLITS NUM_SYNC_DEVICES USE_PRECISE_STATS WEIGHT_DECAY",
@@ -47,9 +47,9 @@ IGNORED = (
     *(f"{group}." for group in GROUPS.split()),
     *(f"{group}.{name}" for group, names in KEYS.items() for name in names.split()),
 )
-# Of these, keys that choose the network, and the only value that is built here: MViTv2's and the ResNets'. Another value
-# would be another network, so it is refused instead of ignored. Lists may be nested for each stage and pathway: what
-# stands in them must all be this value, and [] must hold nothing.
+# Of these, keys that select the network, and the only value that is implemented (MViTv2's and the ResNets'). Other values
+# would be another network, so they are refused, not ignored. Lists may be nested by stage and pathway: all entries must
+# equal this value; [] means no entries.
 BUILT_HERE = {
     "MVIT.CLS_EMBED_ON": True,
     "MVIT.DIM_MUL_IN_ATT": True,
@@ -59,7 +59,7 @@ BUILT_HERE = {
     "MVIT.NORM_STEM": False,
     "MVIT.PATCH_2D": False,
     "MVIT.POOL_FIRST": False,
-    # Strides block by block; MVIT.POOL_KV_STRIDE_ADAPTIVE makes them here.
+    # Strides per block; here they follow from MVIT.POOL_KV_STRIDE_ADAPTIVE.
     "MVIT.POOL_KV_STRIDE": [],
     "MVIT.REL_POS_SPATIAL": True,
     "MVIT.REL_POS_TEMPORAL": True,

@@ -29,12 +29,12 @@ DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 class Arch(NamedTuple):
-    """What tells these nets apart.
+    """Differences between these nets.
 
     Attributes:
         stem: frames of the first convolution's kernel.
         stages: per stage, frames of the kernels of its blocks' first convolutions, repeated over its blocks.
-        pool: frames that the max pool after the first stage makes one; 1 = no pool.
+        pool: frames that the max pool after the first stage pools into one; 1 = no pool.
     """
 
     stem: int
@@ -55,10 +55,10 @@ ARCHS = {
 class ResNet3D(Model):
     """C2D, I3D or Slow of bottleneck blocks, with pytorchvideo's net as `net`.
 
-    The head takes the mean over all frames and places and then the linear layer: at the training size exactly as
+    The head takes the mean over all frames and positions, then the linear layer: at the training size exactly as
     PySlowFast. At a larger test size PySlowFast slides a window of the training size over the features and averages
     the softmax of all windows, so that the middle counts more and scores are averaged after the softmax; here every
-    place counts once.
+    position counts once.
 
     Args:
         arch: key of ARCHS.
@@ -68,7 +68,7 @@ class ResNet3D(Model):
             (PySlowFast's NUM_BLOCK_TEMP_KERNEL; its R101 "50_50" has those of 50 layers); None = all.
         width: channels of the stem; 64 is the published size.
         dropout: before the last linear layer.
-        fc_init_std: standard deviation of the last linear layer's starting weights.
+        fc_init_std: standard deviation of the last linear layer's initial weights.
         zero_init_final_bn: the last batch norm of every block starts at 0, else at 1.
         act_checkpoint: keep only each residual block's input for the backward pass and compute the block again there.
         modality: the clip it reads, a key of MODALITIES.
@@ -139,7 +139,7 @@ class CheckpointedStage(nn.Module):
     """pytorchvideo's stage of residual blocks, each block computed again in the backward pass; same names, same result.
 
     Args:
-        res_blocks: of the stage that it stands for.
+        res_blocks: of the stage that it replaces.
     """
 
     def __init__(self, res_blocks: nn.ModuleList) -> None:
@@ -197,7 +197,7 @@ def stage_kernels(
 
 
 def check_stages(depth: int, temporal_blocks: Sequence[int | Sequence[int]] | None) -> None:
-    """Refuse depths and blocks that there are not.
+    """Refuse unknown depths and wrong numbers of blocks.
 
     Args:
         temporal_blocks: of each stage a number, or a list of one for each pathway.
@@ -220,7 +220,7 @@ def check_stages(depth: int, temporal_blocks: Sequence[int | Sequence[int]] | No
 
 
 def check_arch(arch: str) -> None:
-    """Refuse a MODEL.ARCH that there is not.
+    """Refuse an unknown MODEL.ARCH.
 
     Raises:
         UserError: names the key, its value and what is allowed.
@@ -254,7 +254,7 @@ def find_builder(name: str) -> Callable[..., nn.Module]:
 
 
 def finish(net: nn.Module, fc_init_std: float, zero_init_final_bn: bool, act_checkpoint: bool) -> None:
-    """Starting weights where PySlowFast's settings differ from pytorchvideo's, plain strides, activation checkpoints.
+    """Initial weights where PySlowFast's settings differ from pytorchvideo's, plain strides, activation checkpoints.
 
     Args:
         net: of one of pytorchvideo's builders; changed in place.
@@ -267,7 +267,7 @@ def finish(net: nn.Module, fc_init_std: float, zero_init_final_bn: bool, act_che
         elif isinstance(module, nn.BatchNorm3d) and hasattr(module, "block_final_bn") and not zero_init_final_bn:
             nn.init.ones_(module.weight)
         elif isinstance(module, nn.Conv3d):
-            # Some are NumPy's numbers, which torch.compile takes for tensors.
+            # Some strides are NumPy numbers, which torch.compile treats as tensors.
             t, h, w = map(int, module.stride)
             module.stride = (t, h, w)
         for name, child in module.named_children() if act_checkpoint else ():

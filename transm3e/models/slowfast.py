@@ -17,7 +17,7 @@ from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 from transm3e.models.resnet3d import ARCHS, check_stages, common_args, find_builder, finish, stage_kernels
 
-# Frames of the kernels of each pathway's stages, and of the fast one's, which has them everywhere.
+# Temporal kernel sizes of the stages of each pathway; the fast one has temporal kernels in all blocks.
 SLOW, FAST = ARCHS["slow"].stages, ((3,),) * 4
 
 
@@ -26,7 +26,7 @@ class SlowFast(Model):
     """Two ResNets, one of few frames and many channels, one the other way round, joined after every stage.
 
     pytorchvideo's net is `net`. SlowFast 8x8 is 32 frames with alpha 4 and a fusion kernel of 7; 4x16 is 32 frames
-    with alpha 8 and a kernel of 5. The head takes the mean over all frames and places; see ResNet3D for how
+    with alpha 8 and a kernel of 5. The head takes the mean over all frames and positions; see ResNet3D for how
     PySlowFast's test at a larger size differs.
 
     Args:
@@ -34,7 +34,7 @@ class SlowFast(Model):
         alpha: frames of the fast pathway for each of the slow one.
         beta_inv: channels of the slow pathway for each of the fast one.
         fusion_ratio: channels that go from fast to slow, in those of the fast pathway.
-        fusion_kernel: frames of the kernel on that way, odd.
+        fusion_kernel: frames of the fusion's kernel, odd.
         depth, width, dropout, fc_init_std, zero_init_final_bn, act_checkpoint, modality, temporal_blocks: see ResNet3D;
             the width is that of the slow pathway.
 

@@ -67,8 +67,8 @@ class TransM3E(Model):
         if self.head is None:
             assert num_mcts == num_classes, "a class is read from its own token"
             backbone.add_module("norm", nn.Identity())
-            # Pretrained weights have both (transm3e.models.weights.rename.put_in_places); here they have no place.
-            self.places: dict[str, tuple[str, ...]] = {"backbone.norm.": (), "head.": ()}
+            # Pretrained weights have both; loading drops them (transm3e.models.weights.rename.apply_weight_mapping).
+            self.weight_mapping: dict[str, tuple[str, ...]] = {"backbone.norm.": (), "head.": ()}
         self.apply(init_weights)
 
     @classmethod
@@ -84,7 +84,7 @@ class TransM3E(Model):
         # A trained student is scored without a teacher.
         if receivers and cfg.TASK != "distill" and cfg.TRAIN.ENABLE and not FUSIONS[fusion].learns:
             raise UserError(
-                f"TRANSM3E.RECEIVERS is True, but nobody sends in TASK {cfg.TASK}; set TASK distill or RECEIVERS False"
+                f"TRANSM3E.RECEIVERS is True, but TASK {cfg.TASK} has no teacher; set TASK distill or RECEIVERS False"
             )
         if fusion != "mean" and not receivers:
             raise UserError(

@@ -49,8 +49,10 @@ class TwoBranch(Model):
     def __init__(self, net: BranchFusion, modalities: tuple[str, str]) -> None:
         super().__init__()
         self.net, self.modalities, self.modality = net, modalities, modalities[0]
-        # Where load_weights puts the weights of one MViT.
-        self.places = {start: tuple(f"net.{name}" for name in names) for start, names in net.places.items()}
+        # How load_weights renames the weights of one MViT.
+        self.weight_mapping = {
+            start: tuple(f"net.{name}" for name in names) for start, names in net.weight_mapping.items()
+        }
 
     @classmethod
     def modalities_of(cls, cfg: CfgNode) -> list[str]:

@@ -19,9 +19,9 @@ from transm3e.models.mvit import MViTBackbone
 Clips = dict[str, Tensor]
 # Two tensors of one shape -> one of that shape.
 Combine = Callable[[Tensor, Tensor], Tensor]
-# Beginnings of the names of one MViT's weights -> beginnings of the names where they go; () = they have no place.
-Places = dict[str, tuple[str, ...]]
-IN_BOTH: Places = {
+# Beginning of a name of one MViT's weights -> beginnings that replace it; () = the weight is dropped.
+WeightMapping = dict[str, tuple[str, ...]]
+IN_BOTH: WeightMapping = {
     "backbone.": ("branches.0.backbone.", "branches.1.backbone."),
     "cls_token": ("branches.0.cls_token", "branches.1.cls_token"),
 }
@@ -54,7 +54,7 @@ class Branch(nn.Module):
 class BranchFusion(nn.Module):
     """Clips of both modalities -> logits (B, C)."""
 
-    places: ClassVar[Places]
+    weight_mapping: ClassVar[WeightMapping]
 
 
 class LateFusion(BranchFusion):
@@ -68,7 +68,7 @@ class LateFusion(BranchFusion):
         dropout: before the linear layers.
     """
 
-    places: ClassVar[Places] = {**IN_BOTH, "head.": ("heads.0.", "heads.1.")}
+    weight_mapping: ClassVar[WeightMapping] = {**IN_BOTH, "head.": ("heads.0.", "heads.1.")}
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class LateConcatFusion(BranchFusion):
         branches, dims, num_classes, dropout: as in LateFusion.
     """
 
-    places: ClassVar[Places] = {**IN_BOTH, "head.": ()}
+    weight_mapping: ClassVar[WeightMapping] = {**IN_BOTH, "head.": ()}
 
     def __init__(
         self, branches: Sequence[nn.Module], dims: Sequence[int], num_classes: int, dropout: float = 0.0
@@ -112,7 +112,7 @@ class LateConcatFusion(BranchFusion):
 
 
 class AttentionFusion(BranchFusion):
-    """Two branches; behind their last blocks each class token reads the tokens of the other branch, or of both.
+    """Two branches; after their last blocks each class token attends to the tokens of the other branch, or of both.
 
     Nagrani et al.'s (NeurIPS 2021) fusion without a bottleneck, in one layer, the last: each modality has a
     cross-transformer of its own; then one linear layer for both class tokens, whose logits are averaged: those of the
@@ -127,7 +127,7 @@ class AttentionFusion(BranchFusion):
         dropout: before the linear layer.
     """
 
-    places: ClassVar[Places] = {**IN_BOTH, "head.": ("head.",)}
+    weight_mapping: ClassVar[WeightMapping] = {**IN_BOTH, "head.": ("head.",)}
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class PatchFusion(BranchFusion):
         dropout: before the linear layer.
     """
 
-    places: ClassVar[Places] = {"backbone.patch_embed.": ("backbone.patch_embed.", "other."), "": ("",)}
+    weight_mapping: ClassVar[WeightMapping] = {"backbone.patch_embed.": ("backbone.patch_embed.", "other."), "": ("",)}
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Weights in and out: checkpoints read safely, also under other projects' names, loaded whole or not at all."""
+"""Reads, converts, loads and writes weights: checkpoints of this and other projects, loaded whole or not at all."""
 
 from transm3e.models.weights import authors, mmaction, mvit, stgcn, torchvision
 from transm3e.models.weights.detect import find_source

@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint brought to the model's shapes where that has a meaning, and refused where their values have none."""
+"""Fits a checkpoint's tensors to the model's shapes where that is meaningful, and refuses tensors of unusable values."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from transm3e.models.weights.source import Converted, State
 from transm3e.models.weights.tables import some
 
 TABLE = re.compile(r"\.rel_pos_[thw]$")
-SPREAD = "one class token added to each drawn token"
+SPREAD = "one class token added to each token's random initialisation"
 
 
 def fit(converted: Converted, own: State) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The checkpoint's tensors in the model's shapes, as far as they can be, and what was done to which.
+    """The checkpoint's tensors, fitted to the model's shapes as far as possible, and name -> what was done.
 
-    - One class token is added to each of the model's drawn MCTs, and to each receiver where the checkpoint has none.
-      Equal tokens would get equal gradients and stay equal for ever; the draw (N(0, 0.02)) tells them apart. Receivers
-      drawn as zeros (TRANSM3E.RECEIVER_INIT) are equal before and after.
+    - A single class token is added to each of the model's MCTs as initialised, and to each receiver if the checkpoint
+      has none. Equal tokens would get equal gradients and stay equal; the initialisation (N(0, 0.02)) tells them apart.
+      Receivers initialised to zeros (TRANSM3E.RECEIVER_INIT) stay equal.
     - Relative-position tables of another length are interpolated linearly, as the model does at run time.
     - Kernels of an image model are repeated over the model's temporal length and divided by it
       (Carreira and Zisserman, CVPR 2017), so that a clip of equal frames gives what the frame gives.
     """
-    state, changed = _place_tokens(converted.state, own), dict(converted.changed)
+    state, changed = _map_class_token(converted.state, own), dict(converted.changed)
     for name in own.keys() & state.keys():
         given, wanted = state[name], own[name]
         if given.shape == wanted.shape:
@@ -48,14 +48,14 @@ def _is_class_token(given: Tensor, wanted: Tensor, converted: Converted) -> bool
     return "cls_token" in converted.state and given.shape == (1, 1, wanted.shape[-1])
 
 
-def _place_tokens(state: dict[str, Tensor], own: State) -> dict[str, Tensor]:
+def _map_class_token(state: dict[str, Tensor], own: State) -> dict[str, Tensor]:
     if "cls_token" not in state or "mcts" not in own or "mcts" in state:
         return dict(state)
-    placed = {name: tensor for name, tensor in state.items() if name != "cls_token"}
-    placed["mcts"] = token = state["cls_token"]
+    mapped = {name: tensor for name, tensor in state.items() if name != "cls_token"}
+    mapped["mcts"] = token = state["cls_token"]
     if "receivers" in own and token.shape[:-1] == (1, 1):
-        placed.setdefault("receivers", token)
-    return placed
+        mapped.setdefault("receivers", token)
+    return mapped
 
 
 def _inflatable(given: Tensor, wanted: Tensor) -> bool:
@@ -72,16 +72,16 @@ def _in_time(kernel: Tensor) -> Tensor:
 
 
 def check_values(state: State, own: State, allowed: Sequence[str], name: str) -> None:
-    """Weights are dense, finite and floating point; a model's integer buffers take integers.
+    """Refuse weights that are not dense, finite and floating point; integer buffers need integers.
 
     Args:
-        state: the checkpoint in our names, before shapes are fitted; "cls_token" may stand for "mcts".
+        state: the checkpoint in our names, before shapes are fitted; "cls_token" may take the place of "mcts".
         own: the model's state.
-        allowed: beginnings of names that may have another shape: where they have, they are not loaded, nor checked.
+        allowed: beginnings of names that may have another shape: such tensors are neither loaded nor checked.
         name: what messages call the checkpoint.
 
     Raises:
-        UserError: names the first few tensors that are complex, integer, sparse, empty shells or not finite.
+        UserError: names the first few tensors that are complex, integer, sparse, without values (meta) or not finite.
     """
     strange: list[str] = []
     infinite: list[str] = []

@@ -1,4 +1,4 @@
-"""Checkpoints, what was and was not loaded of them, and both as text tables, a line per group of names."""
+"""Reports on checkpoints and on what was loaded of them, as text tables with a line per group of names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LoadReport:
 
     Attributes:
         loaded: copied into the model.
-        missing: in the model only, or of another shape and allowed to be; they keep their values.
+        missing: in the model only, or of another shape where that is allowed; they keep their values.
         unused: in the checkpoint only.
         reshaped: (name, what was done) of loaded tensors that were interpolated, inflated, spread or reordered.
         source: the converter, a name of SOURCES.
@@ -56,7 +56,7 @@ def group_of(name: str) -> str:
 
 
 def checkpoint_table(path: str | Path, every: bool = False) -> str:
-    """What a file holds: source, sizes, epoch and config where it has them, then tensor_table.
+    """Contents of a file: source, sizes, epoch and config if present, then tensor_table.
 
     Raises:
         UserError: see read_checkpoint.

@@ -1,4 +1,4 @@
-"""torchvision's files: which of its models they hold, told by names."""
+"""Recognises torchvision's models by their names, and converts them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MVIT_TOKEN = "pos_encoding.class_token"
 
 @register_source("torchvision", r"^(pos_encoding\.class_token$|features\.\d+\.\d+\.|layer1\.0\.conv1\.weight$)")
 def convert_torchvision(state: State, own: State) -> Converted:
-    """mvit_v2_s; image models swin_*; other video models (swin3d) as they are, under the prefix in ours."""
+    """mvit_v2_s; image models swin_*; other video models (swin3d) unchanged, under the prefix in ours."""
     if MVIT_TOKEN in state:
         return convert_torchvision_mvit(state)
     if IMAGE_STEM in state:
