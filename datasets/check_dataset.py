@@ -15,12 +15,12 @@ from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.config.targets import ORDER_FILE
 from transm3e.data.activities import find_activities
 from transm3e.data.annotations import read_clip_table, table_file
-from transm3e.job_array import leave_to_slurm
+from transm3e.job_array import submit_if_asked
 from transm3e.prepare.check import DECODE_MODES, check_table, summary, write_report
 from transm3e.prepare.check.finding import MUSCLES
 from transm3e.prepare.check.report import CACHE, make_report_folder, write_dataset_report
-from transm3e.prepare.check.table import DEFAULT_LENGTH, DEFAULT_LIMIT, DEFAULT_STRIDE, CheckSettings, look_at_files
-from transm3e.prepare.jobs import add_job_options, to_merge
+from transm3e.prepare.check.table import DEFAULT_LENGTH, DEFAULT_LIMIT, DEFAULT_STRIDE, CheckSettings, inspect_files
+from transm3e.prepare.jobs import add_job_options, merge_hint
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the check and return the exit status; a user's mistake ends the program with status 2."""
     args = parse_args(arguments)
     with exit_with_message():
-        leave_to_slurm(__file__, args, arguments)
+        submit_if_asked(__file__, args, arguments)
         table, file = read_clip_table(args.table), table_file(args.table)
         if (file.parent / ORDER_FILE).is_file():
             find_activities(table, file)
@@ -52,8 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(summary(table), flush=True)
         look = CheckSettings(root, args.decode, args.workers, args.timeout, cache)
         if not args.shard.is_all:
-            look_at_files(table, look, args.shard)
-            print(to_merge(args.shard))
+            inspect_files(table, look, args.shard)
+            print(merge_hint(args.shard))
             return 0
         checked = check_table(table, look, args.frames, args.stride)
         if args.report:

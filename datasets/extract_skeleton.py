@@ -15,7 +15,7 @@ from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.data.skeleton.units import UNITS
-from transm3e.job_array import leave_to_slurm
+from transm3e.job_array import submit_if_asked
 from transm3e.prepare.jobs import add_job_options
 from transm3e.prepare.skeleton.job import DETECTORS, parse_size, run
 
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the extraction and return the exit status; a user's mistake ends the program with status 2."""
     args = parse_args(arguments)
     with exit_with_message():
-        leave_to_slurm(__file__, args, arguments)
+        submit_if_asked(__file__, args, arguments)
         summary, without = run(**{name: value for name, value in vars(args).items() if name not in ("slurm", "jobs")})
     for clip, reason in without[:20]:
         print(f"{clip}: {reason}")

@@ -3,7 +3,7 @@
     python datasets/prepare_lists.py --videos UCF-101 --lists ucfTrainTestlist --fold 1 --out data/UCF101
     python datasets/prepare_lists.py --videos kinetics400 --out data/Kinetics400
 
-The first reads lists of UCF101, HMDB51, Kinetics, MMAction2 or PySlowFast, told by what they hold; the second the folders
+The first reads lists of UCF101, HMDB51, Kinetics, MMAction2 or PySlowFast, detected by what they hold; the second the folders
 train/<class>/, val/<class>/ and test/<class>/. Nothing is written into the videos' folder. What is made:
 datasets/README.md.
 """

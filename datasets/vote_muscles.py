@@ -14,7 +14,7 @@ from pathlib import Path
 
 from transm3e.cli import exit_with_message
 from transm3e.errors import UserError
-from transm3e.prepare.votes.output import REPORT, passed_over, write_votes
+from transm3e.prepare.votes.output import REPORT, left_out, write_votes
 from transm3e.prepare.votes.tables import MUSCLES_READ
 from transm3e.prepare.votes.vote import TWO, UNKNOWN, VoteRules, run_vote
 
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     for vote in result.votes:
         if not vote.regions:
             print(f"no label for {vote.activity}: {vote.reason}")
-    for line in passed_over(result):
+    for line in left_out(result):
         print(line)
     labelled = sum(bool(vote.regions) for vote in result.votes)
     print(f"labels for {labelled} of {len(result.votes)} activities in {out}, see {REPORT}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from transm3e.cli import exit_with_message
 from transm3e.errors import UserError
-from transm3e.tables.cluster.places import here, on_slurm
+from transm3e.tables.cluster.backends import local_backend, slurm_backend
 from transm3e.tables.command import build_plan, run_missing, write_tables
 from transm3e.tables.listing import TFLOPS, listing, positive_rate
 from transm3e.tables.read import DATASETS
@@ -73,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.detach and args.slurm is None:
             raise UserError("--detach needs --slurm: without it the runs are this command's own")
         places = (
-            here(args.jobs, args.gpus_per_run, args.submitit_local)
+            local_backend(args.jobs, args.gpus_per_run, args.submitit_local)
             if args.slurm is None
-            else on_slurm(args.slurm, args.jobs, args.gpus_per_run, args.detach)
+            else slurm_backend(args.slurm, args.jobs, args.gpus_per_run, args.detach)
         )
         plan = build_plan(args.tables, args.on, args.scale, args.seeds, args.rows, places.gpus_per_run, args.opts)
         comparison = Comparison(args.against, args.resamples, args.by_clip)

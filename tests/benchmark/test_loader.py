@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transm3e.benchmark.figure import draw
 from transm3e.benchmark.loader import stopwatch
 from transm3e.benchmark.loader.files import FileSet, Film
 from transm3e.benchmark.loader.stopwatch import AUGMENT, CROP, DECODE, OPEN, SEEK, Stopwatch
 from transm3e.benchmark.markdown import to_markdown
-from transm3e.benchmark.picture import draw
 from transm3e.benchmark.results import LoaderResults, Stages, Throughput
 from transm3e.data import transforms
 from transm3e.data.decode import FrameSource

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tables.stand_in import FIRST, STAND_IN, TABLE
+from tests.tables.fake_run_net import FAKE_RUN_NET, FIRST, TABLE
 from transm3e.tables.command import build_plan
 
 
@@ -22,6 +22,6 @@ def make(tmp_path):
         FIRST % ("rgb", tmp_path) + student + "INIT: {STUDENT_FROM: rgb.yaml, TEACHER_FROM: rgb_diff.yaml}\n"
     )
     (tables / "trial.yaml").write_text(TABLE)
-    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    (tmp_path / "stand_in.py").write_text(FAKE_RUN_NET)
     opts = ["RUNS_DIR", str(tmp_path / "runs")]
     return lambda seeds=(0,): build_plan([tables / "trial.yaml"], ["MuscleSynth"], "full", seeds, None, 0, opts)

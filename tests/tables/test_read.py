@@ -10,7 +10,7 @@ import pytest
 from tests.each import assert_each
 from transm3e.errors import UserError
 from transm3e.report.table import COLUMNS
-from transm3e.tables.read import DATASETS, DEMO_LEAF, leaf_name, read_table
+from transm3e.tables.read import DATASETS, DEMO_CONFIGS, config_name, read_table
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TABLES = sorted((CONFIGS / "tables").glob("*.yaml"))
@@ -57,9 +57,9 @@ def test_rows_of_one_run_have_one_figure_in_the_paper_too():
 
 
 def test_every_leaf_name_is_used_and_small_names_differ():
-    assert all(leaf_name(full, "MuscleUCF90") == full for full in DEMO_LEAF)
-    assert {leaf_name(full, "FreeExercise") for full in DEMO_LEAF} == set(DEMO_LEAF.values())
-    assert leaf_name("random", "MuscleSynth") == "random"
+    assert all(config_name(full, "MuscleUCF90") == full for full in DEMO_CONFIGS)
+    assert {config_name(full, "FreeExercise") for full in DEMO_CONFIGS} == set(DEMO_CONFIGS.values())
+    assert config_name("random", "MuscleSynth") == "random"
     for name in DATASETS:
         assert (CONFIGS / name).is_dir()
 

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tests.tables.stand_in import command, order
+from tests.tables.fake_run_net import command, order
 from transm3e.errors import ExitRequest
 from transm3e.runs.folder import GPUS, LOCK
 from transm3e.runs.lock import Owner

@@ -27,8 +27,8 @@ from transm3e.metrics.bootstrap import (
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import COLUMNS
 from transm3e.tables.command import write_tables
-from transm3e.tables.figures import table_figures
-from transm3e.tables.picture import table_picture
+from transm3e.tables.figure import table_figure
+from transm3e.tables.scores import table_scores
 from transm3e.tables.statistics.draws import BOOTSTRAP, PERMUTATION
 from transm3e.tables.statistics.uncertainty import Comparison, check_comparison, table_uncertainty
 
@@ -148,7 +148,7 @@ def test_means_of_many_draws_move_with_other_clips_as_the_one_draw_does(plan):
     assert after.differences[at].value == pytest.approx(before.differences[at].value - 5)
     assert after.intervals[0] == before.intervals[0]
     assert [note for note in found.notes if note.startswith("student: means of many draws")]
-    row = table_figures(plan.tables[0], plan, {})[0]
+    row = table_scores(plan.tables[0], plan, {})[0]
     assert (row.figures[at].spread, row.state) == (pytest.approx(2.0), "2 of 2 runs, ± over 200 draws")
 
 
@@ -244,6 +244,6 @@ def test_files_and_picture_hold_figures_intervals_and_tests(plan, tmp_path):
 
 def test_a_table_without_figures_has_no_picture(make, tmp_path):
     plan = make()
-    rows = table_figures(plan.tables[0], plan, {})
-    assert not table_picture(rows, None, tmp_path / "x.png", "T")
+    rows = table_scores(plan.tables[0], plan, {})
+    assert not table_figure(rows, None, tmp_path / "x.png", "T")
     assert not (tmp_path / "x.png").exists()

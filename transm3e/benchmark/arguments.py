@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from transm3e.benchmark.loader.measure import LoaderSettings
-from transm3e.benchmark.loader.pipelines import FORMS
+from transm3e.benchmark.loader.pipelines import VARIANTS
 from transm3e.benchmark.memory import DTYPES
 from transm3e.benchmark.model import Settings
 from transm3e.benchmark.processes import ProcessSettings
@@ -125,7 +125,7 @@ def _add_loader(parser: argparse.ArgumentParser) -> None:
         default=["pytorchvideo"],
         metavar="NAME",
         help="plain pipelines: pytorchvideo or torchcodec with torchvision's transforms, variants with "
-        f"{', '.join('+' + form for form in FORMS)} (pytorchvideo+half+float), or none; default: pytorchvideo",
+        f"{', '.join('+' + form for form in VARIANTS)} (pytorchvideo+half+float), or none; default: pytorchvideo",
     )
     add("--repeats", type=_positive, default=5, metavar="N", help="timed epochs; default: 5")
     add(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from transm3e.benchmark.contestant import Contestant
+from transm3e.benchmark.candidate import Candidate
 
 FLOPS_PER_MAC = 2
 # Backward computes gradients of inputs and of weights: as much again, each.
@@ -56,10 +56,10 @@ class _Logits(nn.Module):
         return self.model(dict(zip(self.names, clips, strict=True))).logits
 
 
-def contestant_work(contestant: Contestant, device: torch.device) -> Work:
-    """Inference of a contestant on one clip."""
-    task = contestant.task
-    clips = task.inputs(contestant.batch(1, device).clips)
+def candidate_work(candidate: Candidate, device: torch.device) -> Work:
+    """Inference of a candidate on one clip."""
+    task = candidate.task
+    clips = task.inputs(candidate.batch(1, device).clips)
     task.model.eval()
     return count_work(_Logits(task.model, tuple(clips)), tuple(clips.values()))
 

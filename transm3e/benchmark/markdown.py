@@ -31,7 +31,7 @@ LOADER_NOTES = (
 
 
 def to_markdown(results: Results | LoaderResults) -> str:
-    """Machine, contestants or files, measurements and how to read them."""
+    """Machine, candidates or files, measurements and how to read them."""
     parts = _of_models(results) if isinstance(results, Results) else _of_loaders(results)
     return "\n\n".join(parts) + "\n"
 
@@ -65,39 +65,39 @@ def _of_models(results: Results) -> list[str]:
         f"median (lowest to highest) of {settings['repeats']} rounds; "
         f"a large matrix product runs at {results.matrix_rate / 1e9:.0f} GFLOP/s"
     )
-    contestants = [
+    candidates = [
         [
             *(one.name, "x".join(map(str, one.clip)), f"{one.parameters.inference:,}"),
             *(f"{one.parameters.teacher:,}" if one.parameters.teacher else "-", f"{one.work.macs / 1e9:.4g}"),
         ]
-        for one in results.contestants
+        for one in results.candidates
     ]
     rows = []
     for one in results.measurements:
         start, ratios = [one.mode, str(one.clips), one.name], ["-", "-"]
         memory = f"{one.peak.size_bytes / MIB:.0f} MiB" if one.peak else "does not fit"
-        partner = results.partner(one)
+        reference_of = results.reference_of(one)
         if one.name == reference and one.seconds:
             ratios = ["1 (reference)", "1 (reference)"]
-        elif partner and partner.peak and one.peak and one.seconds and partner.seconds:
-            less = partner.peak.size_bytes / one.peak.size_bytes if one.peak.size_bytes > 0 else None
-            ratios = [_ratio(faster(one, partner)), _ratio(less)]
+        elif reference_of and reference_of.peak and one.peak and one.seconds and reference_of.seconds:
+            less = reference_of.peak.size_bytes / one.peak.size_bytes if one.peak.size_bytes > 0 else None
+            ratios = [_ratio(faster(one, reference_of)), _ratio(less)]
         speed = [_times(one), f"{one.clips_per_second:.3g}"] if one.seconds else ["does not fit", "-"]
         share = results.matrix_share(one)
         last = [memory, f"{share:.0%}" if share is not None else "-"]
         rows.append([*start, *speed, *(ratios if reference else []), *last])
     against = ["x faster", "x less memory"] if reference else []
     timed = [(one, f"round of {one.name} ({one.mode}, {one.clips} clips)") for one in results.measurements]
-    compiled = [one.name for one in results.contestants if one.compiled]
-    uncounted = sorted({name for one in results.contestants for name in one.work.uncounted})
-    notes = [*_busy(timed), *MODEL_NOTES]
+    compiled = [one.name for one in results.candidates if one.compiled]
+    uncounted = sorted({name for one in results.candidates for name in one.work.uncounted})
+    notes = [*_busy_note(timed), *MODEL_NOTES]
     if compiled:
         notes.append(f"trained with a compiled step (TRAIN.COMPILE): {', '.join(compiled)}; forward is not compiled.")
     if uncounted:
         notes.append(f"not counted as work: {', '.join(uncounted)}.")
     return [
         headline,
-        table(["model", "clip", "parameters", "frozen teacher", "GMAC per clip"], contestants),
+        table(["model", "clip", "parameters", "frozen teacher", "GMAC per clip"], candidates),
         table(["mode", "clips", "model", "time", "clips/s", *against, "peak memory", "of matrix rate"], rows),
         _list(notes),
     ]
@@ -143,7 +143,7 @@ def _of_loaders(results: LoaderResults) -> list[str]:
         table(["files", "videos", "bytes", "Mbit/s", "frames", "keyframe every"], files),
         table(head, speeds),
         table(["files", "loader", *shown, "all", "of it in stages", "of the time unwatched"], stages),
-        _list([*_busy(timed), cores, *LOADER_NOTES]),
+        _list([*_busy_note(timed), cores, *LOADER_NOTES]),
     ]
 
 
@@ -156,7 +156,7 @@ def _ratio(ratio: float | None, sign: str = "") -> str:
     return f"{ratio:.2f}{sign}" if ratio else "-"
 
 
-def _busy(timed: Sequence[tuple[Timed, str]]) -> list[str]:
+def _busy_note(timed: Sequence[tuple[Timed, str]]) -> list[str]:
     """What to say if the machine was: of the rounds, with what each is called, the most uneven."""
     with_times = [(one.spread, what) for one, what in timed if one.seconds]
     spread, what = max(with_times, key=lambda pair: pair[0], default=(0.0, ""))

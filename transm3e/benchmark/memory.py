@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from transm3e.benchmark.contestant import Contestant, Entry, build_contestant
+from transm3e.benchmark.candidate import Candidate, Entry, build_candidate
 from transm3e.benchmark.step import FORWARD, Call, backward_call, forward_call
 from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.engine.precision import Precision
@@ -56,7 +56,7 @@ class Request:
     """What a fresh process is to measure on the CPU.
 
     Attributes:
-        entry: the contestant.
+        entry: the candidate.
         mode: "forward" or "train".
         batch_size: clips.
         precision: a name of DTYPES.
@@ -72,15 +72,15 @@ class Request:
     limit: int = 0
 
 
-def build_pass(contestant: Contestant, mode: str, batch_size: int, precision: Precision) -> Call:
+def build_pass(candidate: Candidate, mode: str, batch_size: int, precision: Precision) -> Call:
     """The pass whose peak is measured; a compiled one has run once, so that compiling is not measured."""
-    batch = contestant.batch(batch_size, precision.device)
+    batch = candidate.batch(batch_size, precision.device)
     if mode == FORWARD:
-        return forward_call(contestant, batch, precision)
-    call = backward_call(contestant, batch, precision)
-    if contestant.compiled:
+        return forward_call(candidate, batch, precision)
+    call = backward_call(candidate, batch, precision)
+    if candidate.compiled:
         call()
-        contestant.task.model.zero_grad(set_to_none=True)
+        candidate.task.model.zero_grad(set_to_none=True)
     return call
 
 
@@ -91,11 +91,11 @@ def check_too_large(error: Exception, what: str) -> None:
     print(f"note: {what} does not fit: {first_line(error)}", file=sys.stderr)
 
 
-def cuda_peak(contestant: Contestant, mode: str, batch_size: int, precision: Precision) -> Peak | None:
-    """On the GPU that the contestant is on; None if it does not fit, which is said on standard error."""
+def cuda_peak(candidate: Candidate, mode: str, batch_size: int, precision: Precision) -> Peak | None:
+    """On the GPU that the candidate is on; None if it does not fit, which is said on standard error."""
     device = precision.device
     try:
-        call = build_pass(contestant, mode, batch_size, precision)
+        call = build_pass(candidate, mode, batch_size, precision)
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -103,10 +103,10 @@ def cuda_peak(contestant: Contestant, mode: str, batch_size: int, precision: Pre
         torch.cuda.synchronize(device)
         return Peak(torch.cuda.max_memory_allocated(device) - before, "torch.cuda.max_memory_allocated")
     except RuntimeError as error:
-        check_too_large(error, f"{contestant.name} ({mode}, batch {batch_size})")
+        check_too_large(error, f"{candidate.name} ({mode}, batch {batch_size})")
         return None
     finally:
-        contestant.task.model.zero_grad(set_to_none=True)
+        candidate.task.model.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
 
 
@@ -141,7 +141,7 @@ def resident_peak(call: Callable[[], object]) -> Peak:
 
     Where the kernel cannot reset its high-water mark the figure is too high if the process was larger before.
     """
-    _give_back()
+    _release_memory()
     method = "VmHWM" if _reset_high_water_mark() else "highest size of the process"
     before = _size("VmRSS")
     call()
@@ -170,9 +170,9 @@ def main(argv: list[str]) -> int:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with exit_with_message():
         try:
-            contestant = build_contestant(request.entry, CPU, with_teacher=request.mode != FORWARD)
+            candidate = build_candidate(request.entry, CPU, with_teacher=request.mode != FORWARD)
             precision = Precision(CPU, DTYPES[request.precision])
-            peak = resident_peak(build_pass(contestant, request.mode, request.batch_size, precision))
+            peak = resident_peak(build_pass(candidate, request.mode, request.batch_size, precision))
         except (MemoryError, RuntimeError) as error:
             if _means_too_large(error):
                 return OUT_OF_MEMORY
@@ -200,7 +200,7 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="ascii").strip() if path.is_file() else ""
 
 
-def _give_back() -> None:
+def _release_memory() -> None:
     """Return what building has freed to the system, so that it does not hide a pass's own need."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -15,7 +15,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from transm3e.benchmark.contestant import Entry, build_contestant
+from transm3e.benchmark.candidate import Entry, build_candidate
 from transm3e.benchmark.markdown import table
 from transm3e.benchmark.params_rows import ROWS, PublishedRow
 from transm3e.config import load_cfg
@@ -100,7 +100,7 @@ def count_parts(paths: Sequence[str], opts: Sequence[str] = ()) -> dict[str, lis
         for name, parameter in model.named_parameters():
             parts.setdefault(_part_name(name, opened), []).append(parameter)
         if cfg.TASK == "distill":
-            task = build_contestant(Entry(path, path, path, tuple(opts)), META).task
+            task = build_candidate(Entry(path, path, path, tuple(opts)), META).task
             assert isinstance(task, Distill)
             parts[TEACHER] = list(task.teacher.parameters())
         found[path] = [

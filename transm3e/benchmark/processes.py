@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import torch.multiprocessing as mp
 
-from transm3e.benchmark.contestant import Contestant, Entry, build_contestant
+from transm3e.benchmark.candidate import Candidate, Entry, build_candidate
 from transm3e.benchmark.machine import describe
 from transm3e.benchmark.markdown import table
 from transm3e.benchmark.memory import DTYPES
@@ -31,7 +31,7 @@ from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder
 
 ALONE, DDP, FSDP = "alone", "DDP", "FSDP"
-WAYS = (ALONE, DDP, FSDP)
+STRATEGIES = (ALONE, DDP, FSDP)
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 TIMEOUT_S = 600.0
 SECONDS = "seconds.json"
@@ -60,11 +60,11 @@ class ProcessSettings:
 
 
 @dataclass(frozen=True)
-class Shared:
+class StrategyTimes:
     """A way of training in so many processes.
 
     Attributes:
-        world_size, way: how many, and one of WAYS.
+        world_size, way: how many, and one of STRATEGIES.
         seconds: of each round, those of the slowest process.
     """
 
@@ -86,9 +86,9 @@ def measure_processes(entry: Entry, settings: ProcessSettings, folder: Path) -> 
     return table_of_all
 
 
-def time_processes(entry: Entry, settings: ProcessSettings) -> list[Shared]:
+def time_processes(entry: Entry, settings: ProcessSettings) -> list[StrategyTimes]:
     """The same as figures."""
-    samples = build_contestant(entry, torch.device("meta")).samples
+    samples = build_candidate(entry, torch.device("meta")).samples
     if settings.batch_size % samples:
         raise UserError(
             f"--batch-size {settings.batch_size}: a training step of {entry.name} takes {samples} clips of each video "
@@ -96,17 +96,17 @@ def time_processes(entry: Entry, settings: ProcessSettings) -> list[Shared]:
         )
     if settings.device == "cuda":
         select_device(max(settings.world_sizes))
-    found: list[Shared] = []
+    found: list[StrategyTimes] = []
     for size in settings.world_sizes:
         with tempfile.TemporaryDirectory() as folder:
             # They meet at a file: no port that somebody else may take.
             mp.spawn(_work, (size, f"file://{folder}/meeting", entry, settings, folder), nprocs=size)
             seconds = json.loads((Path(folder) / SECONDS).read_text(encoding="utf-8"))
-        found += [Shared(size, way, tuple(seconds[way])) for way in WAYS]
+        found += [StrategyTimes(size, way, tuple(seconds[way])) for way in STRATEGIES]
     return found
 
 
-def processes_markdown(found: Sequence[Shared], settings: ProcessSettings) -> str:
+def processes_markdown(found: Sequence[StrategyTimes], settings: ProcessSettings) -> str:
     """The table and how to read it."""
     machine = describe(torch.device(settings.device))
     where = machine.get("gpu") or f"{machine['cpu']}, {machine['cores']} cores"
@@ -132,20 +132,22 @@ def _work(rank: int, world_size: int, meeting: str, entry: Entry, settings: Proc
     device = select_device(world_size if settings.device == "cuda" else 0, rank)
     with joined(Place(rank, world_size, rank, world_size, meeting), device, BACKENDS[device.type], TIMEOUT_S):
         calls = {}
-        for way in WAYS:
-            contestant = build_contestant(entry, device)
-            _share(contestant, way, device)
+        for way in STRATEGIES:
+            candidate = build_candidate(entry, device)
+            _share(candidate, way, device)
             precision = Precision(device, DTYPES[settings.precision])
-            calls[way] = training_call(contestant, contestant.batch(settings.batch_size, device), precision)
+            calls[way] = training_call(candidate, candidate.batch(settings.batch_size, device), precision)
         seconds = time_rounds(calls, settings.repeats, settings.warmup, device, f"{world_size} process(es)")
         shares = gather(seconds)
         if is_main():
-            slowest = {way: [max(times) for times in zip(*(one[way] for one in shares), strict=True)] for way in WAYS}
+            slowest = {
+                way: [max(times) for times in zip(*(one[way] for one in shares), strict=True)] for way in STRATEGIES
+            }
             (Path(folder) / SECONDS).write_text(json.dumps(slowest), encoding="utf-8")
 
 
-def _share(contestant: Contestant, way: str, device: torch.device) -> None:
-    task = contestant.task
+def _share(candidate: Candidate, way: str, device: torch.device) -> None:
+    task = candidate.task
     if way == DDP:
         task.replica = wrap(task.model, device)
     elif way == FSDP:

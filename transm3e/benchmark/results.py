@@ -24,7 +24,7 @@ class Timed:
     """What was timed in one setting.
 
     Attributes:
-        name: of the contestant.
+        name: of the candidate.
         clips: of a round.
         seconds: of each round; () where it does not fit.
     """
@@ -84,7 +84,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a contestant is, whatever the machine.
+    """What a candidate is, whatever the machine.
 
     Attributes:
         name, source: as in its Entry.
@@ -116,16 +116,16 @@ class Results(Record):
 
     Attributes:
         matrix_rate: floating-point operations per second of a large matrix product in the same precision.
-        reference: the contestant the others are compared with.
-        contestants, measurements: the figures.
+        reference: the candidate the others are compared with.
+        candidates, measurements: the figures.
     """
 
     matrix_rate: float
     reference: str | None
-    contestants: list[Figures]
+    candidates: list[Figures]
     measurements: list[Measurement] = field(default_factory=list)
 
-    def partner(self, one: Measurement) -> Measurement | None:
+    def reference_of(self, one: Measurement) -> Measurement | None:
         """The reference's measurement in the same mode and at the same batch size; None for its own."""
         wanted = (self.reference, one.mode, one.clips)
         same = (other for other in self.measurements if (other.name, other.mode, other.clips) == wanted)
@@ -138,7 +138,7 @@ class Results(Record):
         """
         if not one.seconds:
             return None
-        macs = next(figures.work.macs for figures in self.contestants if figures.name == one.name)
+        macs = next(figures.work.macs for figures in self.candidates if figures.name == one.name)
         passes = TRAINING_FORWARDS if one.mode == TRAIN else 1
         return macs * FLOPS_PER_MAC * passes * one.clips_per_second / self.matrix_rate
 
@@ -149,7 +149,7 @@ class Results(Record):
             if one.seconds:
                 more |= {"median_s": one.median, "min_s": min(one.seconds), "max_s": max(one.seconds)}
                 more |= {"clips_per_s": one.clips_per_second, "matrix_share": self.matrix_share(one)}
-                more["times_faster"] = faster(one, self.partner(one))
+                more["times_faster"] = faster(one, self.reference_of(one))
             rows.append(more)
         return {"measurements": rows}
 

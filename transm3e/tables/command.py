@@ -14,14 +14,14 @@ from transm3e.config.node import merge_opts, opt_settings
 from transm3e.config.schema import MAX_SEED, get_cfg
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder
-from transm3e.tables.figures import table_figures
+from transm3e.tables.figure import table_figure
 from transm3e.tables.formats import Caption, comma_separated, latex, markdown
 from transm3e.tables.jobs import Plan, PlannedTable
 from transm3e.tables.listing import problems
-from transm3e.tables.picture import table_picture
 from transm3e.tables.progress import FAILED, View, failure
 from transm3e.tables.read import NOT_OF_ROWS, Table, TableRow, read_table
 from transm3e.tables.runner import Runner
+from transm3e.tables.scores import table_scores
 from transm3e.tables.statistics.uncertainty import Comparison, table_uncertainty
 
 SET_BY_ARGUMENTS = {"RNG_SEED": "--seeds", "NUM_GPUS": "--gpus-per-run"}
@@ -70,7 +70,7 @@ def run_missing(
     """Run what is missing; returns key -> why it failed, with the log's path, of the runs that did.
 
     Args:
-        command, environments, logs, runner: see Runner and Places.
+        command, environments, logs, runner: see Runner and Backend.
 
     Raises:
         ExitRequest, UserError: see the runner; UserError, too, if a results.json is damaged.
@@ -101,7 +101,7 @@ def write_tables(plan: Plan, failures: Mapping[Path, str], out: Path, comparison
 def _write_table(
     planned: PlannedTable, plan: Plan, failures: Mapping[Path, str], out: Path, comparison: Comparison
 ) -> str:
-    rows = table_figures(planned, plan, failures)
+    rows = table_scores(planned, plan, failures)
     found = table_uncertainty(planned, plan, comparison) if comparison.resamples else None
     title = f"{planned.table.title} ({planned.table.name}, {planned.dataset}, {planned.scale})"
     caption = Caption(title, planned.table.source, plan.made_with)
@@ -109,7 +109,7 @@ def _write_table(
     file = out / f"{planned.table.name}-{planned.dataset}-{planned.scale}"
     for suffix, text in ((".md", shown), (".csv", comma_separated(rows, found)), (".tex", latex(rows, found, caption))):
         atomic_write_text(file.with_name(file.name + suffix), text)
-    drawn = table_picture(rows, found, file.with_name(file.name + ".png"), title)
+    drawn = table_figure(rows, found, file.with_name(file.name + ".png"), title)
     return f"{shown}\nin {file}.md, .csv, .tex{', .png' if drawn else ''}\n\n"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transm3e.report.table import COLUMNS
-from transm3e.tables.figures import BEST, SECOND, Figure, RowFigures
+from transm3e.tables.scores import BEST, SECOND, Figure, RowScores
 from transm3e.tables.statistics.uncertainty import ALPHA, Difference, RowUncertainty, Uncertainty
 
 NOT_RUN = "-"
@@ -25,7 +25,7 @@ OF_PAPER = (
     "in brackets the paper's figure and the difference to it (a figure without a difference is the paper's at full "
     "size on MuscleMap136)"
 )
-CSV_FIGURE = ("", "_std", "_paper", "_difference", "_rank")
+CSV_SCORE = ("", "_std", "_paper", "_difference", "_rank")
 CSV_UNCERTAINTY = ("_low", "_high", "_diff", "_diff_std", "_diff_low", "_diff_high", "_p", "_p_holm")
 COVERS = (
     "Intervals hold what is to be expected on as many other {units} of the same kind: {units} are drawn with replacement "
@@ -73,7 +73,7 @@ class Caption:
         return f"{NOTE} ({self.made_with}){paper}; best {best}, second best {second}.{source}"
 
 
-def markdown(rows: Sequence[RowFigures], uncertainty: Uncertainty | None, caption: Caption) -> str:
+def markdown(rows: Sequence[RowScores], uncertainty: Uncertainty | None, caption: Caption) -> str:
     """GitHub tables: the figures, best bold, second best in italics; their intervals; the differences, and what was left
     out."""
     lines = [[row.label, *(_figure(figure, MARKDOWN) for figure in row.figures), row.state] for row in rows]
@@ -90,7 +90,7 @@ def markdown(rows: Sequence[RowFigures], uncertainty: Uncertainty | None, captio
     return f"{text}\n{_covers(uncertainty)}.\n{notes}"
 
 
-def latex(rows: Sequence[RowFigures], uncertainty: Uncertainty | None, caption: Caption) -> str:
+def latex(rows: Sequence[RowScores], uncertainty: Uncertainty | None, caption: Caption) -> str:
     """Tabulars for booktabs: the figures, best bold, second best underlined; the differences, where there are rows."""
     text = f"% {caption.title}. {caption.note('bold', 'underlined')}\n% Needs \\usepackage{{booktabs}}.\n"
     text += _tabular([(row.label, [_figure(figure, LATEX) for figure in row.figures]) for row in rows])
@@ -102,14 +102,14 @@ def latex(rows: Sequence[RowFigures], uncertainty: Uncertainty | None, caption: 
     return f"{text}% {_covers(uncertainty)}.\n{notes}{_tabular(differences)}"
 
 
-def comma_separated(rows: Sequence[RowFigures], uncertainty: Uncertainty | None) -> str:
+def comma_separated(rows: Sequence[RowScores], uncertainty: Uncertainty | None) -> str:
     """A row per row; of each column the mean, the standard deviation, the paper's figure, the difference and the rank.
 
     Then, where there is one, per column the interval, the difference, its interval, p and p by Holm; last whom the row is
     compared with.
     """
-    lines = [["row", *(column + part for column in COLUMNS for part in CSV_FIGURE), "runs"]]
-    lines += [[row.label, *(cell for figure in row.figures for cell in _csv_figure(figure)), row.state] for row in rows]
+    lines = [["row", *(column + part for column in COLUMNS for part in CSV_SCORE), "runs"]]
+    lines += [[row.label, *(cell for figure in row.figures for cell in _csv_score(figure)), row.state] for row in rows]
     if uncertainty:
         lines[0] += [*(column + part for column in COLUMNS for part in CSV_UNCERTAINTY), "against"]
         for line, row in zip(lines[1:], uncertainty.rows, strict=True):
@@ -165,7 +165,7 @@ def _signed(points: float) -> str:
     return f"{round(points, 1) + 0.0:+.1f}"  # + 0.0: never "-0.0"
 
 
-def _csv_figure(figure: Figure) -> list[str]:
+def _csv_score(figure: Figure) -> list[str]:
     mean, spread, paper = (f"{v:.2f}" if v is not None else "" for v in (figure.mean, figure.spread, figure.paper))
     return [
         mean,

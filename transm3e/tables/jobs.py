@@ -17,7 +17,7 @@ from transm3e.runs.data_identity import DataFiles
 from transm3e.runs.folder import is_evaluated, is_trained
 from transm3e.runs.plan import STARTS, Run, handed_down, plan
 from transm3e.tables.read import START_OPTS, Table, TableRow, configs_folder
-from transm3e.tables.scale import row_words
+from transm3e.tables.scale import row_opts
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Plan:
         self, configs: Path, row: TableRow, dataset: str, seed: int, scale: str, opts: Sequence[Any]
     ) -> PlannedRow:
         try:
-            leaf, words = row_words(configs, row, dataset, scale)
+            leaf, words = row_opts(configs, row, dataset, scale)
             return PlannedRow(row, seed, self._job(leaf, _merged(leaf, [*words, "RNG_SEED", seed, *opts]), is_row=True))
         except UserError as error:
             return PlannedRow(row, seed, None, str(error))
@@ -170,7 +170,7 @@ class Plan:
         if known is None:
             needs = tuple(run_key(start) for start in run.starts)
             if not all(need in self.jobs for need in needs):
-                starts = [self._job(*start, is_row=False) for start in _start_words(config, words, run)]
+                starts = [self._job(*start, is_row=False) for start in _start_opts(config, words, run)]
                 assert tuple(starts) == needs, "a run asked for by itself is the run that others start from"
             self.jobs[key] = PlannedRun(run, config, tuple(words), needs, is_row)
         elif is_row:
@@ -204,7 +204,7 @@ def _own_start_opts(leaf: Path) -> tuple[Setting, ...]:
     return tuple(setting for setting in file_settings(leaf) if setting[1] == START_OPTS)
 
 
-def _start_words(config: Path, words: Sequence[Any], run: Run) -> list[tuple[Path, list[Any]]]:
+def _start_opts(config: Path, words: Sequence[Any], run: Run) -> list[tuple[Path, list[Any]]]:
     """Config and words with which the runs that `run` starts from can be asked for by themselves."""
     cfg = load_cfg(config, words)
     sources = [cfg.INIT[key] for key in STARTS if cfg.INIT[key].endswith((".yaml", ".yml"))]

@@ -23,7 +23,7 @@ TAIL_BYTES = 8192
 MARK = "json_stats: "
 SHOWN = ("epoch", "iter", "eta", "loss", "split", "map")
 # srun repeats in words of its own that a task has ended; slurmstepd says what for.
-NOT_LAST_WORDS = ("srun: ",)
+IGNORED_PREFIXES = ("srun: ",)
 
 
 @dataclass
@@ -55,7 +55,7 @@ class RunProgress:
         """It has failed, and why."""
         self.state, self.reason = FAILED, reason
 
-    def look(self) -> bool:
+    def check_done(self) -> bool:
         """Whether it is over: DONE by its files, or FAILED by a damaged results.json, which is nobody else's failure."""
         try:
             if self.job.is_done():
@@ -64,7 +64,7 @@ class RunProgress:
             self.fail(str(error))
         return self.is_over
 
-    def look_at_needs(self, others: Mapping[Path, RunProgress]) -> None:
+    def check_needs(self, others: Mapping[Path, RunProgress]) -> None:
         """It fails where what it starts from has."""
         for need in self.needs(others):
             if need.state == FAILED:
@@ -75,18 +75,18 @@ class RunProgress:
         return [others[key] for key in self.job.needs if key in others]
 
 
-def start_all(jobs: Iterable[PlannedRun], logs: Path) -> dict[Path, RunProgress]:
+def initial_progress(jobs: Iterable[PlannedRun], logs: Path) -> dict[Path, RunProgress]:
     """Progress of each job at its beginning, by key; makes the folder of logs."""
     make_folder(logs)
     return {job.key: RunProgress(job, logs / f"{job.name}.log") for job in jobs}
 
 
-def last_words(log: Path) -> str:
+def last_line(log: Path) -> str:
     """The last line of a log that says something; "" where there is none."""
     if not log.is_file():
         return ""
     lines = (line.strip() for line in reversed(log.read_text(encoding="utf-8", errors="replace").split("\n")))
-    return next((line for line in lines if line and not line.startswith(NOT_LAST_WORDS)), "")
+    return next((line for line in lines if line and not line.startswith(IGNORED_PREFIXES)), "")
 
 
 class View:

@@ -41,13 +41,13 @@ MAIN = "MuscleMap136"
 # Its leaves are what a row is at the size of the demo.
 DEMO = "MuscleSynth"
 # Leaf at full size -> at the size of the demo; one that is not listed has one name everywhere.
-DEMO_LEAF = {
+DEMO_CONFIGS = {
     f"{name}_s": name
     for name in ["logits_kd", "mcts_flow", "mcts_rgb", "mcts_rgb_diff", "mvitv2", "transm3e", "videoswin"]
 }
-DEMO_LEAF |= {f"{name}_b": f"{name}_deep" for name in ("mcts_rgb", "mcts_rgb_diff", "mvitv2", "transm3e")}
-DEMO_LEAF |= {f"{name}_r50": name for name in ("c2d", "i3d", "slow", "slowfast")}
-DEMO_LEAF |= {"deit_s": "deit", "two_branch_s": "two_branch", "videoswin_b": "videoswin_wide"}
+DEMO_CONFIGS |= {f"{name}_b": f"{name}_deep" for name in ("mcts_rgb", "mcts_rgb_diff", "mvitv2", "transm3e")}
+DEMO_CONFIGS |= {f"{name}_r50": name for name in ("c2d", "i3d", "slow", "slowfast")}
+DEMO_CONFIGS |= {"deit_s": "deit", "two_branch_s": "two_branch", "videoswin_b": "videoswin_wide"}
 
 
 def is_full_size(dataset: str) -> bool:
@@ -55,9 +55,9 @@ def is_full_size(dataset: str) -> bool:
     return DATASETS.get(dataset, True)
 
 
-def leaf_name(config: str, dataset: str) -> str:
+def config_name(config: str, dataset: str) -> str:
     """What the leaf `config` of configs/MuscleMap136/ is called in configs/<dataset>/."""
-    return config if is_full_size(dataset) else DEMO_LEAF.get(config, config)
+    return config if is_full_size(dataset) else DEMO_CONFIGS.get(config, config)
 
 
 def configs_folder(table: Path, dataset: str) -> Path:

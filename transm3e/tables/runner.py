@@ -19,7 +19,7 @@ from transm3e.errors import RESUMES, ExitRequest
 from transm3e.runs.folder import GPUS, LOCK
 from transm3e.runs.lock import Owner, holder
 from transm3e.tables.jobs import PlannedRun
-from transm3e.tables.progress import DONE, ELSEWHERE, RUNNING, WAITING, RunProgress, last_words, start_all
+from transm3e.tables.progress import DONE, ELSEWHERE, RUNNING, WAITING, RunProgress, initial_progress, last_line
 
 POLL_S = 0.5
 
@@ -47,7 +47,7 @@ class Runner:
         watch: Watch = lambda progress: None,
     ) -> None:
         self.command, self.slots, self.watch = tuple(command), tuple(slots), watch
-        self.progress = start_all(jobs, logs)
+        self.progress = initial_progress(jobs, logs)
         self._polls: dict[Path, Poll] = {}
         self._children: list[subprocess.Popen[bytes]] = []
         self._taken: dict[Path, int] = {}  # slots, also of runs that another process has begun
@@ -75,38 +75,38 @@ class Runner:
         # First whose slots are taken, then who gets those that are free.
         for progress in self.progress.values():
             if progress.state in (WAITING, ELSEWHERE):
-                self._look_elsewhere(progress, holder(progress.job.run.folder / LOCK))
+                self._check_lock(progress, holder(progress.job.run.folder / LOCK))
         for progress in self.progress.values():
             if progress.state == WAITING:
-                self._try_to_begin(progress)
+                self._try_to_start(progress)
 
-    def _look_elsewhere(self, progress: RunProgress, at_work: Owner | None) -> None:
-        if at_work is None:
+    def _check_lock(self, progress: RunProgress, owner: Owner | None) -> None:
+        if owner is None:
             progress.state = WAITING
             self._taken.pop(progress.job.key, None)
         elif progress.state == WAITING:
             progress.state = ELSEWHERE
-            slot = self._slot_of(at_work)
+            slot = self._slot_of(owner)
             if slot is not None:
                 self._taken[progress.job.key] = slot
 
-    def _slot_of(self, at_work: Owner) -> int | None:
+    def _slot_of(self, owner: Owner) -> int | None:
         """The slot that another process of this machine works in: that of its GPUs, else any."""
-        if not at_work.process.endswith(f" on {socket.gethostname()}"):
+        if not owner.process.endswith(f" on {socket.gethostname()}"):
             return None
         free = self._free()
-        same = [slot for slot in free if self.slots[slot].get(GPUS, "") == at_work.note]
+        same = [slot for slot in free if self.slots[slot].get(GPUS, "") == owner.note]
         return next(iter(same or free), None)
 
     def _free(self) -> list[int]:
         return [slot for slot in range(len(self.slots)) if slot not in self._taken.values()]
 
-    def _try_to_begin(self, progress: RunProgress) -> None:
-        progress.look_at_needs(self.progress)
+    def _try_to_start(self, progress: RunProgress) -> None:
+        progress.check_needs(self.progress)
         free = self._free()
         if progress.is_over or not free or any(need.state != DONE for need in progress.needs(self.progress)):
             return
-        if not progress.look():
+        if not progress.check_done():
             progress.state = RUNNING
             self._polls[progress.job.key] = self._start(progress, self.slots[free[0]])
             self._taken[progress.job.key] = free[0]
@@ -129,11 +129,11 @@ class Runner:
         del self._polls[key], self._taken[key]
         progress = self.progress[key]
         progress.state = WAITING
-        if not progress.look() and holder(progress.job.run.folder / LOCK) is None:
+        if not progress.check_done() and holder(progress.job.run.folder / LOCK) is None:
             progress.fail(self._reason(progress, status))
 
     def _reason(self, progress: RunProgress, status: int) -> str:
-        return f"status {status}: {last_words(progress.log)}"
+        return f"status {status}: {last_line(progress.log)}"
 
     def _stop(self) -> str:
         for process in self._children:

@@ -18,7 +18,7 @@ from transm3e.config import load_cfg
 from transm3e.config.schema import get, keys_with
 from transm3e.errors import UserError
 from transm3e.runs.plan import STARTS
-from transm3e.tables.read import DEMO, MAIN, START_OPTS, TableRow, is_full_size, leaf_name
+from transm3e.tables.read import DEMO, MAIN, START_OPTS, TableRow, config_name, is_full_size
 
 FULL = "full"
 SCALES = (FULL, "small", "tiny")
@@ -40,26 +40,26 @@ TINY_DATA = {"MuscleSynth": {"DATA.PATH_TO_DATA_DIR": "data/MuscleSynth/tiny"}}
 INIT_KEYS = tuple(f"INIT.{name}" for name in STARTS)
 
 
-def leaf_file(configs: Path, config: str, dataset: str) -> Path:
+def config_file(configs: Path, config: str, dataset: str) -> Path:
     """The leaf behind a row's config, or behind a config that it starts from.
 
     Raises:
         UserError: there is none.
     """
-    file = configs / dataset / f"{leaf_name(config, dataset)}.yaml"
+    file = configs / dataset / f"{config_name(config, dataset)}.yaml"
     if not file.is_file():
         which = "" if dataset == MAIN else f" that {configs / dataset} has, too"
         raise UserError(f"no config {file}; name a leaf of {configs / MAIN}{which}")
     return file
 
 
-def row_words(configs: Path, row: TableRow, dataset: str, scale: str) -> tuple[Path, list[Any]]:
+def row_opts(configs: Path, row: TableRow, dataset: str, scale: str) -> tuple[Path, list[Any]]:
     """The leaf of a row, and its KEY VALUE words for tools/run_net.py; INIT.OPTS comes last.
 
     Raises:
         UserError: a leaf is missing or wrong.
     """
-    leaf = leaf_file(configs, row.config, dataset)
+    leaf = config_file(configs, row.config, dataset)
     opts = dict(row.opts)
     for_starts = opts.pop(START_OPTS, {})
     for key in INIT_KEYS:
@@ -68,7 +68,7 @@ def row_words(configs: Path, row: TableRow, dataset: str, scale: str) -> tuple[P
                 raise UserError(
                     f"{row.label}: {key} is {opts[key]!r}; it must be the name of a config, such as mcts_rgb_s"
                 )
-            opts[key] = leaf_file(configs, opts[key], dataset).name
+            opts[key] = config_file(configs, opts[key], dataset).name
     settings, of_starts = _scaled(configs, row.config, dataset, scale)
     return leaf, [*_words({**settings, **opts}), START_OPTS, _words({**of_starts, **for_starts})]
 
@@ -84,7 +84,7 @@ def _scaled(configs: Path, config: str, dataset: str, scale: str) -> tuple[dict[
 
 
 def _shrunk(configs: Path, config: str, dataset: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    ours, demo = leaf_file(configs, config, dataset), leaf_file(configs, config, DEMO)
+    ours, demo = config_file(configs, config, dataset), config_file(configs, config, DEMO)
     starts = next(_starts(ours), None), next(_starts(demo), None)
     return _sizes(ours, demo), _sizes(*starts) if starts[0] and starts[1] else {}
 

@@ -144,7 +144,7 @@ def test_own_labels_take_the_place_of_the_draft(ucf, tmp_path, capsys):
 def test_bad_labels_are_one_line(ucf, tmp_path, capsys):
     for text, says in [
         ("activity,muscles\nPullUpz,biceps\n", "did you mean PullUps?"),
-        ("activity,muscles\nPullUps,biceps\npull_ups,chest\n", "stands there twice"),
+        ("activity,muscles\nPullUps,biceps\npull_ups,chest\n", "occurs twice"),
         ("# remark\nactivity,muscles\n\nPullUps,wings\n", "labels.csv:4: unknown muscle 'wings'"),
         ("activity,muscles\nPullUps,\n", "labels.csv:2: unknown muscle ''"),
         ("name,muscles\nPullUps,biceps\n", "column(s) activity missing"),

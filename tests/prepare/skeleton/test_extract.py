@@ -98,7 +98,7 @@ def test_a_file_of_somebody_else_is_left_alone(main, root, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main([str(root), "--from", str(source)])
     assert ended.value.code == 2
-    assert "a.npz stands in the way" in capsys.readouterr().err
+    assert "a.npz exists and was not made by" in capsys.readouterr().err
     assert foreign.read_bytes() == before
 
 

@@ -38,8 +38,8 @@ def entries(tmp_path):
     write(tmp_path / "in", "full.csv", FULL)
     write(tmp_path / "in", "simple.csv", "\ufeff" + SIMPLE)
     write(tmp_path / "in", "coverage.csv", "activity,count\nsquat,3\n")
-    found, passed_over = read_sources([tmp_path / "in"])
-    assert [path.name for path in passed_over] == ["coverage.csv"]
+    found, left_out = read_sources([tmp_path / "in"])
+    assert [path.name for path in left_out] == ["coverage.csv"]
     return found
 
 

@@ -73,7 +73,7 @@ def made_files(folder: Path, width: int, height: int, count: int, seconds: int =
 
     def write(number: int, path: Path) -> None:
         if not path.exists():
-            pictures = moving_pictures(number, width, height, seconds * FPS)
+            pictures = moving_frames(number, width, height, seconds * FPS)
             write_frames(path, (VideoFrame.from_ndarray(one, format="rgb24") for one in pictures), FPS, OPTIONS)
 
     name = f"{width}x{height}"
@@ -139,7 +139,7 @@ def _unreadable(error: DecodeError) -> UserError:
     return UserError(f"{error.path}: {error.reason}; remove it, or measure on other files")
 
 
-def moving_pictures(seed: int, width: int, height: int, num_frames: int) -> Iterator[np.ndarray]:
+def moving_frames(seed: int, width: int, height: int, num_frames: int) -> Iterator[np.ndarray]:
     """The frames of video number `seed`, (height, width, 3) uint8 RGB; the same on every call."""
     rng = np.random.default_rng(seed)
     wide = _texture(rng, round(width * MARGIN), round(height * MARGIN))

@@ -163,9 +163,9 @@ def _watched(pair: _Pair, epoch: int) -> tuple[float, dict[str, float]]:
         run()
         whole = time.perf_counter() - begin
         run.loader.close()
-    if approach := pipeline.approach(epoch):
-        clock.seconds[SEEK] += approach
-        clock.seconds[DECODE] -= approach
+    if seek_seconds := pipeline.seek_seconds(epoch):
+        clock.seconds[SEEK] += seek_seconds
+        clock.seconds[DECODE] -= seek_seconds
     return whole, dict(clock.seconds)
 
 

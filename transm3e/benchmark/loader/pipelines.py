@@ -49,7 +49,7 @@ SHAPE = ClipShape(16, 4, 224)
 AUGMENTATION = Augmentation(color_jitter=0.4, erase_prob=0.25, rand_augment=parse_policy("rand-m7-n4-mstd0.5-inc1"))
 # Videos in a batch, and times that an epoch shows each, at other places: batches are full for any number of files.
 BATCH_SIZE, PASSES = 2, 2
-FORMS = ("half", "float", "crop-first")
+VARIANTS = ("half", "float", "crop-first")
 MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 JITTER, ERASE_PROB, NUM_OPS, OP_PROB = 0.4, 0.25, 4, 0.5
 MAGNITUDE, MAGNITUDES = 7, 11  # 7 of 0 to 10
@@ -125,7 +125,7 @@ class Ours:
         """With so many processes; 0 = this one."""
         return ClipLoader(self.dataset, BATCH_SIZE, num_workers=workers)
 
-    def approach(self, epoch: int) -> float:
+    def seek_seconds(self, epoch: int) -> float:
         """Seconds of seeking that watching cannot tell: none, as frames come one by one."""
         return 0.0
 
@@ -141,11 +141,11 @@ class Plain(Dataset):
     reads: ClassVar[dict[Callable[..., Frames], int]] = {}
 
     def __init__(self, job: LoadingJob, name: str) -> None:
-        decoder, *forms = name.split("+")
-        self.job, self.name, self.rows, self.forms = job, name, job.rows, forms
+        decoder, *variants = name.split("+")
+        self.job, self.name, self.rows, self.variants = job, name, job.rows, variants
         self.reader = READERS[decoder]
         self.operations = v2.RandAugment(NUM_OPS, MAGNITUDE, MAGNITUDES)
-        if "half" in forms:
+        if "half" in variants:
             once = v2.RandomApply([v2.RandAugment(1, MAGNITUDE, MAGNITUDES)], OP_PROB)
             self.operations = v2.Compose([once] * NUM_OPS)
         self.cropping = v2.Compose(
@@ -168,12 +168,12 @@ class Plain(Dataset):
     def view(self, clip: Tensor, seed: int) -> Tensor:
         """(T, 3, H, W) uint8 -> the augmented clip (T, 3, S, S)."""
         torch.manual_seed(seed)
-        if "crop-first" in self.forms:
+        if "crop-first" in self.variants:
             clip = self.augment(self.operations, self.crop(clip))
         else:
             clip = self.crop(self.augment(self.operations, clip))
         clip = self.augment(self.colours, clip)
-        return self.normalise(clip) if "float" in self.forms else clip
+        return self.normalise(clip) if "float" in self.variants else clip
 
     # The stages, as a Stopwatch watches them.
 
@@ -203,7 +203,7 @@ class Plain(Dataset):
         """See Ours."""
         return _PlainLoader(self, workers)
 
-    def approach(self, epoch: int) -> float:
+    def seek_seconds(self, epoch: int) -> float:
         """See Ours: decoding the first frame of each clip only."""
         total = 0.0
         for row in range(len(self)):
@@ -274,15 +274,15 @@ def check_plain(name: str) -> None:
     Raises:
         UserError: unknown decoder or form, or a decoder that cannot be imported.
     """
-    decoder, *forms = name.split("+")
+    decoder, *variants = name.split("+")
     try:
         import_module(READERS[decoder].module)
     except (ImportError, RuntimeError, OSError) as error:  # torchcodec without FFmpeg raises a RuntimeError
         reason = str(error).splitlines()[0]
         raise UserError(f"--against {decoder} cannot be imported ({reason}); install it, or leave it out") from error
-    unknown = [form for form in forms if form not in FORMS]
+    unknown = [form for form in variants if form not in VARIANTS]
     if unknown:
-        raise UserError(f"--against {name}: unknown form {unknown[0]!r}; allowed after +: {', '.join(FORMS)}")
+        raise UserError(f"--against {name}: unknown form {unknown[0]!r}; allowed after +: {', '.join(VARIANTS)}")
 
 
 @READERS.register("pytorchvideo")

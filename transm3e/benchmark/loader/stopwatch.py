@@ -54,7 +54,7 @@ class Stopwatch:
         """
         counted: dict[Callable, Callable] = {call: self._counted(call, stage) for call, stage in calls.items()}
         counted |= {read: self._counted_read(read, stride) for read, stride in (reads or {}).items()}
-        places = [(owner, name, call) for owner, name, call in _holders() if call in counted]
+        places = [(owner, name, call) for owner, name, call in _functions_of_package() if call in counted]
         assert {call for _, _, call in places} == set(counted), "each function is found somewhere"
         for owner, name, call in places:
             setattr(owner, name, counted[call])
@@ -94,7 +94,7 @@ class Stopwatch:
         return counted
 
 
-def _holders() -> Iterator[tuple[Any, str, Callable]]:
+def _functions_of_package() -> Iterator[tuple[Any, str, Callable]]:
     """(module or class, name, function) of all functions in the package's modules and their classes."""
 
     def is_ours(name: str) -> bool:

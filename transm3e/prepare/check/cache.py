@@ -39,7 +39,7 @@ class Cache:
         """Keep a finding (JSON values); it is on its way to the file when this returns."""
         self._found[key] = value
         if self._lines:
-            with _naming(Path(self._lines.name)):
+            with _as_user_error(Path(self._lines.name)):
                 self._lines.write(json.dumps({"key": key, "value": value}) + "\n")
                 self._lines.flush()
 
@@ -81,10 +81,10 @@ def open_cache(path: str | Path | None, shard: Shard = ALL) -> Iterator[Cache]:
         file = file.with_name(f"{file.name}.{shard.index}-of-{shard.count}")
         found |= _read(file)
     of_shards = {key: value for part in parts for key, value in _read(part).items()}
-    with _naming(file):
+    with _as_user_error(file):
         lines = file.open("a+", encoding="utf-8")
     with closing(lines):
-        with _naming(file):
+        with _as_user_error(file):
             text = file.read_bytes()
             # A killed check may have left half a line.
             lines.write("" if text.endswith(b"\n") else "\n" if text else MARK + "\n")
@@ -97,7 +97,7 @@ def open_cache(path: str | Path | None, shard: Shard = ALL) -> Iterator[Cache]:
 def _read(file: Path) -> dict[str, Any]:
     refuse_foreign(file, MARK)
     found = {}
-    with _naming(file):
+    with _as_user_error(file):
         text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
     for line in text.splitlines()[1:]:
         try:
@@ -111,7 +111,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _naming(file: Path) -> Iterator[None]:
+def _as_user_error(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

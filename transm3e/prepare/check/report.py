@@ -11,7 +11,7 @@ import numpy as np
 from transm3e.data.annotations import SPLITS
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
-from transm3e.prepare.check.figures import PICTURES, draw_dataset, pictures_of
+from transm3e.prepare.check.figures import FIGURES, draw_dataset, figures_of
 from transm3e.prepare.check.finding import KINDS, Finding, refuse_foreign, write_report
 from transm3e.prepare.check.labels import label_statistics, muscles_of, split_counts
 from transm3e.prepare.check.table import Checked
@@ -50,7 +50,7 @@ def make_report_folder(folder: str | Path) -> Path:
     out = Path(folder)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        names = {file.name for file in out.iterdir()} - {REPORT, PROBLEMS, NOTES, *PICTURES}
+        names = {file.name for file in out.iterdir()} - {REPORT, PROBLEMS, NOTES, *FIGURES}
         foreign = sorted(name for name in names if not name.startswith(CACHE))
     except OSError as error:
         raise UserError(f"cannot make {out}: {error.strerror}; choose another --out") from error
@@ -142,7 +142,7 @@ def _labels(checked: Checked) -> Iterator[str]:
     muscles = muscles_of(checked.table)
     if muscles:
         yield from _table("clips that carry", SPLITS, {muscle: counts[muscle] for muscle in muscles})
-    for file, title in pictures_of(checked.table).items():
+    for file, title in figures_of(checked.table).items():
         yield from (f"### {title}", "", f"![{title}]({file})", "")
     statistics = label_statistics(checked.table)
     rows = {

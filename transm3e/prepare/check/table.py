@@ -18,7 +18,7 @@ from transm3e.prepare.check.duplicates import duplicate_findings
 from transm3e.prepare.check.finding import COMPANION, SHORT, Finding
 from transm3e.prepare.check.labels import activity_problems, label_notes, muscle_notes
 from transm3e.prepare.check.video import DECODE_MODES, VideoFacts, inspect_video, is_facts
-from transm3e.prepare.jobs import ALL, Lost, Shard, run_each
+from transm3e.prepare.jobs import ALL, NoResult, Shard, run_each
 
 DEFAULT_LIMIT = 120.0  # seconds per file
 DEFAULT_LENGTH, DEFAULT_STRIDE = 16, 4
@@ -91,14 +91,14 @@ def check_table(
     """
     if min(length, stride) < 1:
         raise UserError(f"frames {length}, stride {stride}: both at least 1")
-    videos, faults = look_at_files(table, look)
+    videos, faults = inspect_files(table, look)
     notes = muscle_notes(table) + label_notes(table) + list(_short(table, videos, length * stride))
     problems = activity_problems(table) + list(_file_problems(table, videos, faults))
     copies, doubled = duplicate_findings(table, videos)
     return Checked(table, videos, problems + copies, notes + doubled, look.decode)
 
 
-def look_at_files(
+def inspect_files(
     table: ClipTable, look: CheckSettings, shard: Shard = ALL
 ) -> tuple[list[VideoFacts], dict[CheckedFile, str]]:
     """What is found out about the videos of a shard of a table, and the faults of their skeletons and flow.
@@ -110,25 +110,25 @@ def look_at_files(
         raise UserError(f"--shard {shard} leaves what it finds in --out or --cache, and neither is given; give one")
     table = table.take(np.arange(len(table))[shard.index :: shard.count])
     with open_cache(look.cache, shard) as cache:
-        inspect = partial(_inspect, look, cache)
+        inspect = partial(_inspect_all, look, cache)
         found = inspect("videos", [(VIDEO, str(path), (0,)) for path in table.paths])
         videos = [VideoFacts(**fields) for fields in found]
         companions = _companions(table, videos)
         return videos, dict(zip(companions, inspect("skeletons and flow", companions), strict=True))
 
 
-def _inspect(look: CheckSettings, cache: Cache, title: str, files: Sequence[CheckedFile]) -> list[Any]:
-    """What _look_at() says about each file, from the cache where it has not changed."""
+def _inspect_all(look: CheckSettings, cache: Cache, title: str, files: Sequence[CheckedFile]) -> list[Any]:
+    """What _inspect_one() says about each file, from the cache where it has not changed."""
     keys = [_keys(look, file) for file in files]
     answers = [
         next((value for one in some if _fits(file[0], value := cache.get(one))), None)
         for file, some in zip(files, keys, strict=True)
     ]
     missing = [number for number, answer in enumerate(answers) if answer is None]
-    results = run_each(partial(_look_at, look), [files[n] for n in missing], look.workers, title, look.timeout)
+    results = run_each(partial(_inspect_one, look), [files[n] for n in missing], look.workers, title, look.timeout)
     for place, answer in results:
         number = missing[place]
-        if isinstance(answer, Lost):  # not kept: the next check may give it more time
+        if isinstance(answer, NoResult):  # not kept: the next check may give it more time
             answers[number] = asdict(VideoFacts(fault=answer.reason)) if files[number][0] == VIDEO else answer.reason
         else:
             answers[number] = answer
@@ -137,11 +137,11 @@ def _inspect(look: CheckSettings, cache: Cache, title: str, files: Sequence[Chec
 
 
 def _fits(kind: str, value: Any) -> bool:
-    """Whether a cache's value is what _look_at() gives; of anything else the file is looked at again."""
+    """Whether a cache's value is what _inspect_one() gives; of anything else the file is looked at again."""
     return is_facts(value) if kind == VIDEO else isinstance(value, str)
 
 
-def _look_at(look: CheckSettings, file: CheckedFile) -> Any:
+def _inspect_one(look: CheckSettings, file: CheckedFile) -> Any:
     """What stands in a cache for a file: the fields of its VideoFacts, or the fault of a skeleton or flow."""
     kind, name, of_video = file
     try:

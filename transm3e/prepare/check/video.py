@@ -89,7 +89,7 @@ def is_facts(value: Any) -> bool:
 
 
 @dataclass
-class Sight:
+class FrameScan:
     """Frames seen one after the other.
 
     Attributes:
@@ -105,7 +105,7 @@ class Sight:
     changes: bool = False
     thumbnails: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def see(self, height: int, width: int, grey: Callable[[], np.ndarray]) -> None:
+    def add(self, height: int, width: int, grey: Callable[[], np.ndarray]) -> None:
         """Take the next frame; its picture is only asked for where it is wanted."""
         self.shape = self.shape if self.count else (height, width)
         self.changes |= self.shape != (height, width)
@@ -135,10 +135,10 @@ def inspect_video(path: str | Path, decode: str, timeout: float = DEFAULT_TIMEOU
     try:
         with closing(open_source(file, timeout=timeout)) as source:
             facts = _facts(source, file)
-            sight = Sight(frozenset(sampled(source.num_frames)) if decode == "all" else frozenset())
+            scan = FrameScan(frozenset(sampled(source.num_frames)) if decode == "all" else frozenset())
             if not isinstance(source, Video):
-                return _pictures(facts, source, sight, decode)
-        return _film(facts, file, sight, decode)
+                return _inspect_images(facts, source, scan, decode)
+        return _inspect_file(facts, file, scan, decode)
     except DecodeError as error:
         return VideoFacts(fault=error.reason if error.path == str(file) else f"{Path(error.path).name} {error.reason}")
     except (av.FFmpegError, OSError) as error:
@@ -170,14 +170,14 @@ def _content(path: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _pictures(facts: VideoFacts, source: FrameSource, sight: Sight, decode: str) -> VideoFacts:
+def _inspect_images(facts: VideoFacts, source: FrameSource, scan: FrameScan, decode: str) -> VideoFacts:
     """Pictures: their reader refuses whatever is wrong."""
     for _, image in source.read(range(source.num_frames if decode == "all" else 1)):
-        sight.see(image.shape[0], image.shape[1], partial(cv2.cvtColor, image, cv2.COLOR_RGB2GRAY))
-    return _complete(facts, sight, "pictures", 0)
+        scan.add(image.shape[0], image.shape[1], partial(cv2.cvtColor, image, cv2.COLOR_RGB2GRAY))
+    return _complete(facts, scan, "pictures", 0)
 
 
-def _film(facts: VideoFacts, file: Path, sight: Sight, decode: str) -> VideoFacts:
+def _inspect_file(facts: VideoFacts, file: Path, scan: FrameScan, decode: str) -> VideoFacts:
     """A file that the loader opens, decoded here frame by frame: the loader passes over those it does not need."""
     with open_container(file) as container:
         stream = first_video_stream(container)
@@ -187,27 +187,27 @@ def _film(facts: VideoFacts, file: Path, sight: Sight, decode: str) -> VideoFact
         last, damaged = None, 0
         try:
             for frame in islice(decoded(container.demux(stream)), None if decode == "all" else 1):
-                sight.see(frame.height, frame.width, partial(_upright, frame))
+                scan.add(frame.height, frame.width, partial(_upright, frame))
                 last, damaged = frame, damaged + bool(frame.is_corrupt)
             shown = upright(last, str(file)) if last is not None else UPRIGHT
         except DecodeError as error:
             return replace(facts, fault=error.reason)
         except av.FFmpegError as error:
-            return replace(facts, fault=f"cannot be decoded after {sight.count} frames: {error.strerror}")
+            return replace(facts, fault=f"cannot be decoded after {scan.count} frames: {error.strerror}")
         if last is None:
             return replace(facts, fault="no frame can be decoded")
-        fault = f"{damaged} of {sight.count} decoded frames are damaged" if damaged else ""
-        if decode == "all" and not fault and sight.count < COMPLETE_SHARE * facts.frames:
-            fault = f"cut off: {sight.count} of {facts.frames} frames decode"
+        fault = f"{damaged} of {scan.count} decoded frames are damaged" if damaged else ""
+        if decode == "all" and not fault and scan.count < COMPLETE_SHARE * facts.frames:
+            fault = f"cut off: {scan.count} of {facts.frames} frames decode"
         aspect = float(pixel_aspect(stream))
         facts = replace(facts, fault=fault, mirrored=shown.flipped, hdr=is_hdr(stream), pixel_aspect=aspect)
-        return _complete(facts, sight, stream.codec_context.name, 90 * shown.turns)
+        return _complete(facts, scan, stream.codec_context.name, 90 * shown.turns)
 
 
-def _complete(facts: VideoFacts, sight: Sight, codec: str, rotation: int) -> VideoFacts:
-    height, width = sight.shape[::-1] if rotation % 180 else sight.shape
-    fault = facts.fault or ("the frame size changes within the video; re-encode it" if sight.changes else "")
-    prints = sight.fingerprint(facts.frames) if sight.thumbnails and not fault else ""
+def _complete(facts: VideoFacts, scan: FrameScan, codec: str, rotation: int) -> VideoFacts:
+    height, width = scan.shape[::-1] if rotation % 180 else scan.shape
+    fault = facts.fault or ("the frame size changes within the video; re-encode it" if scan.changes else "")
+    prints = scan.fingerprint(facts.frames) if scan.thumbnails and not fault else ""
     return replace(facts, fault=fault, height=height, width=width, codec=codec, rotation=rotation, fingerprint=prints)
 
 

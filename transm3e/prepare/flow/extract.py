@@ -15,7 +15,7 @@ from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
 from transm3e.prepare.flow.estimate import DisFlow, RaftFlow
 from transm3e.prepare.flow.write import write_flow_npz, write_flow_video
-from transm3e.prepare.jobs import ALL, FAILED, FileJob, Outcome, Shard, make_files, stands
+from transm3e.prepare.jobs import ALL, FAILED, FileJob, Outcome, Shard, is_up_to_date, make_files
 from transm3e.prepare.resize_stream import Scaler, frame_stream
 
 METHODS = ("dis", "raft")
@@ -83,7 +83,7 @@ def extract_file(source: Path, target: Path, settings: FlowSettings) -> bool:
         DecodeError: the clip cannot be read, or a file that this function did not make stands at `target`.
         UserError: `target` cannot be written, or RAFT's weights are wrong.
     """
-    if stands(target, source, settings.mark, read_flow_mark(target), _count):
+    if is_up_to_date(target, source, settings.mark, read_flow_mark(target), _count):
         return False
     estimate, scaler = build_estimator(settings), Scaler(settings.short_side)
     with frame_stream(source, settings.timeout) as stream:

@@ -112,7 +112,7 @@ def annotation(poses: PhotoPoses, number: int, frames: int) -> dict[str, Any]:
     frame = scaled.min(axis=0) // 2 * 2
     corners = (scaled - frame) // 2
     xy = poses.xy[number].astype(float) * scaled[:, None, ::-1] - corners[:, None, ::-1] - 0.5
-    weights = there_and_back(frames)
+    weights = forth_and_back(frames)
     mixed = [_mix(values.astype(float), weights) for values in (xy, poses.score[number], poses.world[number])]
     return {
         "frame_dir": str(poses.id[number]),
@@ -126,7 +126,7 @@ def annotation(poses: PhotoPoses, number: int, frames: int) -> dict[str, Any]:
     }
 
 
-def there_and_back(frames: int) -> np.ndarray:
+def forth_and_back(frames: int) -> np.ndarray:
     """(T,) shares of the end in each frame: from 0 to 1 and back to 0, slow at both, as half a cosine's wave each."""
     return (1 - np.cos(2 * np.pi * np.arange(frames) / (frames - 1))) / 2
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
 
-# One hue from white to dark: told apart by lightness alone, so with every colour blindness and in grey.
+# One hue from white to dark: detected apart by lightness alone, so with every colour blindness and in grey.
 SHADES = "Blues"
 SET_COLOUR = "#D55E00"  # Okabe and Ito's vermilion; the frame around a region that is set
 DARK = 0.55  # shares above it carry white figures
@@ -27,7 +27,7 @@ LONGEST_NAME = 40
 TITLE = "Sources that name each region"
 
 
-def vote_picture(votes: Sequence[ActivityVote], path: str | Path, title: str = TITLE) -> None:
+def vote_figure(votes: Sequence[ActivityVote], path: str | Path, title: str = TITLE) -> None:
     """Draw a heat map, a row per activity and a column per region, as the paper's figure 8 does for one activity.
 
     A cell's shade is the share of the activity's sources that name the region, its figure how many they are; a frame

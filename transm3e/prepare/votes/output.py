@@ -16,12 +16,12 @@ from transm3e.data.csv_tables import plain
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, read_text
 from transm3e.foreign.json_text import parse_json
-from transm3e.prepare.votes.figure import vote_picture
+from transm3e.prepare.votes.figure import vote_figure
 from transm3e.prepare.votes.tables import NEAR
 from transm3e.prepare.votes.vote import HALF, MAJORITY, TWO, ActivityVote, VoteResult, fleiss_kappa, mean_jaccard
 
-VOTES, LABELS, MATCHES, REPORT, PICTURE = "votes.csv", "labels.csv", "matches.csv", "report.md", "votes.png"
-FILES = (VOTES, LABELS, MATCHES, REPORT, PICTURE)
+VOTES, LABELS, MATCHES, REPORT, FIGURE = "votes.csv", "labels.csv", "matches.csv", "report.md", "votes.png"
+FILES = (VOTES, LABELS, MATCHES, REPORT, FIGURE)
 RECORD = ".made.json"  # holds the SHA-256 of every file that was made here
 DEFINITIONS = """\
 - **Sources**: those that name at least one muscle for the activity. A source has one vote, however many of its
@@ -51,7 +51,7 @@ def write_votes(result: VoteResult, folder: str | Path) -> None:
         header = ("activity", "source", "exercise", "match", "counted", "regions", "row")
         _write(made / MATCHES, header, _match_rows(result))
         (made / REPORT).write_text(markdown(result), encoding="utf-8")
-        vote_picture(result.votes, made / PICTURE)
+        vote_figure(result.votes, made / FIGURE)
 
 
 @contextmanager
@@ -143,11 +143,11 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 def markdown(result: VoteResult) -> str:
     """The whole report: the rule, a row per activity, what has no label, what matched, what was passed over."""
-    parts = ["# Muscles by majority vote", _rule(result), f"![votes]({PICTURE})", _table(result.votes), DEFINITIONS]
+    parts = ["# Muscles by majority vote", _rule(result), f"![votes]({FIGURE})", _table(result.votes), DEFINITIONS]
     unlabelled = [f"- {_cell(vote.activity)}: {vote.reason}" for vote in result.votes if not vote.regions]
     parts += _section("Without a label", unlabelled)
     parts += _section("What counted", [_matched(result, vote.activity) for vote in result.votes])
-    parts += _section("Passed over", [f"- {_cell(line)}" for line in passed_over(result)])
+    parts += _section("Passed over", [f"- {_cell(line)}" for line in left_out(result)])
     return "\n\n".join(parts) + "\n"
 
 
@@ -211,7 +211,7 @@ def _matched(result: VoteResult, activity: str) -> str:
     return f"- {_cell(activity)}: {_cell(text + left_out + variants)}"
 
 
-def passed_over(result: VoteResult) -> list[str]:
+def left_out(result: VoteResult) -> list[str]:
     """What the tables hold and the vote does not count, a line for each kind."""
     words = [f"{word} ({count})" for word, count in sorted(result.unknown.items())]
     copies = {match.row.source for match in result.matches} & set(result.copies)
@@ -226,7 +226,7 @@ def passed_over(result: VoteResult) -> list[str]:
         "Sources excluded": list(result.rules.exclude),
         "Sources of the match table without a table": result.absent,
         "Copies that vote with their original": [f"{name} ({result.copies[name]})" for name in sorted(copies)],
-        "Files that are no tables of sources": [path.name for path in result.passed_over],
+        "Files that are no tables of sources": [path.name for path in result.left_out],
     }
     return [f"{title}: {', '.join(items)}" for title, items in found.items() if items]
 

@@ -100,7 +100,7 @@ def read_sources(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> tu
             source or exercise, there is no row at all, or an excluded source does not occur.
     """
     rows: list[SourceRow] = []
-    passed_over: list[Path] = []
+    left_out: list[Path] = []
     given = [Path(path) for path in paths]
     for path in given:
         for file in sorted(path.glob("*.csv")) if path.is_dir() else [path]:
@@ -108,7 +108,7 @@ def read_sources(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> tu
             if found is None and not path.is_dir():
                 raise UserError(f"{file}: not a table of sources; the header needs {NEEDED}")
             rows += found or []
-            passed_over += [file] if found is None else []
+            left_out += [file] if found is None else []
     if not rows:
         raise UserError(
             f"no exercise in {', '.join(map(str, given))}; name tables with the columns {NEEDED}, or a folder of them"
@@ -117,7 +117,7 @@ def read_sources(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> tu
     if absent := sorted(set(exclude) - present):
         names = ", ".join(sorted(present)[:SHOWN])
         raise UserError(f"cannot exclude {', '.join(absent)}: no such source; there are {names}")
-    return [row for row in rows if row.source not in exclude], passed_over
+    return [row for row in rows if row.source not in exclude], left_out
 
 
 def read_same_sources(path: str | Path) -> dict[str, str]:

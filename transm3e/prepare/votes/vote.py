@@ -235,7 +235,7 @@ class VoteResult:
         vocabulary: meaning of the words.
         copies: copy to the source that it copies.
         absent: sources of the match table that are not among the tables.
-        passed_over: files of a folder of sources that are no tables of sources.
+        left_out: files of a folder of sources that are no tables of sources.
         unknown: words passed over, and how often each was met.
     """
 
@@ -245,7 +245,7 @@ class VoteResult:
     vocabulary: Vocabulary
     copies: dict[str, str]
     absent: list[str]
-    passed_over: list[Path]
+    left_out: list[Path]
     unknown: Counter[str]
 
 
@@ -265,7 +265,7 @@ def run_vote(
         UserError: a table is wrong, or a word is unknown.
     """
     rules = rules or VoteRules()
-    rows, passed_over = read_sources(sources, rules.exclude)
+    rows, left_out = read_sources(sources, rules.exclude)
     meanings, names = read_vocabulary(vocabulary), read_activities(activities)
     copies = read_same_sources(same_as) if same_as else {}
     matches, absent = match_by_table(match, names, rows) if match else (match_by_name(names, rows), [])
@@ -276,4 +276,4 @@ def run_vote(
     threshold = parse_threshold(rules.threshold)
     votes = count_votes(names, counted, meanings, copies, rules.muscles, threshold, rules.min_sources)
     absent = [name for name in absent if name not in rules.exclude]
-    return VoteResult(rules, votes, matches, meanings, copies, absent, passed_over, words)
+    return VoteResult(rules, votes, matches, meanings, copies, absent, left_out, words)

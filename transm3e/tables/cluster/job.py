@@ -46,7 +46,7 @@ class ClusterJob(Checkpointable):
     patience_s: float
     save_s: float
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False, compare=False)
-    _was_told: bool = field(default=False, init=False, repr=False, compare=False)
+    _got_sigterm: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __call__(self) -> None:
         """Run to the end; ends the process with the run's status if it fails, so that the cluster counts a failure."""
@@ -86,7 +86,7 @@ class ClusterJob(Checkpointable):
         )
         signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
         status = self._process.wait()
-        if self._was_told and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+        if self._got_sigterm and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
             # SLURM requeues a preempted job that it ends itself, not one that ends by itself in its grace time.
             time.sleep(GRACE_S)
         return status if status >= 0 else 128 - status
@@ -94,7 +94,7 @@ class ClusterJob(Checkpointable):
     def _stop(self, _signal_number: int, _frame: object) -> None:
         """SIGTERM: scancel, or preemption without a signal of its own. The run saves; whether it is requeued is SLURM's."""
         assert self._process is not None, "the signal is held back until there is one"
-        self._was_told = True
+        self._got_sigterm = True
         self._process.terminate()
 
     def _await_end(self, process: subprocess.Popen[bytes]) -> None:

@@ -26,7 +26,7 @@ from transm3e.runs.folder import LOCK
 from transm3e.runs.lock import InUse, hold, holder
 from transm3e.tables.cluster.submit import cluster_job, log_file, slurm_executor, submit
 from transm3e.tables.jobs import PlannedRun
-from transm3e.tables.progress import DONE, ELSEWHERE, QUEUED, RUNNING, WAITING, RunProgress, last_words, start_all
+from transm3e.tables.progress import DONE, ELSEWHERE, QUEUED, RUNNING, WAITING, RunProgress, initial_progress, last_line
 from transm3e.tables.runner import POLL_S, Watch
 
 MARK = "transm3e-"  # of an array, in its comment
@@ -39,7 +39,7 @@ PATIENCE_S = 60.0
 SAVE_SHARE = 2 / 3  # of the time between signal and end
 IN_SLURM = (QUEUED, RUNNING)
 # Ends that say no more than the log does; others, such as out_of_memory, timeout and cancelled, do.
-SAID_BY_LOG = ("", "failed", "completed")
+PLAIN_ENDS = ("", "failed", "completed")
 AT_WORK = ("RUNNING", "COMPLETING", "STOPPED", "SUSPENDED")
 
 
@@ -165,10 +165,10 @@ class SlurmRunner:
     ) -> None:
         self.command, self.slots, self.logs, self.watch = tuple(command), tuple(slots), logs, watch
         self.settings, self.detach = settings, detach
-        self.progress = start_all(jobs, logs)
+        self.progress = initial_progress(jobs, logs)
         self.file = jobs[0].run.folder.parent / SUBMISSIONS
         self._numbers: dict[Path, str] = {}  # of jobs, by run
-        self._gone: dict[Path, float] = {}  # since when a job is no longer queued
+        self._missing_since: dict[Path, float] = {}  # since when a job is no longer queued
 
     def run(self) -> list[RunProgress]:
         """Submit what is not queued, and wait for all; a run that fails stops only those that start from it.
@@ -184,12 +184,12 @@ class SlurmRunner:
                 self._submit()
                 self.watch(list(self.progress.values()))
                 if self.detach:
-                    raise ExitRequest(self._farewell("submitted"), 0)
+                    raise ExitRequest(self._closing_message("submitted"), 0)
                 if all(p.is_over for p in self.progress.values()):
                     return list(self.progress.values())
                 self._pause(stop)
-                self._look()
-            raise ExitRequest(self._farewell("stopped watching"), 128 + stop.signal_number)
+                self._check_jobs()
+            raise ExitRequest(self._closing_message("stopped watching"), 128 + stop.signal_number)
 
     def _pause(self, stop: StopRequest) -> None:
         end = time.monotonic() + ASK_EVERY_S
@@ -197,30 +197,30 @@ class SlurmRunner:
             self.watch(list(self.progress.values()))
             time.sleep(min(POLL_S, ASK_EVERY_S))
 
-    def _look(self) -> None:
+    def _check_jobs(self) -> None:
         try:
             queue = queued_jobs()
         except UserError as error:
             print(f"warning: {error}; the jobs go on", file=sys.stderr)
             return
         for key, progress in self.progress.items():
-            if progress.is_over or progress.look():
+            if progress.is_over or progress.check_done():
                 continue
             number = self._numbers.get(key)
             if number is None:
                 progress.state = WAITING
             elif number in queue:
-                self._gone.pop(key, None)
-                _show(progress, queue[number])
-            elif time.monotonic() - self._gone.setdefault(key, time.monotonic()) >= PATIENCE_S:
+                self._missing_since.pop(key, None)
+                _set_state(progress, queue[number])
+            elif time.monotonic() - self._missing_since.setdefault(key, time.monotonic()) >= PATIENCE_S:
                 how = end_state(number)
-                words = [how] * (how not in SAID_BY_LOG) + [last_words(progress.log)]
+                words = [how] * (how not in PLAIN_ENDS) + [last_line(progress.log)]
                 progress.fail(": ".join(filter(None, words)) or "it has left no output")
 
     def _submit(self) -> None:
         for progress in self.progress.values():
             if progress.state == WAITING:
-                progress.look_at_needs(self.progress)
+                progress.check_needs(self.progress)
             if progress.state == WAITING and holder(progress.job.run.folder / LOCK):
                 progress.state = ELSEWHERE
         if self._ready():
@@ -244,7 +244,7 @@ class SlurmRunner:
             number = submission.find(queue)
             if progress and progress.state == WAITING and number:
                 self._numbers[key], progress.log = number, log_file(submission.logs, number)
-                _show(progress, queue[number])
+                _set_state(progress, queue[number])
 
     def _waits_for(self, progress: RunProgress) -> list[str]:
         """Numbers of the jobs that it starts from."""
@@ -279,7 +279,7 @@ class SlurmRunner:
         executor.update_parameters(**asked)
         return executor
 
-    def _farewell(self, what: str) -> str:
+    def _closing_message(self, what: str) -> str:
         jobs = sorted({self._numbers[key].split("_")[0] for key, p in self.progress.items() if p.state in IN_SLURM})
         left = sum(p.state in (WAITING, ELSEWHERE) for p in self.progress.values())
         held_back = f"; {left} runs are not submitted, since another process works on them or on what they start from"
@@ -290,7 +290,7 @@ class SlurmRunner:
         )
 
 
-def _show(progress: RunProgress, job: QueuedJob) -> None:
+def _set_state(progress: RunProgress, job: QueuedJob) -> None:
     progress.state, progress.reason = (RUNNING, "") if job.state in AT_WORK else (QUEUED, job.reason)
 
 

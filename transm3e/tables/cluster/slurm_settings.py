@@ -37,7 +37,7 @@ KNOWN = (*OF_SUBMITIT, *OF_SBATCH, *OF_OURS)
 FLAGS = ("exclusive", "hold", "nice", "oversubscribe", "propagate", "requeue", "spread_job")
 NUMBERS = ("cpus_per_gpu", "cpus_per_task", "max_num_timeout", "signal_delay_s")
 # What other options or the tool itself say.
-SAID_ELSEWHERE = {
+SET_ELSEWHERE = {
     name: why
     for why, names in {
         "the tool makes the arrays": "array",
@@ -106,10 +106,10 @@ def minutes(time: str) -> int:
 def _setting(word: str) -> tuple[str, Any]:
     name, has_value, value = word.partition("=")
     name = name.lstrip("-").replace("-", "_")
-    if name in SAID_ELSEWHERE:
-        raise UserError(f"--slurm {word}: {name} is not set here; {SAID_ELSEWHERE[name]}")
+    if name in SET_ELSEWHERE:
+        raise UserError(f"--slurm {word}: {name} is not set here; {SET_ELSEWHERE[name]}")
     if name not in KNOWN:
-        near = difflib.get_close_matches(name, (*KNOWN, *SAID_ELSEWHERE), n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, (*KNOWN, *SET_ELSEWHERE), n=3, cutoff=0.5)
         raise UserError(
             f"--slurm {word}: no option of sbatch or submitit is called {name!r}"
             f"{'; nearest: ' + ', '.join(near) if near else ''}; write NAME=VALUE, such as partition=gpu time=24:00:00"

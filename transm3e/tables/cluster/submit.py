@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from transm3e.errors import UserError
 from transm3e.runs.folder import is_trained
-from transm3e.tables.progress import RunProgress, last_words
+from transm3e.tables.progress import RunProgress, last_line
 from transm3e.tables.runner import Poll, Runner
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class LocalRunner(Runner):
         return lambda: 0 if submitted.done() else None
 
     def _reason(self, progress: RunProgress, status: int) -> str:
-        return last_words(progress.log)
+        return last_line(progress.log)
 
     def _stop(self) -> str:
         numbers = [self._numbers[key] for key in self._polls]

@@ -20,8 +20,8 @@ from transm3e.metrics.bootstrap import holm, p_value, percentile_interval
 from transm3e.report.table import COLUMNS
 from transm3e.runs.plan import Run
 from transm3e.runs.results import MEANS, mAP_of_predictions
-from transm3e.tables.figures import evaluated_splits, row_groups
 from transm3e.tables.jobs import Plan, PlannedTable
+from transm3e.tables.scores import evaluated_splits, row_groups
 from transm3e.tables.statistics.draws import ClipScores, Draws, each, read_clip_scores
 
 ALPHA = 0.05

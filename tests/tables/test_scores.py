@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transm3e.report.table import COLUMNS
-from transm3e.tables.figures import BEST, SECOND, Figure, RowFigures, _ranks
 from transm3e.tables.formats import Caption, comma_separated, latex, markdown
+from transm3e.tables.scores import BEST, SECOND, Figure, RowScores, _ranks
 
 CAPTION = Caption("T", "S", "seeds 0 1")
 
@@ -38,7 +38,7 @@ def test_best_and_second_best_are_the_highest_shown(shown):
 
 def test_the_three_formats_show_the_same():
     figures = (Figure((50.0, 52.0), 51.5, rank=BEST), Figure((), 40.0), *(Figure((), None) for _ in COLUMNS[2:]))
-    rows = [RowFigures("a_b | c%", figures, "2 of 2 runs")]
+    rows = [RowScores("a_b | c%", figures, "2 of 2 runs")]
     assert "| a_b \\| c% | **51.0** ± 1.4 (51.5, -0.5) | - (40.0) | - |" in markdown(rows, None, CAPTION)
     assert r"a\_b | c\% & \textbf{51.0}$\pm$1.4 (51.5, -0.5) & - (40.0) & - &" in latex(rows, None, CAPTION)
     head, line = comma_separated(rows, None).splitlines()
@@ -47,7 +47,7 @@ def test_the_three_formats_show_the_same():
 
 
 def test_a_table_without_figures_of_the_paper_does_not_speak_of_it():
-    rows = [RowFigures("a", tuple(Figure((50.0,), None) for _ in COLUMNS), "1 of 1 runs")]
+    rows = [RowScores("a", tuple(Figure((50.0,), None) for _ in COLUMNS), "1 of 1 runs")]
     without = replace(CAPTION, source="")
     for text in (markdown(rows, None, without), latex(rows, None, without)):
         assert "aper" not in text

@@ -64,7 +64,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class RowFigures:
+class RowScores:
     """A row of the finished table.
 
     Attributes:
@@ -78,7 +78,7 @@ class RowFigures:
     state: str
 
 
-def table_figures(table: PlannedTable, plan: Plan, failures: Mapping[Path, str]) -> list[RowFigures]:
+def table_scores(table: PlannedTable, plan: Plan, failures: Mapping[Path, str]) -> list[RowScores]:
     """The rows of a table as far as they are run.
 
     Args:
@@ -90,7 +90,7 @@ def table_figures(table: PlannedTable, plan: Plan, failures: Mapping[Path, str])
     rows = [_row(seeds, table, plan, failures) for seeds in row_groups(table).values()]
     ranks = [_ranks([row.figures[i].shown for row in rows]) for i in range(len(COLUMNS))]
     return [
-        RowFigures(
+        RowScores(
             row.label,
             tuple(replace(figure, rank=ranks[i][number]) for i, figure in enumerate(row.figures)),
             row.state,
@@ -104,7 +104,7 @@ def row_groups(table: PlannedTable) -> dict[str, list[PlannedRow]]:
     return {label: list(seeds) for label, seeds in groupby(table.rows, key=lambda planned: planned.row.label)}
 
 
-def _row(seeds: Sequence[PlannedRow], table: PlannedTable, plan: Plan, failures: Mapping[Path, str]) -> RowFigures:
+def _row(seeds: Sequence[PlannedRow], table: PlannedTable, plan: Plan, failures: Mapping[Path, str]) -> RowScores:
     row = seeds[0].row
     reasons = {failures.get(seed.key, "") if seed.key else "cannot be run: " + seed.problem for seed in seeds}
     reasons.discard("")
@@ -114,7 +114,7 @@ def _row(seeds: Sequence[PlannedRow], table: PlannedTable, plan: Plan, failures:
     run = f"{len(scores)} of {len(seeds)} runs" if scores else "not run"
     run += f", ± over {DRAWS} draws" if any(draws) else ""
     comparable = table.dataset in row.paper and table.scale == FULL
-    return RowFigures(
+    return RowScores(
         row.label,
         tuple(Figure(v, p, comparable, over_draws=d) for v, p, d in zip(values, paper, draws, strict=True)),
         "; ".join([run, *sorted(reasons)]),

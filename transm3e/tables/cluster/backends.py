@@ -22,7 +22,7 @@ MOST_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
-class Places:
+class Backend:
     """Where runs go.
 
     Attributes:
@@ -36,8 +36,8 @@ class Places:
     runner: Callable[..., Any] = Runner
 
 
-def here(jobs: int | None, gpus_per_run: int | None, by_submitit: bool = False) -> Places:
-    """Places on this machine.
+def local_backend(jobs: int | None, gpus_per_run: int | None, by_submitit: bool = False) -> Backend:
+    """Backend on this machine.
 
     Args:
         jobs: None = as many as the GPUs serve, 1 on the CPU.
@@ -60,11 +60,11 @@ def here(jobs: int | None, gpus_per_run: int | None, by_submitit: bool = False) 
             "and jobs times GPUs per run at most the GPUs there are; --gpus-per-run 0 is the CPU"
         )
     shares = [{GPUS: ",".join(names[i * each : (i + 1) * each])} if each else {} for i in range(count)]
-    return Places(each, tuple(shares), LocalRunner if by_submitit else Runner)
+    return Backend(each, tuple(shares), LocalRunner if by_submitit else Runner)
 
 
-def on_slurm(words: Sequence[str], jobs: int | None, gpus_per_run: int | None, detach: bool) -> Places:
-    """Places on a cluster; GPUs are SLURM's to give, so those of this machine do not count.
+def slurm_backend(words: Sequence[str], jobs: int | None, gpus_per_run: int | None, detach: bool) -> Backend:
+    """Backend on a cluster; GPUs are SLURM's to give, so those of this machine do not count.
 
     Args:
         words: NAME=VALUE settings of the jobs.
@@ -80,4 +80,4 @@ def on_slurm(words: Sequence[str], jobs: int | None, gpus_per_run: int | None, d
         raise UserError(f"--jobs {jobs} --gpus-per-run {gpus_per_run}: --jobs must be at least 1, and GPUs at least 0")
     settings = slurm_settings(words, each)
     load_submitit()
-    return Places(each, ({},) * count, partial(SlurmRunner, settings=settings, detach=detach))
+    return Backend(each, ({},) * count, partial(SlurmRunner, settings=settings, detach=detach))

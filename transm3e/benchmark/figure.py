@@ -35,7 +35,7 @@ def draw(results: Results | LoaderResults, path: Path) -> None:
 
 def _draw_models(results: Results, path: Path) -> None:
     groups = list(dict.fromkeys((one.mode, one.clips) for one in results.measurements))
-    names = [one.name for one in results.contestants]
+    names = [one.name for one in results.candidates]
     figure = new_figure(10, 2.2 + 0.3 * len(groups) * len(names))
     times, memory = figure.subplots(1, 2, sharey=True)
     lower = BARS_HEIGHT / len(names) / 3  # below a bar's middle, where its number stands
@@ -47,7 +47,7 @@ def _draw_models(results: Results, path: Path) -> None:
         colour = REFERENCE if name == results.reference else COLOURS[number % len(COLOURS)]
         mine = [one for one in results.measurements if one.name == name]
         timed, fitted = [one for one in mine if one.seconds], [one for one in mine if one.peak]
-        # Drawn also when empty, so that the legend names every contestant.
+        # Drawn also when empty, so that the legend names every candidate.
         speeds = [1e3 / one.clips_per_second for one in timed]
         _bars(times, [row(one) for one in timed], speeds, BARS_HEIGHT / len(names), colour, name)
         sizes = [one.peak.size_bytes / MIB for one in fitted if one.peak]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from transm3e.data.annotations import EVAL_SPLITS
 from transm3e.report.pictures import COLOURS, INK, PALE, dress, new_figure, save
 from transm3e.report.table import COLUMNS
-from transm3e.tables.figures import RowFigures
+from transm3e.tables.scores import RowScores
 from transm3e.tables.statistics.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ GAP = 0.02  # between panels, of a panel's width
 BENEATH = 0.27  # of the single seeds, so that neither they nor the interval hide the other
 
 
-def table_picture(rows: Sequence[RowFigures], uncertainty: Uncertainty | None, path: str | Path, title: str) -> bool:
+def table_figure(rows: Sequence[RowScores], uncertainty: Uncertainty | None, path: str | Path, title: str) -> bool:
     """Draw every figure with its 95% interval, the seeds behind it, and the paper's where it is on this data set.
 
     Splits in which no row has a figure are left out.
@@ -70,7 +70,7 @@ def _panels(figure: Figure, number: int) -> Sequence[Axes]:
     return [first, *others]
 
 
-def _draw_split(axes: Axes, rows: Sequence[RowFigures], uncertainty: Uncertainty | None, split: str) -> None:
+def _draw_split(axes: Axes, rows: Sequence[RowScores], uncertainty: Uncertainty | None, split: str) -> None:
     column, colour = COLUMNS.index(split), COLOURS[split]
     for y, row in enumerate(rows):
         figure = row.figures[column]
@@ -90,7 +90,7 @@ def _draw_split(axes: Axes, rows: Sequence[RowFigures], uncertainty: Uncertainty
     axes.spines["left"].set_visible(False)
 
 
-def _label_rows(axes: Axes, rows: Sequence[RowFigures]) -> None:
+def _label_rows(axes: Axes, rows: Sequence[RowScores]) -> None:
     run = [any(figure.values for figure in row.figures) for row in rows]
     labels = [row.label if is_run else f"{row.label} (not run)" for row, is_run in zip(rows, run, strict=True)]
     axes.set_yticks(range(len(labels)), [fill(label, LABEL_WIDTH, max_lines=2, placeholder=" …") for label in labels])

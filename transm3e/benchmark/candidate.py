@@ -22,14 +22,14 @@ from transm3e.tasks import Classify, build_classify, build_distill
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 NO_REFERENCE = "none"
-# What makes an MViT of MViTv2-S's sizes, whose partner is torchvision's.
+# What makes an MViT of MViTv2-S's sizes, whose reference_of is torchvision's.
 MVIT_V2_S = {"EMBED_DIM": 96, "NUM_HEADS": 1, "DEPTH": 16, "DIM_MUL": [[1, 2.0], [3, 2.0], [14, 2.0]]}
 MVIT_V2_S_CLIP: Size = (16, 224, 224)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant by name, so that another process can build it, too.
+    """A candidate by name, so that another process can build it, too.
 
     Attributes:
         name: in tables; unique in a benchmark.
@@ -48,7 +48,7 @@ class Entry:
         return self.source.endswith(CONFIG_SUFFIXES)
 
 
-class Contestant:
+class Candidate:
     """A model with all it takes to run and to train it.
 
     Args:
@@ -122,7 +122,7 @@ class ReferenceModel(nn.Module):
 
 
 def build_entries(paths: Sequence[str], against: str | None, opts: Sequence[str]) -> tuple[list[Entry], str | None]:
-    """The contestants of a command line, and the name of the one that the others are compared with.
+    """The candidates of a command line, and the name of the one that the others are compared with.
 
     Args:
         paths: config files.
@@ -150,13 +150,13 @@ def build_entries(paths: Sequence[str], against: str | None, opts: Sequence[str]
     return entries, entries[-1].name
 
 
-def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = True) -> Contestant:
-    """A contestant with fresh weights on `device`: no checkpoint is needed or read.
+def build_candidate(entry: Entry, device: torch.device, with_teacher: bool = True) -> Candidate:
+    """A candidate with fresh weights on `device`: no checkpoint is needed or read.
 
     TRAIN.COMPILE compiles the training step of configs, never that of a reference, which is measured as it comes.
 
     Args:
-        with_teacher: False leaves the teacher of TASK distill out; such a contestant only runs forward.
+        with_teacher: False leaves the teacher of TASK distill out; such a candidate only runs forward.
 
     Raises:
         UserError: a wrong config, or a model without weights.
@@ -174,7 +174,7 @@ def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = Tr
     compiled = entry.is_config and cfg.TRAIN.COMPILE
     if compiled:
         task.compile(fullgraph=True)
-    return Contestant(
+    return Candidate(
         entry.name,
         task,
         lambda: build_optimizer(cfg, model),
