@@ -1,7 +1,7 @@
 """Make tables of the paper, or your own: python tools/make_table.py TABLE.yaml [TABLE.yaml ...] [--dry-run].
 
-Runs what is missing, each run once, and writes the figures beside the paper's as Markdown, CSV and LaTeX. The same
-command goes on wherever it was stopped. configs/tables/ holds tables 2 to 14.
+Runs what is missing, each run once, and writes the scores beside the paper's as Markdown, CSV and LaTeX. The same
+command continues after any stop. configs/tables/ holds tables 2 to 14.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--scale", choices=SCALES, default="full", help="size of models, clips and epochs; default: %(default)s")
     add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="each row once per seed; default: 0")
-    add("--rows", nargs="+", metavar="LABEL", help="only rows whose label begins so")
+    add("--rows", nargs="+", metavar="LABEL", help="only rows whose label begins with it")
     add("--jobs", type=int, metavar="N", help="runs at once; default: as many as the GPUs serve, or 1")
     add("--gpus-per-run", type=int, metavar="N", help="default: 1, or 0 (the CPU) where there is none")
     submit = parser.add_mutually_exclusive_group()

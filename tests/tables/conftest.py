@@ -11,14 +11,14 @@ from transm3e.tables.command import build_plan
 @pytest.fixture
 def make(tmp_path):
     """Returns a function (seeds) -> plan of TABLE."""
-    leaves, tables = tmp_path / "configs" / "MuscleSynth", tmp_path / "configs" / "tables"
-    leaves.mkdir(parents=True)
+    configs, tables = tmp_path / "configs" / "MuscleSynth", tmp_path / "configs" / "tables"
+    configs.mkdir(parents=True)
     tables.mkdir()
     (tmp_path / "clips.csv").write_text("path,split,activity,muscles\n")
     for name in ("rgb", "rgb_diff", "flow"):
-        (leaves / f"{name}.yaml").write_text(FIRST % (name, tmp_path))
+        (configs / f"{name}.yaml").write_text(FIRST % (name, tmp_path))
     student = "TASK: distill\nAUG: {NUM_SAMPLE: 2}\nTRANSM3E: {RECEIVERS: True}\n"
-    (leaves / "student.yaml").write_text(
+    (configs / "student.yaml").write_text(
         FIRST % ("rgb", tmp_path) + student + "INIT: {STUDENT_FROM: rgb.yaml, TEACHER_FROM: rgb_diff.yaml}\n"
     )
     (tables / "trial.yaml").write_text(TABLE)

@@ -56,7 +56,7 @@ def test_rows_of_one_run_have_one_figure_in_the_paper_too():
     assert several == {repr(("mvitv2_s", [])), repr(("mcts_rgb_s", []))}
 
 
-def test_every_leaf_name_is_used_and_small_names_differ():
+def test_every_config_name_is_used_and_small_names_differ():
     assert all(config_name(full, "MuscleUCF90") == full for full in DEMO_CONFIGS)
     assert {config_name(full, "FreeExercise") for full in DEMO_CONFIGS} == set(DEMO_CONFIGS.values())
     assert config_name("random", "MuscleSynth") == "random"

@@ -82,7 +82,9 @@ def test_a_table_is_submitted_in_levels_recognised_and_watched_to_its_end(call, 
     (slurm / "hold").touch()
     detached, watched = (slurm_backend(SETTINGS, 2, 4, detach) for detach in (True, False))
     for _ in range(2):  # what is queued is not submitted again
-        with pytest.raises(ExitRequest, match=r"submitted: 6 runs are in SLURM's hands.*scancel 1000 1001 1002") as end:
+        with pytest.raises(
+            ExitRequest, match=r"submitted: 6 runs are queued or running in SLURM.*scancel 1000 1001 1002"
+        ) as end:
             call(detached)
         assert end.value.exit_status == 0
     first, students, of_flow = submitted(slurm).values()
@@ -103,7 +105,9 @@ def test_a_table_is_submitted_in_levels_recognised_and_watched_to_its_end(call, 
     assert "6 runs: 4 done, 2 failed" in capsys.readouterr().err
     flow, student = failures.values()
     assert re.fullmatch(r"failed, error: no column flow; log: \S+/1000_2_0_log.out", flow)
-    assert re.search(r"failed, error: it starts from flow-\w+, which has not left .*checkpoint_epoch_\d+.pyth", student)
+    assert re.search(
+        r"failed, error: it starts from flow-\w+, which has not written .*checkpoint_epoch_\d+.pyth", student
+    )
     ran = order(tmp_path)
     assert max(ran.index(["end", name]) for name in ("rgb", "rgb_diff")) < ran.index(["begin", "student"])
     assert ran.count(["end", "student"]) == 2
@@ -133,7 +137,9 @@ def test_jobs_at_work_are_ones_own_and_a_kill_while_submitting_submits_nothing_t
         job_of(tmp_path, name)
     wait_for(lambda: (slurm / "1000_2.state").read_text() == "FAILED")
     # Now the folders of the other two are held, by jobs that are this user's; the failed one is tried again.
-    with pytest.raises(ExitRequest, match=r"submitted: 6 runs are in SLURM's hands.*scancel 1000 1001 1002 1003 "):
+    with pytest.raises(
+        ExitRequest, match=r"submitted: 6 runs are queued or running in SLURM.*scancel 1000 1001 1002 1003 "
+    ):
         call(slurm_backend([], None, 0, True))
     _, students, again, of_flow = submitted(slurm).values()
     assert "array" not in {**again, **of_flow}
@@ -157,7 +163,7 @@ def test_preempted_jobs_save_are_requeued_and_go_on_while_nobody_watches(call, s
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = in_the_meantime(stop_watching)
-    with pytest.raises(ExitRequest, match="stopped watching: 6 runs are in SLURM's hands") as end:
+    with pytest.raises(ExitRequest, match="stopped watching: 6 runs are queued or running in SLURM") as end:
         call(slurm_backend([], None, 0, False), seconds=60)
     thread.join()
     assert end.value.exit_status == 130
@@ -193,7 +199,7 @@ def test_a_local_job_is_requeued_and_outlives_its_watcher(call, tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = in_the_meantime(preempt_and_stop_watching)
-    with pytest.raises(ExitRequest, match=r"stopped watching: 1 runs go on.*kill \d+ stops them"):
+    with pytest.raises(ExitRequest, match=r"stopped watching: 1 runs continue.*kill \d+ stops them"):
         call(local_backend(1, 0, by_submitit=True), seconds=60)
     thread.join()
     wait_for(lambda: ["end", "rgb"] in order(tmp_path))

@@ -149,7 +149,7 @@ def test_means_of_many_draws_move_with_other_clips_as_the_one_draw_does(plan):
     assert after.intervals[0] == before.intervals[0]
     assert [note for note in found.notes if note.startswith("student: means of many draws")]
     row = table_scores(plan.tables[0], plan, {})[0]
-    assert (row.figures[at].spread, row.state) == (pytest.approx(2.0), "2 of 2 runs, ± over 200 draws")
+    assert (row.scores[at].spread, row.state) == (pytest.approx(2.0), "2 of 2 runs, ± over 200 draws")
 
 
 def test_whole_activities_are_drawn(plan):
@@ -204,8 +204,8 @@ def test_a_row_that_is_not_run_is_nothing_to_compare_with(plan):
     ("comparison", "message"),
     [
         (Comparison(resamples=99), "--resamples 99 is too few for an interval; allowed: 100 or more, or 0"),
-        (Comparison("teacher"), "--against 'teacher', but no row's label begins so; there are: student, other, flow"),
-        (Comparison(""), r"--against '' fits several rows \(student, other, flow\)"),
+        (Comparison("teacher"), "--against 'teacher': no row's label begins with it; there are: student, other, flow"),
+        (Comparison(""), r"--against '' matches several rows \(student, other, flow\)"),
     ],
 )
 def test_a_comparison_that_cannot_be_made_is_refused_before_anything_is_run(make, comparison, message):

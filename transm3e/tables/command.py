@@ -39,11 +39,11 @@ def build_plan(
     """The plan of a command line.
 
     Args:
-        on: data sets, folders of configs/; None = those that a table names, or its paper's figures are on.
+        on: data sets, folders of configs/; None = those that a table names, or else those with scores of the paper.
         labels: only rows whose labels begin with one of these.
 
     Raises:
-        UserError: a table file is wrong, an option names what does not exist, or no row can be planned.
+        UserError: a table file is wrong, an option names something that does not exist, or no row can be planned.
     """
     _check(seeds, opts)
     tables = [read_table(file) for file in dict.fromkeys(files)]
@@ -67,13 +67,13 @@ def run_missing(
     logs: Path,
     runner: Callable[..., Any] = Runner,
 ) -> dict[Path, str]:
-    """Run what is missing; returns key -> why it failed, with the log's path, of the runs that did.
+    """Make the missing runs; returns for each failed run its key -> the reason with the log's path.
 
     Args:
         command, environments, logs, runner: see Runner and Backend.
 
     Raises:
-        ExitRequest, UserError: see the runner; UserError, too, if a results.json is damaged.
+        ExitRequest, UserError: see the runner; UserError also if a results.json is damaged.
     """
     missing = plan.missing()
     for problem in [line for table in plan.tables for line in problems(table)]:
@@ -85,10 +85,10 @@ def run_missing(
 
 
 def write_tables(plan: Plan, failures: Mapping[Path, str], out: Path, comparison: Comparison | None = None) -> str:
-    """Write every table as .md, .csv, .tex and .png below `out`; returns them as Markdown, with where they lie.
+    """Write every table as .md, .csv, .tex and .png below `out`; returns them as Markdown, with their paths.
 
     Args:
-        comparison: how intervals and tests are made; None = as by default.
+        comparison: how intervals and tests are made; None = the defaults.
 
     Raises:
         UserError: a results.json is damaged, or a file cannot be written.
@@ -115,7 +115,7 @@ def _write_table(
 
 @contextmanager
 def _warnings_once() -> Iterator[None]:
-    """Each message once: a hundred configs give the same warning."""
+    """Log each warning once: a hundred configs may give the same one."""
     shown: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
@@ -160,11 +160,11 @@ def _check_labels(tables: Sequence[Table], labels: Sequence[str] | None) -> None
     for label in labels or ():
         if not any(_chosen(table.rows, [label]) for table in tables):
             known = ", ".join(dict.fromkeys(row.label for table in tables for row in table.rows))
-            raise UserError(f"--rows names {label!r}, but no row's label begins so; there are: {known}")
+            raise UserError(f"--rows {label!r}: no row's label begins with it; there are: {known}")
 
 
 def _chosen(rows: Sequence[TableRow], labels: Sequence[str] | None) -> list[TableRow]:
-    """Rows labelled so, or else those whose labels begin so; all of them for None."""
+    """The rows with these labels; a label that no row has selects by prefix; None selects all rows."""
     if labels is None:
         return list(rows)
     known = {row.label for row in rows}

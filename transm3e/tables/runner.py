@@ -1,8 +1,7 @@
-"""Run what tables miss: each run a process of its own, what others start from first, as many at once as slots.
+"""Make a table's missing runs: each in its own process, after the runs that it starts from, as many at once as slots.
 
-Nothing is kept but the runs' own folders, so whatever ends this process, the same call goes on from there: a run that
-is done is not run again, one that was stopped goes on from its checkpoint, and one that another process still works on
-is waited for.
+All state is in the runs' folders, so the same call continues after any interruption: a finished run is not repeated, a
+stopped one is resumed, and a run that another process is making is waited for.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ class Runner:
     """Runs jobs in processes.
 
     Args:
-        jobs: what is to run, what others start from before them.
-        command: the program and what stands before its `--cfg`.
-        slots: environment variables of each slot; as many runs at once.
-        logs: folder of the processes' outputs, one file per run; they are appended to.
+        jobs: the runs to make; a run comes after those that it starts from.
+        command: the program and its arguments before `--cfg`.
+        slots: environment variables, one mapping per concurrent run.
+        logs: folder of the processes' outputs, one file per run, appended to.
         watch: called with every job's progress about twice a second.
     """
 
@@ -50,13 +49,13 @@ class Runner:
         self.progress = initial_progress(jobs, logs)
         self._polls: dict[Path, Poll] = {}
         self._children: list[subprocess.Popen[bytes]] = []
-        self._taken: dict[Path, int] = {}  # slots, also of runs that another process has begun
+        self._taken: dict[Path, int] = {}  # slots in use, also by runs that another process has begun
 
     def run(self) -> list[RunProgress]:
-        """Run all to their ends; one that fails stops only those that start from it.
+        """Make all runs; a failed run stops only those that start from it.
 
         Raises:
-            ExitRequest: SIGINT or SIGTERM came; the runs were asked to stop, and have.
+            ExitRequest: on SIGINT or SIGTERM, after all runs have stopped.
         """
         with stop_request() as stop:
             while not stop.signal_number and not all(p.is_over for p in self.progress.values()):
@@ -72,7 +71,7 @@ class Runner:
         for key, poll in list(self._polls.items()):
             if (status := poll()) is not None:
                 self._end(key, status)
-        # First whose slots are taken, then who gets those that are free.
+        # First find the slots in use, then start runs in the free ones.
         for progress in self.progress.values():
             if progress.state in (WAITING, ELSEWHERE):
                 self._check_lock(progress, holder(progress.job.run.folder / LOCK))
@@ -91,7 +90,7 @@ class Runner:
                 self._taken[progress.job.key] = slot
 
     def _slot_of(self, owner: Owner) -> int | None:
-        """The slot that another process of this machine works in: that of its GPUs, else any."""
+        """The slot that another process of this host uses: the one with its GPUs, else any free one."""
         if not owner.process.endswith(f" on {socket.gethostname()}"):
             return None
         free = self._free()
@@ -113,7 +112,7 @@ class Runner:
 
     def _start(self, progress: RunProgress, variables: Mapping[str, str]) -> Poll:
         with progress.log.open("ab") as log:
-            # A process group of its own: Ctrl-C reaches it once, from here.
+            # Its own process group, so that Ctrl-C reaches it only once, through this process.
             process = subprocess.Popen(
                 progress.words(self.command),
                 stdin=subprocess.DEVNULL,

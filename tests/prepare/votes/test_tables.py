@@ -114,7 +114,7 @@ def test_broken_vocabularies(tmp_path):
     for text, says in [
         ("abs,belly\n", "words.csv:2: unknown muscle 'belly'"),
         ("abs,\n", "words.csv:2: empty term or regions"),
-        ("abs,9\nABS,10\n", "words.csv:3: 'abs' stands in an earlier row"),
+        ("abs,9\nABS,10\n", "words.csv:3: 'abs' has other regions in an earlier row"),
     ]:
         with pytest.raises(UserError, match=says):
             read_vocabulary(write(tmp_path, "words.csv", "term,regions\n" + text))

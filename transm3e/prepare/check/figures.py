@@ -1,4 +1,4 @@
-"""Pictures of a data set's labels: clips and activities per region, muscles and clips per activity, sizes of the splits.
+"""Figures of a data set's labels: clips and activities per region, muscles and clips per activity, sizes of the splits.
 
 Known activities are blue, new ones orange; see pictures.py for the palette.
 """
@@ -33,7 +33,7 @@ OF_MUSCLES = ("regions.png", "muscles_per_activity.png")
 
 
 def figures_of(table: ClipTable) -> dict[str, str]:
-    """Those of FIGURES that can be drawn of a table: without the column muscles, none of muscles."""
+    """The FIGURES that can be drawn of a table: without the column muscles, none about muscles."""
     return {file: title for file, title in FIGURES.items() if file not in OF_MUSCLES or muscles_of(table)}
 
 
@@ -41,7 +41,7 @@ def draw_dataset(table: ClipTable, folder: Path) -> None:
     """Write the files of figures_of(table) into a folder.
 
     Raises:
-        UserError: a picture cannot be written.
+        UserError: a figure cannot be written.
     """
     statistics = label_statistics(table)
     if muscles_of(table):

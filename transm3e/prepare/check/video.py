@@ -1,4 +1,4 @@
-"""One video looked at: what it is, and what keeps it from being used."""
+"""Inspect one video: its properties, and why it cannot be used."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ MAX_NUMBER = 2**62
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What was found out about a video; zeros and "" where the mode or a fault left it open.
+    """Facts about a video; zeros and "" where they are unknown because of the mode or a fault.
 
     Attributes:
-        fault: what keeps it from being used, "" for a good one.
+        fault: why it cannot be used, "" for a good one.
         frames: number of frames.
-        seconds: duration by the time stamps, or by the average rate; 0 without a clock (pictures).
+        seconds: duration by the time stamps, or by the average rate; 0 without time stamps (images).
         width, height: pixels as shown, rotation applied.
         rate: frames per second on average.
-        variable: whether the frames' distances in time differ.
+        variable: whether the time between frames varies.
         codec: of the video, or "pictures".
-        rotation: degrees, as the file asks for.
-        mirrored: whether the file asks for that, too.
-        pixel_aspect: width of a pixel in heights, as coded.
+        rotation: in degrees, from the file's metadata.
+        mirrored: whether the metadata asks for mirroring.
+        pixel_aspect: pixel width / pixel height, as coded.
         hdr: whether it is HDR (PQ, HLG).
         size: bytes.
         content: hash of the bytes, hex.
@@ -90,13 +90,13 @@ def is_facts(value: Any) -> bool:
 
 @dataclass
 class FrameScan:
-    """Frames seen one after the other.
+    """Collects facts from frames, one after the other.
 
     Attributes:
         wanted: numbers of frames of which thumbnails are kept.
         count: frames seen.
         shape: (height, width) of the first.
-        changes: whether another frame had another shape.
+        changes: whether a later frame had another shape.
     """
 
     wanted: frozenset[int]
@@ -106,7 +106,7 @@ class FrameScan:
     thumbnails: dict[int, np.ndarray] = field(default_factory=dict)
 
     def add(self, height: int, width: int, grey: Callable[[], np.ndarray]) -> None:
-        """Take the next frame; its picture is only asked for where it is wanted."""
+        """Take the next frame; `grey` is only called for wanted frames."""
         self.shape = self.shape if self.count else (height, width)
         self.changes |= self.shape != (height, width)
         if self.count in self.wanted:
@@ -114,18 +114,18 @@ class FrameScan:
         self.count += 1
 
     def fingerprint(self, frames: int) -> str:
-        """Of a video of `frames` frames, some of which may have been left out at its end."""
+        """Fingerprint of a video of `frames` frames, of which the last may be missing."""
         last = max(self.thumbnails)
         return fingerprint([self.thumbnails.get(n, self.thumbnails[last]) for n in sampled(frames)])
 
 
 def inspect_video(path: str | Path, decode: str, timeout: float = DEFAULT_TIMEOUT) -> VideoFacts:
-    """Look at a video file, a folder of pictures or a picture.
+    """Inspect a video file, a folder of images, or an image.
 
     Args:
         decode: "first" lists the packets and decodes the first frame, "all" every frame, "none" only asks whether
             the file exists.
-        timeout: seconds for listing the packets, or for reading pictures.
+        timeout: seconds for listing the packets, or for reading images.
     """
     file = Path(path)
     if not file.exists():
@@ -171,14 +171,14 @@ def _content(path: Path) -> tuple[int, str]:
 
 
 def _inspect_images(facts: VideoFacts, source: FrameSource, scan: FrameScan, decode: str) -> VideoFacts:
-    """Pictures: their reader refuses whatever is wrong."""
+    """Inspect images; their reader raises DecodeError for any fault."""
     for _, image in source.read(range(source.num_frames if decode == "all" else 1)):
         scan.add(image.shape[0], image.shape[1], partial(cv2.cvtColor, image, cv2.COLOR_RGB2GRAY))
     return _complete(facts, scan, "pictures", 0)
 
 
 def _inspect_file(facts: VideoFacts, file: Path, scan: FrameScan, decode: str) -> VideoFacts:
-    """A file that the loader opens, decoded here frame by frame: the loader passes over those it does not need."""
+    """Decode a file that the loader can open frame by frame, since the loader would skip unneeded frames."""
     with open_container(file) as container:
         stream = first_video_stream(container)
         assert stream is not None, "the loader has opened it"
