@@ -1,8 +1,8 @@
 """Check a data set: `python datasets/check_dataset.py data/FreeExercise --decode all --out reports/FreeExercise`.
 
-Prints what each split holds, then every problem with its file and reason, and muscles without use. Exit status 0: no problem;
-2: problems, or a mistake in the call. Safe to stop and call again: with --out or --cache, files that have not
-changed since are not looked at again.
+Prints the content of each split, then every problem with its file and reason, and muscles that cannot be learned or scored.
+Exit status 0: no problem; 2: problems, or a mistake in the call. It can be stopped and repeated: with --out or --cache,
+unchanged files are not inspected again.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--decode", choices=DECODE_MODES, default="first", help="how much of each video; default: %(default)s")
     add("--prefix", type=Path, help="folder the paths are relative to (DATA.PATH_PREFIX)")
     add("--timeout", type=float, default=DEFAULT_LIMIT, help="seconds a file may take; default: %(default)s")
-    add("--frames", type=int, default=DEFAULT_LENGTH, help="DATA.NUM_FRAMES of the runs to come; default: %(default)s")
-    add("--stride", type=int, default=DEFAULT_STRIDE, help="DATA.SAMPLING_RATE likewise; default: %(default)s")
-    add("--out", type=Path, metavar="FOLDER", help="write report.md, pictures, problems.csv and notes.csv there")
+    add("--frames", type=int, default=DEFAULT_LENGTH, help="DATA.NUM_FRAMES of the runs; default: %(default)s")
+    add("--stride", type=int, default=DEFAULT_STRIDE, help="DATA.SAMPLING_RATE of the runs; default: %(default)s")
+    add("--out", type=Path, metavar="FOLDER", help="write report.md, figures, problems.csv and notes.csv there")
     add("--report", type=Path, metavar="FILE.csv", help="write the problems to this file")
     add("--cache", type=Path, metavar="FILE", help=f"findings to keep for the next check; default: FOLDER/{CACHE}")
     add_job_options(parser)

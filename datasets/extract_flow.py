@@ -1,6 +1,6 @@
 """Optical flow of a clip table's videos: `python datasets/extract_flow.py data/MuscleMap136 --update-table`.
 
-Writes flow/<clip>.mp4 (or .npz) beside the clips. Safe to stop and call again: what stands is kept. Exit status 0:
+Writes flow/<clip>.mp4 (or .npz) beside the clips. It can be stopped and repeated: files up to date are kept. Exit status 0:
 every clip has its flow; 2: some failed (they are named), or a mistake in the call.
 """
 

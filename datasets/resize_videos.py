@@ -1,7 +1,7 @@
-"""Make videos small ahead of time: `python datasets/resize_videos.py data/MuscleMap136 --out data/MuscleMap136_256`.
+"""Resize videos before training: `python datasets/resize_videos.py data/MuscleMap136 --out data/MuscleMap136_256`.
 
-Reads a clip table's videos, or all videos below a folder without one. Safe to stop and call again: what stands is
-kept, nothing else is touched. Exit status 0: all files are there; 2: some failed (they are named), or a mistake in
+Reads a clip table's videos, or all videos below a folder without one. It can be stopped and repeated: files up
+to date are kept, others are not touched. Exit status 0: all files are there; 2: some failed (they are named), or a mistake in
 the call.
 """
 

@@ -1,4 +1,4 @@
-"""Who takes part, and what each is built from."""
+"""The candidates of a command line, and how each is built."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def full_size(tmp_path):
     return str(path)
 
 
-def test_the_partner_of_mvit_v2_s_is_torchvisions(full_size, tiny_file):
+def test_the_reference_of_mvit_v2_s_is_torchvisions(full_size, tiny_file):
     entries, reference = build_entries([str(tiny_file), full_size], None, [])
     assert [entry.name for entry in entries] == ["tiny", "mvitv2_s", "torchvision:mvit_v2_s"]
     assert reference == "torchvision:mvit_v2_s"

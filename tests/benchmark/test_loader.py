@@ -113,7 +113,7 @@ def test_ratios(results):
     assert results.agreement(stages) == pytest.approx(1.0)
 
 
-def test_markdown_json_and_picture(results, tmp_path):
+def test_markdown_json_and_figure(results, tmp_path):
     lines = to_markdown(results).splitlines()
     assert "| 64x48 | 2 | 2,000,000 | 0.8 | 300 | 250 |" in lines
     assert "| 64x48 | pytorchvideo | one core | 600 ms (300 ms to 1.20 s) | 1.67 | 3.00x | - |" in lines

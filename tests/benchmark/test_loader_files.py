@@ -10,7 +10,7 @@ from transm3e.data.encode import write_video
 from transm3e.errors import UserError
 
 
-def test_pictures_move_are_textured_and_no_noise():
+def test_frames_move_and_are_textured_but_not_noise():
     frames = np.stack(list(moving_frames(0, 96, 64, 12))).astype(int)
     assert frames.shape == (12, 64, 96, 3)
     assert frames.std() > 15

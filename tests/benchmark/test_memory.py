@@ -99,13 +99,13 @@ def test_a_container_leaves_its_limit_less_what_is_used(tmp_path, monkeypatch, f
     for name, text in files.items():
         (tmp_path / f"memory.{name}").write_text(f"{text}\n")
     if unlimited is None:
-        pytest.skip("this system does not say how much memory is available")
+        pytest.skip("the available memory is unknown on this system")
     assert available_memory() == left
     (tmp_path / "memory.max").write_text("max\n")
     assert available_memory() == pytest.approx(unlimited, rel=0.5)
 
 
-def test_too_large_in_all_its_clothes(capsys):
+def test_every_error_that_means_out_of_memory(capsys):
     for error in [
         MemoryError(),
         torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),

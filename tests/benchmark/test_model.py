@@ -57,7 +57,7 @@ def test_inference_alone_builds_no_teacher_and_takes_one_clip(asked, student_fil
     assert results.candidates[0].parameters.teacher == 0
 
 
-def test_growing_ends_where_memory_does(asked, tiny_file):
+def test_growing_ends_when_out_of_memory(asked, tiny_file):
     results = run([tiny_file], grow=True, modes=("forward",), memory_limit=1.5)
     assert rows(results) == [("tiny", "forward", size, 1) for size in (1, 2, 4)] + [("tiny", "forward", 8, 0)]
     assert results.measurements[-1].peak is None
@@ -101,7 +101,7 @@ def test_other_errors_end_the_run_but_what_was_measured_is_kept(asked, tiny_file
     assert kept == [[("tiny", "train", 1, 1)]]
 
 
-def test_a_step_that_broke_off_leaves_a_fresh_scaler_and_optimiser(asked, tiny_file, monkeypatch):
+def test_an_interrupted_step_leaves_a_fresh_scaler_and_optimiser(asked, tiny_file, monkeypatch):
     seen = []
     build = failing_at(2, "out of memory")
 

@@ -30,7 +30,7 @@ def settings(world_sizes=(1, 2), batch_size=2):
     return ProcessSettings("cpu", "float32", world_sizes, batch_size, repeats=3, warmup=1, threads=1)
 
 
-def test_every_way_is_timed_in_every_number_of_processes(entry, tmp_path):
+def test_every_strategy_is_timed_in_every_number_of_processes(entry, tmp_path):
     shown = measure_processes(entry, settings(), tmp_path / "out")
     assert (tmp_path / "out" / "processes.md").read_text() == shown
     rows = [line.split("|")[1:-1] for line in shown.splitlines() if line.startswith("|")][2:]

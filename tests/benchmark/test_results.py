@@ -1,4 +1,4 @@
-"""Ratios, shares, tables, JSON and picture of figures that are known."""
+"""Ratios, shares, tables, JSON and figure of known values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def peak(mib):
 
 @pytest.fixture
 def results():
-    """Ours twice as fast in a third of the memory; the reference has no room for 8 clips."""
+    """Ours twice as fast in a third of the memory; the reference has no memory for 8 clips."""
     return Results(
         command=["benchmark.py", "model"],
         machine={"cpu": "A CPU", "cores": 2, "threads": 2, "torch": "2.14", "torchvision": "0.29"},
@@ -103,7 +103,7 @@ def test_json(results):
     assert values["candidates"][0]["parameters"] == {"trainable": 10, "inference": 12, "teacher": 7}
 
 
-def test_picture(results, tmp_path):
+def test_figure(results, tmp_path):
     draw(results, tmp_path / "model.png")
     assert (tmp_path / "model.png").read_bytes().startswith(b"\x89PNG")
     assert [file.name for file in tmp_path.iterdir()] == ["model.png"]

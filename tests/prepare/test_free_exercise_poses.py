@@ -136,8 +136,8 @@ def test_command_line(tmp_path, capsys):
     assert f"855 clips in {tmp_path / 'out'}, 18 exercises skipped" in capsys.readouterr().out
     for wrong, said in (
         ([], "--source CLONE is needed"),
-        (["--poses", "--size", "64"], "--size is of videos"),
-        (["--whole"], "--fold and --whole are of --poses"),
+        (["--poses", "--size", "64"], "--size is for videos"),
+        (["--whole"], "--fold and --whole need --poses"),
     ):
         with pytest.raises(SystemExit) as ended:
             module.main([*wrong, "--out", str(tmp_path / "x")])

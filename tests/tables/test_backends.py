@@ -1,4 +1,4 @@
-"""Where runs go: GPUs of this machine shared out, or as many jobs as a cluster lets run."""
+"""Backends: GPUs of this host shared among runs, or jobs of a cluster."""
 
 from __future__ import annotations
 

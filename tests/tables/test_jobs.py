@@ -144,7 +144,7 @@ def test_tables_of_one_name_are_refused_and_one_named_twice_is_one(tmp_path):
     assert len(planned(3, on=["MuscleSynth", "MuscleSynth"]).tables) == 1
 
 
-def test_a_start_that_is_no_name_is_said(tmp_path):
+def test_a_start_that_is_no_name_is_reported(tmp_path):
     file = table_of(tmp_path, "rows: [{label: a, config: transm3e_s, opts: {INIT.TEACHER_FROM: [1]}}]\n")
     with pytest.raises(UserError, match=r"a: INIT.TEACHER_FROM is \[1\]; it must be the name of a config"):
         build_plan([file], None, "full", [0], None, 0, [])

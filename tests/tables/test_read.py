@@ -1,4 +1,4 @@
-"""The shipped tables hold the paper's figures; what is wrong in a table file is said in one line."""
+"""The shipped tables hold the paper's scores; mistakes in a table file are reported in one line."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_every_config_name_is_used_and_small_names_differ():
         (HEAD + ROW % "" + ROW % "", "two rows are labelled 'a'"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(text, message, tmp_path):
+def test_what_is_wrong_is_reported_in_one_line(text, message, tmp_path):
     file = tmp_path / "t.yaml"
     file.write_text(text)
     with pytest.raises(UserError, match=message) as error:

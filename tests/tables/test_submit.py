@@ -1,4 +1,4 @@
-"""Runs as jobs: submitit's local executor for real, and SLURM by a stand-in for its commands on PATH."""
+"""Runs as jobs: submitit's local executor for real, and SLURM by fakes of its commands on PATH."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
-def test_preempted_jobs_save_are_requeued_and_go_on_while_nobody_watches(call, slurm, tmp_path):
+def test_preempted_jobs_save_are_requeued_and_resumed_while_nobody_watches(call, slurm, tmp_path):
     jobs = {}
 
     def stop_watching():
@@ -217,7 +217,7 @@ def test_a_run_that_does_not_save_in_time_is_ended_and_requeued():
     assert pickle.loads(pickle.dumps(again)).function == job
 
 
-def test_what_slurm_or_the_installation_refuses_is_said_in_one_line(call, slurm, tmp_path, monkeypatch):
+def test_what_slurm_or_the_installation_refuses_is_reported_in_one_line(call, slurm, tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     for damaged in ('{"x": {"job": "7"}}', '{"x": {"mark": "m", "task": 1e999, "logs": "l"}}'):
         (tmp_path / "runs" / "submissions.json").write_text(damaged)

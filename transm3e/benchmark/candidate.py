@@ -1,4 +1,4 @@
-"""What is measured: a config's model, or a reference with the clip, loss and optimiser of a config of ours."""
+"""The models that are measured: a config's, or a reference model with the clip, loss and optimiser of a config."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ MVIT_V2_S_CLIP: Size = (16, 224, 224)
 
 @dataclass(frozen=True)
 class Entry:
-    """A candidate by name, so that another process can build it, too.
+    """A candidate by name, from which any process can build it.
 
     Attributes:
         name: in tables; unique in a benchmark.
         source: a config file, or a name of REFERENCES.
-        lead: the config that gives clip size, classes, loss and optimiser; for a config itself.
+        lead: the config that gives clip size, classes, loss and optimiser; for a config, itself.
         opts: KEY VALUE words for the configs.
     """
 
@@ -49,12 +49,12 @@ class Entry:
 
 
 class Candidate:
-    """A model with all it takes to run and to train it.
+    """A model with everything needed to run and train it.
 
     Args:
         name: in tables.
         task: Classify, or Distill with its teacher; its model maps clips to ModelOutput.
-        make_optimizer: builds the optimiser; it is called when training is timed first.
+        make_optimizer: builds the optimiser; called when training is first timed.
         clip_size: (T, H, W) of the clips.
         num_classes: width of the labels.
         samples: clips of one video that a training step needs together.
@@ -88,12 +88,12 @@ class Candidate:
         return self._optimizer
 
     def reset(self) -> None:
-        """Drop gradients and the optimiser, which a step that broke off leaves half done."""
+        """Drop gradients and the optimiser, which an interrupted step leaves inconsistent."""
         self.task.model.zero_grad(set_to_none=True)
         self._optimizer = None
 
     def batch(self, size: int, device: torch.device) -> Batch:
-        """`size` clips of noise with labels, always the same ones, on `device`."""
+        """`size` clips of noise with labels on `device`; the same in every call."""
         generator = torch.Generator().manual_seed(0)
         clips = {
             name: torch.randint(0, 256, (size, *shape), dtype=torch.uint8, generator=generator)
@@ -151,9 +151,9 @@ def build_entries(paths: Sequence[str], against: str | None, opts: Sequence[str]
 
 
 def build_candidate(entry: Entry, device: torch.device, with_teacher: bool = True) -> Candidate:
-    """A candidate with fresh weights on `device`: no checkpoint is needed or read.
+    """A candidate with random initialisation on `device`; no checkpoint is needed or read.
 
-    TRAIN.COMPILE compiles the training step of configs, never that of a reference, which is measured as it comes.
+    TRAIN.COMPILE compiles the training step of configs, never that of a reference, which is measured unchanged.
 
     Args:
         with_teacher: False leaves the teacher of TASK distill out; such a candidate only runs forward.

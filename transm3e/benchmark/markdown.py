@@ -1,4 +1,4 @@
-"""A benchmark's figures as Markdown tables."""
+"""The results of a benchmark as Markdown tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from transm3e.benchmark.loader.stopwatch import STAGES
 from transm3e.benchmark.results import OTHER, LoaderResults, Results, Timed, faster
 
 MIB = 2**20
-# Above it a median of a few rounds, and with it the ratios, may be off.
+# Above this spread, medians of few rounds, and thus the ratios, are unreliable.
 LARGE_SPREAD = 1.5
 MODEL_NOTES = (
     "forward: inference on float clips; of a distilled student, the student alone. train: a whole step from uint8 "
@@ -48,12 +48,12 @@ def duration(seconds: float) -> str:
 
 
 def short(value: float) -> str:
-    """Three digits and more."""
+    """A number with at least three significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def where(workers: int) -> str:
-    """What a number of workers is called."""
+    """Label of a number of workers."""
     return f"{workers} process{'es' * (workers > 1)}" if workers else "one core"
 
 
@@ -157,7 +157,7 @@ def _ratio(ratio: float | None, sign: str = "") -> str:
 
 
 def _busy_note(timed: Sequence[tuple[Timed, str]]) -> list[str]:
-    """What to say if the machine was: of the rounds, with what each is called, the most uneven."""
+    """A note if the machine was busy, on the most uneven of the (timed, label) pairs."""
     with_times = [(one.spread, what) for one, what in timed if one.seconds]
     spread, what = max(with_times, key=lambda pair: pair[0], default=(0.0, ""))
     if spread <= LARGE_SPREAD:

@@ -42,7 +42,7 @@ class Settings:
         precision: "float32", "bf16" or "fp16" (autocast).
         modes: of "forward" and "train".
         batch_sizes: clips; empty = the fewest that every candidate can train with.
-        grow: go on doubling from the first batch size until memory ends.
+        grow: double the first batch size until out of memory.
         repeats, warmup: timed and untimed rounds.
         threads: of the CPU; 0 = as torch likes.
         memory_limit: GiB on the CPU for one model and its pass; 0 = 80% of what is available.
@@ -63,7 +63,7 @@ def build_precision(settings: Settings) -> Precision:
     """The device and type to compute with.
 
     Raises:
-        UserError: the device is not there or cannot compute in this type.
+        UserError: the device is missing or does not support this type.
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
@@ -91,7 +91,7 @@ def measure(
     Args:
         entries, reference: see build_entries.
         command: words of the command line, for the record.
-        keep: called with all figures so far after every batch size; a run that is broken off has kept them.
+        keep: called with all results so far after every batch size, so that an interrupted benchmark has kept them.
 
     Raises:
         UserError: a candidate cannot be built or trained at a batch size, or the device is not there.
@@ -130,14 +130,14 @@ class _Runner:
         self, entries: Sequence[Entry], candidates: Mapping[str, Candidate], settings: Settings, precision: Precision
     ) -> None:
         self.entries, self.candidates, self.settings, self.device = entries, candidates, settings, precision.device
-        # Of each candidate: the scale that fp16 gradients bear is found by, and belongs to, one model.
+        # One per candidate: the loss scale of fp16 belongs to one model.
         self.precisions = {name: _another(precision) for name in candidates}
         self.too_large: dict[tuple[str, str], int] = {}
         self.limit = _memory_limit(settings)
 
     @property
     def exhausted(self) -> bool:
-        """Whether nothing fits any more."""
+        """Whether no candidate fits in any mode."""
         return len(self.too_large) == len(self.entries) * len(self.settings.modes)
 
     def measure(self, mode: str, batch_size: int) -> list[Measurement]:
@@ -155,7 +155,7 @@ class _Runner:
         try:
             return time_rounds(calls, self.settings.repeats, self.settings.warmup, self.device, title)
         except RuntimeError as error:
-            # Each fitted alone, but not beside the batches of the others.
+            # Each fits alone, but not together with the batches of the others.
             check_too_large(error, f"{' beside '.join(calls)} ({title})")
         for name in calls:
             self._mark_too_large(name, mode, batch_size)
@@ -187,7 +187,7 @@ class _Runner:
         return None
 
     def _mark_too_large(self, name: str, mode: str, batch_size: int) -> None:
-        """Remember the size, and leave nothing of the step that broke off."""
+        """Remember the size, and discard the state of the interrupted step."""
         self.too_large[name, mode] = batch_size
         self.candidates[name].reset()
         self.precisions[name] = _another(self.precisions[name])
@@ -237,7 +237,7 @@ def _memory_limit(settings: Settings) -> int:
         return round(settings.memory_limit * GIB)
     available = available_memory()
     if available is None and settings.grow:
-        raise UserError("--grow: this system does not say how much memory is available; give --memory-limit in GiB")
+        raise UserError("--grow: the available memory is unknown on this system; give --memory-limit in GiB")
     # 0 would mean no limit.
     return 0 if available is None else max(1, round(available * AVAILABLE_SHARE))
 

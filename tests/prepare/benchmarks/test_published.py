@@ -184,7 +184,7 @@ def test_listed_videos_that_are_not_there_are_named_or_left_out_on_demand(videos
         ({"train": ["a/one.mp4 0"]}, "{", "cannot be read"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(videos, tmp_path, lists, classes, said, capsys):
+def test_mistakes_are_reported_in_one_line(videos, tmp_path, lists, classes, said, capsys):
     folder = listed(tmp_path / "lists", **lists)
     options = ["--videos", videos, "--lists", folder]
     if classes:

@@ -22,7 +22,7 @@ def table(activities):
 
 
 @pytest.mark.parametrize("activities", [1, 136])
-def test_all_pictures_are_drawn_for_any_number_of_activities(tmp_path, activities):
+def test_all_figures_are_drawn_for_any_number_of_activities(tmp_path, activities):
     draw_dataset(table(activities), tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == set(FIGURES)
     for name in FIGURES:

@@ -1,4 +1,4 @@
-"""The picture of a vote: one cell per vote, one frame per region set, whatever the names."""
+"""The figure of a vote: one cell per vote, one frame per region set, whatever the names."""
 
 import cv2
 import pytest

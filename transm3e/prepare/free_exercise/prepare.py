@@ -1,4 +1,4 @@
-"""The whole job: photos to clips, a clip table, and a list of the exercises left out."""
+"""The whole preparation: from photos to clips, a clip table, and a list of the exercises left out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def prepare(
     seed: int = 0,
     workers: int = 1,
 ) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """Make clips_{frames}x{size}/*.mp4, clips.csv and skipped.csv in `out`; videos that stand are kept.
+    """Make clips_{frames}x{size}/*.mp4, clips.csv and skipped.csv in `out`; videos up to date are kept.
 
     Returns the clips of the table, and (id, reason) of each exercise left out.
 
