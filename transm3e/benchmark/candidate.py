@@ -22,7 +22,7 @@ from transm3e.tasks import Classify, build_classify, build_distill
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 NO_REFERENCE = "none"
-# What makes an MViT of MViTv2-S's sizes, whose reference_of is torchvision's.
+# What makes an MViT of MViTv2-S's sizes, whose reference is torchvision's.
 MVIT_V2_S = {"EMBED_DIM": 96, "NUM_HEADS": 1, "DEPTH": 16, "DIM_MUL": [[1, 2.0], [3, 2.0], [14, 2.0]]}
 MVIT_V2_S_CLIP: Size = (16, 224, 224)
 

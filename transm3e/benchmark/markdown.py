@@ -76,12 +76,12 @@ def _of_models(results: Results) -> list[str]:
     for one in results.measurements:
         start, ratios = [one.mode, str(one.clips), one.name], ["-", "-"]
         memory = f"{one.peak.size_bytes / MIB:.0f} MiB" if one.peak else "does not fit"
-        reference_of = results.reference_of(one)
+        same = results.reference_of(one)
         if one.name == reference and one.seconds:
             ratios = ["1 (reference)", "1 (reference)"]
-        elif reference_of and reference_of.peak and one.peak and one.seconds and reference_of.seconds:
-            less = reference_of.peak.size_bytes / one.peak.size_bytes if one.peak.size_bytes > 0 else None
-            ratios = [_ratio(faster(one, reference_of)), _ratio(less)]
+        elif same and same.peak and one.peak and one.seconds and same.seconds:
+            less = same.peak.size_bytes / one.peak.size_bytes if one.peak.size_bytes > 0 else None
+            ratios = [_ratio(faster(one, same)), _ratio(less)]
         speed = [_times(one), f"{one.clips_per_second:.3g}"] if one.seconds else ["does not fit", "-"]
         share = results.matrix_share(one)
         last = [memory, f"{share:.0%}" if share is not None else "-"]
