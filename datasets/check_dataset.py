@@ -1,8 +1,8 @@
 """Check a data set: `python datasets/check_dataset.py data/FreeExercise --decode all --out reports/FreeExercise`.
 
-Prints what each split holds, then every problem with its file and reason, and muscles without use. Exit status 0: no problem;
-2: problems, or a mistake in the call. Safe to stop and call again: with --out or --cache, files that have not
-changed since are not looked at again.
+Prints the content of each split, then every problem with its file and reason, and muscles that cannot be learned or scored.
+Exit status 0: no problem; 2: problems, or a mistake in the call. It can be stopped and repeated: with --out or --cache,
+unchanged files are not inspected again.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.config.targets import ORDER_FILE
 from transm3e.data.activities import find_activities
 from transm3e.data.annotations import read_clip_table, table_file
-from transm3e.job_array import leave_to_slurm
+from transm3e.job_array import submit_if_asked
 from transm3e.prepare.check import DECODE_MODES, check_table, summary, write_report
 from transm3e.prepare.check.finding import MUSCLES
 from transm3e.prepare.check.report import CACHE, make_report_folder, write_dataset_report
-from transm3e.prepare.check.table import DEFAULT_LENGTH, DEFAULT_LIMIT, DEFAULT_STRIDE, CheckSettings, look_at_files
-from transm3e.prepare.jobs import add_job_options, to_merge
+from transm3e.prepare.check.table import DEFAULT_LENGTH, DEFAULT_LIMIT, DEFAULT_STRIDE, CheckSettings, inspect_files
+from transm3e.prepare.jobs import add_job_options, merge_hint
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -30,9 +30,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--decode", choices=DECODE_MODES, default="first", help="how much of each video; default: %(default)s")
     add("--prefix", type=Path, help="folder the paths are relative to (DATA.PATH_PREFIX)")
     add("--timeout", type=float, default=DEFAULT_LIMIT, help="seconds a file may take; default: %(default)s")
-    add("--frames", type=int, default=DEFAULT_LENGTH, help="DATA.NUM_FRAMES of the runs to come; default: %(default)s")
-    add("--stride", type=int, default=DEFAULT_STRIDE, help="DATA.SAMPLING_RATE likewise; default: %(default)s")
-    add("--out", type=Path, metavar="FOLDER", help="write report.md, pictures, problems.csv and notes.csv there")
+    add("--frames", type=int, default=DEFAULT_LENGTH, help="DATA.NUM_FRAMES of the runs; default: %(default)s")
+    add("--stride", type=int, default=DEFAULT_STRIDE, help="DATA.SAMPLING_RATE of the runs; default: %(default)s")
+    add("--out", type=Path, metavar="FOLDER", help="write report.md, figures, problems.csv and notes.csv there")
     add("--report", type=Path, metavar="FILE.csv", help="write the problems to this file")
     add("--cache", type=Path, metavar="FILE", help=f"findings to keep for the next check; default: FOLDER/{CACHE}")
     add_job_options(parser)
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the check and return the exit status; a user's mistake ends the program with status 2."""
     args = parse_args(arguments)
     with exit_with_message():
-        leave_to_slurm(__file__, args, arguments)
+        submit_if_asked(__file__, args, arguments)
         table, file = read_clip_table(args.table), table_file(args.table)
         if (file.parent / ORDER_FILE).is_file():
             find_activities(table, file)
@@ -52,8 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(summary(table), flush=True)
         look = CheckSettings(root, args.decode, args.workers, args.timeout, cache)
         if not args.shard.is_all:
-            look_at_files(table, look, args.shard)
-            print(to_merge(args.shard))
+            inspect_files(table, look, args.shard)
+            print(merge_hint(args.shard))
             return 0
         checked = check_table(table, look, args.frames, args.stride)
         if args.report:

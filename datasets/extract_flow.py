@@ -1,6 +1,6 @@
 """Optical flow of a clip table's videos: `python datasets/extract_flow.py data/MuscleMap136 --update-table`.
 
-Writes flow/<clip>.mp4 (or .npz) beside the clips. Safe to stop and call again: what stands is kept. Exit status 0:
+Writes flow/<clip>.mp4 (or .npz) beside the clips. It can be stopped and repeated: files up to date are kept. Exit status 0:
 every clip has its flow; 2: some failed (they are named), or a mistake in the call.
 """
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
-from transm3e.job_array import leave_to_slurm
+from transm3e.job_array import submit_if_asked
 from transm3e.prepare.flow.estimate import DIS_PRESETS
 from transm3e.prepare.flow.extract import METHODS, WRITERS, FlowSettings, extract_table
 from transm3e.prepare.jobs import FAILED, add_job_options, cores, summary
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Extract and return the exit status; a user's mistake ends the program with status 2."""
     args = parse_args(arguments)
     with exit_with_message():
-        leave_to_slurm(__file__, args, arguments)
+        submit_if_asked(__file__, args, arguments)
         workers = args.workers if args.workers is not None else 1 if args.method == "raft" else cores()
         settings = FlowSettings(
             method=args.method,

@@ -1,9 +1,9 @@
-"""Give every clip its skeletons: `python datasets/extract_skeleton.py data/Mine --from alphapose_output --update-table`.
+"""Make the skeletons of every clip: `python datasets/extract_skeleton.py data/Mine --from alphapose_output --update-table`.
 
 --from takes a folder of files, one per video or per frame, by AlphaPose, OpenPose, MMPose, Ultralytics, MediaPipe or
 NTU's Kinect, or npz, or one PYSKL/MMAction2 pickle of many videos (datasets/README.md lists them);
 --detector blazepose runs BlazePose (once: pip install -e '.[pose]', python datasets/get_pose_models.py), --detector
-keypointrcnn --weights FILE.pth torchvision's Keypoint R-CNN. Writes OUT/<clip>.npz; what stands is kept. Exit status 0:
+keypointrcnn --weights FILE.pth torchvision's Keypoint R-CNN. Writes OUT/<clip>.npz; files up to date are kept. Exit status 0:
 every clip has joints; 2: some have none (named in OUT/without_skeleton.csv), or a mistake in the call.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.data.skeleton.units import UNITS
-from transm3e.job_array import leave_to_slurm
+from transm3e.job_array import submit_if_asked
 from transm3e.prepare.jobs import add_job_options
 from transm3e.prepare.skeleton.job import DETECTORS, parse_size, run
 
@@ -31,7 +31,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--update-table", action="store_true", help="fill the table's column skeleton; keeps a .bak")
     add_job_options(parser, workers=1)
     files = parser.add_argument_group("with --from")
-    files.add_argument("--detector-size", type=parse_size, help="WIDTHxHEIGHT of the frames it saw, whatever files say")
+    files.add_argument(
+        "--detector-size", type=parse_size, help="WIDTHxHEIGHT of the frames it saw; overrides the files"
+    )
     files.add_argument("--units", choices=UNITS, default="", help="of x and y: pixels, 0 to 1, -1 to 1 over the frame")
     files.add_argument("--score-scale", type=float, default=1.0, help="highest joint score; default: %(default)s")
     files.add_argument("--open-end", action="store_true", help="frames after a file's last detection show nobody")
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the extraction and return the exit status; a user's mistake ends the program with status 2."""
     args = parse_args(arguments)
     with exit_with_message():
-        leave_to_slurm(__file__, args, arguments)
+        submit_if_asked(__file__, args, arguments)
         summary, without = run(**{name: value for name, value in vars(args).items() if name not in ("slurm", "jobs")})
     for clip, reason in without[:20]:
         print(f"{clip}: {reason}")

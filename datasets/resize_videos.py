@@ -1,7 +1,7 @@
-"""Make videos small ahead of time: `python datasets/resize_videos.py data/MuscleMap136 --out data/MuscleMap136_256`.
+"""Resize videos before training: `python datasets/resize_videos.py data/MuscleMap136 --out data/MuscleMap136_256`.
 
-Reads a clip table's videos, or all videos below a folder without one. Safe to stop and call again: what stands is
-kept, nothing else is touched. Exit status 0: all files are there; 2: some failed (they are named), or a mistake in
+Reads a clip table's videos, or all videos below a folder without one. It can be stopped and repeated: files up
+to date are kept, others are not touched. Exit status 0: all files are there; 2: some failed (they are named), or a mistake in
 the call.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.files import clip_table_file
-from transm3e.job_array import leave_to_slurm
+from transm3e.job_array import submit_if_asked
 from transm3e.prepare.jobs import FAILED, add_job_options, summary
 from transm3e.prepare.resize import PRESETS, ResizeSettings, resize_folder, resize_table
 
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Resize and return the exit status; a user's mistake ends the program with status 2."""
     args = parse_args(arguments)
     with exit_with_message():
-        leave_to_slurm(__file__, args, arguments)
+        submit_if_asked(__file__, args, arguments)
         settings = ResizeSettings(args.short_side, args.keyframe_interval, args.crf, args.preset, args.timeout)
         if clip_table_file(args.source).is_file():
             results = resize_table(args.source, args.out, settings, args.workers, args.prefix, args.shard)

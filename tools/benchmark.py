@@ -16,11 +16,11 @@ from pathlib import Path
 
 from transm3e.benchmark import counts, params
 from transm3e.benchmark.arguments import loader_settings_of, parse_args, process_settings_of, settings_of
-from transm3e.benchmark.contestant import build_entries
+from transm3e.benchmark.candidate import build_entries
+from transm3e.benchmark.figure import draw
 from transm3e.benchmark.loader.measure import measure_loaders
 from transm3e.benchmark.markdown import to_markdown
 from transm3e.benchmark.model import measure
-from transm3e.benchmark.picture import draw
 from transm3e.benchmark.processes import measure_processes
 from transm3e.benchmark.results import LoaderResults, Results
 from transm3e.cli import exit_with_message

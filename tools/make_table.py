@@ -1,7 +1,7 @@
 """Make tables of the paper, or your own: python tools/make_table.py TABLE.yaml [TABLE.yaml ...] [--dry-run].
 
-Runs what is missing, each run once, and writes the figures beside the paper's as Markdown, CSV and LaTeX. The same
-command goes on wherever it was stopped. configs/tables/ holds tables 2 to 14.
+Runs what is missing, each run once, and writes the scores beside the paper's as Markdown, CSV and LaTeX. The same
+command continues after any stop. configs/tables/ holds tables 2 to 14.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from transm3e.cli import exit_with_message
 from transm3e.errors import UserError
-from transm3e.tables.cluster.places import here, on_slurm
+from transm3e.tables.cluster.backends import local_backend, slurm_backend
 from transm3e.tables.command import build_plan, run_missing, write_tables
 from transm3e.tables.listing import TFLOPS, listing, positive_rate
 from transm3e.tables.read import DATASETS
@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--scale", choices=SCALES, default="full", help="size of models, clips and epochs; default: %(default)s")
     add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="each row once per seed; default: 0")
-    add("--rows", nargs="+", metavar="LABEL", help="only rows whose label begins so")
+    add("--rows", nargs="+", metavar="LABEL", help="only rows whose label begins with it")
     add("--jobs", type=int, metavar="N", help="runs at once; default: as many as the GPUs serve, or 1")
     add("--gpus-per-run", type=int, metavar="N", help="default: 1, or 0 (the CPU) where there is none")
     submit = parser.add_mutually_exclusive_group()
@@ -73,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.detach and args.slurm is None:
             raise UserError("--detach needs --slurm: without it the runs are this command's own")
         places = (
-            here(args.jobs, args.gpus_per_run, args.submitit_local)
+            local_backend(args.jobs, args.gpus_per_run, args.submitit_local)
             if args.slurm is None
-            else on_slurm(args.slurm, args.jobs, args.gpus_per_run, args.detach)
+            else slurm_backend(args.slurm, args.jobs, args.gpus_per_run, args.detach)
         )
         plan = build_plan(args.tables, args.on, args.scale, args.seeds, args.rows, places.gpus_per_run, args.opts)
         comparison = Comparison(args.against, args.resamples, args.by_clip)

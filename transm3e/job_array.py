@@ -1,4 +1,4 @@
-"""A script of datasets/ as SLURM jobs: an array of its shards, then a job that merges them; no process waits for them here."""
+"""Submit a script of datasets/ to SLURM: an array of its shards, then a job that merges them; nothing here waits for it."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ if TYPE_CHECKING:
     from transm3e.tables.cluster.job import ClusterJob
 
 LOGS = Path("runs", "slurm")
-SAVE_S = 5.0  # between the signal and the end of a shard; each of its files is whole or not there
+SAVE_S = 5.0  # from the signal to the end of a shard, whose files are written whole or not at all
 
 
-def leave_to_slurm(script: str, args: argparse.Namespace, words: Sequence[str] | None) -> None:
-    """Do nothing if there is no --slurm; else submit the script and end the program.
+def submit_if_asked(script: str, args: argparse.Namespace, argv: Sequence[str] | None) -> None:
+    """With --slurm submit the script and end the program; without it do nothing.
 
     Args:
-        script: its file.
-        args: slurm and jobs, see add_job_options, and shard.
-        words: of its command line; None: this program's.
+        script: path of the script.
+        args: with slurm, jobs and shard, see add_job_options.
+        argv: its command line; None = this program's.
 
     Raises:
-        ExitRequest: with status 0, after it was submitted; says what was.
-        UserError: a wrong option, or SLURM or submitit is not there, or refuses.
+        ExitRequest: status 0, after submission; says what was submitted.
+        UserError: an option is wrong, or SLURM or submitit is missing or refuses the jobs.
     """
     if args.slurm is None:
         return
     if args.jobs < 1 or not args.shard.is_all:
-        raise UserError(f"--jobs {args.jobs}, --shard {args.shard}: --slurm makes the shards, of --jobs at least 1")
-    given = list(sys.argv[1:] if words is None else words)
-    # Words may be abbreviated, here as there: a job that still has --slurm would submit jobs.
+        raise UserError(
+            f"--jobs {args.jobs}, --shard {args.shard}: --slurm makes the shards itself; leave out --shard, and use --jobs of at least 1"
+        )
+    given = list(sys.argv[1:] if argv is None else argv)
+    # argparse also removes abbreviated options: a job that kept --slurm would submit jobs itself.
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--slurm", nargs="*")
     parser.add_argument("--jobs")
@@ -48,29 +50,30 @@ def leave_to_slurm(script: str, args: argparse.Namespace, words: Sequence[str] |
     raise ExitRequest(submit_shards(command, args.slurm, args.jobs, LOGS, cpus), 0)
 
 
-def _job(words: Sequence[str]) -> ClusterJob:
-    """A command that is stopped and requeued as a run of a table is."""
+def _job(command: Sequence[str]) -> ClusterJob:
+    """A command that is stopped and requeued like a run of a table."""
     load_submitit()
     from transm3e.tables.cluster.job import ClusterJob
 
-    return ClusterJob(tuple(words), {}, {}, 0.0, SAVE_S)
+    return ClusterJob(tuple(command), {}, {}, 0.0, SAVE_S)
 
 
 def submit_shards(command: Sequence[str], slurm: Sequence[str], jobs: int, logs: Path, cpus: int | None = None) -> str:
-    """Submit a command once for each of so many shards, and once without, after them -> what to know of it.
+    """Submit a command once per shard, and once without a shard after them -> a message for the user.
 
     Args:
         slurm: NAME=VALUE for sbatch, see slurm_settings.
+        jobs: number of shards.
         logs: folder of the jobs' outputs, on a disk that all hosts share.
-        cpus: of a job, where `slurm` does not say it; None = as the cluster likes.
+        cpus: per job, unless `slurm` sets it; None = the cluster's default.
 
     Raises:
-        UserError: see leave_to_slurm.
+        UserError: see submit_if_asked.
     """
     settings = slurm_settings(slurm, gpus=0)
     timeouts = settings.pop("max_num_timeout")
     given = {**({"cpus_per_task": cpus} if cpus else {}), **settings}
-    if "cpus_per_task" in given:  # from SLURM 22.05 to 23.02 srun does not take it over from sbatch
+    if "cpus_per_task" in given:  # in SLURM 22.05 to 23.02 srun does not inherit it from sbatch
         given["srun_args"] = [f"--cpus-per-task={given['cpus_per_task']}", *given.get("srun_args", ())]
     executor = slurm_executor(logs.absolute(), timeouts)
     make_folder(logs, "working folder")
@@ -81,5 +84,5 @@ def submit_shards(command: Sequence[str], slurm: Sequence[str], jobs: int, logs:
     merging = submit(executor, [_job(command)])[0]
     return (
         f"submitted: array {array[0].partition('_')[0]} of {jobs} shards, then job {merging.job_id}, which merges them and "
-        f"says how it went in {merging.paths.stdout}; the same call again finds what they left"
+        f"writes the summary to {merging.paths.stdout}; repeating the call keeps finished files"
     )

@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: a bar for a person, now and then a plain line for a log."""
+"""Progress of long work on standard error: a bar on a terminal, an occasional line in a log."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LINE_EVERY_S = 15.0
 
 
 def on_terminal() -> bool:
-    """Whether progress is watched by a person."""
+    """Whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 
 def track(items: Iterable[Item], title: str, total: int, unit: str = "it") -> Iterator[Item]:
-    """The same items; shows how many of `total` have passed and how long the rest will take."""
+    """Yield the same items and show how many of `total` are done and the time left."""
     if on_terminal():
         yield from tqdm(items, title, total, unit=unit, leave=False)
         return
@@ -39,9 +39,9 @@ def track(items: Iterable[Item], title: str, total: int, unit: str = "it") -> It
 def map_with_progress(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int, label: str
 ) -> list[Result]:
-    """`function` of every item, in order, on `workers` threads, with a progress bar on a terminal.
+    """Results of `function` for every item, in their order, from `workers` threads, with progress.
 
-    Threads suffice: OpenCV and FFmpeg release Python's lock. The first exception ends the work that has not begun.
+    Threads suffice: OpenCV and FFmpeg release Python's lock. After the first exception no further item is begun.
     """
     with ThreadPoolExecutor(workers) as pool:
         try:

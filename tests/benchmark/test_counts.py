@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from transm3e.benchmark.contestant import build_entries
+from transm3e.benchmark.candidate import build_entries
 from transm3e.benchmark.counts import DEVICE, LEAST_TIME, PHASES, Counts, _Counter, count_step
 
 ROOT = Path(__file__).parents[2]

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transm3e.benchmark.figure import draw
 from transm3e.benchmark.loader import stopwatch
 from transm3e.benchmark.loader.files import FileSet, Film
 from transm3e.benchmark.loader.stopwatch import AUGMENT, CROP, DECODE, OPEN, SEEK, Stopwatch
 from transm3e.benchmark.markdown import to_markdown
-from transm3e.benchmark.picture import draw
 from transm3e.benchmark.results import LoaderResults, Stages, Throughput
 from transm3e.data import transforms
 from transm3e.data.decode import FrameSource
@@ -113,7 +113,7 @@ def test_ratios(results):
     assert results.agreement(stages) == pytest.approx(1.0)
 
 
-def test_markdown_json_and_picture(results, tmp_path):
+def test_markdown_json_and_figure(results, tmp_path):
     lines = to_markdown(results).splitlines()
     assert "| 64x48 | 2 | 2,000,000 | 0.8 | 300 | 250 |" in lines
     assert "| 64x48 | pytorchvideo | one core | 600 ms (300 ms to 1.20 s) | 1.67 | 3.00x | - |" in lines

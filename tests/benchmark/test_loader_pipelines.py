@@ -71,7 +71,7 @@ def test_pytorchvideo_reads_the_frames_it_is_asked_for(task):
     reader.close()
 
 
-def test_forms(task):
+def test_variants(task):
     for form in ["half", "crop-first", "float"]:
         item = Plain(task, f"pytorchvideo+{form}")[0, 1]
         assert item["clips"].shape == (2, 3, 4, 32, 32)
@@ -89,7 +89,7 @@ def test_unknown_pipelines():
     check_plain("pytorchvideo+half+float")
     with pytest.raises(UserError, match=r"--against is 'pytorchvide'.*did you mean pytorchvideo"):
         check_plain("pytorchvide")
-    with pytest.raises(UserError, match=r"unknown form 'fast'; allowed after \+: half, float, crop-first"):
+    with pytest.raises(UserError, match=r"unknown variant 'fast'; allowed after \+: half, float, crop-first"):
         check_plain("pytorchvideo+fast")
 
 

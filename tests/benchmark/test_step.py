@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from transm3e.benchmark.contestant import build_contestant, build_entries
+from transm3e.benchmark.candidate import build_candidate, build_entries
 from transm3e.benchmark.step import backward_call, forward_call, training_call
 from transm3e.config import load_cfg
 from transm3e.engine.precision import Precision
@@ -22,7 +22,7 @@ FLOAT32 = Precision(CPU, torch.float32)
 @pytest.fixture
 def student(student_file):
     (entry,), _ = build_entries([str(student_file)], None, [])
-    return build_contestant(entry, CPU)
+    return build_candidate(entry, CPU)
 
 
 def weights(model):
@@ -65,7 +65,7 @@ def test_a_training_step_moves_the_student_only(student, dtype):
 def test_two_steps_are_the_training_loops(student_file, tmp_path):
     opts = ["SOLVER.LR_POLICY", "constant", "SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0"]
     (entry,), _ = build_entries([str(student_file)], None, opts)
-    timed, trained = (build_contestant(entry, CPU) for _ in range(2))
+    timed, trained = (build_candidate(entry, CPU) for _ in range(2))
     step = training_call(timed, timed.batch(4, CPU), FLOAT32)
     step()
     step()

@@ -10,14 +10,14 @@ import time
 import numpy as np
 import pytest
 
-from tests.tables.slurm_stand_in import install, shut_down, submitted
+from tests.tables.fake_slurm import install, shut_down, submitted
 from transm3e.data.encode import write_video
 from transm3e.data.skeleton.pyskl import write_npz
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.errors import UserError
 from transm3e.job_array import submit_shards
-from transm3e.prepare.jobs import FileJob, Lost, Shard, make_files, parse_shard, run_each
-from transm3e.prepare.resize import bring
+from transm3e.prepare.jobs import FileJob, NoResult, Shard, make_files, parse_shard, run_each
+from transm3e.prepare.resize import link_or_copy
 
 
 def misbehave(item):
@@ -39,10 +39,10 @@ def test_files_that_hang_crash_or_raise_cost_only_themselves():
     results = dict(run_each(misbehave, items, 2, "items", timeout=2.0))
     assert sorted(results) == list(range(8))
     assert [results[i] for i in (0, 2, 5, 7)] == ["A", "B", "C", "D"]
-    assert results[1] == Lost("took longer than 2 s; raise --timeout, or re-encode it")
-    assert results[3] == Lost("the decoder crashed on it; re-encode it")
-    assert results[4] == Lost("cannot be used: IndexError: tuple index out of range")
-    assert "memory ran out" in results[6].reason
+    assert results[1] == NoResult("took longer than 2 s; raise --timeout, or re-encode it")
+    assert results[3] == NoResult("the decoder crashed on it; re-encode it")
+    assert results[4] == NoResult("cannot be used: IndexError: tuple index out of range")
+    assert "out of host memory" in results[6].reason
 
 
 @pytest.mark.parametrize("way", [{}, {"threads": True}, {"timeout": 60.0}])
@@ -64,7 +64,7 @@ def test_two_processes_make_files_and_a_full_disk_ends_the_work(tmp_path):
     jobs = [FileJob(name, tmp_path / name, tmp_path / "out" / name) for name in "abc"]
     for name in "ac":
         (tmp_path / name).write_text(name)
-    assert [each.status for each in make_files(bring, jobs, 2, "files")] == ["made", "failed", "made"]
+    assert [each.status for each in make_files(link_or_copy, jobs, 2, "files")] == ["made", "failed", "made"]
     assert (tmp_path / "out/c").read_text() == "c"
 
     def convert(source, target):
@@ -178,9 +178,11 @@ def test_slurm_runs_the_shards_and_then_the_merge(tmp_path, monkeypatch):
 def test_slurm_takes_its_own_words_away_and_refuses_a_shard(repo, data, monkeypatch, capsys):
     main = runpy.run_path(str(repo / "datasets" / "resize_videos.py"))["main"]
     given = []
-    monkeypatch.setattr(main.__globals__["leave_to_slurm"].__globals__["sys"], "executable", "python")
+    monkeypatch.setattr(main.__globals__["submit_if_asked"].__globals__["sys"], "executable", "python")
     monkeypatch.setitem(
-        main.__globals__["leave_to_slurm"].__globals__, "submit_shards", lambda *args: given.append(args) or "submitted"
+        main.__globals__["submit_if_asked"].__globals__,
+        "submit_shards",
+        lambda *args: given.append(args) or "submitted",
     )
     words = [
         str(data / "one_call"),
@@ -203,4 +205,4 @@ def test_slurm_takes_its_own_words_away_and_refuses_a_shard(repo, data, monkeypa
     assert (slurm, jobs, cpus) == (["time=60", "partition=cpu"], 4, 3)
     with pytest.raises(SystemExit):
         main([*words, "--shard", "0/2"])
-    assert "--slurm makes the shards" in capsys.readouterr().err
+    assert "--slurm makes the shards itself" in capsys.readouterr().err

@@ -164,8 +164,8 @@ def test_nothing_foreign_is_overwritten(data, tmp_path):
     (out / "a.npz").write_text("[1]")
     before = (out / "clips/c.mp4").read_bytes()
     reasons = {result.name: result.reason for result in resize_table(data, out, SMALL, 1)}
-    assert "is not by transm3e resize" in reasons["clips/c.avi"]
-    assert "a.npz: stands there and is not" in reasons["a.npz"]
+    assert "was not made by transm3e resize" in reasons["clips/c.avi"]
+    assert "a.npz: exists and is not a copy of" in reasons["a.npz"]
     assert (out / "clips/c.mp4").read_bytes() == before
     (out / "clips.csv").write_text("mine")
     with pytest.raises(UserError, match="is not the table of"):
@@ -246,6 +246,6 @@ def test_skeletons_that_do_not_say_their_size_are_refused(tmp_path: Path) -> Non
     (tmp_path / "in" / "clips.csv").write_text(
         "path,split,activity,muscles,skeleton\na.mp4,train,squat,biceps,a.json\n"
     )
-    with pytest.raises(UserError, match=r"^skeleton a\.json does not say the size .*extract_skeleton\.py"):
+    with pytest.raises(UserError, match=r"^skeleton a\.json does not record the size .*extract_skeleton\.py"):
         resize_table(tmp_path / "in", tmp_path / "out", SMALL, 1)
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""The shipped tables hold the paper's figures; what is wrong in a table file is said in one line."""
+"""The shipped tables hold the paper's scores; mistakes in a table file are reported in one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.each import assert_each
 from transm3e.errors import UserError
 from transm3e.report.table import COLUMNS
-from transm3e.tables.read import DATASETS, DEMO_LEAF, leaf_name, read_table
+from transm3e.tables.read import DATASETS, DEMO_CONFIGS, config_name, read_table
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TABLES = sorted((CONFIGS / "tables").glob("*.yaml"))
@@ -56,10 +56,10 @@ def test_rows_of_one_run_have_one_figure_in_the_paper_too():
     assert several == {repr(("mvitv2_s", [])), repr(("mcts_rgb_s", []))}
 
 
-def test_every_leaf_name_is_used_and_small_names_differ():
-    assert all(leaf_name(full, "MuscleUCF90") == full for full in DEMO_LEAF)
-    assert {leaf_name(full, "FreeExercise") for full in DEMO_LEAF} == set(DEMO_LEAF.values())
-    assert leaf_name("random", "MuscleSynth") == "random"
+def test_every_config_name_is_used_and_small_names_differ():
+    assert all(config_name(full, "MuscleUCF90") == full for full in DEMO_CONFIGS)
+    assert {config_name(full, "FreeExercise") for full in DEMO_CONFIGS} == set(DEMO_CONFIGS.values())
+    assert config_name("random", "MuscleSynth") == "random"
     for name in DATASETS:
         assert (CONFIGS / name).is_dir()
 
@@ -99,7 +99,7 @@ def test_every_leaf_name_is_used_and_small_names_differ():
         (HEAD + ROW % "" + ROW % "", "two rows are labelled 'a'"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(text, message, tmp_path):
+def test_what_is_wrong_is_reported_in_one_line(text, message, tmp_path):
     file = tmp_path / "t.yaml"
     file.write_text(text)
     with pytest.raises(UserError, match=message) as error:

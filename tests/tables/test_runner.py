@@ -1,4 +1,4 @@
-"""Runs in processes: order, failures, a stop, a second call, a folder that another process holds; by a stand-in."""
+"""Runs in processes: order, failures, a stop, a second call, a folder that another process holds; with a fake run_net.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tests.tables.stand_in import command, order
+from tests.tables.fake_run_net import command, order
 from transm3e.errors import ExitRequest
 from transm3e.runs.folder import GPUS, LOCK
 from transm3e.runs.lock import Owner
@@ -58,7 +58,7 @@ def test_a_table_is_run_in_order_and_a_failed_row_stops_only_itself(make, tmp_pa
     assert order(tmp_path) == [["begin", "flow"]]
 
 
-def test_a_stop_ends_the_runs_and_the_next_call_goes_on(make, tmp_path):
+def test_a_stop_ends_the_runs_and_the_next_call_resumes_them(make, tmp_path):
     runner = Runner(make().missing(), command(tmp_path, seconds=30), [{}], tmp_path / "logs")
 
     def stop():
@@ -99,7 +99,7 @@ def test_a_folder_that_another_process_holds_is_waited_for(make, tmp_path):
     assert not lock.exists()
 
 
-def test_a_run_that_goes_on_keeps_its_gpu(make, tmp_path, monkeypatch):
+def test_a_run_that_continues_keeps_its_gpu(make, tmp_path, monkeypatch):
     """After kill -9 of the tool its runs go on; what the next call starts beside them takes the other GPUs."""
     jobs = make().missing()[:3]
     here = f"process 1 on {socket.gethostname()}"

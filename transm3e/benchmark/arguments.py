@@ -12,7 +12,7 @@ import torch
 
 from transm3e.benchmark.counts import GPUS
 from transm3e.benchmark.loader.measure import LoaderSettings
-from transm3e.benchmark.loader.pipelines import FORMS
+from transm3e.benchmark.loader.pipelines import VARIANTS
 from transm3e.benchmark.memory import DTYPES
 from transm3e.benchmark.model import Settings
 from transm3e.benchmark.processes import ProcessSettings
@@ -95,7 +95,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "default: torchvision:mvit_v2_s for models of MViTv2-S's sizes, else none",
     )
     add("--batch-sizes", nargs="+", type=_positive, default=[], metavar="N", help="clips; default: the fewest possible")
-    add("--grow", action="store_true", help="double the first batch size until memory ends")
+    add("--grow", action="store_true", help="double the first batch size until out of memory")
     add("--modes", nargs="+", choices=MODES, default=list(MODES), help="default: both")
     add("--repeats", type=_positive, default=7, metavar="N", help="timed rounds; default: 7")
     add("--warmup", type=_positive, default=2, metavar="N", help="untimed rounds before them; default: 2")
@@ -138,7 +138,7 @@ def _add_loader(parser: argparse.ArgumentParser) -> None:
         default=["pytorchvideo"],
         metavar="NAME",
         help="plain pipelines: pytorchvideo or torchcodec with torchvision's transforms, variants with "
-        f"{', '.join('+' + form for form in FORMS)} (pytorchvideo+half+float), or none; default: pytorchvideo",
+        f"{', '.join('+' + form for form in VARIANTS)} (pytorchvideo+half+float), or none; default: pytorchvideo",
     )
     add("--repeats", type=_positive, default=5, metavar="N", help="timed epochs; default: 5")
     add(
@@ -169,13 +169,13 @@ def _add_params(parser: argparse.ArgumentParser) -> None:
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words for argparse, and KEY VALUE words. A folder may look like a key and is none."""
+    """Words for argparse, and KEY VALUE words. The folder of an option may look like a key."""
     words: list[str] = []
     opts: list[str] = []
     rest = iter(argv)
     for word in rest:
         if KEY.fullmatch(word) and (not words or words[-1] not in FOLDER_OPTIONS):
-            # Without a value the config's own message names the key.
+            # If the value is missing, the config's error message names the key.
             opts += [word] if "=" in word else [word, *[value for value in [next(rest, None)] if value is not None]]
         elif word != "--opts":
             words.append(word)

@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from transm3e.benchmark.backward import run_backward
-from transm3e.benchmark.contestant import Contestant, Entry, build_contestant
+from transm3e.benchmark.candidate import Candidate, Entry, build_candidate
 from transm3e.benchmark.markdown import table
 from transm3e.benchmark.memory import DTYPES
 from transm3e.benchmark.step import training_call
@@ -118,14 +118,14 @@ def count_steps(entries: Sequence[Entry], precision: str, batch_size: int, gpu: 
     """Name of each entry -> what its training step asks of a GPU; kernels are chosen as on `gpu`.
 
     Raises:
-        UserError: a contestant cannot be built.
+        UserError: a candidate cannot be built.
     """
     return {entry.name: count_step(entry, precision, batch_size, gpu) for entry in entries}
 
 
 def count_step(entry: Entry, precision: str, batch_size: int, gpu: str = "V100") -> Counts:
     """The same of one entry; it is the second step that is counted, as the first builds what stays."""
-    contestant = build_contestant(entry, torch.device("cpu"))
+    candidate = build_candidate(entry, torch.device("cpu"))
     counter = _Counter(Counts(batch_size))
     with ExitStack() as stack:
         for name, value in {
@@ -138,11 +138,11 @@ def count_step(entry: Entry, precision: str, batch_size: int, gpu: str = "V100")
         }.items():
             stack.enter_context(mock.patch(name, value))
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-        _pretend(contestant)
-        step = training_call(contestant, contestant.batch(batch_size, DEVICE), Precision(DEVICE, DTYPES[precision]))
+        _pretend(candidate)
+        step = training_call(candidate, candidate.batch(batch_size, DEVICE), Precision(DEVICE, DTYPES[precision]))
         for _ in range(2):
             counter.counts, counter.phase = Counts(batch_size), PHASES[0]
-            kept = _Kept(contestant.task.model)
+            kept = _Kept(candidate.task.model)
             with counter, _Host(counter, GPUS[gpu]), torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda x: x):
                 step()
             counter.counts.saved = kept.total
@@ -319,9 +319,9 @@ class _Kept:
         return tensor
 
 
-def _pretend(contestant: Contestant) -> None:
+def _pretend(candidate: Candidate) -> None:
     """Tensors of the same shapes that say they are on a GPU in the place of a task's."""
-    for root in vars(contestant.task).values():
+    for root in vars(candidate.task).values():
         for module in root.modules() if isinstance(root, nn.Module) else ():
             places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
             for tensors in places:

@@ -1,4 +1,4 @@
-"""A benchmark's figures as Markdown tables."""
+"""The results of a benchmark as Markdown tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from transm3e.benchmark.loader.stopwatch import STAGES
 from transm3e.benchmark.results import OTHER, LoaderResults, Results, Timed, faster
 
 MIB = 2**20
-# Above it a median of a few rounds, and with it the ratios, may be off.
+# Above this spread, medians of few rounds, and thus the ratios, are unreliable.
 LARGE_SPREAD = 1.5
 MODEL_NOTES = (
     "forward: inference on float clips; of a distilled student, the student alone. train: a whole step from uint8 "
@@ -31,7 +31,7 @@ LOADER_NOTES = (
 
 
 def to_markdown(results: Results | LoaderResults) -> str:
-    """Machine, contestants or files, measurements and how to read them."""
+    """Machine, candidates or files, measurements and how to read them."""
     parts = _of_models(results) if isinstance(results, Results) else _of_loaders(results)
     return "\n\n".join(parts) + "\n"
 
@@ -48,12 +48,12 @@ def duration(seconds: float) -> str:
 
 
 def short(value: float) -> str:
-    """Three digits and more."""
+    """A number with at least three significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def where(workers: int) -> str:
-    """What a number of workers is called."""
+    """Label of a number of workers."""
     return f"{workers} process{'es' * (workers > 1)}" if workers else "one core"
 
 
@@ -65,39 +65,39 @@ def _of_models(results: Results) -> list[str]:
         f"median (lowest to highest) of {settings['repeats']} rounds; "
         f"a large matrix product runs at {results.matrix_rate / 1e9:.0f} GFLOP/s"
     )
-    contestants = [
+    candidates = [
         [
             *(one.name, "x".join(map(str, one.clip)), f"{one.parameters.inference:,}"),
             *(f"{one.parameters.teacher:,}" if one.parameters.teacher else "-", f"{one.work.macs / 1e9:.4g}"),
         ]
-        for one in results.contestants
+        for one in results.candidates
     ]
     rows = []
     for one in results.measurements:
         start, ratios = [one.mode, str(one.clips), one.name], ["-", "-"]
         memory = f"{one.peak.size_bytes / MIB:.0f} MiB" if one.peak else "does not fit"
-        partner = results.partner(one)
+        same = results.reference_of(one)
         if one.name == reference and one.seconds:
             ratios = ["1 (reference)", "1 (reference)"]
-        elif partner and partner.peak and one.peak and one.seconds and partner.seconds:
-            less = partner.peak.size_bytes / one.peak.size_bytes if one.peak.size_bytes > 0 else None
-            ratios = [_ratio(faster(one, partner)), _ratio(less)]
+        elif same and same.peak and one.peak and one.seconds and same.seconds:
+            less = same.peak.size_bytes / one.peak.size_bytes if one.peak.size_bytes > 0 else None
+            ratios = [_ratio(faster(one, same)), _ratio(less)]
         speed = [_times(one), f"{one.clips_per_second:.3g}"] if one.seconds else ["does not fit", "-"]
         share = results.matrix_share(one)
         last = [memory, f"{share:.0%}" if share is not None else "-"]
         rows.append([*start, *speed, *(ratios if reference else []), *last])
     against = ["x faster", "x less memory"] if reference else []
     timed = [(one, f"round of {one.name} ({one.mode}, {one.clips} clips)") for one in results.measurements]
-    compiled = [one.name for one in results.contestants if one.compiled]
-    uncounted = sorted({name for one in results.contestants for name in one.work.uncounted})
-    notes = [*_busy(timed), *MODEL_NOTES]
+    compiled = [one.name for one in results.candidates if one.compiled]
+    uncounted = sorted({name for one in results.candidates for name in one.work.uncounted})
+    notes = [*_busy_note(timed), *MODEL_NOTES]
     if compiled:
         notes.append(f"trained with a compiled step (TRAIN.COMPILE): {', '.join(compiled)}; forward is not compiled.")
     if uncounted:
         notes.append(f"not counted as work: {', '.join(uncounted)}.")
     return [
         headline,
-        table(["model", "clip", "parameters", "frozen teacher", "GMAC per clip"], contestants),
+        table(["model", "clip", "parameters", "frozen teacher", "GMAC per clip"], candidates),
         table(["mode", "clips", "model", "time", "clips/s", *against, "peak memory", "of matrix rate"], rows),
         _list(notes),
     ]
@@ -143,7 +143,7 @@ def _of_loaders(results: LoaderResults) -> list[str]:
         table(["files", "videos", "bytes", "Mbit/s", "frames", "keyframe every"], files),
         table(head, speeds),
         table(["files", "loader", *shown, "all", "of it in stages", "of the time unwatched"], stages),
-        _list([*_busy(timed), cores, *LOADER_NOTES]),
+        _list([*_busy_note(timed), cores, *LOADER_NOTES]),
     ]
 
 
@@ -156,8 +156,8 @@ def _ratio(ratio: float | None, sign: str = "") -> str:
     return f"{ratio:.2f}{sign}" if ratio else "-"
 
 
-def _busy(timed: Sequence[tuple[Timed, str]]) -> list[str]:
-    """What to say if the machine was: of the rounds, with what each is called, the most uneven."""
+def _busy_note(timed: Sequence[tuple[Timed, str]]) -> list[str]:
+    """A note if the machine was busy, on the most uneven of the (timed, label) pairs."""
     with_times = [(one.spread, what) for one, what in timed if one.seconds]
     spread, what = max(with_times, key=lambda pair: pair[0], default=(0.0, ""))
     if spread <= LARGE_SPREAD:

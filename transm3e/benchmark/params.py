@@ -1,6 +1,6 @@
-"""How many parameters models have: table 2 beside what is published, and any config part by part.
+"""Numbers of parameters: of table 2's models beside the published ones, and of any config part by part.
 
-Models are built on the meta device, which knows shapes only, so nothing takes time or memory.
+Models are built on the meta device, which holds only shapes and so takes neither time nor memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from transm3e.benchmark.contestant import Entry, build_contestant
+from transm3e.benchmark.candidate import Entry, build_candidate
 from transm3e.benchmark.markdown import table
 from transm3e.benchmark.params_rows import ROWS, PublishedRow
 from transm3e.config import load_cfg
@@ -25,16 +25,16 @@ from transm3e.tasks import Distill
 
 META = torch.device("meta")
 TEACHER = "teacher"
-# A part that holds more than this share of its model is shown by its own parts.
+# A part with more than this share of its model's parameters is split into its own parts.
 LARGE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class CountedRow:
-    """A row of table 2 as it is here.
+    """A row of table 2 with our counts.
 
     Attributes:
-        row: what is expected.
+        row: the expected values.
         count: parameters of the config's model.
         as_published: the same with the row's `published_opts`.
     """
@@ -45,7 +45,7 @@ class CountedRow:
 
     @property
     def problems(self) -> list[str]:
-        """A line for each figure that is not the expected one."""
+        """A line for each count that differs from the expected one."""
         row = self.row
         checks = [("", self.count, row.expected)]
         if row.published_opts and row.published is not None:
@@ -100,7 +100,7 @@ def count_parts(paths: Sequence[str], opts: Sequence[str] = ()) -> dict[str, lis
         for name, parameter in model.named_parameters():
             parts.setdefault(_part_name(name, opened), []).append(parameter)
         if cfg.TASK == "distill":
-            task = build_contestant(Entry(path, path, path, tuple(opts)), META).task
+            task = build_candidate(Entry(path, path, path, tuple(opts)), META).task
             assert isinstance(task, Distill)
             parts[TEACHER] = list(task.teacher.parameters())
         found[path] = [
@@ -125,7 +125,7 @@ def rows_markdown(counted: Sequence[CountedRow]) -> str:
 
 
 def parts_markdown(counted: Mapping[str, Sequence[CountedPart]]) -> str:
-    """Parts of configs, and what each config's model has in all."""
+    """Parts of configs, and the total of each config's model."""
     rows = []
     for config, parts in counted.items():
         model, teacher = ([part for part in parts if (part.name == TEACHER) == other] for other in (False, True))
@@ -151,9 +151,9 @@ def keep_params(markdown: str, counted: Any, folder: str | None) -> str:
 
 
 def _large_modules(model: nn.Module) -> set[str]:
-    """Names of modules whose parts are shown: the model, and what holds most of it, down to numbered blocks.
+    """Names of modules whose parts are shown: the model and, level by level, its dominant part, down to numbered blocks.
 
-    Numbered blocks are shown one by one only where nothing stands beside them.
+    Numbered blocks are shown one by one only if they hold all parameters.
     """
     whole = count_parameters(model)
     opened, name, module = {""}, "", model

@@ -1,7 +1,7 @@
 """The rows of the paper's table 2: how many parameters each has here, as published, and in the paper.
 
-The published counts were taken from the projects' own models, built with 20 classes. Where the paper's figure is another
-one, the note says so; no model is bent to it.
+The published counts are those of the projects' own models, built with 20 classes. Where the paper's value differs, the note
+says so; no model is changed to match it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class PublishedRow:
         config: stem of its file in CONFIGS.
         expected: parameters of the config's model, 20 classes.
         paper: the paper's #PM, millions.
-        variant: which published model it is.
-        published: parameters of that model with 20 classes; None where there is none to compare with.
-        published_opts: settings (KEY, VALUE, ...) that turn the config into the published model; () = it is that one.
-        note: why the figures differ.
+        variant: the published model.
+        published: parameters of that model with 20 classes; None without a published model.
+        published_opts: settings (KEY, VALUE, ...) that turn the config into the published model; () = it is the same.
+        note: why the values differ.
     """
 
     label: str

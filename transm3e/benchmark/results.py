@@ -1,4 +1,4 @@
-"""The figures of a benchmark, of models or of loaders: what was timed, what follows from it, and its JSON."""
+"""The results of a benchmark of models or loaders: measurements, values derived from them, and JSON."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class Timed:
-    """What was timed in one setting.
+    """Times in one setting.
 
     Attributes:
-        name: of the contestant.
+        name: of the candidate.
         clips: of a round.
         seconds: of each round; () where it does not fit.
     """
@@ -62,11 +62,11 @@ class Record:
     settings: dict[str, Any]
 
     def derived(self) -> dict[str, Sequence[dict[str, Any]]]:
-        """Field -> for each of its rows, what follows from the figures."""
+        """Field -> derived values for each of its rows."""
         return {}
 
     def as_json(self) -> str:
-        """Everything, with what follows from it; paths and frame rates as text."""
+        """All fields and derived values as JSON; paths and frame rates as text."""
         values = asdict(self)
         for name, rows in self.derived().items():
             values[name] = [{**row, **more} for row, more in zip(values[name], rows, strict=True)]
@@ -84,7 +84,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a contestant is, whatever the machine.
+    """Properties of a candidate that do not depend on the machine.
 
     Attributes:
         name, source: as in its Entry.
@@ -112,20 +112,20 @@ class Measurement(Timed):
 
 @dataclass(frozen=True)
 class Results(Record):
-    """The figures of models.
+    """The results of models.
 
     Attributes:
         matrix_rate: floating-point operations per second of a large matrix product in the same precision.
-        reference: the contestant the others are compared with.
-        contestants, measurements: the figures.
+        reference: the candidate the others are compared with.
+        candidates, measurements: their properties, and the measurements.
     """
 
     matrix_rate: float
     reference: str | None
-    contestants: list[Figures]
+    candidates: list[Figures]
     measurements: list[Measurement] = field(default_factory=list)
 
-    def partner(self, one: Measurement) -> Measurement | None:
+    def reference_of(self, one: Measurement) -> Measurement | None:
         """The reference's measurement in the same mode and at the same batch size; None for its own."""
         wanted = (self.reference, one.mode, one.clips)
         same = (other for other in self.measurements if (other.name, other.mode, other.clips) == wanted)
@@ -138,7 +138,7 @@ class Results(Record):
         """
         if not one.seconds:
             return None
-        macs = next(figures.work.macs for figures in self.contestants if figures.name == one.name)
+        macs = next(figures.work.macs for figures in self.candidates if figures.name == one.name)
         passes = TRAINING_FORWARDS if one.mode == TRAIN else 1
         return macs * FLOPS_PER_MAC * passes * one.clips_per_second / self.matrix_rate
 
@@ -149,7 +149,7 @@ class Results(Record):
             if one.seconds:
                 more |= {"median_s": one.median, "min_s": min(one.seconds), "max_s": max(one.seconds)}
                 more |= {"clips_per_s": one.clips_per_second, "matrix_share": self.matrix_share(one)}
-                more["times_faster"] = faster(one, self.partner(one))
+                more["times_faster"] = faster(one, self.reference_of(one))
             rows.append(more)
         return {"measurements": rows}
 
@@ -164,31 +164,31 @@ class Throughput(Timed):
 
 @dataclass(frozen=True)
 class Stages(Timed):
-    """Where the time of a loader goes on one core: stage -> seconds of each of the epochs that were watched."""
+    """Times of a loader's stages on one core: stage -> seconds of each watched epoch."""
 
     files: str = ""
     stages: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def per_clip(self) -> dict[str, float]:
-        """Stage -> seconds per clip, the mean of all epochs so that stages add up; with "other", what is in none."""
+        """Stage -> seconds per clip, the mean of all epochs so that stages add up; "other" is the time in no stage."""
         total = self.clips * len(self.seconds)
         stages = {name: sum(self.stages[name]) / total for name in STAGES if any(self.stages.get(name, ()))}
         return {**stages, OTHER: sum(self.seconds) / total - sum(stages.values())}
 
     @property
     def covered(self) -> float:
-        """Share of the whole that lies in a stage."""
+        """Share of the time that is in a stage."""
         return 1 - self.per_clip[OTHER] * self.clips * len(self.seconds) / sum(self.seconds)
 
 
 @dataclass(frozen=True)
 class LoaderResults(Record):
-    """The figures of loaders.
+    """The results of loaders.
 
     Attributes:
-        file_sets: what was measured on.
-        throughputs, stages: the figures.
+        file_sets: the files.
+        throughputs, stages: the measurements.
     """
 
     file_sets: list[FileSet]

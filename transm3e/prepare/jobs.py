@@ -1,7 +1,7 @@
-"""Something made of each of many files: on processes that may die or be killed, or on threads; all of it, or a shard.
+"""Run a function on each of many files: in processes that may crash or be killed, or on threads; for all or one shard.
 
-What stands is kept, what fails is named, nothing foreign is touched. So a call can be stopped and given again, its shards
-may run anywhere at any time, and a last call without --shard finds what they left and merges it.
+Files that are up to date are kept, failures are named, files of other programs are not touched. So a call can be stopped
+and repeated, its shards may run anywhere at any time, and a last call without --shard merges their results.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from transm3e.progress import track
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 MADE, KEPT, FAILED = "made", "kept", "failed"
-# With these the next file cannot be written either.
-HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# After these errors the next file cannot be written either.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
-class Lost:
-    """In place of an answer: why there is none, one line."""
+class NoResult:
+    """Takes the place of an answer: why there is none, in one line."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Every `count`-th item from `index` on."""
+    """Every `count`-th item, starting at `index`."""
 
     index: int = 0
     count: int = 1
 
     def of(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Its share; shares are disjoint, and together they are all items."""
+        """Its items; shards are disjoint, and together they hold all items."""
         return items[self.index :: self.count]
 
     @property
@@ -78,18 +78,24 @@ def parse_shard(text: str) -> Shard:
 
 
 def add_job_options(parser: argparse.ArgumentParser, workers: int | None = None) -> None:
-    """--workers and --shard; --slurm and --jobs, which transm3e.job_array takes before the script reads its words."""
+    """Add --workers and --shard, and --slurm and --jobs, which transm3e.job_array handles."""
     default = "one per CPU core" if workers is None else str(workers)
     parser.add_argument(
         "--workers", type=int, default=workers or cores(), metavar="N", help=f"files at a time; default: {default}"
     )
     parser.add_argument(
-        "--shard", type=parse_shard, default=ALL, metavar="I/N", help="do this part alone; then call without, to merge"
+        "--shard",
+        type=parse_shard,
+        default=ALL,
+        metavar="I/N",
+        help="do this part only; a last call without it merges all",
     )
     parser.add_argument(
-        "--slurm", nargs="*", metavar="NAME=VALUE", help="do it as SLURM jobs with these options of sbatch"
+        "--slurm", nargs="*", metavar="NAME=VALUE", help="run as SLURM jobs with these options of sbatch"
     )
-    parser.add_argument("--jobs", type=int, default=16, metavar="N", help="with --slurm: shards; default: %(default)s")
+    parser.add_argument(
+        "--jobs", type=int, default=16, metavar="N", help="with --slurm: number of shards; default: %(default)s"
+    )
 
 
 def cores() -> int:
@@ -105,20 +111,20 @@ def run_each(
     timeout: float = 0.0,
     threads: bool = False,
     unit: str = "files",
-) -> Iterator[tuple[int, Answer | Lost]]:
-    """`function` of every item, with progress; an item that crashes or hangs its process costs that item only.
+) -> Iterator[tuple[int, Answer | NoResult]]:
+    """Apply `function` to every item, with progress; an item that crashes or hangs its process loses that item only.
 
     Args:
-        function: what it raises becomes Lost, but for UserError, which ends the work. For processes a function of a module,
-            or a partial of one.
-        items: for processes, what can be sent to one.
+        function: its exceptions become NoResult, except UserError, which ends the work. Processes need a module-level
+            function or a partial of one.
+        items: for processes, picklable.
         workers: at a time, at least 1.
         title: of the progress bar.
-        timeout: seconds per item, then its process is killed; 0: no limit, and a single worker stays in this process.
-        threads: on threads, which share the function; for those that leave Python's lock, or hold a network.
+        timeout: seconds per item before its process is killed; 0 = no limit, and a single worker runs in this process.
+        threads: use threads, which share the function; for functions that release Python's lock or hold a network.
 
     Yields:
-        (place of the item, its answer, or Lost), in the order in which they are ready.
+        (index of the item, its answer or NoResult), in order of completion.
     """
     if workers < 1:
         raise UserError(f"workers {workers}: at least 1")
@@ -158,21 +164,21 @@ class Outcome(NamedTuple):
 def make_files(
     convert: Callable[[Path, Path], bool], jobs: Sequence[FileJob], workers: int, title: str, shard: Shard = ALL
 ) -> list[Outcome]:
-    """`convert(source, target)` of every job of a shard with progress -> outcomes in the order of the jobs.
+    """Call `convert(source, target)` for every job of a shard, with progress -> outcomes in the order of the jobs.
 
     Args:
-        convert: returns whether it made the file (False: what stands there is good) and raises DecodeError where
-            the source is at fault; see run_each.
-        jobs: with targets of their own.
+        convert: returns whether it made the file (False: it was up to date) and raises DecodeError where the source is
+            at fault; see run_each.
+        jobs: no two with the same target.
 
     Raises:
-        UserError: `workers` below 1, or the disk is full or read-only; what was made stands.
+        UserError: `workers` below 1, or the disk is full or read-only; finished files are kept.
     """
     jobs = shard.of(jobs)
     outcomes = {}
     for number, found in run_each(partial(_attempt, convert), jobs, workers, title):
         name = jobs[number].name
-        outcomes[number] = Outcome(name, FAILED, found.reason) if isinstance(found, Lost) else Outcome(name, *found)
+        outcomes[number] = Outcome(name, FAILED, found.reason) if isinstance(found, NoResult) else Outcome(name, *found)
     return [outcomes[number] for number in range(len(jobs))]
 
 
@@ -181,32 +187,32 @@ def summary(outcomes: Sequence[Outcome], shard: Shard = ALL) -> str:
     counts = {status: sum(each.status == status for each in outcomes) for status in (MADE, KEPT, FAILED)}
     lines = [f"{each.name}: {each.reason}" for each in outcomes if each.status == FAILED]
     lines.append(", ".join(f"{count} {status}" for status, count in counts.items()))
-    return "\n".join(lines if shard.is_all else [*lines, to_merge(shard)])
+    return "\n".join(lines if shard.is_all else [*lines, merge_hint(shard)])
 
 
-def to_merge(shard: Shard) -> str:
-    """What is left to do after a shard."""
-    return f"shard {shard} is done; once all are, the same call without --shard merges them"
+def merge_hint(shard: Shard) -> str:
+    """What the user does after a shard."""
+    return f"shard {shard} is done; when all shards are done, the same call without --shard merges them"
 
 
-def stands(
+def is_up_to_date(
     target: Path, source: Path, mark: Mapping[str, Any], found: Mapping[str, Any], count: Callable[[Path], int]
 ) -> bool:
-    """Whether `target` need not be made again: ours, by these settings, newer than its source, and whole.
+    """Whether `target` can be kept: made by this program with these settings, newer than its source, and complete.
 
     Args:
-        mark: the settings it is to be made by; "made_by" among them names the program.
-        found: the mark in the file that stands there, with "frames"; {} where there is none.
+        mark: the settings; "made_by" among them names the program.
+        found: the mark of the existing file, with "frames"; {} where it has none.
         count: counts the frames of a file.
 
     Raises:
-        DecodeError: a file without this program's mark stands there.
+        DecodeError: `target` is a file without this program's mark.
     """
     if not target.exists():
         return False
     if found.get("made_by") != mark["made_by"]:
         raise DecodeError(
-            str(target), f"stands there and is not by {mark['made_by']}; move it, or choose another folder"
+            str(target), f"exists and was not made by {mark['made_by']}; move it, or choose another folder"
         )
     if {**found, "frames": 0} != {**mark, "frames": 0} or target.stat().st_mtime < source.stat().st_mtime:
         return False
@@ -224,20 +230,20 @@ def _attempt(convert: Callable[[Path, Path], bool], job: FileJob) -> tuple[str, 
     except DecodeError as error:
         return FAILED, error.reason if error.path == str(job.source) else str(error)
     except UserError as error:
-        if getattr(error.__cause__, "errno", None) in HOPELESS:
+        if getattr(error.__cause__, "errno", None) in DISK_ERRORS:
             raise
         return FAILED, str(error)
     except (av.FFmpegError, cv2.error, OSError) as error:
         return FAILED, " ".join(str(error).split())
 
 
-def _answer(function: Callable[[Item], Answer], item: Item) -> Answer | Lost:
+def _answer(function: Callable[[Item], Answer], item: Item) -> Answer | NoResult:
     try:
         return function(item)
     except UserError:
         raise
-    except Exception as error:  # whatever a foreign file brings about is a finding about that file
-        return Lost(f"cannot be used: {type(error).__name__}: {first_line(error)}")
+    except Exception as error:  # any fault that a foreign file causes is reported for that file
+        return NoResult(f"cannot be used: {type(error).__name__}: {first_line(error)}")
 
 
 Answers = Generator[tuple[int, Any], None, None]
@@ -279,7 +285,7 @@ class _Worker(Generic[Item, Answer]):
     """A process that applies a function to one item after the other.
 
     Attributes:
-        number: place of the item at work, None when idle.
+        number: index of the current item, None when idle.
         deadline: when it is killed, by time.monotonic().
     """
 
@@ -299,16 +305,16 @@ class _Worker(Generic[Item, Answer]):
         self._is_new = True
 
     def give(self, number: int, item: Item) -> None:
-        with suppress(EOFError, ConnectionError):  # it has died meanwhile, which take() will see
+        with suppress(EOFError, ConnectionError):  # it died meanwhile; take() reports that
             if self._is_new:
-                self.connection.recv()  # what its start takes is no item's time
+                self.connection.recv()  # its start-up time does not count against an item
                 self._is_new = False
             self.connection.send(item)
         self.number = number
         self.deadline = time.monotonic() + (self._timeout or float("inf"))
 
-    def take(self) -> Answer | Lost:
-        """The answer that has come; a process that died or is overdue is replaced."""
+    def take(self) -> Answer | NoResult:
+        """The answer received; a process that died or exceeded its time limit is replaced."""
         self.number = None
         if self.connection.poll():
             try:
@@ -317,7 +323,7 @@ class _Worker(Generic[Item, Answer]):
                 self._process.join()
                 out_of_memory = self._process.exitcode == -signal.SIGKILL
                 reason = (
-                    "its process was killed, most likely as the memory ran out; call again with fewer workers"
+                    "its process was killed, probably out of host memory; call again with fewer workers"
                     if out_of_memory
                     else "the decoder crashed on it; re-encode it"
                 )
@@ -330,10 +336,10 @@ class _Worker(Generic[Item, Answer]):
             self._process.kill()
         self.end()
         self._start()
-        return Lost(reason)
+        return NoResult(reason)
 
     def end(self) -> None:
-        """After the file that it is at, unless there is a limit: then it may hang."""
+        """End it after its current file; with a time limit at once, since it may hang."""
         if self._timeout:
             self._process.kill()
         self.connection.close()
@@ -341,7 +347,7 @@ class _Worker(Generic[Item, Answer]):
 
 
 def _context(function: Any) -> Any:
-    # A plain fork would copy the locks of whatever threads run here (torch's, OpenCV's).
+    # fork would copy the locks of the threads that run here (torch's, OpenCV's).
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     while isinstance(function, partial):
@@ -353,7 +359,7 @@ def _context(function: Any) -> Any:
 
 @contextmanager
 def _ctrl_c_blocked() -> Iterator[None]:
-    """A process that is started within inherits it: Ctrl-C must not end it while it imports."""
+    """Processes started within inherit the blocked signal: Ctrl-C must not end them while they import."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -365,9 +371,9 @@ def _ctrl_c_blocked() -> Iterator[None]:
 
 
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides, and this one ends its file
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; this process finishes its file
     cv2.setNumThreads(1)
-    answer: Any = None  # it is ready
+    answer: Any = None  # the first message only says that this process is ready
     while True:
         try:
             connection.send(answer)

@@ -14,14 +14,14 @@ from transm3e.config.node import merge_opts, opt_settings
 from transm3e.config.schema import MAX_SEED, get_cfg
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder
-from transm3e.tables.figures import table_figures
+from transm3e.tables.figure import table_figure
 from transm3e.tables.formats import Caption, comma_separated, latex, markdown
 from transm3e.tables.jobs import Plan, PlannedTable
 from transm3e.tables.listing import problems
-from transm3e.tables.picture import table_picture
 from transm3e.tables.progress import FAILED, View, failure
 from transm3e.tables.read import NOT_OF_ROWS, Table, TableRow, read_table
 from transm3e.tables.runner import Runner
+from transm3e.tables.scores import table_scores
 from transm3e.tables.statistics.uncertainty import Comparison, table_uncertainty
 
 SET_BY_ARGUMENTS = {"RNG_SEED": "--seeds", "NUM_GPUS": "--gpus-per-run"}
@@ -39,11 +39,11 @@ def build_plan(
     """The plan of a command line.
 
     Args:
-        on: data sets, folders of configs/; None = those that a table names, or its paper's figures are on.
+        on: data sets, folders of configs/; None = those that a table names, or else those with scores of the paper.
         labels: only rows whose labels begin with one of these.
 
     Raises:
-        UserError: a table file is wrong, an option names what does not exist, or no row can be planned.
+        UserError: a table file is wrong, an option names something that does not exist, or no row can be planned.
     """
     _check(seeds, opts)
     tables = [read_table(file) for file in dict.fromkeys(files)]
@@ -67,13 +67,13 @@ def run_missing(
     logs: Path,
     runner: Callable[..., Any] = Runner,
 ) -> dict[Path, str]:
-    """Run what is missing; returns key -> why it failed, with the log's path, of the runs that did.
+    """Make the missing runs; returns for each failed run its key -> the reason with the log's path.
 
     Args:
-        command, environments, logs, runner: see Runner and Places.
+        command, environments, logs, runner: see Runner and Backend.
 
     Raises:
-        ExitRequest, UserError: see the runner; UserError, too, if a results.json is damaged.
+        ExitRequest, UserError: see the runner; UserError also if a results.json is damaged.
     """
     missing = plan.missing()
     for problem in [line for table in plan.tables for line in problems(table)]:
@@ -85,10 +85,10 @@ def run_missing(
 
 
 def write_tables(plan: Plan, failures: Mapping[Path, str], out: Path, comparison: Comparison | None = None) -> str:
-    """Write every table as .md, .csv, .tex and .png below `out`; returns them as Markdown, with where they lie.
+    """Write every table as .md, .csv, .tex and .png below `out`; returns them as Markdown, with their paths.
 
     Args:
-        comparison: how intervals and tests are made; None = as by default.
+        comparison: how intervals and tests are made; None = the defaults.
 
     Raises:
         UserError: a results.json is damaged, or a file cannot be written.
@@ -101,7 +101,7 @@ def write_tables(plan: Plan, failures: Mapping[Path, str], out: Path, comparison
 def _write_table(
     planned: PlannedTable, plan: Plan, failures: Mapping[Path, str], out: Path, comparison: Comparison
 ) -> str:
-    rows = table_figures(planned, plan, failures)
+    rows = table_scores(planned, plan, failures)
     found = table_uncertainty(planned, plan, comparison) if comparison.resamples else None
     title = f"{planned.table.title} ({planned.table.name}, {planned.dataset}, {planned.scale})"
     caption = Caption(title, planned.table.source, plan.made_with)
@@ -109,13 +109,13 @@ def _write_table(
     file = out / f"{planned.table.name}-{planned.dataset}-{planned.scale}"
     for suffix, text in ((".md", shown), (".csv", comma_separated(rows, found)), (".tex", latex(rows, found, caption))):
         atomic_write_text(file.with_name(file.name + suffix), text)
-    drawn = table_picture(rows, found, file.with_name(file.name + ".png"), title)
+    drawn = table_figure(rows, found, file.with_name(file.name + ".png"), title)
     return f"{shown}\nin {file}.md, .csv, .tex{', .png' if drawn else ''}\n\n"
 
 
 @contextmanager
 def _warnings_once() -> Iterator[None]:
-    """Each message once: a hundred configs give the same warning."""
+    """Log each warning once: a hundred configs may give the same one."""
     shown: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
@@ -160,11 +160,11 @@ def _check_labels(tables: Sequence[Table], labels: Sequence[str] | None) -> None
     for label in labels or ():
         if not any(_chosen(table.rows, [label]) for table in tables):
             known = ", ".join(dict.fromkeys(row.label for table in tables for row in table.rows))
-            raise UserError(f"--rows names {label!r}, but no row's label begins so; there are: {known}")
+            raise UserError(f"--rows {label!r}: no row's label begins with it; there are: {known}")
 
 
 def _chosen(rows: Sequence[TableRow], labels: Sequence[str] | None) -> list[TableRow]:
-    """Rows labelled so, or else those whose labels begin so; all of them for None."""
+    """The rows with these labels; a label that no row has selects by prefix; None selects all rows."""
     if labels is None:
         return list(rows)
     known = {row.label for row in rows}

@@ -1,4 +1,4 @@
-"""A finished table as Markdown, CSV and LaTeX, beside the paper's figures, with its intervals and differences."""
+"""A finished table as Markdown, CSV and LaTeX: scores beside the paper's, intervals and differences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transm3e.report.table import COLUMNS
-from transm3e.tables.figures import BEST, SECOND, Figure, RowFigures
+from transm3e.tables.scores import BEST, SECOND, RowScores, Score
 from transm3e.tables.statistics.uncertainty import ALPHA, Difference, RowUncertainty, Uncertainty
 
 NOT_RUN = "-"
@@ -22,14 +22,14 @@ LATEX_ESCAPES = str.maketrans(
 )
 NOTE = "mAP in percent, mean ± standard deviation over seeds"
 OF_PAPER = (
-    "in brackets the paper's figure and the difference to it (a figure without a difference is the paper's at full "
+    "in brackets the paper's score and the difference to it (a score without a difference is the paper's at full "
     "size on MuscleMap136)"
 )
-CSV_FIGURE = ("", "_std", "_paper", "_difference", "_rank")
+CSV_SCORE = ("", "_std", "_paper", "_difference", "_rank")
 CSV_UNCERTAINTY = ("_low", "_high", "_diff", "_diff_std", "_diff_low", "_diff_high", "_p", "_p_holm")
 COVERS = (
     "Intervals hold what is to be expected on as many other {units} of the same kind: {units} are drawn with replacement "
-    "{resamples} times, the same ones for every row, and the draws centred on the figure. They and p say nothing of other "
+    "{resamples} times, the same ones for every row, and the draws centred on the score. They and p say nothing of other "
     "training seeds (the standard deviations do) or of wrong labels"
 )
 # Clips of an activity share their labels, and models their errors.
@@ -39,7 +39,7 @@ BOLD = f"p < {ALPHA}, and the same sign with every seed"
 
 @dataclass(frozen=True)
 class Style:
-    """How cells are written: the best, the second best, before a spread, and p and what it is."""
+    """Format of cells: the best score, the second best, the sign before a spread, and p."""
 
     best: str
     second: str
@@ -55,12 +55,12 @@ MARKDOWN, LATEX = (
 
 @dataclass(frozen=True)
 class Caption:
-    """What is said of a table.
+    """Caption of a table.
 
     Attributes:
         title: its name.
-        source: of the paper's figures; "" = there are none.
-        made_with: seeds, and what else was asked for.
+        source: of the paper's scores; "" without scores of the paper.
+        made_with: seeds and other options.
     """
 
     title: str
@@ -68,15 +68,14 @@ class Caption:
     made_with: str
 
     def note(self, best: str, second: str) -> str:
-        """What the figures are, how best and second best are marked, and where the paper's stand."""
+        """The meaning of the scores, the marks of the best and second best, and the source of the paper's."""
         paper, source = (f"; {OF_PAPER}", f" Paper: {self.source}.") if self.source else ("", "")
         return f"{NOTE} ({self.made_with}){paper}; best {best}, second best {second}.{source}"
 
 
-def markdown(rows: Sequence[RowFigures], uncertainty: Uncertainty | None, caption: Caption) -> str:
-    """GitHub tables: the figures, best bold, second best in italics; their intervals; the differences, and what was left
-    out."""
-    lines = [[row.label, *(_figure(figure, MARKDOWN) for figure in row.figures), row.state] for row in rows]
+def markdown(rows: Sequence[RowScores], uncertainty: Uncertainty | None, caption: Caption) -> str:
+    """GitHub tables of the scores (best bold, second best in italics), intervals and differences, with notes."""
+    lines = [[row.label, *(_score(score, MARKDOWN) for score in row.scores), row.state] for row in rows]
     text = f"## {caption.title}\n\n{_github(lines, 'runs')}\n{caption.note('**bold**', '*italic*')}\n"
     if uncertainty is None:
         return text
@@ -90,10 +89,10 @@ def markdown(rows: Sequence[RowFigures], uncertainty: Uncertainty | None, captio
     return f"{text}\n{_covers(uncertainty)}.\n{notes}"
 
 
-def latex(rows: Sequence[RowFigures], uncertainty: Uncertainty | None, caption: Caption) -> str:
-    """Tabulars for booktabs: the figures, best bold, second best underlined; the differences, where there are rows."""
+def latex(rows: Sequence[RowScores], uncertainty: Uncertainty | None, caption: Caption) -> str:
+    """Tabulars for booktabs: the scores (best bold, second best underlined), and the differences between rows."""
     text = f"% {caption.title}. {caption.note('bold', 'underlined')}\n% Needs \\usepackage{{booktabs}}.\n"
-    text += _tabular([(row.label, [_figure(figure, LATEX) for figure in row.figures]) for row in rows])
+    text += _tabular([(row.label, [_score(score, LATEX) for score in row.scores]) for row in rows])
     if uncertainty is None or not uncertainty.against:
         return text
     differences = [(row.label, [_difference(d, LATEX) for d in row.differences]) for row in _compared(uncertainty)]
@@ -102,14 +101,14 @@ def latex(rows: Sequence[RowFigures], uncertainty: Uncertainty | None, caption: 
     return f"{text}% {_covers(uncertainty)}.\n{notes}{_tabular(differences)}"
 
 
-def comma_separated(rows: Sequence[RowFigures], uncertainty: Uncertainty | None) -> str:
-    """A row per row; of each column the mean, the standard deviation, the paper's figure, the difference and the rank.
+def comma_separated(rows: Sequence[RowScores], uncertainty: Uncertainty | None) -> str:
+    """One line per row; per column the mean, the standard deviation, the paper's score, the difference and the rank.
 
-    Then, where there is one, per column the interval, the difference, its interval, p and p by Holm; last whom the row is
+    With `uncertainty` also per column the interval, the difference, its interval, p and p by Holm; last the row that it is
     compared with.
     """
-    lines = [["row", *(column + part for column in COLUMNS for part in CSV_FIGURE), "runs"]]
-    lines += [[row.label, *(cell for figure in row.figures for cell in _csv_figure(figure)), row.state] for row in rows]
+    lines = [["row", *(column + part for column in COLUMNS for part in CSV_SCORE), "runs"]]
+    lines += [[row.label, *(cell for score in row.scores for cell in _csv_score(score)), row.state] for row in rows]
     if uncertainty:
         lines[0] += [*(column + part for column in COLUMNS for part in CSV_UNCERTAINTY), "against"]
         for line, row in zip(lines[1:], uncertainty.rows, strict=True):
@@ -120,7 +119,7 @@ def comma_separated(rows: Sequence[RowFigures], uncertainty: Uncertainty | None)
 
 
 def _github(lines: Sequence[Sequence[str]], *more: str) -> str:
-    """The columns of figures stand to the right; after them there may be more."""
+    """A GitHub table with right-aligned columns of scores, and `more` columns after them."""
     rule = ["---", *["---:"] * len(COLUMNS), *["---"] * len(more)]
     escaped = [[cell.replace("|", "\\|") for cell in line] for line in (["", *COLUMNS, *more], rule, *lines)]
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
@@ -138,13 +137,13 @@ def _in_latex(text: str) -> str:
     return text.translate(LATEX_ESCAPES)
 
 
-def _figure(figure: Figure, style: Style) -> str:
-    """The mean, its spread, and in brackets the paper's figure and the difference to it, as far as there are any."""
-    shown = {BEST: style.best, SECOND: style.second}.get(figure.rank, "{}").format(figure.shown) or NOT_RUN
-    shown += "" if figure.spread is None else f"{style.plus_minus}{figure.spread:.1f}"
-    if figure.paper is None:
+def _score(score: Score, style: Style) -> str:
+    """The mean, its spread, and in brackets the paper's score and the difference to it, where they exist."""
+    shown = {BEST: style.best, SECOND: style.second}.get(score.rank, "{}").format(score.shown) or NOT_RUN
+    shown += "" if score.spread is None else f"{style.plus_minus}{score.spread:.1f}"
+    if score.paper is None:
         return shown
-    return f"{shown} ({figure.paper:.1f}{'' if figure.difference is None else f', {figure.difference:+.1f}'})"
+    return f"{shown} ({score.paper:.1f}{'' if score.difference is None else f', {score.difference:+.1f}'})"
 
 
 def _interval(interval: tuple[float, float] | None) -> str:
@@ -165,14 +164,14 @@ def _signed(points: float) -> str:
     return f"{round(points, 1) + 0.0:+.1f}"  # + 0.0: never "-0.0"
 
 
-def _csv_figure(figure: Figure) -> list[str]:
-    mean, spread, paper = (f"{v:.2f}" if v is not None else "" for v in (figure.mean, figure.spread, figure.paper))
+def _csv_score(score: Score) -> list[str]:
+    mean, spread, paper = (f"{v:.2f}" if v is not None else "" for v in (score.mean, score.spread, score.paper))
     return [
         mean,
         spread,
         paper,
-        "" if figure.difference is None else f"{figure.difference:+.1f}",
-        f"{figure.rank or ''}",
+        "" if score.difference is None else f"{score.difference:+.1f}",
+        f"{score.rank or ''}",
     ]
 
 

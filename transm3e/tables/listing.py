@@ -1,4 +1,4 @@
-"""What tables need, before anything is run: rows, runs, which of them are shared, and an estimate of GPU hours."""
+"""Overview of tables before anything is run: rows, runs, shared runs, and an estimate of GPU hours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from transm3e.report.table import aligned
 from transm3e.runs.plan import Run
 from transm3e.tables.jobs import Plan, PlannedRow, PlannedRun, PlannedTable
 
-# Of a V100 in mixed precision on these networks, an assumption: a sixth of its peak.
+# Assumed rate of a V100 in mixed precision on these networks: a sixth of its peak.
 TFLOPS = 20.0
 FORWARDS_OF_A_STEP = 3
 FLOPS_PER_MAC = 2
@@ -46,12 +46,12 @@ def positive_rate(text: str) -> float:
 def gpu_hours(run: Run, tflops: float = TFLOPS) -> float | None:
     """An estimate of the hours of one GPU at `tflops` * 1e12 operations a second, for training and evaluation together.
 
-    Multiply-adds of one clip, counted from shapes, times clips and epochs: forward and backward of the student are three
-    forwards, the frozen teacher is one. Two floating-point operations each, at a rate that is assumed, not measured: real
-    runs also wait for data, and small models do not fill a GPU.
+    Multiply-adds of one clip, counted from shapes, times clips and epochs; forward and backward of the student count as
+    three forward passes, the frozen teacher as one. A multiply-add is two floating-point operations. The rate is assumed,
+    not measured: real runs also wait for data, and small models do not use a GPU fully.
 
     Returns:
-        None where neither the clip table is there nor the number of its clips known.
+        None if the clip table is missing and the number of its clips unknown.
     """
     if not model_class(run.cfg).learns:
         return 0.0
@@ -106,7 +106,7 @@ UNKNOWN = "?"
 
 
 def listing(plan: Plan, tflops: float) -> str:
-    """Every row of every table, then the runs in sum.
+    """Every row of every table, then a summary of the runs.
 
     Raises:
         UserError: a results.json or a clip table is damaged.
@@ -116,7 +116,7 @@ def listing(plan: Plan, tflops: float) -> str:
 
 
 def problems(table: PlannedTable) -> list[str]:
-    """A line for each reason why rows cannot be planned, with the labels of these rows."""
+    """A line for each reason why rows cannot be planned, with their labels."""
     rows_of: dict[str, list[str]] = {}
     for row in table.rows:
         if row.problem:
@@ -166,7 +166,7 @@ def _sum(plan: Plan, tflops: float) -> str:
         f"{len(rows)} rows{' (each seed counted)' if seeds > 1 else ''}{cannot}: {len(plan.jobs)} runs, not {alone}, as runs are shared: "
         f"{len(plan.jobs) - firsts} of rows, {firsts} that others start from; {done} done, {len(missing)} to run\n"
         f"to run: about {_hours(missing, tflops)} GPU hours at {tflops:g} TFLOP/s (an estimate from multiply-adds, "
-        "clips and epochs; waiting for data is not in it, nor are runs on a data set of unknown size, marked "
+        "clips and epochs; without waiting for data, and without runs on a data set of unknown size, marked "
         f"{UNKNOWN})"
     )
 
@@ -176,7 +176,7 @@ def _runs_of(key: Path, plan: Plan) -> int:
 
 
 def _hours(jobs: Sequence[PlannedRun], tflops: float) -> str:
-    """Of the jobs whose data is known; "?" where there is none."""
+    """GPU hours of the jobs whose data is known; "?" if there is none."""
     hours = [hour for job in jobs if (hour := gpu_hours(job.run, tflops)) is not None]
     if jobs and not hours:
         return UNKNOWN

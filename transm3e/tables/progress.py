@@ -1,4 +1,4 @@
-"""How far the runs of a table are, whoever runs them, and one view of them all on standard error."""
+"""Progress of a table's runs, and one view of all of them on standard error."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ LINE_EVERY_S, REDRAW_EVERY_S = 60.0, 2.0
 TAIL_BYTES = 8192
 MARK = "json_stats: "
 SHOWN = ("epoch", "iter", "eta", "loss", "split", "map")
-# srun repeats in words of its own that a task has ended; slurmstepd says what for.
-NOT_LAST_WORDS = ("srun: ",)
+# srun only reports that a task has ended; slurmstepd says why.
+IGNORED_PREFIXES = ("srun: ",)
 
 
 @dataclass
 class RunProgress:
-    """How far a job is.
+    """Progress of a job.
 
     Attributes:
-        job: which.
-        log: the file that its process prints to.
-        state: WAITING, QUEUED (handed to a cluster), RUNNING, ELSEWHERE (another process has its folder), DONE or
+        job: the job.
+        log: the file of its process's output.
+        state: WAITING, QUEUED (submitted to a cluster), RUNNING, ELSEWHERE (another process holds its folder), DONE or
             FAILED.
-        reason: why it failed, or why the cluster lets it wait.
+        reason: why it failed, or why it waits in the cluster's queue.
     """
 
     job: PlannedRun
@@ -48,15 +48,15 @@ class RunProgress:
         return self.state in (DONE, FAILED)
 
     def words(self, command: Sequence[str]) -> list[str]:
-        """The command line of its run; the command is the program and what stands before its `--cfg`."""
+        """The command line of its run; `command`: the program and its arguments before `--cfg`."""
         return [*command, "--cfg", str(self.job.config), "--opts", *map(str, self.job.words)]
 
     def fail(self, reason: str) -> None:
-        """It has failed, and why."""
+        """Mark it as failed."""
         self.state, self.reason = FAILED, reason
 
-    def look(self) -> bool:
-        """Whether it is over: DONE by its files, or FAILED by a damaged results.json, which is nobody else's failure."""
+    def check_done(self) -> bool:
+        """Update the state from its files, and return whether it is over; a damaged results.json fails this run only."""
         try:
             if self.job.is_done():
                 self.state, self.reason = DONE, ""
@@ -64,33 +64,33 @@ class RunProgress:
             self.fail(str(error))
         return self.is_over
 
-    def look_at_needs(self, others: Mapping[Path, RunProgress]) -> None:
-        """It fails where what it starts from has."""
+    def check_needs(self, others: Mapping[Path, RunProgress]) -> None:
+        """Mark it as failed if a run that it starts from has failed."""
         for need in self.needs(others):
             if need.state == FAILED:
                 self.fail(f"it starts from {need.job.name}, which failed")
 
     def needs(self, others: Mapping[Path, RunProgress]) -> list[RunProgress]:
-        """Of those that are to run, what it starts from."""
+        """Those of the runs to be made that it starts from."""
         return [others[key] for key in self.job.needs if key in others]
 
 
-def start_all(jobs: Iterable[PlannedRun], logs: Path) -> dict[Path, RunProgress]:
-    """Progress of each job at its beginning, by key; makes the folder of logs."""
+def initial_progress(jobs: Iterable[PlannedRun], logs: Path) -> dict[Path, RunProgress]:
+    """Initial progress of each job by key; makes the folder of logs."""
     make_folder(logs)
     return {job.key: RunProgress(job, logs / f"{job.name}.log") for job in jobs}
 
 
-def last_words(log: Path) -> str:
-    """The last line of a log that says something; "" where there is none."""
+def last_line(log: Path) -> str:
+    """The last informative line of a log; "" where there is none."""
     if not log.is_file():
         return ""
     lines = (line.strip() for line in reversed(log.read_text(encoding="utf-8", errors="replace").split("\n")))
-    return next((line for line in lines if line and not line.startswith(NOT_LAST_WORDS)), "")
+    return next((line for line in lines if line and not line.startswith(IGNORED_PREFIXES)), "")
 
 
 class View:
-    """Shows progress, to a person as a block that is redrawn, else as plain lines; call it as often as you like."""
+    """Shows progress: on a terminal a block that is redrawn, else plain lines; it may be called at any rate."""
 
     def __init__(self) -> None:
         self._drawn, self._last = 0, 0.0
@@ -111,7 +111,7 @@ class View:
     def _draw(self, progress: Sequence[RunProgress], changed: Sequence[RunProgress]) -> None:
         width = shutil.get_terminal_size().columns - 1
         if self._drawn:
-            # Back to the block's first line, and clear from there.
+            # Move to the block's first line and clear from there.
             print(f"\x1b[{self._drawn}F\x1b[J", end="", file=sys.stderr)
         for failed in (p for p in changed if p.state == FAILED):
             print(describe(failed), file=sys.stderr)
@@ -132,12 +132,12 @@ def summary(progress: Sequence[RunProgress]) -> str:
 
 
 def failure(progress: RunProgress) -> str:
-    """Why a run failed, and where its log lies."""
+    """Why a run failed, and the path of its log."""
     return f"failed, {progress.reason}; log: {progress.log}"
 
 
 def describe(progress: RunProgress) -> str:
-    """A run in one line: where it is, or its failure."""
+    """A run in one line: its progress or its failure."""
     if progress.state == FAILED:
         return f"{progress.job.name}: {failure(progress)}"
     if progress.state not in (RUNNING, ELSEWHERE):
@@ -157,6 +157,6 @@ def last_stats(log: Path) -> dict[str, object]:
     found = next((line.partition(MARK)[2] for line in reversed(lines) if MARK in line), "")
     try:
         stats = parse_json(found) if found else {}
-    except ValueError:  # the line's beginning lies before the tail
+    except ValueError:  # the line begins before the tail that was read
         return {}
     return stats if isinstance(stats, dict) else {}

@@ -163,7 +163,7 @@ def test_paths_match_by_their_longest_end():
     assert match_paths(["/x/a/b/1.mp4"], files, strip="/x") == ["a/b/1.mp4"]
     with pytest.raises(UserError, match="does not begin with it"):
         match_paths(theirs, files, strip="/x")
-    with pytest.raises(UserError, match=r"both mean 4\.mp4"):
+    with pytest.raises(UserError, match=r"both refer to 4\.mp4"):
         match_paths(["/x/z/4.mp4", "/x/y/4.mp4"], files)
 
 

@@ -88,7 +88,7 @@ def test_foreign_files_are_left_alone(data):
     before = (data / "flow/a.mp4").read_bytes()
     results = extract_table(data, FlowSettings(preset="fast"), 1)
     assert results[0].status == "failed"
-    assert "is not by transm3e flow" in results[0].reason
+    assert "was not made by transm3e flow" in results[0].reason
     assert (data / "flow/a.mp4").read_bytes() == before
 
 

@@ -38,8 +38,8 @@ def entries(tmp_path):
     write(tmp_path / "in", "full.csv", FULL)
     write(tmp_path / "in", "simple.csv", "\ufeff" + SIMPLE)
     write(tmp_path / "in", "coverage.csv", "activity,count\nsquat,3\n")
-    found, passed_over = read_sources([tmp_path / "in"])
-    assert [path.name for path in passed_over] == ["coverage.csv"]
+    found, left_out = read_sources([tmp_path / "in"])
+    assert [path.name for path in left_out] == ["coverage.csv"]
     return found
 
 
@@ -114,7 +114,7 @@ def test_broken_vocabularies(tmp_path):
     for text, says in [
         ("abs,belly\n", "words.csv:2: unknown muscle 'belly'"),
         ("abs,\n", "words.csv:2: empty term or regions"),
-        ("abs,9\nABS,10\n", "words.csv:3: 'abs' stands in an earlier row"),
+        ("abs,9\nABS,10\n", "words.csv:3: 'abs' has other regions in an earlier row"),
     ]:
         with pytest.raises(UserError, match=says):
             read_vocabulary(write(tmp_path, "words.csv", "term,regions\n" + text))

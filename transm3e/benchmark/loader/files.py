@@ -1,8 +1,8 @@
-"""The files that are measured on: made here, the user's own, and either of them re-encoded ahead of time.
+"""The files of the loader benchmark: generated, the user's own, and either of them re-encoded ahead of time.
 
-Noise would cost an encoder and a decoder far more than filmed pictures do, flat or still ones far less. So a wide textured
-background is panned and zoomed, as by a held camera, and textured ellipses move, turn and cover each other in front of it,
-under a little grain. H.264 at x264's default quality then takes about 0.9 Mbit/s at 340x256 and 5 Mbit/s at 1280x720.
+Noise costs an encoder and a decoder far more than filmed frames, flat or still frames far less. So a wide textured
+background is panned and zoomed, as by a hand-held camera, and textured ellipses move, turn and cover each other in front of
+it, under a little grain. H.264 at x264's default quality then takes about 0.9 Mbit/s at 340x256 and 5 Mbit/s at 1280x720.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ from transm3e.prepare.resize import ResizeSettings, resize_video
 from transm3e.progress import track
 
 SECONDS, FPS = 10, 30
-# x264's own defaults, as most files have them; but keyframes only every 250 frames, its longest distance by default,
-# also where much changes.
+# x264's defaults, as in most files, but with keyframes exactly every 250 frames (its default maximum), also at scene cuts.
 OPTIONS = {"crf": "23", "preset": "medium", "g": "250", "sc_threshold": "0", "threads": "1"}
 MARGIN = 1.5  # of the background over the frame, so that panning does not run out of it
 NUM_BLOBS = 10
-# Detail falls off with its fineness, and colours are fainter than light and dark, as in photographs.
+# As in photographs, fine detail is fainter than coarse, and colour contrast weaker than that of brightness.
 FALL, COLOUR = 0.3, 0.4
-GRAIN, GRAIN_SHIFT = 4.0, 64  # standard deviation in grey levels; pixels that it moves at most between frames
+GRAIN, GRAIN_SHIFT = 4.0, 64  # standard deviation in grey levels; its largest shift between frames in pixels
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class FileSet:
 
 
 def made_files(folder: Path, width: int, height: int, count: int, seconds: int = SECONDS) -> FileSet:
-    """H.264 files with moving textured content; those that stand in the folder are kept.
+    """H.264 files with moving textured content; files that are already in the folder are kept.
 
     Raises:
         UserError: a file cannot be written.
@@ -73,8 +72,8 @@ def made_files(folder: Path, width: int, height: int, count: int, seconds: int =
 
     def write(number: int, path: Path) -> None:
         if not path.exists():
-            pictures = moving_pictures(number, width, height, seconds * FPS)
-            write_frames(path, (VideoFrame.from_ndarray(one, format="rgb24") for one in pictures), FPS, OPTIONS)
+            images = moving_frames(number, width, height, seconds * FPS)
+            write_frames(path, (VideoFrame.from_ndarray(one, format="rgb24") for one in images), FPS, OPTIONS)
 
     name = f"{width}x{height}"
     return FileSet(name, _make(folder / name, name, [f"{number:03d}.mp4" for number in range(count)], write))
@@ -91,7 +90,7 @@ def source_files(folder: Path, count: int) -> FileSet:
 
 
 def resized_files(original: FileSet, folder: Path) -> FileSet:
-    """The same files as datasets/resize_videos.py makes them by default; those that stand in the folder are kept.
+    """The files as datasets/resize_videos.py re-encodes them by default; files already in the folder are kept.
 
     Raises:
         UserError: a file cannot be read or written.
@@ -101,13 +100,13 @@ def resized_files(original: FileSet, folder: Path) -> FileSet:
         resize_video(original.films[number].path, path, ResizeSettings())
 
     name = f"{original.name} resized"
-    # Files of several folders may bear one name.
+    # Files of several folders may have the same name.
     names = [f"{number:03d}_{film.path.stem}.mp4" for number, film in enumerate(original.films)]
     return FileSet(name, _make(folder / name.replace(" ", "_"), name, names, write), original.name)
 
 
 def read_film(path: Path) -> Film:
-    """What a file is.
+    """Read the properties of a file.
 
     Raises:
         UserError: it cannot be read.
@@ -139,7 +138,7 @@ def _unreadable(error: DecodeError) -> UserError:
     return UserError(f"{error.path}: {error.reason}; remove it, or measure on other files")
 
 
-def moving_pictures(seed: int, width: int, height: int, num_frames: int) -> Iterator[np.ndarray]:
+def moving_frames(seed: int, width: int, height: int, num_frames: int) -> Iterator[np.ndarray]:
     """The frames of video number `seed`, (height, width, 3) uint8 RGB; the same on every call."""
     rng = np.random.default_rng(seed)
     wide = _texture(rng, round(width * MARGIN), round(height * MARGIN))
@@ -152,11 +151,11 @@ def moving_pictures(seed: int, width: int, height: int, num_frames: int) -> Iter
         free = np.array([wide.shape[1] - width / scale, wide.shape[0] - height / scale])
         left, top = free * [0.5 + 0.45 * sin(2 * pi * time * pan[0]), 0.5 + 0.45 * cos(2 * pi * time * pan[1])]
         matrix = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
-        picture = cv2.warpAffine(wide, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
+        frame = cv2.warpAffine(wide, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
         for paste in blobs:
-            paste(picture, time)
+            paste(frame, time)
         top, left = rng.integers(0, GRAIN_SHIFT, 2)
-        yield cv2.add(picture, grain[top : top + height, left : left + width], dtype=cv2.CV_8U)
+        yield cv2.add(frame, grain[top : top + height, left : left + width], dtype=cv2.CV_8U)
 
 
 def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
@@ -172,26 +171,26 @@ def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
 
 
 def _blob(rng: np.random.Generator, width: int, height: int) -> Callable[[np.ndarray, float], None]:
-    """A textured ellipse on its way: paints itself over a frame, at a time in [0, 1)."""
+    """A function that paints a moving textured ellipse over a frame, at a time in [0, 1)."""
     side = round(height * rng.uniform(0.25, 0.55))
     mask = np.zeros((side, side), np.uint8)
     axes = (round(side * 0.48), round(side * rng.uniform(0.2, 0.48)))
     cv2.ellipse(mask, (side // 2, side // 2), axes, 0, 0, 360, 255, -1)
-    frame, texture = np.array([width, height]), _texture(rng, side, side)
-    centre, reach = frame * rng.uniform(0.2, 0.8, 2), frame * rng.uniform(0.05, 0.35, 2)
+    size, texture = np.array([width, height]), _texture(rng, side, side)
+    centre, reach = size * rng.uniform(0.2, 0.8, 2), size * rng.uniform(0.05, 0.35, 2)
     cycles, phase = rng.uniform(1.0, 6.0, 3), rng.uniform(0, 2 * pi)  # of its path's x and y, and its own turn
-    room = round(side * 1.5)  # a turned square fits into one of 1.5 times its side
+    span = round(side * 1.5)  # a turned square fits into one of 1.5 times its side
 
-    def paste(picture: np.ndarray, time: float) -> None:
+    def paste(frame: np.ndarray, time: float) -> None:
         angles = 2 * pi * cycles * time + phase
-        corner = centre + reach * [cos(angles[0]), sin(angles[1])] - room / 2
-        low = np.clip(corner, 0, frame).astype(int)
-        high = np.clip(corner + room, 0, frame).astype(int)
+        corner = centre + reach * [cos(angles[0]), sin(angles[1])] - span / 2
+        low = np.clip(corner, 0, size).astype(int)
+        high = np.clip(corner + span, 0, size).astype(int)
         if (high <= low).any():
             return
         matrix = cv2.getRotationMatrix2D((side / 2, side / 2), float(np.degrees(angles[2])), 1.0)
-        matrix[:, 2] += corner + (room - side) / 2 - low
-        part = picture[low[1] : high[1], low[0] : high[0]]
+        matrix[:, 2] += corner + (span - side) / 2 - low
+        part = frame[low[1] : high[1], low[0] : high[0]]
         inside = cv2.warpAffine(mask, matrix, part.shape[1::-1], flags=cv2.INTER_NEAREST) > 0
         part[inside] = cv2.warpAffine(texture, matrix, part.shape[1::-1])[inside]
 

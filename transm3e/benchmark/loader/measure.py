@@ -27,7 +27,7 @@ from transm3e.progress import track
 
 CPU = torch.device("cpu")
 WARMUP = 1
-# Epochs that are watched, at most: shares of a whole vary less than the whole.
+# Most epochs that are watched; few suffice, since shares of the time vary less than the time itself.
 WATCHED = 3
 
 
@@ -40,7 +40,7 @@ class LoaderSettings:
         source: folder of own files to measure on, or None.
         videos: files of each kind, at least 1.
         views: clips per video.
-        workers: numbers of loading processes, besides one core alone.
+        workers: numbers of data-loading workers, besides one core alone.
         against: names of plain pipelines, see pipelines.check_plain.
         repeats: timed epochs.
         resize: also measure on the files re-encoded as datasets/resize_videos.py does.
@@ -133,7 +133,7 @@ def _pairs(files: FileSet, settings: LoaderSettings) -> list[_Pair]:
 
 
 def _throughputs(pairs: Sequence[_Pair], workers: int, repeats: int) -> list[Throughput]:
-    """All in turn, epoch by epoch."""
+    """Time all pairs in turn, epoch by epoch."""
     with _one_thread(one_core=not workers), ExitStack() as stack:
         calls = {one.name: _Epochs(one, workers) for one in pairs}
         for epochs in calls.values():
@@ -143,7 +143,7 @@ def _throughputs(pairs: Sequence[_Pair], workers: int, repeats: int) -> list[Thr
 
 
 def _stages(pairs: Sequence[_Pair], repeats: int) -> list[Stages]:
-    """All in turn, epoch by epoch, on one core."""
+    """Time the stages of all pairs in turn, epoch by epoch, on one core."""
     title = f"{pairs[0].files}, stages"
     with _one_thread(one_core=True), no_garbage_collection():
         watched = [[_watched(one, n) for one in pairs] for n in track(range(repeats), title, repeats, "round")]
@@ -163,9 +163,9 @@ def _watched(pair: _Pair, epoch: int) -> tuple[float, dict[str, float]]:
         run()
         whole = time.perf_counter() - begin
         run.loader.close()
-    if approach := pipeline.approach(epoch):
-        clock.seconds[SEEK] += approach
-        clock.seconds[DECODE] -= approach
+    if seek_seconds := pipeline.seek_seconds(epoch):
+        clock.seconds[SEEK] += seek_seconds
+        clock.seconds[DECODE] -= seek_seconds
     return whole, dict(clock.seconds)
 
 

@@ -1,10 +1,10 @@
-"""The job that every loader is given, and who does it: ours, and plain pipelines of well-known parts.
+"""The loading job of the benchmark, and the loaders that do it: ours, and plain pipelines of well-known parts.
 
-A plain pipeline is a decoder, torchvision.transforms.v2 on the whole frames, and torch's DataLoader, in its best plain form:
+A plain pipeline is a decoder, torchvision.transforms.v2 on whole frames, and torch's DataLoader, in its best plain form:
 - the same frames of the same files as ours: 16 with a stride of 4 from the same random starts, two views of an open file;
 - one core: one thread for torch and for the decoder;
-- all pixels stay uint8 from the decoder to the batch, as ours do; what users often add, floats normalised in the
-  loader, is the form "+float";
+- all pixels stay uint8 from the decoder to the batch, as in ours; the variant "+float" normalises floats in the loader, as
+  users often do;
 - RandAugment of four operations on the whole frames, then a crop of 8 to 100 % of the frame, antialiased, to 224x224,
   flip, colour jitter 0.4, one box erased in a quarter of the clips (black: the cheapest), all of them once per clip.
   torchvision's RandAugment always does all four; "+half" does each half of the time, as the paper's recipe;
@@ -47,9 +47,9 @@ OURS = "transm3e"
 # The paper's: 16 frames, stride 4, 224x224 (section 4).
 SHAPE = ClipShape(16, 4, 224)
 AUGMENTATION = Augmentation(color_jitter=0.4, erase_prob=0.25, rand_augment=parse_policy("rand-m7-n4-mstd0.5-inc1"))
-# Videos in a batch, and times that an epoch shows each, at other places: batches are full for any number of files.
+# Videos per batch, and clips of each video per epoch, at different times; batches are full for any number of files.
 BATCH_SIZE, PASSES = 2, 2
-FORMS = ("half", "float", "crop-first")
+VARIANTS = ("half", "float", "crop-first")
 MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 JITTER, ERASE_PROB, NUM_OPS, OP_PROB = 0.4, 0.25, 4, 0.5
 MAGNITUDE, MAGNITUDES = 7, 11  # 7 of 0 to 10
@@ -60,10 +60,10 @@ class LoadingJob:
     """What is loaded.
 
     Attributes:
-        films: the videos; row r of an epoch is a place in film r % len(films).
+        films: the videos; row r of an epoch is a time span of film r % len(films).
         views: augmented clips per video.
         shape, augmentation: of the clips.
-        seed: of the frames that are drawn, the same for every loader.
+        seed: of the drawn frames, the same for every loader.
     """
 
     films: tuple[Film, ...]
@@ -122,11 +122,11 @@ class Ours:
         )
 
     def loader(self, workers: int) -> EpochLoader:
-        """With so many processes; 0 = this one."""
+        """The loader with `workers` processes; 0 = in this process."""
         return ClipLoader(self.dataset, BATCH_SIZE, num_workers=workers)
 
-    def approach(self, epoch: int) -> float:
-        """Seconds of seeking that watching cannot tell: none, as frames come one by one."""
+    def seek_seconds(self, epoch: int) -> float:
+        """Seconds of seeking that a Stopwatch cannot separate from decoding: none, as frames come one by one."""
         return 0.0
 
 
@@ -141,11 +141,11 @@ class Plain(Dataset):
     reads: ClassVar[dict[Callable[..., Frames], int]] = {}
 
     def __init__(self, job: LoadingJob, name: str) -> None:
-        decoder, *forms = name.split("+")
-        self.job, self.name, self.rows, self.forms = job, name, job.rows, forms
+        decoder, *variants = name.split("+")
+        self.job, self.name, self.rows, self.variants = job, name, job.rows, variants
         self.reader = READERS[decoder]
         self.operations = v2.RandAugment(NUM_OPS, MAGNITUDE, MAGNITUDES)
-        if "half" in forms:
+        if "half" in variants:
             once = v2.RandomApply([v2.RandAugment(1, MAGNITUDE, MAGNITUDES)], OP_PROB)
             self.operations = v2.Compose([once] * NUM_OPS)
         self.cropping = v2.Compose(
@@ -168,12 +168,12 @@ class Plain(Dataset):
     def view(self, clip: Tensor, seed: int) -> Tensor:
         """(T, 3, H, W) uint8 -> the augmented clip (T, 3, S, S)."""
         torch.manual_seed(seed)
-        if "crop-first" in self.forms:
+        if "crop-first" in self.variants:
             clip = self.augment(self.operations, self.crop(clip))
         else:
             clip = self.crop(self.augment(self.operations, clip))
         clip = self.augment(self.colours, clip)
-        return self.normalise(clip) if "float" in self.forms else clip
+        return self.normalise(clip) if "float" in self.variants else clip
 
     # The stages, as a Stopwatch watches them.
 
@@ -203,7 +203,7 @@ class Plain(Dataset):
         """See Ours."""
         return _PlainLoader(self, workers)
 
-    def approach(self, epoch: int) -> float:
+    def seek_seconds(self, epoch: int) -> float:
         """See Ours: decoding the first frame of each clip only."""
         total = 0.0
         for row in range(len(self)):
@@ -217,13 +217,13 @@ class Plain(Dataset):
 
 
 def collate(items: list[dict[str, Tensor]]) -> SimpleNamespace:
-    """torch's own, then videos and views become one dimension: clips (B, 3, T, H, W), rows (B,)."""
+    """torch's default_collate, then videos and views become one dimension: clips (B, 3, T, H, W), rows (B,)."""
     batch = default_collate(items)
     return SimpleNamespace(clips=batch["clips"].flatten(0, 1), rows=batch["rows"].flatten(), failed=())
 
 
 class _PlainLoader:
-    """torch's DataLoader, its processes kept from epoch to epoch; rows in the order of our loader's epochs."""
+    """torch's DataLoader with persistent workers, and rows in the same order as in our loader's epochs."""
 
     def __init__(self, dataset: Plain, workers: int) -> None:
         self._size, self._seed, self._epoch = len(dataset), dataset.job.seed, 0
@@ -244,12 +244,12 @@ class _PlainLoader:
         return self._loader
 
     def close(self) -> None:
-        """End its processes, which torch does with the last reference."""
+        """End its processes: torch does so when the last reference is gone."""
         del self._loader
 
 
 class Reader(Protocol):
-    """An open video file, decoded by another library as its documents say."""
+    """An open video file, decoded by another library as its documentation recommends."""
 
     module: ClassVar[str]
 
@@ -269,28 +269,28 @@ READERS: Registry[type[Reader]] = Registry("--against")
 
 
 def check_plain(name: str) -> None:
-    """Whether there is such a pipeline, and its decoder is installed; name: DECODER[+FORM ...].
+    """Check that a pipeline exists and its decoder is installed; name: DECODER[+VARIANT ...].
 
     Raises:
-        UserError: unknown decoder or form, or a decoder that cannot be imported.
+        UserError: unknown decoder or variant, or a decoder that cannot be imported.
     """
-    decoder, *forms = name.split("+")
+    decoder, *variants = name.split("+")
     try:
         import_module(READERS[decoder].module)
     except (ImportError, RuntimeError, OSError) as error:  # torchcodec without FFmpeg raises a RuntimeError
         reason = str(error).splitlines()[0]
         raise UserError(f"--against {decoder} cannot be imported ({reason}); install it, or leave it out") from error
-    unknown = [form for form in forms if form not in FORMS]
+    unknown = [form for form in variants if form not in VARIANTS]
     if unknown:
-        raise UserError(f"--against {name}: unknown form {unknown[0]!r}; allowed after +: {', '.join(FORMS)}")
+        raise UserError(f"--against {name}: unknown variant {unknown[0]!r}; allowed after +: {', '.join(VARIANTS)}")
 
 
 @READERS.register("pytorchvideo")
 class EncodedVideoReader:
     """pytorchvideo's EncodedVideo (PyAV): get_clip() decodes a span, of which evenly spaced frames are kept.
 
-    It takes the whole file into memory, decodes all frames of the span to RGB and hands them out as floats; those that
-    are kept are made uint8 again, which all of torchvision's RandAugment needs.
+    It reads the whole file into memory, decodes all frames of the span to RGB and returns floats; the kept frames are
+    converted back to uint8, which some operations of torchvision's RandAugment need.
     """
 
     module: ClassVar[str] = "pytorchvideo.data.encoded_video"
@@ -306,7 +306,7 @@ class EncodedVideoReader:
         self._video.close()
 
     def _window(self, window: np.ndarray) -> Tensor:
-        # Half a frame around the span, so that rounding of time stamps neither loses nor adds one.
+        # Half a frame around the span, so that rounded time stamps neither lose nor add a frame.
         halves = 2 * self._film.rate
         begin, end = (int(2 * window[0]) - 1) / halves, (int(2 * window[-1]) + 1) / halves
         clip = self._video.get_clip(max(begin, Fraction(0)), end)["video"]

@@ -1,4 +1,4 @@
-"""Where the time goes within a pipeline: its own functions, watched while it runs as always."""
+"""Time of the stages of a pipeline, by timing its functions while it runs unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Frames = Iterator[tuple[int, np.ndarray]]
 
 
 class Stopwatch:
-    """Adds up seconds by stage; a stage within another counts for itself only.
+    """Adds up seconds by stage; time in a nested stage counts for that stage only.
 
     Attributes:
         seconds: stage -> seconds.
@@ -31,7 +31,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count what happens within."""
+        """Add the time of the block to a stage."""
         begin = time.perf_counter()
         self._inner.append(0.0)
         try:
@@ -45,7 +45,7 @@ class Stopwatch:
     def watching(
         self, calls: Mapping[Callable, str], reads: Mapping[Callable[..., Frames], int] | None = None
     ) -> Iterator[None]:
-        """Count functions and methods of this package wherever its modules and classes hold them; then all is as before.
+        """Time functions and methods of this package wherever its modules and classes hold them, and restore them at the end.
 
         Args:
             calls: function -> stage.
@@ -54,14 +54,14 @@ class Stopwatch:
         """
         counted: dict[Callable, Callable] = {call: self._counted(call, stage) for call, stage in calls.items()}
         counted |= {read: self._counted_read(read, stride) for read, stride in (reads or {}).items()}
-        places = [(owner, name, call) for owner, name, call in _holders() if call in counted]
-        assert {call for _, _, call in places} == set(counted), "each function is found somewhere"
-        for owner, name, call in places:
+        holders = [(owner, name, call) for owner, name, call in _functions_of_package() if call in counted]
+        assert {call for _, _, call in holders} == set(counted), "each function is found somewhere"
+        for owner, name, call in holders:
             setattr(owner, name, counted[call])
         try:
             yield
         finally:
-            for owner, name, call in places:
+            for owner, name, call in holders:
                 setattr(owner, name, call)
 
     def _add(self, name: str, seconds: float) -> None:
@@ -94,7 +94,7 @@ class Stopwatch:
         return counted
 
 
-def _holders() -> Iterator[tuple[Any, str, Callable]]:
+def _functions_of_package() -> Iterator[tuple[Any, str, Callable]]:
     """(module or class, name, function) of all functions in the package's modules and their classes."""
 
     def is_ours(name: str) -> bool:

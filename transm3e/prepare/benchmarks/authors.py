@@ -1,9 +1,8 @@
 """The authors' ten pickles and a folder of videos -> clips, in the authors' splits with the authors' labels.
 
-For each split there is a list of video paths and a list of label lists. Their loader names the splits train, val_seen,
-val_unseen, test_seen and test_unseen, and its label lists hold muscle indices 0..19 (it turns them into multi-hot vectors
-itself). The files' own names are not published: a split is told by the words in a file's name or folder, paths and labels
-by what a file holds.
+Each split has a list of video paths and a list of label lists. Their loader names the splits train, val_seen, val_unseen,
+test_seen and test_unseen; its label lists hold muscle indices 0..19, which it turns into multi-hot vectors itself. The file
+names are not published: the split is recognised by words in a file's name or folder, paths and labels by its content.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ SPLIT_WORDS = {
 }
 ACTIVITY_FROM = ("parent", "file")
 MISSING = "listed, but not below --videos"
-# A clip that stands in several splits stays in the first of these: what is evaluated on is not trained on.
+# A clip listed in several splits stays in the first of these, so that no evaluation clip is trained on.
 SPLIT_ORDER = (*EVAL_SPLITS, "train")
 
 
@@ -48,16 +47,16 @@ def prepare_lists(
     Args:
         videos: the folder below which the videos are.
         lists: the folder of the pickles.
-        strip: beginning of the listed paths to leave away, see match_paths.
-        activity_from: the lists name no activities: take the listed path's parent folder, or its file name
-            without the number at its end.
-        allow_missing: leave videos that are not there out, instead of an error.
+        strip: prefix to remove from the listed paths, see match_paths.
+        activity_from: where the activity is read, since the lists name none: "parent", the listed path's folder, or "file",
+            its file name without the trailing number.
+        allow_missing: leave out missing videos instead of raising an error.
 
     Raises:
         UserError: the lists are not of this form, videos are missing, or one video has two labels.
     """
     if activity_from not in ACTIVITY_FROM:
-        raise UserError(f"activity-from {activity_from!r}: one of {', '.join(ACTIVITY_FROM)} is needed")
+        raise UserError(f"--activity-from {activity_from}: allowed: {', '.join(ACTIVITY_FROM)}")
     by_split, other = read_lists(lists)
     listed = [(split, *row) for split in SPLIT_ORDER for row in by_split[split]]
     files = match_paths([path for _, path, _ in listed], find_videos(videos).videos, strip)
@@ -111,7 +110,7 @@ def activity_of(path: str, activity_from: str) -> str:
 
 
 def read_lists(folder: Path) -> tuple[dict[str, list[Listed]], list[Path]]:
-    """Split -> its clips in the lists' order, and the pickles that belong to no split (they are not read).
+    """Split -> its clips in the lists' order, and the pickles that belong to no split (not read).
 
     Raises:
         UserError: a split lacks one of its two lists or has several, they differ in length, or an entry is neither
@@ -129,11 +128,11 @@ def read_lists(folder: Path) -> tuple[dict[str, list[Listed]], list[Path]]:
 
 
 def split_of(path: Path) -> str:
-    """ "val_unseen/label_list.pkl" -> "new_val": the one split that a file's name, else its path, names; "" for none."""
+    """ "val_unseen/label_list.pkl" -> "new_val": the split named by the file name, else by the path; "" for none."""
     for text in (path.stem, path.with_suffix("").as_posix()):
         plain = re.sub("[^a-z]", "", text.lower())
         named = [(len(word), split) for word, split in SPLIT_WORDS.items() if word in plain]
-        # The longest word: "unseenval" holds "seenval", and a folder of them all may be called "train_lists".
+        # The longest match wins: "unseenval" contains "seenval", and the folder of all lists may be "train_lists".
         longest = {split for length, split in named if length == max(named)[0]}
         if len(longest) == 1:
             return longest.pop()
@@ -166,7 +165,7 @@ def _read_split(split: str, files: Sequence[Path], folder: Path) -> list[Listed]
         content = read_pickle(file)
         content = content.tolist() if isinstance(content, np.ndarray) else content
         if not isinstance(content, list | tuple) or not content:
-            raise UserError(f"{file}: a list with an entry per clip is needed, it holds {type(content).__name__}")
+            raise UserError(f"{file} holds {type(content).__name__}; it must be a list with an entry per clip")
         (paths if isinstance(content[0], str) else labels).append((file, content))
     if len(paths) != 1 or len(labels) != 1:
         found = ", ".join(file.name for file in files) or "none"

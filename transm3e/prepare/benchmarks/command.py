@@ -1,4 +1,4 @@
-"""The prepare scripts of the paper's three benchmarks: their arguments, the authors' lists or a tree, and the report."""
+"""The command line of the scripts that prepare the paper's three benchmarks, from the authors' lists or from a tree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transm3e.prepare.benchmarks.from_tree import SPLIT_BY, prepare_tree
 from transm3e.prepare.benchmarks.publish import Prepared, publish
 from transm3e.prepare.benchmarks.tables import read_activities, read_classes, read_labels
 
-# Options of one way only, and their defaults.
+# Options that need --lists, and those that exclude it, with their defaults.
 WITH_LISTS = {"strip": "", "activity_from": "parent", "allow_missing": False}
 WITHOUT_LISTS = {"split_by": "group", "seed": 0}
 
@@ -24,14 +24,14 @@ def prepare_benchmark(
     """Run the script of a benchmark and return 0; a user's mistake ends the program with status 2.
 
     Args:
-        description: what the script says of itself.
-        annotations: folder of the class lists and drafts that are shipped.
-        arguments: of its command line; None: this program's.
+        description: the script's docstring, for --help.
+        annotations: folder of the shipped class lists and draft labels.
+        arguments: the command line; None = this program's.
     """
     args = _parse_args(benchmark, description, annotations, arguments)
     with exit_with_message():
-        idle = WITHOUT_LISTS if args.lists else WITH_LISTS
-        given = [name for name, default in idle.items() if getattr(args, name, default) != default]
+        unused = WITHOUT_LISTS if args.lists else WITH_LISTS
+        given = [name for name, default in unused.items() if getattr(args, name, default) != default]
         if given:
             flag, way = "--" + given[0].replace("_", "-"), "with" if args.lists else "without"
             raise UserError(f"{flag} has no effect {way} --lists; leave it out")
@@ -73,10 +73,10 @@ def _parse_args(
             help="without --lists: the new activities, column activity; default: the paper's 20",
         )
     add("--seed", type=int, help="of the splits, without --lists; default: %(default)s")
-    add("--strip", metavar="PREFIX", help="with --lists: beginning of the listed paths to leave away")
-    add("--activity-from", choices=ACTIVITY_FROM, help="with --lists: where a path names its activity")
-    add("--allow-missing", action="store_true", help="with --lists: leave listed videos that are not there out")
-    add("--overwrite", action="store_true", help="replace a clip table that says something else")
+    add("--strip", metavar="PREFIX", help="with --lists: prefix to remove from the listed paths")
+    add("--activity-from", choices=ACTIVITY_FROM, help="with --lists: part of the path that names the activity")
+    add("--allow-missing", action="store_true", help="with --lists: leave out missing videos")
+    add("--overwrite", action="store_true", help="replace a clip table with other content")
     parser.set_defaults(**WITH_LISTS, **WITHOUT_LISTS)
     return parser.parse_args(arguments)
 

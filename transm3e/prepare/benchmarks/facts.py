@@ -1,4 +1,4 @@
-"""What the paper says of its three benchmarks (sections 3 and D.2), and what is known of their source data sets."""
+"""Facts about the paper's three benchmarks (sections 3 and D.2) and their source data sets."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Benchmark:
         source: the data set that its videos are from.
         counts: split -> clips in the paper, in SPLITS' order.
         activities: known and new ones in the paper.
-        group: what in a file's name tells clips of one source video from others, a regular expression whose
-            first group names the video; "" where names do not tell. `{activity}` stands for the activity.
-        files: what the names of its class list and draft labels begin with; "" where there are none.
-        unpack: how the official archives become class folders; "" where there are none.
-        notes: sentences about numbers that do not fit together.
+        group: regular expression for file names whose first group names the source video, with `{activity}` for the
+            activity; "" where file names do not identify it.
+        files: prefix of the names of its class list and draft labels; "" without such files.
+        unpack: command that unpacks the official archives into class folders; "" without archives.
+        notes: sentences about inconsistent numbers.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Benchmark:
     notes: tuple[str, ...] = ()
 
     def group_of(self, stem: str, activity: str) -> str:
-        """The source video of a clip by its file name without suffix, or "" where it does not say."""
+        """The source video of a clip, from its file name without suffix; "" where the name does not identify it."""
         pattern = self.group.replace("{activity}", re.escape(activity))
         found = re.fullmatch(pattern, stem, re.IGNORECASE) if pattern else None
         return found[1] if found else ""

@@ -1,7 +1,7 @@
-"""Lists of videos and labels, and of classes, as data sets and projects publish them, told apart by what they hold.
+"""Lists of videos and labels, and of classes, as data sets and projects publish them, recognised by their content.
 
 UCF101 (crcv.ucf.edu): `Class/video.avi 1` for training, `Class/video.avi` for testing. HMDB51 (serre-lab.clps.brown.edu):
-<class>_test_split1.txt of `video.avi 1`, 0 = in neither, 1 = train, 2 = test. Kinetics: a CSV with the columns label,
+<class>_test_split1.txt with `video.avi 1`, 0 = in neither, 1 = train, 2 = test. Kinetics: a CSV with the columns label,
 youtube_id, time_start, time_end, split. PySlowFast and MMAction2's VideoDataset: `path label`; MMAction2's RawframeDataset:
 `folder frames label`; both may have several labels.
 """
@@ -23,12 +23,12 @@ from transm3e.foreign.json_text import parse_json
 from transm3e.prepare.benchmarks.authors import split_of
 from transm3e.prepare.benchmarks.tables import name_key
 
-# What stands in a line after the path.
+# What follows the path in a line.
 LABEL, FRAMES, LABELS = "label", "frames", "labels"
 LAYOUTS = {
     LABEL: "`path label`, as PySlowFast and MMAction2 write it",
-    FRAMES: "`folder frames label`, as MMAction2's lists of picture folders",
-    LABELS: "`path label label ...`, several labels of a video",
+    FRAMES: "`folder frames label`, as MMAction2's lists of image folders",
+    LABELS: "`path label label ...`, several labels per video",
 }
 FOLDER, VIDEO = "folder", "video"
 UCF_TEST = "paths without labels, as UCF101's testlist: a video's class is its folder"
@@ -41,7 +41,7 @@ FOLD = re.compile(r"(?:list|split)_?0*([1-9]\d?)(?!\d)")
 SEPARATORS = re.compile(r"([\s,;|]+)")
 MAX_DIGITS, MAX_NUMBERS = 9, 1000
 LIST_SUFFIXES = (".csv", ".txt")
-EMPTY = "an empty list; fill it or take it away"
+EMPTY = "an empty list; fill or remove it"
 
 
 class ListedVideo(NamedTuple):
@@ -52,8 +52,8 @@ class ListedVideo(NamedTuple):
         split: one of SPLITS.
         where: "file:line".
         labels: its numbers, as listed.
-        name: its class, where that is listed by name.
-        stems: names without suffix under which the file may lie anywhere; () = it lies where the path says.
+        name: its class, where the list gives the name.
+        stems: file names without suffix, to be found in any folder; () = the path is the file's.
     """
 
     path: str
@@ -69,15 +69,15 @@ class ListFile:
     """A list that was read.
 
     Attributes:
-        file: of the list.
-        told: what it was taken for.
+        file: its path.
+        detected: description of the format that was recognised.
         entries: in the list's order.
-        fold: which of several divisions of the same videos, as "1"; "" where its name does not say.
+        fold: number of the fold, such as "1", from the file name; "" where it has none.
         layout: LABEL, FRAMES (of folders) or LABELS; "" where labels are names.
     """
 
     file: Path
-    told: str
+    detected: str
     entries: list[ListedVideo]
     fold: str = ""
     layout: str = ""
@@ -86,7 +86,7 @@ class ListFile:
 class _Line(NamedTuple):
     path: str
     numbers: tuple[int, ...]
-    joined: bool  # the last word is 1,2,3: it can be nothing but labels
+    joined: bool  # the last word is like 1,2,3, so the numbers can only be labels
     where: str
 
 
@@ -114,19 +114,19 @@ def list_files(lists: Sequence[str]) -> list[tuple[str, Path]]:
 
 
 def read_list(
-    file: Path, split: str, layout: str, look: Callable[[Sequence[str]], str], several: bool = False
+    file: Path, split: str, layout: str, path_kind: Callable[[Sequence[str]], str], several: bool = False
 ) -> ListFile:
-    """A list, told by its content.
+    """Read a list in whichever format its content shows.
 
     Args:
         file: the list.
-        split: of its videos; "" = as its name or its lines say.
-        layout: a key of LAYOUTS where the list leaves it open; "" = told by the lines and `look`.
-        look: listed paths -> FOLDER or VIDEO, what the first of them that is there is; "" if none is.
+        split: of its videos; "" = from its name or its lines.
+        layout: a key of LAYOUTS where the list is ambiguous; "" = recognised from the lines and `path_kind`.
+        path_kind: listed paths -> FOLDER or VIDEO, the kind of the first existing one; "" if none exists.
         several: whether a video may have several labels.
 
     Raises:
-        UserError: an empty list, no split, lines of several forms or of none, or a layout that is not sure.
+        UserError: an empty list, no split, lines of an unknown form or of several, or an ambiguous layout.
     """
     lines = read_lines(file)
     if "youtube_id" in lines[0][1]:
@@ -139,23 +139,23 @@ def read_list(
         raise UserError(
             f"{file}: its name says none of train, val, test; write SPLIT={file.name}, SPLIT one of {', '.join(SPLITS)}"
         )
-    # With the layout given, a path may end in a number of its own.
+    # If the layout is given, a path may itself end in a number.
     most = 1 if layout == LABEL else 2 if layout == FRAMES and not several else MAX_NUMBERS
     parsed = [_parse(text, f"{file}:{number}", most) for number, text in lines]
     if any(line.numbers for line in parsed):
         why = "--line says so"
         if not layout:
-            layout, why = _layout(parsed, look)
-        told = f"{LAYOUTS[layout]} ({why})"
-        entries = [ListedVideo(line.path, split, line.where, _labels(line, layout, told)) for line in parsed]
+            layout, why = _layout(parsed, path_kind)
+        detected = f"{LAYOUTS[layout]} ({why})"
+        entries = [ListedVideo(line.path, split, line.where, _labels(line, layout, detected)) for line in parsed]
     else:
-        told, layout = UCF_TEST, ""
+        detected, layout = UCF_TEST, ""
         entries = [ListedVideo(line.path, split, line.where, (), _folder(line)) for line in parsed]
-    return ListFile(file, told, entries, fold[1] if fold else "", layout)
+    return ListFile(file, detected, entries, fold[1] if fold else "", layout)
 
 
 def read_lines(file: Path) -> list[tuple[int, str]]:
-    """The lines of a UTF-8 text that are not empty, with their numbers from 1.
+    """The non-empty lines of a UTF-8 text with their numbers, from 1.
 
     Raises:
         UserError: it cannot be read, has none, or has control characters.
@@ -171,10 +171,10 @@ def read_lines(file: Path) -> list[tuple[int, str]]:
 
 
 def read_classes(path: Path) -> list[str]:
-    """Names of classes in the order of their numbers: a JSON object {name: number}, or a text file, a name a line.
+    """Names of classes in the order of their numbers: a JSON object {name: number}, or a text file with a name per line.
 
-    Where each line begins with its number, as in UCF101's classInd.txt, that is left away, and so are quotation marks
-    around a name, as in Kinetics' JSON file.
+    Numbers at the beginning of all lines (UCF101's classInd.txt) and quotation marks around names (Kinetics' JSON file)
+    are removed.
 
     Raises:
         UserError: the file cannot be read, holds something else, or two classes share a name or a number.
@@ -186,20 +186,20 @@ def read_classes(path: Path) -> list[str]:
         names = numbered_names(lines) or lines
     plain = [name.strip().strip('"').strip() for name in names]
     if not plain or not all(plain):
-        raise UserError(f"{path}: {'a class has an empty name' if plain else 'no class'}; name one class a line")
+        raise UserError(f"{path}: {'a class has an empty name' if plain else 'no class'}; name one class per line")
     twice = next((name for name, count in Counter(plain).items() if count > 1), None)
     if twice is not None:
-        raise UserError(f"{path}: class {shown(twice)} stands there twice; keep one")
+        raise UserError(f"{path}: class {shown(twice)} occurs twice; keep one")
     for name in plain:
         _check_name(name, f"{path}: class")
     return plain
 
 
 def numbered_names(lines: Sequence[str]) -> list[str]:
-    """ "1 Archery", "2 Biking" -> the names, by their numbers from 0 or 1 on; [] where lines are not of this form."""
+    """ "1 Archery", "2 Biking" -> the names in order of their numbers, which start at 0 or 1; [] for other lines."""
     by_number: dict[int, str] = {}
     for line in lines:
-        # A name is more than numbers: `1 2 3` may be a folder, its frames and its label.
+        # A name must not be a number: `1 2 3` may be a folder, its number of frames and its label.
         match = re.fullmatch(r"(\d{1,9})[\s,]+(.*\D.*)", line)
         if match is None or by_number.setdefault(int(match[1]), match[2]) != match[2]:
             return []
@@ -209,22 +209,22 @@ def numbered_names(lines: Sequence[str]) -> list[str]:
 
 
 def numbers_of(names: Sequence[str]) -> dict[str, int]:
-    """name_key of each name -> its number, of those that no other name shares."""
+    """name_key of each name -> its number; keys that several names share are left out."""
     keys = [name_key(name) for name in names]
     counts = Counter(keys)
     return {key: number for number, key in enumerate(keys) if key and counts[key] == 1}
 
 
 def first_label(entries: Sequence[ListedVideo], names: Sequence[str], by_folder: bool = True) -> tuple[int, str]:
-    """Whether labels count from 0 or 1, and how that is known.
+    """Whether labels start at 0 or 1, and how that is known.
 
     Args:
-        entries: some of whose labels are numbers.
+        entries: listed videos, some with numbers as labels.
         names: of the classes, if known.
-        by_folder: whether a video lies in the folder of its class, where a class has that name.
+        by_folder: whether a folder named like a class holds videos of that class.
 
     Raises:
-        UserError: folders and labels contradict each other, or it is not to be known.
+        UserError: folders and labels contradict each other, or nothing decides.
     """
     numbers = numbers_of(names)
     offsets: dict[int, ListedVideo] = {}
@@ -239,7 +239,7 @@ def first_label(entries: Sequence[ListedVideo], names: Sequence[str], by_folder:
         folder = PurePosixPath(wrong.path).parent.name
         raise UserError(
             f"{wrong.where}: label {wrong.labels[0]} of a video in {folder}, which is number {numbers[name_key(folder)]} "
-            "(from 0) of the classes; check the order of --classes, or say --first-label 0 or 1 to believe the labels"
+            "(from 0) of the classes; check the order of --classes, or use --first-label 0 or 1 to trust the labels"
         )
     labels = {label for entry in entries for label in entry.labels}
     if 0 in labels:
@@ -247,7 +247,7 @@ def first_label(entries: Sequence[ListedVideo], names: Sequence[str], by_folder:
     if max(labels) == len(names):
         return 1, f"as label {len(names)} occurs and there are {len(names)}"
     raise UserError(
-        f"labels are {min(labels)} to {max(labels)}, so they may count from 0 or from 1: say --first-label 0 or 1, or "
+        f"labels are {min(labels)} to {max(labels)}, so they may start at 0 or at 1; use --first-label 0 or 1, or "
         "name the classes with --classes"
     )
 
@@ -277,7 +277,7 @@ def _check_name(name: str, what: str) -> None:
 
 
 def _parse(text: str, where: str, most: int) -> _Line:
-    """The path and at most so many numbers after it."""
+    """The path and at most `most` numbers after it."""
     words = SEPARATORS.split(text)  # word, separator, word, ...
     end, least = len(words), max(2, len(words) - 2 * most)
     while end > least and words[end - 1].isascii() and words[end - 1].isdecimal() and len(words[end - 1]) <= MAX_DIGITS:
@@ -295,36 +295,36 @@ def _folder(line: _Line) -> str:
     folder = PurePosixPath(line.path).parent.name
     if not folder:
         raise UserError(
-            f"{line.where}: {shown(line.path)} lies in no folder; the file was taken for {UCF_TEST}; if it holds the names "
+            f"{line.where}: {shown(line.path)} is in no folder; the file was read as {UCF_TEST}; if it holds the names "
             "of classes, give it as --classes"
         )
     return folder
 
 
-def _labels(line: _Line, layout: str, told: str) -> tuple[int, ...]:
+def _labels(line: _Line, layout: str, detected: str) -> tuple[int, ...]:
     labels, count = line.numbers[layout == FRAMES :], len(line.numbers)
     if not labels or (layout == LABEL and len(labels) > 1):
         raise UserError(
             f"{line.where}: {shown(line.path)} is followed by {count or 'no'} number{'s' * (count != 1)}; the file was "
-            f"taken for {told}; fix the line (a header has no place there), or say --line {'|'.join(LAYOUTS)}"
+            f"read as {detected}; fix the line (headers are not allowed), or use --line {'|'.join(LAYOUTS)}"
         )
     if len(set(labels)) < len(labels):
         raise UserError(
-            f"{line.where}: a label stands there twice; the file was taken for {told}; of zeros and ones write the "
-            "numbers of those that are 1"
+            f"{line.where}: a label occurs twice; the file was read as {detected}; instead of zeros and ones list the "
+            "numbers of the classes"
         )
     return labels
 
 
-def _layout(parsed: list[_Line], look: Callable[[Sequence[str]], str]) -> tuple[str, str]:
-    """A key of LAYOUTS and why, from all lines and from what is there."""
+def _layout(parsed: list[_Line], path_kind: Callable[[Sequence[str]], str]) -> tuple[str, str]:
+    """A key of LAYOUTS and why, from all lines and from the files that exist."""
     counts = {len(line.numbers) for line in parsed if line.numbers}
     several = [line for line in parsed if len(line.numbers) > 1]
     if not several:
         return LABEL, "one number in each line"
     if all(line.joined for line in several):
         return LABELS, "numbers joined by commas"
-    what = look([line.path for line in parsed])
+    what = path_kind([line.path for line in parsed])
     number = f"{min(counts)} to {max(counts)} numbers" if len(counts) > 1 else f"{len(several[0].numbers)} numbers"
     if what == FOLDER and min(counts) > 1 and counts != {3}:
         return FRAMES, f"{number} in each line, and the paths are folders"
@@ -332,7 +332,7 @@ def _layout(parsed: list[_Line], look: Callable[[Sequence[str]], str]) -> tuple[
         return LABELS, f"{number} in a line, and the paths are videos"
     there = f"its paths are {what}s" if what else "none of its paths is in --videos"
     raise UserError(
-        f"{several[0].where}: {number} after {shown(several[0].path)}, and {there}: say with --line what they are: "
+        f"{several[0].where}: {number} after {shown(several[0].path)}, and {there}; tell their meaning with --line: "
         f"{'; '.join(f'{name} = {text}' for name, text in LAYOUTS.items())}"
     )
 
@@ -343,7 +343,9 @@ def _hmdb(file: Path, lines: list[tuple[int, str]], name: str) -> list[ListedVid
         path, mark = text.rsplit(None, 1) if len(text.split()) > 1 else ("", text)
         stem = PurePosixPath(path).stem
         if not stem:
-            raise UserError(f"{file}:{number}: {shown(text)} names no video; taken for HMDB51's `video.avi 0|1|2`")
+            raise UserError(
+                f"{file}:{number}: {shown(text)} names no video; the file was read as HMDB51's `video.avi 0|1|2`"
+            )
         if mark in HMDB_SPLITS:
             entries.append(ListedVideo(path, HMDB_SPLITS[mark], f"{file}:{number}", (), name, (stem,)))
     return entries
@@ -359,11 +361,11 @@ def _kinetics(file: Path, split: str) -> list[ListedVideo]:
             start, end = (int(float(cells[time])) for time in ("time_start", "time_end"))
         except (ValueError, OverflowError) as error:
             raise UserError(
-                f"{where}: time_start or time_end is no number; taken for Kinetics' official CSV"
+                f"{where}: time_start or time_end is no number; the file was read as Kinetics' official CSV"
             ) from error
         if not (name and key and of):
             raise UserError(
-                f"{where}: label, youtube_id or split is empty; taken for Kinetics' official CSV, which names them"
+                f"{where}: label, youtube_id or split is empty; the file was read as Kinetics' official CSV, which has them"
             )
         stems = (f"{key}_{start:06d}_{end:06d}", f"{key}_{start}_{end}", key)
         entries.append(ListedVideo(stems[0], of, where, (), name, stems))

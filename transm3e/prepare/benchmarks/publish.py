@@ -1,4 +1,4 @@
-"""What a preparation hands over, and how it is written: the clip table, the files left out, the report, a link."""
+"""Write a prepared benchmark: the clip table, the list of files left out, the report, and a link to the videos."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Prepared:
     Attributes:
         clips: their paths are relative to the videos' folder.
         skipped: (path, reason) of every file or listed video left out.
-        facts: how it was made, a sentence each; whose labels these are comes first.
+        facts: sentences on how it was made; the origin of the labels comes first.
     """
 
     clips: list[Clip]
@@ -46,26 +46,26 @@ def listing(names: Sequence[str]) -> str:
 def publish(benchmark: Benchmark, prepared: Prepared, videos: Path, out: Path, overwrite: bool = False) -> str:
     """Write clips.csv, skipped.csv and preparation.md to `out`, and return the report.
 
-    Where `videos` does not lie below `out`, out/videos becomes a link to it. A clip table that says the same is
-    kept as it is, with what was added to it (skeleton, flow).
+    Unless `videos` is below `out`, out/videos becomes a link to it. A clip table with the same clips is kept, with the
+    columns that were added to it (skeleton, flow).
 
     Args:
-        benchmark: which.
+        benchmark: the benchmark.
         prepared: the clips.
-        videos: the folder their paths are relative to; nothing is written there.
+        videos: the folder their paths are relative to; it is only read.
         out: the folder to make.
-        overwrite: replace a clip table that says something else.
+        overwrite: replace a clip table with other clips.
 
     Raises:
-        UserError: a clip table that says something else is there, or the folder cannot be written.
+        UserError: there is a clip table with other clips, or the folder cannot be written.
     """
     make_folder(out, "--out")
-    prefix, place = place_videos(videos, out)
+    prefix, notes = link_videos(videos, out)
     clips = [replace(clip, path=str(PurePosixPath(prefix) / clip.path)) for clip in prepared.clips]
     table = out / CLIP_TABLE
-    same = table.exists() and not overwrite and _says_the_same(table, clips)
-    place += [f"The clip table is {table}{' (it was there, unchanged)' if same else ''}."]
-    text = _report(benchmark, prepared, place)
+    same = table.exists() and not overwrite and _has_same_clips(table, clips)
+    notes += [f"The clip table is {table}{' (it was there, unchanged)' if same else ''}."]
+    text = _report(benchmark, prepared, notes)
     write_csv(out / SKIPPED, [("path", "reason"), *prepared.skipped])
     atomic_write_text(out / REPORT, text)
     if not same:
@@ -73,14 +73,14 @@ def publish(benchmark: Benchmark, prepared: Prepared, videos: Path, out: Path, o
     return text
 
 
-def place_videos(videos: Path, out: Path) -> tuple[str, list[str]]:
-    """What the table's paths begin with, and sentences on how the videos are found."""
+def link_videos(videos: Path, out: Path) -> tuple[str, list[str]]:
+    """Link out/videos to the videos if needed -> prefix of the table's paths, and sentences for the report."""
     target, link = videos.resolve(), out / LINK
     if target.is_relative_to(out.resolve()):
         return target.relative_to(out.resolve()).as_posix(), []
     if link.is_symlink() or link.exists():
         if link.resolve() != target:
-            raise UserError(f"{link}: is there already and is not a link to {target}; choose another --out or move it")
+            raise UserError(f"{link} exists and is not a link to {target}; choose another --out or move it")
         return LINK, [f"The videos are read through the link {link} -> {target}."]
     try:
         os.symlink(target, link, target_is_directory=True)
@@ -91,7 +91,7 @@ def place_videos(videos: Path, out: Path) -> tuple[str, list[str]]:
 
 
 def csv_bytes(rows: Sequence[Sequence[str]]) -> bytes:
-    """Rows as CSV; names of files that are not UTF-8 (they come as surrogates) with escapes."""
+    """Rows as CSV; file names that are not UTF-8 (surrogates in Python) are escaped."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode(errors="backslashreplace")
@@ -103,28 +103,28 @@ def write_csv(file: Path, rows: Sequence[Sequence[str]]) -> None:
         partial.write_bytes(csv_bytes(rows))
 
 
-def _says_the_same(table: Path, clips: Sequence[Clip]) -> bool:
-    """Whether a table has these clips, in any order; raises where it has not."""
+def _has_same_clips(table: Path, clips: Sequence[Clip]) -> bool:
+    """True if a table has these clips, in any order; raises UserError if it has others."""
     there, wanted = read_clip_table(table), table_from_clips(clips)
     a, b = np.argsort(there.paths), np.argsort(wanted.paths)
     names = ("paths", "splits", "activities", "labels")
     if not all(np.array_equal(getattr(there, name)[a], getattr(wanted, name)[b]) for name in names):
         raise UserError(
-            f"{table}: another clip table is there (other videos, labels, options or seed); choose another --out, "
-            "or --overwrite replaces it"
+            f"{table} has other clips (other videos, labels, options or seed); choose another --out, "
+            "or replace it with --overwrite"
         )
     return True
 
 
-def _report(benchmark: Benchmark, prepared: Prepared, place: Sequence[str]) -> str:
-    """As Markdown: how it was made and where it is, counts against the paper's, what was left out."""
-    lines = [f"# {benchmark.name}", "", *(f"- {fact}" for fact in [*prepared.facts, *place])]
+def _report(benchmark: Benchmark, prepared: Prepared, notes: Sequence[str]) -> str:
+    """Markdown: how it was made and where it is, counts beside the paper's, and what was left out."""
+    lines = [f"# {benchmark.name}", "", *(f"- {fact}" for fact in [*prepared.facts, *notes])]
     lines += ["", "## Counts", "", _count_report(benchmark, prepared.clips)]
     reasons = Counter(reason for _, reason in prepared.skipped)
     first = {reason: path for path, reason in reversed(prepared.skipped)}
     lines += ["", f"## Left out: {len(prepared.skipped)} (each in skipped.csv)", ""]
     lines += [f"- {count} x {reason}; first: {first[reason]}" for reason, count in reasons.most_common()]
-    # File names that are not UTF-8 come as surrogates.
+    # File names that are not UTF-8 hold surrogates.
     return ("\n".join(lines).rstrip() + "\n").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -141,7 +141,7 @@ def _count_report(benchmark: Benchmark, clips: Sequence[Clip]) -> str:
 
 
 def _differences(benchmark: Benchmark, clips: Sequence[Clip]) -> list[str]:
-    """One sentence per number that is not the paper's, then what is known of the paper's numbers."""
+    """One sentence per number that differs from the paper's, then the known facts about the paper's numbers."""
     here = Counter(clip.split for clip in clips)
     lines = [
         f"{split}: {here[split]} clips here, {paper} in the paper ({here[split] - paper:+d})."
@@ -157,7 +157,7 @@ def _differences(benchmark: Benchmark, clips: Sequence[Clip]) -> list[str]:
 
 
 def _gaps(clips: Sequence[Clip]) -> list[str]:
-    """Activities that a split they belong to lacks: too few groups."""
+    """Sentences on splits that lack an activity of theirs, which has too few groups."""
     splits_of: dict[str, set[str]] = {}
     for clip in clips:
         splits_of.setdefault(clip.activity, set()).add(clip.split)

@@ -35,30 +35,30 @@ from transm3e.prepare.benchmarks.list_files import (
     read_lines,
     read_list,
 )
-from transm3e.prepare.benchmarks.publish import SKIPPED, csv_bytes, listing, place_videos
+from transm3e.prepare.benchmarks.publish import SKIPPED, csv_bytes, link_videos, listing
 from transm3e.prepare.benchmarks.tables import Labels, name_key, read_labels, resolve_names
-from transm3e.prepare.benchmarks.tree import ends_of, find_videos, match_paths
+from transm3e.prepare.benchmarks.tree import find_videos, match_paths, path_suffixes
 
 NOT_THERE = "no such file"
 MAX_CLASSES = 100_000
-LOOKED_AT = 100  # paths, to see whether they are videos or folders
+PATHS_LOOKED_AT = 100  # to see whether they are videos or folders
 # Class folders of a split.
 FOLDERS = {"train": "train", "val": SPLIT_ALIASES["val"], "test": SPLIT_ALIASES["test"]}
 
 
 @dataclass(frozen=True)
 class ListOptions:
-    """How lists are read; each is only for what they leave open.
+    """How lists are read; each option decides only what the lists leave open.
 
     Attributes:
         classes: file of the classes' names, see read_classes.
         labels: CSV activity,muscles, for a table with muscles.
         muscles: whether the numbers are muscles, not activities.
-        line: layout of lines, see read_list; "" as they say themselves.
-        first: number of the first class, 0 or 1; None as the lists say themselves.
-        fold: which of several divisions of the same videos; "" the only one.
-        strip: beginning of the listed paths to leave away, see match_paths.
-        allow_missing: leave listed videos out that are not there.
+        line: layout of lines, see read_list; "" = recognised.
+        first: number of the first class, 0 or 1; None = recognised.
+        fold: number of the fold; "" = the only one.
+        strip: prefix to remove from the listed paths, see match_paths.
+        allow_missing: leave out missing videos instead of raising an error.
     """
 
     classes: Path | None = None
@@ -72,7 +72,7 @@ class ListOptions:
 
 
 class ListRow(NamedTuple):
-    """A row to be: its path below the folder of videos, split, activity, muscles (None: unknown), and what lists it."""
+    """A future row: path below the folder of videos, split, activity, muscles (None = unknown), and "file:line"."""
 
     path: str
     split: str
@@ -83,7 +83,7 @@ class ListRow(NamedTuple):
 
 @dataclass
 class ReadLists:
-    """What there is to make a table of: rows, names of classes in order, (path, reason) left out, sentences."""
+    """The content of a table to be: rows, class names in order, (path, reason) of videos left out, sentences."""
 
     rows: list[ListRow]
     classes: list[str]
@@ -96,43 +96,43 @@ def prepare_published(
 ) -> str:
     """Write clips.csv, activities.txt and skipped.csv to `out`, and return a report.
 
-    Where `videos` does not lie below `out`, out/videos becomes a link to it. Files that say the same are replaced by
-    themselves.
+    Unless `videos` is below `out`, out/videos becomes a link to it.
 
     Args:
-        videos: the folder of the videos, or that holds train/, val/ and test/ with class folders; nothing is written
-            there.
+        videos: the folder of the videos, or of train/, val/ and test/ with class folders; it is only read.
         out: folder to make.
         lists: FILE, FOLDER of lists, or SPLIT=FILE; () = class folders.
         options: how they are read.
-        overwrite: replace a clip table that says something else.
+        overwrite: replace a clip table with other content.
 
     Raises:
-        UserError: a list, table or option is wrong, see read_list, read_classes, first_label and read_labels; several
-            folds; videos that are missing, or are listed with two classes or in train and elsewhere; another clip table
-            is there, or the folder cannot be written.
+        UserError: a list, table or option is wrong (see read_list, read_classes, first_label, read_labels); there are
+            several folds; videos are missing, or listed with two classes or both in train and elsewhere; there is another
+            clip table, or the folder cannot be written.
     """
     if not videos.is_dir():
         raise UserError(f"--videos {videos}: not a folder; give the folder that holds the videos")
     if options.labels and options.muscles:
-        raise UserError("--labels and --muscles: the muscles are those of activities or those listed; leave one out")
+        raise UserError(
+            "--labels and --muscles: muscles are either read per activity or listed per video; leave one out"
+        )
     found = _of_lists(videos, lists, options) if lists else _of_folders(videos, options)
     if options.labels:
         _label(found, read_labels(options.labels, f"Labels are from {options.labels}.", found.classes))
     kept, repeated = _each_once(found.rows)
     make_folder(out, "--out")
-    prefix, place = place_videos(videos, out)
+    prefix, link_notes = link_videos(videos, out)
     rows = [row._replace(path=str(PurePosixPath(prefix) / row.path)) for row in kept]
     _write(out, rows, found, overwrite)
     left_out = f"Files left out: {len(found.skipped)} ({out / SKIPPED})."
-    return _report(out, rows, found.classes, [*found.notes, *repeated, left_out, *place])
+    return _report(out, rows, found.classes, [*found.notes, *repeated, left_out, *link_notes])
 
 
 def _of_folders(videos: Path, options: ListOptions) -> ReadLists:
     """Class folders: train/<class>/<video>, likewise val and test.
 
-    The order of the classes is that of --classes, whose names may be spelt otherwise (case, blanks and signs aside), else
-    the folders' by name.
+    Classes are in the order of --classes, whose names may differ from the folders' in case, blanks and punctuation; without
+    it in the order of the folders' names.
     """
     if options != ListOptions(classes=options.classes, labels=options.labels):
         raise UserError("without --lists only --classes, --labels and --overwrite have an effect; leave the others out")
@@ -146,7 +146,7 @@ def _of_folders(videos: Path, options: ListOptions) -> ReadLists:
     paths = [(name, PurePosixPath(path)) for name in names for path in below[name].videos]
     loose = [f"{name}/{path}" for name, path in paths if len(path.parts) < 2]
     if loose:
-        raise UserError(f"{videos / loose[0]}: lies in no class folder ({len(loose)} such videos); move it into one")
+        raise UserError(f"{videos / loose[0]}: is in no class folder ({len(loose)} such videos); move it into one")
     folders = sorted({path.parts[0] for _, path in paths})
     if not folders:
         raise UserError(f"--videos {videos}: no video in {', '.join(names)}; give the folder of unpacked videos")
@@ -157,15 +157,17 @@ def _of_folders(videos: Path, options: ListOptions) -> ReadLists:
 
 
 def _of_lists(videos: Path, lists: Sequence[str], options: ListOptions) -> ReadLists:
-    """The listed videos that are there, with their activities or muscles."""
+    """The listed videos that exist, with their activities or muscles."""
     classes_file, files = options.classes, []
     for split, file in list_files(lists):
         if numbered_names([line for _, line in read_lines(file)]):
             classes_file = classes_file or file
         else:
-            files.append(read_list(file, split, options.line, lambda paths: _look(videos, paths), options.muscles))
+            files.append(
+                read_list(file, split, options.line, lambda paths: _kind_of_paths(videos, paths), options.muscles)
+            )
     files = _of_one_fold(files, options.fold.lstrip("0"))
-    notes = _told(files) + ([f"{classes_file}: the names of the classes."] if classes_file else [])
+    notes = _format_notes(files) + ([f"{classes_file}: the names of the classes."] if classes_file else [])
     names = read_classes(classes_file) if classes_file else []
     entries = [entry for file in files for entry in file.entries]
     muscles: list[tuple[int, ...] | None] = [None] * len(entries)
@@ -178,7 +180,7 @@ def _of_lists(videos: Path, lists: Sequence[str], options: ListOptions) -> ReadL
     missing = [entry.path for entry, path in zip(entries, paths, strict=True) if not path]
     if len(missing) == len(entries):
         raise UserError(
-            f"--videos {videos}: none of {len(entries)} listed videos is there, as {missing[0][:200]}; give the folder that "
+            f"--videos {videos}: none of {len(entries)} listed videos exists, such as {missing[0][:200]}; give the folder that "
             "the paths are relative to, or --strip PREFIX"
         )
     if missing and not options.allow_missing:
@@ -194,9 +196,9 @@ def _of_lists(videos: Path, lists: Sequence[str], options: ListOptions) -> ReadL
     return ReadLists(rows, names, [(path, NOT_THERE) for path in sorted(set(missing))], notes)
 
 
-def _look(videos: Path, paths: Sequence[str]) -> str:
-    for path in paths[:LOOKED_AT]:
-        for end in ends_of(path):
+def _kind_of_paths(videos: Path, paths: Sequence[str]) -> str:
+    for path in paths[:PATHS_LOOKED_AT]:
+        for end in path_suffixes(path):
             if (videos / end).exists():
                 return FOLDER if (videos / end).is_dir() else VIDEO
     return ""
@@ -206,7 +208,7 @@ def _of_one_fold(files: list[ListFile], fold: str) -> list[ListFile]:
     folds = sorted({file.fold for file in files if file.fold})
     if (fold and fold not in folds) or (not fold and len(folds) > 1):
         raise UserError(
-            f"--fold {fold or 'is not given'}: by their names the lists are of these divisions of the same videos: "
+            f"--fold {fold or 'is not given'}: by their names the lists are of these folds: "
             f"{', '.join(folds) or 'none'}; choose one"
         )
     kept = [file for file in files if not fold or file.fold in ("", fold)]
@@ -215,15 +217,15 @@ def _of_one_fold(files: list[ListFile], fold: str) -> list[ListFile]:
     return kept
 
 
-def _told(files: Sequence[ListFile]) -> list[str]:
-    """A sentence on what each file, or several alike, was taken for."""
+def _format_notes(files: Sequence[ListFile]) -> list[str]:
+    """A sentence on the format of each file, or of several alike."""
     alike: dict[tuple[str, str], list[ListFile]] = defaultdict(list)
     for file in files:
         splits = ", ".join(sorted({entry.split for entry in file.entries}))
-        alike[file.told, splits].append(file)
+        alike[file.detected, splits].append(file)
     return [
-        f"{some[0].file}{f' and {len(some) - 1} more' if len(some) > 1 else ''}: {told}; {splits or 'no video'}."
-        for (told, splits), some in alike.items()
+        f"{some[0].file}{f' and {len(some) - 1} more' if len(some) > 1 else ''}: {detected}; {splits or 'no video'}."
+        for (detected, splits), some in alike.items()
     ]
 
 
@@ -234,24 +236,26 @@ def _activities(
     several = next((file for file in files if file.layout == LABELS), None)
     if several:
         raise UserError(
-            f"{several.file}: taken for {several.told}, but a clip of the table has one activity; --muscles if the numbers "
+            f"{several.file}: read as {several.detected}, but a clip has one activity; use --muscles if the numbers "
             "are muscles (datasets/muscle_regions.csv)"
         )
     numbered = [entry for entry in entries if entry.labels]
     for entry in numbered:
         if len(entry.labels) > 1:
             count = len(entry.labels)
-            raise UserError(f"{entry.where}: {count} labels, but a clip of the table has one activity; see --muscles")
+            raise UserError(f"{entry.where}: {count} labels, but a clip has one activity; see --muscles")
     first = _first(numbered, names, given, notes) if numbered else 0
     for entry in numbered:
         if entry.labels[0] > MAX_CLASSES:
             label = entry.labels[0]
-            raise UserError(f"{entry.where}: label {label} is above {MAX_CLASSES}; is it no class? see --line")
+            raise UserError(f"{entry.where}: label {label} is above {MAX_CLASSES}, too large for a class; see --line")
     if not names and numbered:
         names = [str(number) for number in range(first, max(entry.labels[0] for entry in numbered) + 1)]
         if len(numbered) < len(entries):
             where = next(entry.where for entry in entries if not entry.labels)
-            raise UserError(f"{where}: a class by name, others by number; --classes says which is which (classInd.txt)")
+            raise UserError(
+                f"{where}: a class by name, others by number; give their names in order with --classes (classInd.txt)"
+            )
     names = names or sorted({entry.name for entry in entries})
     spelling = {key: names[number] for key, number in numbers_of(names).items()} | {name: name for name in names}
     found = []
@@ -283,7 +287,7 @@ def _first(
     entries: Sequence[ListedVideo], names: Sequence[str], given: int | None, notes: list[str], by_folder: bool = True
 ) -> int:
     first, why = (given, "as --first-label says") if given is not None else first_label(entries, names, by_folder)
-    notes.append(f"Labels count from {first}, {why}.")
+    notes.append(f"Labels start at {first}, {why}.")
     return first
 
 
@@ -297,8 +301,8 @@ def _index(entry: ListedVideo, label: int, count: int, first: int) -> int:
 
 
 def _on_disk(videos: Path, files: Sequence[ListFile], strip: str) -> list[str]:
-    """The path below `videos` of every entry, "" where it is not there."""
-    # Not among the pictures of folders, which may be millions.
+    """The path below `videos` of every entry, "" where it does not exist."""
+    # Folders of frames are not searched: they may hold millions of images.
     there = find_videos(videos).videos if any(file.layout != FRAMES for file in files) else []
     by_stem: dict[str, list[str]] = defaultdict(list)
     for path in there:
@@ -307,7 +311,7 @@ def _on_disk(videos: Path, files: Sequence[ListFile], strip: str) -> list[str]:
     for file in files:
         listed = [entry.path for entry in file.entries]
         if file.layout == FRAMES:
-            ends = {end for path in listed for end in ends_of(path.removeprefix(strip))}
+            ends = {end for path in listed for end in path_suffixes(path.removeprefix(strip))}
             found += match_paths(listed, sorted(end for end in ends if (videos / end).is_dir()), strip)
         elif any(entry.stems for entry in file.entries):
             found += [_anywhere(entry, by_stem) for entry in file.entries]
@@ -321,14 +325,12 @@ def _anywhere(entry: ListedVideo, by_stem: Mapping[str, list[str]]) -> str:
     inside = [path for path in some if name_key(entry.name) in map(name_key, PurePosixPath(path).parts[:-1])]
     some = inside if len(some) > 1 and inside else some
     if len(some) > 1:
-        raise UserError(
-            f"{entry.where}: {' and '.join(some[:2])} may both be meant; give the folder of one as --videos"
-        )
+        raise UserError(f"{entry.where} fits both {' and '.join(some[:2])}; give the folder of one as --videos")
     return some[0] if some else ""
 
 
 def _label(found: ReadLists, labels: Labels) -> None:
-    """Give the rows their activity's muscles; those of activities without are left out."""
+    """Give the rows their activity's muscles; rows of activities without labels are left out."""
     reason = {name: f"activity {name}: {why or 'excluded by --labels'}" for name, why in labels.excluded.items()}
     lacking = [row for row in found.rows if row.activity not in labels.muscles]
     if len(lacking) == len(found.rows):
@@ -340,7 +342,7 @@ def _label(found: ReadLists, labels: Labels) -> None:
 
 
 def _each_once(rows: Iterable[ListRow]) -> tuple[list[ListRow], list[str]]:
-    """Every video once, in the order of SPLITS, of which the first that lists it counts; and what there is to say."""
+    """Every video once, in the first split of SPLITS that lists it; and sentences on repeated ones."""
     first: dict[str, ListRow] = {}
     repeated: Counter[tuple[str, str]] = Counter()
     for row in sorted(rows, key=lambda row: SPLITS.index(row.split)):
@@ -350,7 +352,7 @@ def _each_once(rows: Iterable[ListRow]) -> tuple[list[ListRow], list[str]]:
         same = (known.activity, known.muscles) == (row.activity, row.muscles)
         if not same or (known.split == "train") != (row.split == "train"):
             what = "train and evaluation" if same else "two classes"
-            raise UserError(f"{row.where}: {row.path} stands in {known.where} too, {what}; keep one of the lines")
+            raise UserError(f"{row.where}: {row.path} is also in {known.where} ({what}); keep one of the lines")
         repeated[row.split, known.split] += 1
     notes = [
         f"Videos of {name} that {'it' if name == split else split} lists {'twice' if name == split else 'too'}: {count}; "
@@ -372,7 +374,7 @@ def _write(out: Path, rows: Sequence[ListRow], found: ReadLists, overwrite: bool
         files[ORDER_FILE] = "".join(f"{name}\n" for name in found.classes).encode()
     for name, content in files.items():
         if (out / name).exists() and not overwrite and (out / name).read_bytes() != content:
-            raise UserError(f"{out / name}: says something else; choose another --out, or --overwrite replaces it")
+            raise UserError(f"{out / name} has other content; choose another --out, or replace it with --overwrite")
     for name, content in {**files, SKIPPED: csv_bytes([("path", "reason"), *found.skipped])}.items():
         with atomic_path(out / name) as partial:
             partial.write_bytes(content)

@@ -1,4 +1,4 @@
-"""What was found out about files, kept beside a report: a second check looks only at what has changed."""
+"""Findings about files, kept beside a report, so that a second check only inspects changed files."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ class Cache:
     """Findings by key: kind of file, path, size, time of change, depth of the check.
 
     Args:
-        lines: an open file that new findings are appended to, or None to keep them nowhere.
-        found: what stands already.
-        of_shards: what shards have found; moved to the file when it is asked for.
+        lines: an open file that new findings are appended to; None = they are not saved.
+        found: findings that the file holds.
+        of_shards: findings of shards; moved to the file when they are asked for.
     """
 
     def __init__(self, lines: TextIO | None, found: dict[str, Any], of_shards: dict[str, Any]) -> None:
         self._lines, self._found, self._of_shards = lines, found, of_shards
 
     def get(self, key: str) -> Any:
-        """What put() was given under this key, or None."""
+        """The value stored under this key, or None."""
         if key not in self._found and key in self._of_shards:
             self.put(key, self._of_shards[key])
         return self._found.get(key)
 
     def put(self, key: str, value: Any) -> None:
-        """Keep a finding (JSON values); it is on its way to the file when this returns."""
+        """Store a finding (JSON values) and flush it to the file."""
         self._found[key] = value
         if self._lines:
-            with _naming(Path(self._lines.name)):
+            with _as_user_error(Path(self._lines.name)):
                 self._lines.write(json.dumps({"key": key, "value": value}) + "\n")
                 self._lines.flush()
 
@@ -62,10 +62,10 @@ def key(kind: str, name: str, path: Path, *depth: object) -> str:
 
 @contextmanager
 def open_cache(path: str | Path | None, shard: Shard = ALL) -> Iterator[Cache]:
-    """Findings of earlier checks, and a place for new ones; None keeps none.
+    """Open the findings of earlier checks, to read and extend; None keeps none.
 
-    A shard keeps its own in a file beside, which the first whole check takes over and deletes. A line that was cut off
-    when a check was killed is passed over: that file is looked at again.
+    A shard keeps its findings in its own file beside this one, which the first whole check merges and deletes. A line cut
+    off by a kill is ignored: that file is inspected again.
 
     Raises:
         UserError: the file is not such a cache, or cannot be read or written.
@@ -81,10 +81,10 @@ def open_cache(path: str | Path | None, shard: Shard = ALL) -> Iterator[Cache]:
         file = file.with_name(f"{file.name}.{shard.index}-of-{shard.count}")
         found |= _read(file)
     of_shards = {key: value for part in parts for key, value in _read(part).items()}
-    with _naming(file):
+    with _as_user_error(file):
         lines = file.open("a+", encoding="utf-8")
     with closing(lines):
-        with _naming(file):
+        with _as_user_error(file):
             text = file.read_bytes()
             # A killed check may have left half a line.
             lines.write("" if text.endswith(b"\n") else "\n" if text else MARK + "\n")
@@ -97,7 +97,7 @@ def open_cache(path: str | Path | None, shard: Shard = ALL) -> Iterator[Cache]:
 def _read(file: Path) -> dict[str, Any]:
     refuse_foreign(file, MARK)
     found = {}
-    with _naming(file):
+    with _as_user_error(file):
         text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
     for line in text.splitlines()[1:]:
         try:
@@ -111,7 +111,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _naming(file: Path) -> Iterator[None]:
+def _as_user_error(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The check of a data set as a folder: report.md with its pictures, problems.csv, notes.csv."""
+"""The report of a check as a folder: report.md with its figures, problems.csv, notes.csv."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from transm3e.data.annotations import SPLITS
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
-from transm3e.prepare.check.figures import PICTURES, draw_dataset, pictures_of
+from transm3e.prepare.check.figures import FIGURES, draw_dataset, figures_of
 from transm3e.prepare.check.finding import KINDS, Finding, refuse_foreign, write_report
 from transm3e.prepare.check.labels import label_statistics, muscles_of, split_counts
 from transm3e.prepare.check.table import Checked
@@ -42,7 +42,7 @@ QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1.0
 
 
 def make_report_folder(folder: str | Path) -> Path:
-    """Make a folder for a report, or find one that holds nothing else.
+    """Make a folder for a report, or reuse one that holds nothing else.
 
     Raises:
         UserError: it cannot be made, or holds files that are not a report's.
@@ -50,7 +50,7 @@ def make_report_folder(folder: str | Path) -> Path:
     out = Path(folder)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        names = {file.name for file in out.iterdir()} - {REPORT, PROBLEMS, NOTES, *PICTURES}
+        names = {file.name for file in out.iterdir()} - {REPORT, PROBLEMS, NOTES, *FIGURES}
         foreign = sorted(name for name in names if not name.startswith(CACHE))
     except OSError as error:
         raise UserError(f"cannot make {out}: {error.strerror}; choose another --out") from error
@@ -112,7 +112,7 @@ def _videos(checked: Checked) -> Iterator[str]:
     videos = checked.videos
     known = _quantities(videos)
     if not known:
-        yield from ("Nothing is known of them, as none was opened.", "")
+        yield from ("No video was opened, so nothing is known about them.", "")
         return
     rows = {name: [f"{value:.4g}" for value in values] for name, values in known.items()}
     yield from _table("", list(QUANTILES), rows)
@@ -142,7 +142,7 @@ def _labels(checked: Checked) -> Iterator[str]:
     muscles = muscles_of(checked.table)
     if muscles:
         yield from _table("clips that carry", SPLITS, {muscle: counts[muscle] for muscle in muscles})
-    for file, title in pictures_of(checked.table).items():
+    for file, title in figures_of(checked.table).items():
         yield from (f"### {title}", "", f"![{title}]({file})", "")
     statistics = label_statistics(checked.table)
     rows = {
@@ -158,7 +158,7 @@ def _labels(checked: Checked) -> Iterator[str]:
 
 
 def _carried(muscles: Sequence[str], carried: Iterable[bool]) -> list[str]:
-    """What an activity carries, in one cell; no cell where the table says nothing of muscles."""
+    """The muscles of an activity in one cell; no cell if the table has no muscles."""
     names = ", ".join(muscle for muscle, here in zip(muscles, carried, strict=True) if here)
     return [names or "none"] if muscles else []
 
@@ -178,5 +178,5 @@ def _code(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A sentence in which names may hold signs that mean something in Markdown."""
+    """A sentence with Markdown's special characters escaped."""
     return "".join(f"\\{sign}" if sign in r"\`*_[]<>|#" else sign for sign in text.replace("\n", " "))

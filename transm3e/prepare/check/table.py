@@ -18,7 +18,7 @@ from transm3e.prepare.check.duplicates import duplicate_findings
 from transm3e.prepare.check.finding import COMPANION, SHORT, Finding
 from transm3e.prepare.check.labels import activity_problems, label_notes, muscle_notes
 from transm3e.prepare.check.video import DECODE_MODES, VideoFacts, inspect_video, is_facts
-from transm3e.prepare.jobs import ALL, Lost, Shard, run_each
+from transm3e.prepare.jobs import ALL, NoResult, Shard, run_each
 
 DEFAULT_LIMIT = 120.0  # seconds per file
 DEFAULT_LENGTH, DEFAULT_STRIDE = 16, 4
@@ -33,9 +33,9 @@ class Checked:
 
     Attributes:
         table: the clips.
-        videos: what was found out about each, in the table's order.
-        problems: to be mended before a run.
-        notes: to be known.
+        videos: the facts about each, in the table's order.
+        problems: to be fixed before a run.
+        notes: for information.
         decode: how much of each video was decoded, one of DECODE_MODES.
     """
 
@@ -48,15 +48,15 @@ class Checked:
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """How files are looked at.
+    """How files are inspected.
 
     Attributes:
         root: folder that the paths of the table are relative to.
-        decode: "first" decodes each video's first frame, "all" every frame (and then near-duplicates are looked
-            for), "none" only asks whether files exist.
+        decode: "first" decodes each video's first frame, "all" every frame (and finds near-duplicates), "none" only checks
+            that files exist.
         workers: processes.
-        timeout: seconds per file; what takes longer is a problem.
-        cache: JSON lines file that keeps what was found, see open_cache.
+        timeout: seconds per file; a file that takes longer is a problem.
+        cache: JSON lines file of findings, see open_cache.
 
     Raises:
         UserError: a value out of range.
@@ -91,44 +91,44 @@ def check_table(
     """
     if min(length, stride) < 1:
         raise UserError(f"frames {length}, stride {stride}: both at least 1")
-    videos, faults = look_at_files(table, look)
+    videos, faults = inspect_files(table, look)
     notes = muscle_notes(table) + label_notes(table) + list(_short(table, videos, length * stride))
     problems = activity_problems(table) + list(_file_problems(table, videos, faults))
     copies, doubled = duplicate_findings(table, videos)
     return Checked(table, videos, problems + copies, notes + doubled, look.decode)
 
 
-def look_at_files(
+def inspect_files(
     table: ClipTable, look: CheckSettings, shard: Shard = ALL
 ) -> tuple[list[VideoFacts], dict[CheckedFile, str]]:
-    """What is found out about the videos of a shard of a table, and the faults of their skeletons and flow.
+    """The facts about the videos of a shard of a table, and the faults of their skeletons and flow.
 
     Raises:
-        UserError: a shard without a cache, which would keep nothing, or it cannot be used.
+        UserError: a shard without a cache, whose findings would be lost, or a cache that cannot be used.
     """
     if not shard.is_all and look.cache is None:
-        raise UserError(f"--shard {shard} leaves what it finds in --out or --cache, and neither is given; give one")
+        raise UserError(f"--shard {shard} writes its findings to --out or --cache, and neither is given; give one")
     table = table.take(np.arange(len(table))[shard.index :: shard.count])
     with open_cache(look.cache, shard) as cache:
-        inspect = partial(_inspect, look, cache)
+        inspect = partial(_inspect_all, look, cache)
         found = inspect("videos", [(VIDEO, str(path), (0,)) for path in table.paths])
         videos = [VideoFacts(**fields) for fields in found]
         companions = _companions(table, videos)
         return videos, dict(zip(companions, inspect("skeletons and flow", companions), strict=True))
 
 
-def _inspect(look: CheckSettings, cache: Cache, title: str, files: Sequence[CheckedFile]) -> list[Any]:
-    """What _look_at() says about each file, from the cache where it has not changed."""
+def _inspect_all(look: CheckSettings, cache: Cache, title: str, files: Sequence[CheckedFile]) -> list[Any]:
+    """The result of _inspect_one() for each file, from the cache if the file is unchanged."""
     keys = [_keys(look, file) for file in files]
     answers = [
         next((value for one in some if _fits(file[0], value := cache.get(one))), None)
         for file, some in zip(files, keys, strict=True)
     ]
     missing = [number for number, answer in enumerate(answers) if answer is None]
-    results = run_each(partial(_look_at, look), [files[n] for n in missing], look.workers, title, look.timeout)
-    for place, answer in results:
-        number = missing[place]
-        if isinstance(answer, Lost):  # not kept: the next check may give it more time
+    results = run_each(partial(_inspect_one, look), [files[n] for n in missing], look.workers, title, look.timeout)
+    for index, answer in results:
+        number = missing[index]
+        if isinstance(answer, NoResult):  # not kept: the next check may give it more time
             answers[number] = asdict(VideoFacts(fault=answer.reason)) if files[number][0] == VIDEO else answer.reason
         else:
             answers[number] = answer
@@ -137,23 +137,23 @@ def _inspect(look: CheckSettings, cache: Cache, title: str, files: Sequence[Chec
 
 
 def _fits(kind: str, value: Any) -> bool:
-    """Whether a cache's value is what _look_at() gives; of anything else the file is looked at again."""
+    """Whether a cached value has the form of _inspect_one()'s result; otherwise the file is inspected again."""
     return is_facts(value) if kind == VIDEO else isinstance(value, str)
 
 
-def _look_at(look: CheckSettings, file: CheckedFile) -> Any:
-    """What stands in a cache for a file: the fields of its VideoFacts, or the fault of a skeleton or flow."""
+def _inspect_one(look: CheckSettings, file: CheckedFile) -> Any:
+    """The value to cache for a file: the fields of its VideoFacts, or the fault of a skeleton or flow."""
     kind, name, of_video = file
     try:
         if kind == VIDEO:
             return asdict(inspect_video(look.root / name, look.decode, look.timeout))
         return companion_fault(kind, look.root, name, of_video, look.decode, look.timeout)
-    except UserError as error:  # is about this file, and must not end the check
+    except UserError as error:  # concerns this file only and must not end the check
         return asdict(VideoFacts(fault=str(error))) if kind == VIDEO else str(error)
 
 
 def _keys(look: CheckSettings, file: CheckedFile) -> list[str]:
-    """A file's keys in the cache: as deep as asked for, and deeper, which serves as well."""
+    """A file's keys in the cache: of the requested depth, and of deeper checks, which include it."""
     kind, name, of_video = file
     depths = ("none", "first", "all")
     path = look.root / name if kind == VIDEO else file_of(look.root, name)

@@ -1,4 +1,4 @@
-"""The flow of every clip of a table, on several processes; what stands is kept."""
+"""Extract the flow of every clip of a table in several processes; files that are up to date are kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
 from transm3e.prepare.flow.estimate import DisFlow, RaftFlow
 from transm3e.prepare.flow.write import write_flow_npz, write_flow_video
-from transm3e.prepare.jobs import ALL, FAILED, FileJob, Outcome, Shard, make_files, stands
+from transm3e.prepare.jobs import ALL, FAILED, FileJob, Outcome, Shard, is_up_to_date, make_files
 from transm3e.prepare.resize_stream import Scaler, frame_stream
 
 METHODS = ("dis", "raft")
@@ -31,7 +31,7 @@ class FlowSettings:
     Attributes:
         method: "dis" or "raft".
         preset: of DIS, "fast" or "medium".
-        bound: pixels of the stored frame; faster motion is clipped.
+        bound: in pixels of the stored frame; larger motion is clipped.
         short_side: of the frames that are compared and stored, pixels, even; they are never enlarged.
         format: "video" or "npz".
         weights: file for RAFT, "" for DIS.
@@ -61,13 +61,13 @@ class FlowSettings:
 
     @property
     def mark(self) -> dict[str, Any]:
-        """What a flow file says of how it was made; RAFT's weights by their file's name."""
+        """How a flow file was made, as recorded in it; RAFT's weights by their file name."""
         settings = {name: value for name, value in asdict(self).items() if name not in ("timeout", "weights", "preset")}
         return {"made_by": MADE_BY, **settings, "model": Path(self.weights).name or self.preset}
 
 
 def build_estimator(settings: FlowSettings) -> DisFlow | RaftFlow:
-    """The estimator of a clip's flow: RAFT is made once in each process; DIS, which remembers frames, for each clip."""
+    """The estimator of a clip's flow: RAFT is built once per process; DIS, which keeps state, once per clip."""
     return DisFlow(settings.preset) if settings.method == "dis" else _raft(settings.weights)
 
 
@@ -77,13 +77,13 @@ def _raft(weights: str) -> RaftFlow:
 
 
 def extract_file(source: Path, target: Path, settings: FlowSettings) -> bool:
-    """Write the flow of one clip unless a good file stands; returns whether it did.
+    """Write the flow of one clip unless the file is up to date; returns whether it did.
 
     Raises:
-        DecodeError: the clip cannot be read, or a file that this function did not make stands at `target`.
+        DecodeError: the clip cannot be read, or `target` is a file that this function did not make.
         UserError: `target` cannot be written, or RAFT's weights are wrong.
     """
-    if stands(target, source, settings.mark, read_flow_mark(target), _count):
+    if is_up_to_date(target, source, settings.mark, read_flow_mark(target), _count):
         return False
     estimate, scaler = build_estimator(settings), Scaler(settings.short_side)
     with frame_stream(source, settings.timeout) as stream:
@@ -106,12 +106,12 @@ def extract_table(
 
     Args:
         path: the clip table, or the folder of its clips.csv.
-        prefix: folder that the table's paths are relative to; None for the table's.
-        update: write the new files into the table's column `flow`; clips that failed keep what stands there.
-        shard: whose clips alone; the table stays as it is.
+        prefix: folder that the table's paths are relative to; None = the table's folder.
+        update: write the new files into the table's column `flow`; clips that failed keep their cells.
+        shard: only its clips; the table is then unchanged.
 
     Raises:
-        UserError: the table or a setting is wrong, or as make_files.
+        UserError: the table or a setting is wrong, or see make_files.
     """
     build_estimator(settings)
     table = read_clip_table(path)

@@ -1,4 +1,4 @@
-"""The whole job: photos to clips, a clip table, and a list of the exercises left out."""
+"""The whole preparation: from photos to clips, a clip table, and a list of the exercises left out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transm3e.prepare.free_exercise.clips import make_clip
 from transm3e.prepare.free_exercise.families import FamilyRules, group_families, read_families, read_family_rules
 from transm3e.prepare.free_exercise.source import MUSCLE_KEYS, Exercise, read_exercises, read_muscle_map
 from transm3e.prepare.free_exercise.splits import draw_splits
-from transm3e.prepare.jobs import Lost, run_each
+from transm3e.prepare.jobs import NoResult, run_each
 
 
 def prepare(
@@ -31,7 +31,7 @@ def prepare(
     seed: int = 0,
     workers: int = 1,
 ) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """Make clips_{frames}x{size}/*.mp4, clips.csv and skipped.csv in `out`; videos that stand are kept.
+    """Make clips_{frames}x{size}/*.mp4, clips.csv and skipped.csv in `out`; videos up to date are kept.
 
     Returns the clips of the table, and (id, reason) of each exercise left out.
 
@@ -105,6 +105,6 @@ def _make_clips(
     """The exercises that have a clip now, and (id, reason) of the others."""
     make = partial(make_clip, folder=folder, frames=frames, size=size)
     found = dict(run_each(make, exercises, workers, "clips", threads=True))
-    reasons = {n: reason.reason if isinstance(reason, Lost) else reason for n, reason in found.items()}
+    reasons = {n: reason.reason if isinstance(reason, NoResult) else reason for n, reason in found.items()}
     skipped = [(e.id, reasons[n]) for n, e in enumerate(exercises) if reasons[n]]
     return [e for n, e in enumerate(exercises) if not reasons[n]], skipped

@@ -21,7 +21,7 @@ from transm3e.data.skeleton import pyskl
 from transm3e.errors import UserError
 from transm3e.files import CLIP_TABLE, atomic_write_text, make_folder, read_text
 from transm3e.foreign.json_text import parse_json
-from transm3e.prepare.jobs import Lost, cores, run_each
+from transm3e.prepare.jobs import NoResult, cores, run_each
 from transm3e.prepare.musclesynth.clip import FPS, HEIGHT, WIDTH, make_clip
 from transm3e.prepare.musclesynth.plan import PlannedClip, plan
 
@@ -138,7 +138,7 @@ def _make_all(folder: Path, missing: list[PlannedClip], seed: int, workers: int 
     make = partial(_make_one, folder, seed, draw)
     with _one_thread():
         for number, lost in run_each(make, missing, workers or cores(), "MuscleSynth", unit="clips"):
-            if isinstance(lost, Lost):
+            if isinstance(lost, NoResult):
                 raise UserError(f"{missing[number].clip.path}: {lost.reason} (finished clips are kept)")
 
 

@@ -1,4 +1,4 @@
-"""The vote as a folder of files: CSV tables, a report in Markdown, a figure; what others wrote there is not overwritten."""
+"""Write a vote into a folder: CSV tables, a Markdown report, a figure; files of others are not overwritten."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from transm3e.data.csv_tables import plain
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, read_text
 from transm3e.foreign.json_text import parse_json
-from transm3e.prepare.votes.figure import vote_picture
+from transm3e.prepare.votes.figure import vote_figure
 from transm3e.prepare.votes.tables import NEAR
 from transm3e.prepare.votes.vote import HALF, MAJORITY, TWO, ActivityVote, VoteResult, fleiss_kappa, mean_jaccard
 
-VOTES, LABELS, MATCHES, REPORT, PICTURE = "votes.csv", "labels.csv", "matches.csv", "report.md", "votes.png"
-FILES = (VOTES, LABELS, MATCHES, REPORT, PICTURE)
+VOTES, LABELS, MATCHES, REPORT, FIGURE = "votes.csv", "labels.csv", "matches.csv", "report.md", "votes.png"
+FILES = (VOTES, LABELS, MATCHES, REPORT, FIGURE)
 RECORD = ".made.json"  # holds the SHA-256 of every file that was made here
 DEFINITIONS = """\
 - **Sources**: those that name at least one muscle for the activity. A source has one vote, however many of its
@@ -37,8 +37,8 @@ def write_votes(result: VoteResult, folder: str | Path) -> None:
     - votes.csv: activity, sources, threshold (votes needed), a column of votes per region, regions set, borderline
       regions, mean pairwise Jaccard index, Fleiss' kappa, and why no region is set.
     - labels.csv: activity, muscles; only activities of which a region is set.
-    - matches.csv: which exercise of which source stood for which activity, how it was matched, whether it counted,
-      the regions it names ("none": only muscles outside the regions; empty: none at all) and where it stands.
+    - matches.csv: which exercise of which source was matched to which activity, how, whether it counted, the regions
+      it names ("none": only muscles outside the regions; empty: none at all), and its row.
 
     Raises:
         UserError: see own_files.
@@ -51,7 +51,7 @@ def write_votes(result: VoteResult, folder: str | Path) -> None:
         header = ("activity", "source", "exercise", "match", "counted", "regions", "row")
         _write(made / MATCHES, header, _match_rows(result))
         (made / REPORT).write_text(markdown(result), encoding="utf-8")
-        vote_picture(result.votes, made / PICTURE)
+        vote_figure(result.votes, made / FIGURE)
 
 
 @contextmanager
@@ -61,24 +61,24 @@ def own_files(folder: str | Path, names: Sequence[str]) -> Iterator[Path]:
     An exception within the block leaves `folder` as it was.
 
     Raises:
-        UserError: a file of `folder` with one of the names was not made so, or was changed since; or the folder
-            cannot be written.
+        UserError: a file of `folder` with one of the names was not made here or was changed since, or the folder cannot be
+            written.
     """
     out = Path(folder)
-    standing = {name: _digest(out / name) for name in names if (out / name).exists()}
+    existing = {name: _digest(out / name) for name in names if (out / name).exists()}
     made = _read_record(out / RECORD)
-    foreign = [name for name, digest in standing.items() if digest not in made]
+    foreign = [name for name, digest in existing.items() if digest not in made]
     if foreign:
         raise UserError(
-            f"{out}: {', '.join(foreign)} not made here, or changed since; move it away or choose another folder"
+            f"{out}: {', '.join(foreign)} not made here, or changed since; move it or choose another folder"
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=out, prefix=".making.") as staging:
             yield Path(staging)
             fresh = {_digest(Path(staging) / name) for name in names}
-            # While files are exchanged, old and new ones are ours: a stop in between must not lock us out.
-            atomic_write_text(out / RECORD, json.dumps(sorted({*standing.values(), *fresh})))
+            # Record old and new files as ours, so that a call after an interruption may replace either.
+            atomic_write_text(out / RECORD, json.dumps(sorted({*existing.values(), *fresh})))
             for name in names:
                 (Path(staging) / name).replace(out / name)
     except OSError as error:
@@ -129,7 +129,7 @@ def _match_rows(result: VoteResult) -> Iterable[tuple[str, ...]]:
         regions = result.vocabulary.named(match.row.words(result.rules.muscles))
         text = "" if regions is None else _names(regions) or NO_MUSCLE
         counted = "yes" if result.rules.count(match) else "no"
-        # The file's name only: a folder of this machine means nothing to the next reader.
+        # Only the file's name: a folder of this machine means nothing to other readers.
         row = Path(match.row.where).name
         yield (match.activity, match.row.source, match.row.exercise, match.how, counted, text, row)
 
@@ -142,12 +142,12 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def markdown(result: VoteResult) -> str:
-    """The whole report: the rule, a row per activity, what has no label, what matched, what was passed over."""
-    parts = ["# Muscles by majority vote", _rule(result), f"![votes]({PICTURE})", _table(result.votes), DEFINITIONS]
+    """The whole report: the rule, a row per activity, activities without labels, matches, and what was left out."""
+    parts = ["# Muscles by majority vote", _rule(result), f"![votes]({FIGURE})", _table(result.votes), DEFINITIONS]
     unlabelled = [f"- {_cell(vote.activity)}: {vote.reason}" for vote in result.votes if not vote.regions]
     parts += _section("Without a label", unlabelled)
     parts += _section("What counted", [_matched(result, vote.activity) for vote in result.votes])
-    parts += _section("Passed over", [f"- {_cell(line)}" for line in passed_over(result)])
+    parts += _section("Left out", [f"- {_cell(line)}" for line in left_out(result)])
     return "\n\n".join(parts) + "\n"
 
 
@@ -211,8 +211,8 @@ def _matched(result: VoteResult, activity: str) -> str:
     return f"- {_cell(activity)}: {_cell(text + left_out + variants)}"
 
 
-def passed_over(result: VoteResult) -> list[str]:
-    """What the tables hold and the vote does not count, a line for each kind."""
+def left_out(result: VoteResult) -> list[str]:
+    """What the vote does not count, a line for each kind."""
     words = [f"{word} ({count})" for word, count in sorted(result.unknown.items())]
     copies = {match.row.source for match in result.matches} & set(result.copies)
     outside = {
@@ -226,7 +226,7 @@ def passed_over(result: VoteResult) -> list[str]:
         "Sources excluded": list(result.rules.exclude),
         "Sources of the match table without a table": result.absent,
         "Copies that vote with their original": [f"{name} ({result.copies[name]})" for name in sorted(copies)],
-        "Files that are no tables of sources": [path.name for path in result.passed_over],
+        "Files that are no tables of sources": [path.name for path in result.left_out],
     }
     return [f"{title}: {', '.join(items)}" for title, items in found.items() if items]
 
@@ -236,5 +236,5 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    # The text is somebody else's: it must neither end a cell nor become HTML.
+    # Foreign text must neither end a cell nor become HTML.
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

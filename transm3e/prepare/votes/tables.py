@@ -1,4 +1,4 @@
-"""The tables of a vote: who names which muscles for which exercise, what the words mean, which exercise is which activity."""
+"""The tables of a vote: muscles that sources name per exercise, the meaning of their words, exercises of an activity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FULL_COLUMNS = ("source", "exercise", "primary_muscles")
 SIMPLE_COLUMNS = ("activity", "muscles")
 NEEDED = f"{','.join(FULL_COLUMNS)} or {','.join(SIMPLE_COLUMNS)}"
 MUSCLES_READ = ("all", "primary")
-# Instead of regions: a word that names no muscle ("legs", "cardio"), so that who says only this has not spoken.
+# In place of regions: a word that names no muscle ("legs", "cardio"); a source with only such words has no vote.
 UNSPECIFIC = "unspecific"
 SAME, NEAR, BY_NAME = "same", "near", "name"
 SHOWN, LOST_SHOWN = 20, 5
@@ -33,7 +33,7 @@ class SourceRow(NamedTuple):
         source: short name of the source, see source_name.
         exercise: its name there.
         primary: the muscles it works, in the source's words, in order.
-        secondary: those it works beside them, likewise; empty where the table does not tell them apart.
+        secondary: secondary muscles in the same form; empty where the table has none.
         where: "file:line", for messages.
     """
 
@@ -49,7 +49,7 @@ class SourceRow(NamedTuple):
 
 
 class Match(NamedTuple):
-    """An exercise of a source that stands for an activity; how: SAME or a NEAR variant by the match table, or BY_NAME."""
+    """An exercise of a source matched to an activity; how: SAME or NEAR (a variant) by the match table, or BY_NAME."""
 
     activity: str
     row: SourceRow
@@ -86,10 +86,10 @@ def source_name(text: str) -> str:
 
 
 def read_sources(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> tuple[list[SourceRow], list[Path]]:
-    """Every exercise of the tables; in a folder all *.csv files are read, and those of another kind passed over.
+    """Every exercise of the tables; in a folder all *.csv files are read, and other kinds of tables left out.
 
-    A table has the columns source,exercise,primary_muscles and maybe secondary_muscles, or activity,muscles and
-    maybe source.
+    A table has the columns source,exercise,primary_muscles and optionally secondary_muscles, or activity,muscles and
+    optionally source.
 
     Returns:
         rows in the order of files and lines, without the sources in `exclude`; the files of a folder that are no tables
@@ -100,7 +100,7 @@ def read_sources(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> tu
             source or exercise, there is no row at all, or an excluded source does not occur.
     """
     rows: list[SourceRow] = []
-    passed_over: list[Path] = []
+    left_out: list[Path] = []
     given = [Path(path) for path in paths]
     for path in given:
         for file in sorted(path.glob("*.csv")) if path.is_dir() else [path]:
@@ -108,7 +108,7 @@ def read_sources(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> tu
             if found is None and not path.is_dir():
                 raise UserError(f"{file}: not a table of sources; the header needs {NEEDED}")
             rows += found or []
-            passed_over += [file] if found is None else []
+            left_out += [file] if found is None else []
     if not rows:
         raise UserError(
             f"no exercise in {', '.join(map(str, given))}; name tables with the columns {NEEDED}, or a folder of them"
@@ -117,7 +117,7 @@ def read_sources(paths: Iterable[str | Path], exclude: Sequence[str] = ()) -> tu
     if absent := sorted(set(exclude) - present):
         names = ", ".join(sorted(present)[:SHOWN])
         raise UserError(f"cannot exclude {', '.join(absent)}: no such source; there are {names}")
-    return [row for row in rows if row.source not in exclude], passed_over
+    return [row for row in rows if row.source not in exclude], left_out
 
 
 def read_same_sources(path: str | Path) -> dict[str, str]:
@@ -155,7 +155,7 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
             )
         meaning = None if text == UNSPECIFIC else parse_muscles(text, row.where)
         if regions.setdefault(term, meaning) != meaning:
-            raise UserError(f"{row.where}: {term!r} stands in an earlier row with other regions; delete one")
+            raise UserError(f"{row.where}: {term!r} has other regions in an earlier row; delete one")
     return Vocabulary(regions)
 
 
@@ -172,7 +172,7 @@ def refuse_unknown(unknown: Mapping[str, int], vocabulary: Vocabulary, path: str
     more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
     raise UserError(
         f"unknown word(s) for muscles: {words}{more}; add them to {path} (regions, {NO_MUSCLE!r} or "
-        f"{UNSPECIFIC!r}), or pass over them with --unknown skip"
+        f"{UNSPECIFIC!r}), or leave them out with --unknown skip"
     )
 
 
@@ -193,7 +193,7 @@ def read_activities(path: str | Path) -> list[str]:
 
 
 def match_by_name(activities: Sequence[str], rows: Sequence[SourceRow]) -> list[Match]:
-    """Exercises with the same name as the activity but for case, punctuation, blanks and plurals; nothing vaguer."""
+    """Exercises with the activity's name, ignoring only case, punctuation, blanks and plurals."""
     named = defaultdict(list)
     for row in rows:
         named[name_key(row.exercise)].append(row)

@@ -1,7 +1,7 @@
 """The vote: each source that names muscles for an activity has one ballot; enough ballots set a region.
 
 The paper's label-noise suppression (section D.1): of N sources that name muscles for an activity, a region is set
-when at least int(N/2) of them name it; here, by default, of three sources two have to.
+when at least int(N/2) of them name it; by default, two of three sources are needed here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ActivityVote:
         ballots: source to the regions it names, indices into MUSCLES; maybe none of them.
         silent: sources that list the activity and name no muscle; they do not count.
         needed: votes that set a region, at least 1.
-        enough: whether as many sources have spoken as are asked for; else no region is set.
+        enough: whether there are as many sources as required; otherwise no region is set.
     """
 
     activity: str
@@ -112,10 +112,10 @@ def parse_threshold(value: str | int) -> str | int:
 
 
 def ballot(rows: Sequence[frozenset[int]]) -> frozenset[int]:
-    """What one source says in several rows on one activity (variants, entries of several users): one ballot.
+    """One ballot from a source's rows on one activity (variants, entries of several users).
 
-    It holds the regions that at least half of the rows name: of one row all, of two rows those of either, of three
-    rows those of two.
+    It holds the regions that at least half of the rows name: all regions of one row, the union of two rows, those in two
+    of three rows.
     """
     named = Counter(index for regions in rows for index in regions)
     return frozenset(index for index, count in named.items() if 2 * count >= len(rows))
@@ -190,7 +190,7 @@ def fleiss_kappa(ballots: np.ndarray) -> float | None:
 
 @dataclass(frozen=True)
 class VoteRules:
-    """How is voted.
+    """Rules of the vote.
 
     Attributes:
         muscles: "all" counts primary and secondary muscles, "primary" the primary ones only.
@@ -220,7 +220,7 @@ class VoteRules:
         parse_threshold(self.threshold)
 
     def count(self, match: Match) -> bool:
-        """Whether a match has a say in the vote."""
+        """Whether a match counts."""
         return self.near or match.how != NEAR
 
 
@@ -229,14 +229,14 @@ class VoteResult:
     """A vote and what it rests on.
 
     Attributes:
-        rules: by which was voted.
+        rules: of the vote.
         votes: one per activity, in order.
         matches: every match, also the near ones that do not count.
         vocabulary: meaning of the words.
         copies: copy to the source that it copies.
         absent: sources of the match table that are not among the tables.
-        passed_over: files of a folder of sources that are no tables of sources.
-        unknown: words passed over, and how often each was met.
+        left_out: files of a folder of sources that are no tables of sources.
+        unknown: words left out, and how often each occurred.
     """
 
     rules: VoteRules
@@ -245,7 +245,7 @@ class VoteResult:
     vocabulary: Vocabulary
     copies: dict[str, str]
     absent: list[str]
-    passed_over: list[Path]
+    left_out: list[Path]
     unknown: Counter[str]
 
 
@@ -265,7 +265,7 @@ def run_vote(
         UserError: a table is wrong, or a word is unknown.
     """
     rules = rules or VoteRules()
-    rows, passed_over = read_sources(sources, rules.exclude)
+    rows, left_out = read_sources(sources, rules.exclude)
     meanings, names = read_vocabulary(vocabulary), read_activities(activities)
     copies = read_same_sources(same_as) if same_as else {}
     matches, absent = match_by_table(match, names, rows) if match else (match_by_name(names, rows), [])
@@ -276,4 +276,4 @@ def run_vote(
     threshold = parse_threshold(rules.threshold)
     votes = count_votes(names, counted, meanings, copies, rules.muscles, threshold, rules.min_sources)
     absent = [name for name in absent if name not in rules.exclude]
-    return VoteResult(rules, votes, matches, meanings, copies, absent, passed_over, words)
+    return VoteResult(rules, votes, matches, meanings, copies, absent, left_out, words)

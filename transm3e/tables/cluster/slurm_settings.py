@@ -1,6 +1,6 @@
-"""What `--slurm NAME=VALUE ...` may say, and what submitit is told of it.
+"""Settings of `--slurm NAME=VALUE ...`, and their translation to submitit's parameters.
 
-Names are sbatch's long options without dashes before them, and submitit's own (its SlurmExecutor's parameters).
+Names are sbatch's long options without leading dashes, and the parameters of submitit's SlurmExecutor.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from transm3e.errors import UserError
 
-# What a job asks for where nothing is said: a day, which is a common limit of partitions; runs go on after it.
-# Requeues after time limits: a run of weeks in jobs of hours needs many, one that never gets anywhere ends some day.
+# Defaults: a day is a common limit of partitions; runs resume after it. The limit on requeues after time limits allows a
+# run of weeks in jobs of hours and ends one that makes no progress.
 DEFAULTS = {"job_name": "transm3e", "time": "24:00:00", "signal_delay_s": 90, "max_num_timeout": 100}
 
 # Parameters of submitit, most of them sbatch's.
@@ -36,8 +36,8 @@ KNOWN = (*OF_SUBMITIT, *OF_SBATCH, *OF_OURS)
 # Options that may stand without a value.
 FLAGS = ("exclusive", "hold", "nice", "oversubscribe", "propagate", "requeue", "spread_job")
 NUMBERS = ("cpus_per_gpu", "cpus_per_task", "max_num_timeout", "signal_delay_s")
-# What other options or the tool itself say.
-SAID_ELSEWHERE = {
+# Options that are set by other means -> how.
+SET_ELSEWHERE = {
     name: why
     for why, names in {
         "the tool makes the arrays": "array",
@@ -55,7 +55,7 @@ TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
 
 
 def slurm_settings(words: Sequence[str], gpus: int) -> dict[str, Any]:
-    """Settings of a command line, with what it leaves open.
+    """Settings of a command line, completed with the defaults.
 
     Args:
         words: NAME=VALUE, or NAME alone for an option without value.
@@ -65,7 +65,7 @@ def slurm_settings(words: Sequence[str], gpus: int) -> dict[str, Any]:
         Parameters of submitit's SlurmExecutor, and `max_num_timeout`, which its constructor takes.
 
     Raises:
-        UserError: a word is no setting, or its value is none of those allowed.
+        UserError: an unknown setting, or a value that is not allowed.
     """
     given = dict(_setting(word) for word in words)
     numbers = {name: _number(name, given[name]) for name in NUMBERS if name in given}
@@ -80,7 +80,7 @@ def slurm_settings(words: Sequence[str], gpus: int) -> dict[str, Any]:
     given |= {"srun_args": shlex.split(given["srun_args"])} if "srun_args" in given else {}
     # Clusters with JobRequeue=0 requeue only jobs that allow it.
     more = {"requeue": True} | {name: given.pop(name) for name in OF_SBATCH if name in given}
-    # submitit's output and srun's into one file, which is then the run's log.
+    # The output of submitit and of srun goes to one file, the run's log.
     return {**given, "stderr_to_stdout": True, "additional_parameters": more}
 
 
@@ -88,7 +88,7 @@ def minutes(time: str) -> int:
     """Minutes, rounded up, of a time as sbatch takes it: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S.
 
     Raises:
-        UserError: it is none, or 0.
+        UserError: it is not of this form, or 0.
     """
     total = 0
     if TIME.fullmatch(time):
@@ -106,10 +106,10 @@ def minutes(time: str) -> int:
 def _setting(word: str) -> tuple[str, Any]:
     name, has_value, value = word.partition("=")
     name = name.lstrip("-").replace("-", "_")
-    if name in SAID_ELSEWHERE:
-        raise UserError(f"--slurm {word}: {name} is not set here; {SAID_ELSEWHERE[name]}")
+    if name in SET_ELSEWHERE:
+        raise UserError(f"--slurm {word}: {name} is not set here; {SET_ELSEWHERE[name]}")
     if name not in KNOWN:
-        near = difflib.get_close_matches(name, (*KNOWN, *SAID_ELSEWHERE), n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, (*KNOWN, *SET_ELSEWHERE), n=3, cutoff=0.5)
         raise UserError(
             f"--slurm {word}: no option of sbatch or submitit is called {name!r}"
             f"{'; nearest: ' + ', '.join(near) if near else ''}; write NAME=VALUE, such as partition=gpu time=24:00:00"

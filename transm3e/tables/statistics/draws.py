@@ -1,4 +1,4 @@
-"""Clips of a split drawn anew, or swapped between two rows: the same draws for every row of a table."""
+"""Resample the clips of a split, or swap them between two rows, with the same draws for every row of a table."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class ClipScores:
     """Scores of N clips for C muscles, clips by rising path.
 
     Attributes:
-        file: where they stand.
-        split: which split.
+        file: of the predictions.
+        split: their split.
         mAP: of these scores, in [0, 1].
         clips: (N,) str array, paths in the clip table.
         scores: (N, C) float32.
         labels: (N, C) uint8 of 0 and 1.
-        activities: of each clip; None where they were not asked for.
+        activities: of each clip; None if they were not read.
     """
 
     file: Path
@@ -97,10 +97,10 @@ class Draws:
         self._drawn: dict[Hashable, np.ndarray] = {}
 
     def bootstrap(self, scores: ClipScores) -> np.ndarray:
-        """(R,) mAP in percent of resamples, centred on the figure.
+        """(R,) mAP in percent of the resamples, centred on the score.
 
         Raises:
-            UserError: there is too little to draw from.
+            UserError: there are too few clips or activities to draw from.
         """
         samples = bootstrap_map(scores.scores, scores.labels, self._draw(draw_counts, BOOTSTRAP, scores))
         return 100 * centred(samples, scores.mAP)
@@ -125,14 +125,14 @@ class Draws:
         if number < FEWEST:
             raise UserError(f"{scores.file}: {scores.split} has one {unit} only, so nothing can be drawn from it")
         kind = (purpose, scores.split, clips, groups)
-        # Two threads may both draw: what they draw is the same.
+        # Two threads may both draw; they draw the same.
         if kind not in self._drawn:
             self._drawn[kind] = draw(clips, self.resamples, (purpose, SPLITS.index(scores.split)), groups)
         return self._drawn[kind]
 
 
 def each(jobs: Mapping[tuple, Callable[[], np.ndarray]], title: str) -> dict[tuple, np.ndarray | UserError]:
-    """Results of jobs, or why they have none; run in threads, with progress."""
+    """Run jobs in threads, with progress -> their results or errors."""
 
     def run(job: Callable[[], np.ndarray]) -> np.ndarray | UserError:
         try:
@@ -140,6 +140,6 @@ def each(jobs: Mapping[tuple, Callable[[], np.ndarray]], title: str) -> dict[tup
         except UserError as error:
             return error
 
-    # numpy lets go of the interpreter while it computes.
+    # NumPy releases Python's lock while it computes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return dict(zip(jobs, track(pool.map(run, jobs.values()), title, len(jobs)), strict=True))

@@ -1,8 +1,7 @@
-"""How far a table's figures would move with other clips: an interval of each, and a paired test between rows.
+"""How far a table's scores would move with other clips: an interval of each, and a paired test between rows.
 
-Clips are drawn anew within each split. Training seeds are not: a row is the mean of the runs that there are. What such
-tests say, and what they do not: Berg-Kirkpatrick et al., An Empirical Investigation of Statistical Significance in NLP,
-2012.
+Clips are resampled within each split, training seeds are not: a row is the mean of its finished runs. On the meaning of
+such tests: Berg-Kirkpatrick et al., An Empirical Investigation of Statistical Significance in NLP, 2012.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from transm3e.metrics.bootstrap import holm, p_value, percentile_interval
 from transm3e.report.table import COLUMNS
 from transm3e.runs.plan import Run
 from transm3e.runs.results import MEANS, mAP_of_predictions
-from transm3e.tables.figures import evaluated_splits, row_groups
 from transm3e.tables.jobs import Plan, PlannedTable
+from transm3e.tables.scores import evaluated_splits, row_groups
 from transm3e.tables.statistics.draws import ClipScores, Draws, each, read_clip_scores
 
 ALPHA = 0.05
@@ -34,7 +33,7 @@ class Comparison:
     """How intervals and tests are made.
 
     Attributes:
-        against: label of the row that the others are compared with, or its beginning; None = each table's last row.
+        against: label, or its beginning, of the row that the others are compared with; None = each table's last row.
         resamples: of the bootstrap, and permutations of the test; 0 = neither.
         by_clip: draw single clips instead of whole activities.
     """
@@ -44,26 +43,26 @@ class Comparison:
     by_clip: bool = False
 
     def row(self, labels: Sequence[str]) -> str | None:
-        """The label that is `against`, or else the only one that begins so; None where none does.
+        """The label `against`, or else the only one that begins with it; None if none does.
 
         Raises:
-            UserError: several labels begin so.
+            UserError: several labels begin with it.
         """
         if self.against is None:
             return labels[-1]
         found = [label for label in labels if label.startswith(self.against)]
         if len(found) > 1 and self.against not in labels:
             raise UserError(
-                f"--against {self.against!r} fits several rows ({', '.join(found)}); name one of them in full"
+                f"--against {self.against!r} matches several rows ({', '.join(found)}); name one of them in full"
             )
         return self.against if self.against in labels else next(iter(found), None)
 
 
 def check_comparison(comparison: Comparison, tables: Sequence[PlannedTable]) -> None:
-    """Whether a comparison can be made, before hours are spent on runs.
+    """Check that a comparison can be made, before hours are spent on runs.
 
     Raises:
-        UserError: no table has the row, several rows of a table fit, or the number of resamples is not allowed.
+        UserError: no table has the row, several rows of a table match, or there are too few resamples.
     """
     if comparison.resamples != 0 and comparison.resamples < FEWEST_RESAMPLES:
         raise UserError(
@@ -74,7 +73,7 @@ def check_comparison(comparison: Comparison, tables: Sequence[PlannedTable]) -> 
     chosen = [comparison.row(of_table) for of_table in labels]
     if chosen and not any(chosen):
         known = ", ".join(dict.fromkeys(label for of_table in labels for label in of_table))
-        raise UserError(f"--against {comparison.against!r}, but no row's label begins so; there are: {known}")
+        raise UserError(f"--against {comparison.against!r}: no row's label begins with it; there are: {known}")
 
 
 @dataclass(frozen=True)
@@ -101,12 +100,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class RowUncertainty:
-    """Of one row, per column of COLUMNS; None where there is none.
+    """Uncertainty of one row, per column of COLUMNS; None where it is unknown.
 
     Attributes:
         label: of the row.
         intervals: low and high of the 95% interval, in percent.
-        differences: to the row that rows are compared with.
+        differences: to the reference row.
     """
 
     label: str
@@ -116,12 +115,12 @@ class RowUncertainty:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Of a table.
+    """Uncertainty of a table.
 
     Attributes:
-        against: label of the row that the others are compared with; "" in a table of one row.
-        rows: all of them, in the table's order.
-        notes: what was left out or cannot be found, and why.
+        against: label of the reference row; "" in a table of one row.
+        rows: all rows, in the table's order.
+        notes: what is missing or cannot be significant, and why.
         comparison: how clips were drawn.
     """
 
@@ -133,21 +132,21 @@ class Uncertainty:
 
 @dataclass
 class _Row:
-    """A row's evaluated runs, and what was computed of them; figures in percent, by seed and split.
+    """A row's evaluated runs and what was computed from them; in percent, by seed and split.
 
     Attributes:
         runs: seed -> run.
-        figures: mAP.
-        kept: that of the scores that are kept, one draw where the figure is the mean of many.
+        values: mAP.
+        kept: mAP of the stored predictions: of one draw where `values` are means of many.
         scores: per clip.
         samples: (R,) of the bootstrap.
-        permuted: (R,) differences to the row that it is compared with.
+        permuted: (R,) differences to the reference row.
         problems: why something is missing.
     """
 
     label: str
     runs: dict[int, Run]
-    figures: dict[Part, float] = field(default_factory=dict)
+    values: dict[Part, float] = field(default_factory=dict)
     kept: dict[Part, float] = field(default_factory=dict)
     scores: dict[Part, ClipScores] = field(default_factory=dict)
     samples: dict[Part, np.ndarray] = field(default_factory=dict)
@@ -158,33 +157,33 @@ class _Row:
         for seed, run in self.runs.items():
             for split, found in (evaluated_splits(run) or {}).items():
                 if split in EVAL_SPLITS and found.get("mAP") is not None:
-                    self.figures[seed, split] = 100 * found["mAP"]
+                    self.values[seed, split] = 100 * found["mAP"]
                     self.kept[seed, split] = 100 * mAP_of_predictions(found)
 
     def keep(self, name: str, part: Part, found: np.ndarray | UserError) -> None:
-        """What was computed, or why it cannot be."""
+        """Store a result, or the reason why there is none."""
         if isinstance(found, UserError):
             self.problems.append(str(found))
         else:
             getattr(self, name)[part] = found
 
     def seeds(self, column: str) -> list[int]:
-        """Those with a figure in the column."""
-        return [seed for seed in self.runs if all((seed, split) in self.figures for split in _splits(column))]
+        """Seeds with a value in the column."""
+        return [seed for seed in self.runs if all((seed, split) in self.values for split in _splits(column))]
 
     def mean(self, seeds: Sequence[int], column: str) -> float:
-        """Its figure in the column over these seeds."""
-        return fmean(self.figures[seed, split] for seed in seeds for split in _splits(column))
+        """Mean value in the column over these seeds."""
+        return fmean(self.values[seed, split] for seed in seeds for split in _splits(column))
 
 
 def table_uncertainty(table: PlannedTable, plan: Plan, comparison: Comparison) -> Uncertainty:
     """Intervals and differences of the rows that are run, from the predictions of their runs.
 
     Args:
-        comparison: with resamples; a table without the row that it names compares with its last one.
+        comparison: with resamples; a table without the named row uses its last row as the reference.
 
     Raises:
-        UserError: a results.json is damaged, or several rows fit the comparison.
+        UserError: a results.json is damaged, or several rows match `against`.
     """
     rows = [
         _Row(label, {planned.seed: plan.jobs[planned.key].run for planned in seeds if planned.key})
@@ -208,17 +207,17 @@ def _draw(rows: Sequence[_Row], reference: _Row, comparison: Comparison) -> None
     def resample(row: _Row, part: Part) -> np.ndarray:
         seed, split = part
         row.scores[part] = read_clip_scores(row.runs[seed], split, row.kept[part] / 100, not comparison.by_clip)
-        return draws.bootstrap(row.scores[part]) + (row.figures[part] - row.kept[part])
+        return draws.bootstrap(row.scores[part]) + (row.values[part] - row.kept[part])
 
     def swap(row: _Row, part: Part) -> np.ndarray:
         return draws.permutation(row.scores[part], reference.scores[part])
 
     by_label = {row.label: row for row in rows}
-    jobs = {(row.label, part): partial(resample, row, part) for row in rows for part in row.figures}
+    jobs = {(row.label, part): partial(resample, row, part) for row in rows for part in row.values}
     for (label, part), found in each(jobs, "intervals").items():
         by_label[label].keep("samples", part, found)
-    # In the order of the figures, not of the threads.
-    scored = [(row, part) for row in rows for part in row.figures if part in row.scores and part in reference.scores]
+    # In the order of the rows, not of the threads.
+    scored = [(row, part) for row in rows for part in row.values if part in row.scores and part in reference.scores]
     both = [(row, part) for row, part in scored if row is not reference]
     for (label, part), found in each({(r.label, p): partial(swap, r, p) for r, p in both}, "paired tests").items():
         by_label[label].keep("permuted", part, found)
@@ -273,7 +272,7 @@ def _with_holm(rows: Sequence[RowUncertainty]) -> tuple[RowUncertainty, ...]:
 
 
 def _limits(rows: Sequence[_Row], comparison: Comparison) -> list[str]:
-    """Where no test could find anything."""
+    """Notes on tests that cannot become significant."""
     limits = []
     tested = len(rows) - 1
     if tested and tested / (comparison.resamples + 1) >= ALPHA:
@@ -281,7 +280,7 @@ def _limits(rows: Sequence[_Row], comparison: Comparison) -> list[str]:
             f"{tested} rows are compared by {comparison.resamples} permutations, so no p corrected for all of them falls "
             f"below {ALPHA}; raise --resamples"
         )
-    scored = [(part, row.scores[part]) for row in rows for part in row.figures if part in row.scores]
+    scored = [(part, row.scores[part]) for row in rows for part in row.values if part in row.scores]
     groups = {split: len(set(scores.activities)) for (_, split), scores in scored if scores.activities}
     # Swapped or not, with both signs: 2 of 2^G ways are as far out as what was observed.
     few = [f"{split} has {number}" for split, number in groups.items() if 2 / 2**number > ALPHA]
@@ -293,14 +292,14 @@ def _limits(rows: Sequence[_Row], comparison: Comparison) -> list[str]:
 def _notes(rows: Sequence[_Row], reference: _Row) -> list[str]:
     """One line per row, the first reason in full."""
     notes = []
-    seeds = {seed for seed, _ in reference.figures}
+    seeds = {seed for seed, _ in reference.values}
     for row in rows:
         if row.problems:
             more = f" (and {len(row.problems) - 1} more)" if len(row.problems) > 1 else ""
             notes.append(f"{row.label}: {row.problems[0]}{more}")
-        elif seeds and row.figures and not {seed for seed, _ in row.figures} & seeds:
+        elif seeds and row.values and not {seed for seed, _ in row.values} & seeds:
             notes.append(f"{row.label}: no seed in common with {reference.label}, so no difference")
-        if row.figures != row.kept:
+        if row.values != row.kept:
             notes.append(f"{row.label}: means of many draws; intervals and p are of the one draw that is kept")
     if len(rows) > 1 and not seeds:
         notes.append(f"{reference.label} is not run, so there is nothing to compare with")

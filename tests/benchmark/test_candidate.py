@@ -1,11 +1,11 @@
-"""Who takes part, and what each is built from."""
+"""The candidates of a command line, and how each is built."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from transm3e.benchmark.contestant import Entry, build_contestant, build_entries
+from transm3e.benchmark.candidate import Entry, build_candidate, build_entries
 from transm3e.benchmark.references import REFERENCES
 from transm3e.errors import UserError
 from transm3e.tasks import Classify, Distill
@@ -21,7 +21,7 @@ def full_size(tmp_path):
     return str(path)
 
 
-def test_the_partner_of_mvit_v2_s_is_torchvisions(full_size, tiny_file):
+def test_the_reference_of_mvit_v2_s_is_torchvisions(full_size, tiny_file):
     entries, reference = build_entries([str(tiny_file), full_size], None, [])
     assert [entry.name for entry in entries] == ["tiny", "mvitv2_s", "torchvision:mvit_v2_s"]
     assert reference == "torchvision:mvit_v2_s"
@@ -54,7 +54,7 @@ def test_a_reference_of_another_clip_size(tiny_file):
 def test_a_model_without_weights(tiny_file):
     opts = ("MODEL.MODEL_NAME", "Random", "TRAIN.ENABLE", "False")
     with pytest.raises(UserError, match=r"MODEL\.MODEL_NAME Random has no weights"):
-        build_contestant(Entry("random", str(tiny_file), str(tiny_file), opts), CPU)
+        build_candidate(Entry("random", str(tiny_file), str(tiny_file), opts), CPU)
 
 
 # Parameters with 20 classes, as pytorchvideo's own model zoo has them; clips that its pooling still divides.
@@ -70,16 +70,16 @@ def test_a_model_without_weights(tiny_file):
 def test_pytorchvideos_models(tiny_file, name, frames, parameters):
     opts = ["DATA.NUM_FRAMES", str(frames), "SOLVER.OPTIMIZING_METHOD", "sgd", "MODEL.LOSS_FUNC", "bce_logits"]
     entries, reference = build_entries([str(tiny_file)], f"pytorchvideo:{name}", opts)
-    contestant = build_contestant(entries[1], CPU)
-    model = contestant.task.model.eval()
+    candidate = build_candidate(entries[1], CPU)
+    model = candidate.task.model.eval()
     assert sum(p.numel() for p in model.parameters()) == parameters
     with torch.no_grad():
-        logits = model(contestant.task.inputs(contestant.batch(2, CPU).clips)).logits
+        logits = model(candidate.task.inputs(candidate.batch(2, CPU).clips)).logits
     assert logits.shape == (2, 20)
     # The same work as ours: its optimiser and its loss.
-    ours = build_contestant(entries[0], CPU)
-    assert type(contestant.optimizer) is type(ours.optimizer) is torch.optim.SGD
-    assert contestant.task.loss is ours.task.loss
+    ours = build_candidate(entries[0], CPU)
+    assert type(candidate.optimizer) is type(ours.optimizer) is torch.optim.SGD
+    assert candidate.task.loss is ours.task.loss
     assert reference == f"pytorchvideo:{name}"
 
 
@@ -89,19 +89,19 @@ def test_torchvisions_video_models_are_all_there():
 
 def test_distillation_has_a_frozen_teacher_that_was_never_trained(student_file):
     (entry,), _ = build_entries([str(student_file)], None, [])
-    contestant = build_contestant(entry, CPU)
-    assert isinstance(contestant.task, Distill)
-    assert contestant.task.teacher.modality == "rgb_diff"
-    assert not any(p.requires_grad for p in contestant.task.teacher.parameters())
-    assert contestant.samples == 2
-    alone = build_contestant(entry, CPU, with_teacher=False)
+    candidate = build_candidate(entry, CPU)
+    assert isinstance(candidate.task, Distill)
+    assert candidate.task.teacher.modality == "rgb_diff"
+    assert not any(p.requires_grad for p in candidate.task.teacher.parameters())
+    assert candidate.samples == 2
+    alone = build_candidate(entry, CPU, with_teacher=False)
     assert type(alone.task) is Classify
     assert alone.samples == 1
 
 
 def test_the_distillation_is_the_one_that_is_trained(student_file):
     opts = ("DISTILL.TEACHER_DROP_PATH", "True", "DISTILL.WEIGHT", "0.5")
-    task = build_contestant(Entry("student", str(student_file), str(student_file), opts), CPU).task
+    task = build_candidate(Entry("student", str(student_file), str(student_file), opts), CPU).task
     assert (task.teacher_drop_path, task.weight) == (True, 0.5)
 
 
@@ -111,32 +111,32 @@ def test_compile_of_a_config_compiles_its_step_as_one_graph(student_file, monkey
     monkeypatch.setattr(torch, "compile", lambda step, **options: (seen.append(options), step)[1])
     opts = ["TRAIN.COMPILE", str(compiled)]
     entries, _ = build_entries([str(student_file)], "pytorchvideo:c2d_r50", opts)
-    ours, theirs = (build_contestant(entry, CPU) for entry in entries)
+    ours, theirs = (build_candidate(entry, CPU) for entry in entries)
     assert seen == ([{"fullgraph": True}] if compiled else [])
     assert (ours.compiled, theirs.compiled) == (compiled, False)
 
 
 def test_reset_forgets_gradients_and_the_optimiser(tiny_file):
     (entry,), _ = build_entries([str(tiny_file)], None, [])
-    contestant = build_contestant(entry, CPU)
-    weight, before = contestant.task.model.mcts, contestant.optimizer
+    candidate = build_candidate(entry, CPU)
+    weight, before = candidate.task.model.mcts, candidate.optimizer
     weight.grad = torch.ones_like(weight)
-    contestant.reset()
+    candidate.reset()
     assert weight.grad is None
-    assert contestant.optimizer is not before
+    assert candidate.optimizer is not before
 
 
 def test_a_teacher_given_as_a_checkpoint_is_built_like_the_student(student_file):
     opts = ("INIT.TEACHER_FROM", "somewhere.pyth")
-    contestant = build_contestant(Entry("student", str(student_file), str(student_file), opts), CPU)
-    teacher = contestant.task.teacher
+    candidate = build_candidate(Entry("student", str(student_file), str(student_file), opts), CPU)
+    teacher = candidate.task.teacher
     assert (teacher.modality, teacher.receivers) == ("rgb_diff", None)
 
 
 def test_batches_are_whole_videos_and_always_the_same(student_file):
     (entry,), _ = build_entries([str(student_file)], None, [])
-    contestant = build_contestant(entry, CPU)
-    batch, again = contestant.batch(4, CPU), contestant.batch(4, CPU)
+    candidate = build_candidate(entry, CPU)
+    batch, again = candidate.batch(4, CPU), candidate.batch(4, CPU)
     assert batch.clips["rgb"].shape == (4, 3, 4, 32, 32)
     assert batch.clips["rgb"].dtype == torch.uint8
     assert batch.rows.tolist() == [0, 0, 1, 1]

@@ -1,4 +1,4 @@
-"""Mean, spread, differences and ranks of a table's figures."""
+"""Mean, spread, differences and ranks of a table's scores."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transm3e.report.table import COLUMNS
-from transm3e.tables.figures import BEST, SECOND, Figure, RowFigures, _ranks
 from transm3e.tables.formats import Caption, comma_separated, latex, markdown
+from transm3e.tables.scores import BEST, SECOND, RowScores, Score, _ranks
 
 CAPTION = Caption("T", "S", "seeds 0 1")
 
 
-def test_figures_are_mean_and_sample_deviation_of_the_seeds():
-    figure = Figure((70.0, 71.0, 72.6), paper=71.0)
-    assert figure.mean == statistics.fmean(figure.values)
-    assert figure.spread == statistics.stdev(figure.values)
-    assert (figure.shown, figure.difference) == ("71.2", 0.2)
-    assert Figure((70.0,), None).spread is None
-    assert Figure((70.0, 71.0), None, over_draws=(1.5, 2.5)).spread == 2.0
-    assert Figure((), 50.0).difference is None
-    assert Figure((70.0,), 60.0, comparable=False).difference is None
+def test_scores_are_mean_and_sample_deviation_of_the_seeds():
+    score = Score((70.0, 71.0, 72.6), paper=71.0)
+    assert score.mean == statistics.fmean(score.values)
+    assert score.spread == statistics.stdev(score.values)
+    assert (score.shown, score.difference) == ("71.2", 0.2)
+    assert Score((70.0,), None).spread is None
+    assert Score((70.0, 71.0), None, over_draws=(1.5, 2.5)).spread == 2.0
+    assert Score((), 50.0).difference is None
+    assert Score((70.0,), 60.0, comparable=False).difference is None
 
 
 @given(st.lists(st.floats(0, 100).map("{:.1f}".format) | st.just(""), min_size=2))
@@ -37,8 +37,8 @@ def test_best_and_second_best_are_the_highest_shown(shown):
 
 
 def test_the_three_formats_show_the_same():
-    figures = (Figure((50.0, 52.0), 51.5, rank=BEST), Figure((), 40.0), *(Figure((), None) for _ in COLUMNS[2:]))
-    rows = [RowFigures("a_b | c%", figures, "2 of 2 runs")]
+    scores = (Score((50.0, 52.0), 51.5, rank=BEST), Score((), 40.0), *(Score((), None) for _ in COLUMNS[2:]))
+    rows = [RowScores("a_b | c%", scores, "2 of 2 runs")]
     assert "| a_b \\| c% | **51.0** ± 1.4 (51.5, -0.5) | - (40.0) | - |" in markdown(rows, None, CAPTION)
     assert r"a\_b | c\% & \textbf{51.0}$\pm$1.4 (51.5, -0.5) & - (40.0) & - &" in latex(rows, None, CAPTION)
     head, line = comma_separated(rows, None).splitlines()
@@ -46,8 +46,8 @@ def test_the_three_formats_show_the_same():
     assert len(head.split(",")) == len(line.split(","))
 
 
-def test_a_table_without_figures_of_the_paper_does_not_speak_of_it():
-    rows = [RowFigures("a", tuple(Figure((50.0,), None) for _ in COLUMNS), "1 of 1 runs")]
+def test_a_table_without_scores_of_the_paper_does_not_mention_them():
+    rows = [RowScores("a", tuple(Score((50.0,), None) for _ in COLUMNS), "1 of 1 runs")]
     without = replace(CAPTION, source="")
     for text in (markdown(rows, None, without), latex(rows, None, without)):
         assert "aper" not in text

@@ -1,4 +1,4 @@
-"""A benchmark's figures as a picture: time and memory of models beside the reference, stages and speed of loaders."""
+"""The figure of a benchmark: time and memory of models beside the reference, stages and throughput of loaders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transm3e.report.pictures import INK, dress, new_figure, save
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette, told apart with every common colour blindness; the reference is grey.
+# Okabe and Ito's palette, distinguishable with every common colour blindness; the reference is grey.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 REFERENCE = "#AAAAAA"
 STAGE_COLOURS = dict(zip((*STAGES, OTHER), (*COLOURS, REFERENCE), strict=True))
@@ -22,7 +22,7 @@ BARS_HEIGHT = 0.8  # of a group's bars together; 1 is the distance between group
 
 
 def draw(results: Results | LoaderResults, path: Path) -> None:
-    """Write a PNG; a bar that is missing did not fit.
+    """Write a PNG; a missing bar means that the batch did not fit into memory.
 
     Raises:
         UserError: the file cannot be written.
@@ -35,7 +35,7 @@ def draw(results: Results | LoaderResults, path: Path) -> None:
 
 def _draw_models(results: Results, path: Path) -> None:
     groups = list(dict.fromkeys((one.mode, one.clips) for one in results.measurements))
-    names = [one.name for one in results.contestants]
+    names = [one.name for one in results.candidates]
     figure = new_figure(10, 2.2 + 0.3 * len(groups) * len(names))
     times, memory = figure.subplots(1, 2, sharey=True)
     lower = BARS_HEIGHT / len(names) / 3  # below a bar's middle, where its number stands
@@ -47,7 +47,7 @@ def _draw_models(results: Results, path: Path) -> None:
         colour = REFERENCE if name == results.reference else COLOURS[number % len(COLOURS)]
         mine = [one for one in results.measurements if one.name == name]
         timed, fitted = [one for one in mine if one.seconds], [one for one in mine if one.peak]
-        # Drawn also when empty, so that the legend names every contestant.
+        # Also drawn when empty, so that the legend names every candidate.
         speeds = [1e3 / one.clips_per_second for one in timed]
         _bars(times, [row(one) for one in timed], speeds, BARS_HEIGHT / len(names), colour, name)
         sizes = [one.peak.size_bytes / MIB for one in fitted if one.peak]
@@ -110,7 +110,7 @@ def _draw_loaders(results: LoaderResults, path: Path) -> None:
 
 
 def _offset(number: int, count: int) -> float:
-    """Of bar `number` of a group from the group's middle."""
+    """Offset of bar `number` from the middle of its group."""
     return ((number + 0.5) / count - 0.5) * BARS_HEIGHT
 
 

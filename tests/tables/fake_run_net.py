@@ -1,12 +1,12 @@
-"""A stand-in for tools/run_net.py, and a small table for it."""
+"""A fake of tools/run_net.py, and a small table for it."""
 
 from __future__ import annotations
 
 import sys
 
-# In run_net.py's place: plans and locks as it does, fails where asked, saves on SIGTERM and goes on from there, else leaves a
+# In run_net.py's place: plans and locks as it does, fails where asked, saves on SIGTERM and resumes, else leaves a
 # checkpoint and results; says who ran when.
-STAND_IN = """
+FAKE_RUN_NET = """
 import atexit, contextlib, json, os, signal, sys, time
 from pathlib import Path
 from transm3e.runs.lock import hold

@@ -1,4 +1,4 @@
-"""Where runs go: GPUs of this machine shared out, or as many jobs as a cluster lets run."""
+"""Backends: GPUs of this host shared among runs, or jobs of a cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from transm3e.errors import UserError
 from transm3e.runs.folder import GPUS
-from transm3e.tables.cluster.places import here
+from transm3e.tables.cluster.backends import local_backend
 
 
 @pytest.fixture
@@ -36,21 +36,21 @@ def gpus(monkeypatch):
 )
 def test_gpus_are_shared_out(gpus, number, visible, jobs, each, expected):
     gpus(number, visible)
-    places = here(jobs, each)
+    places = local_backend(jobs, each)
     assert [environment[GPUS] for environment in places.environments] == expected
     assert places.gpus_per_run == len(expected[0].split(","))
 
 
 def test_the_cpu_takes_one_run_or_as_many_as_are_asked_for(gpus):
     gpus(0)
-    assert here(None, None).environments == ({},)
-    assert here(3, None).environments == ({},) * 3
+    assert local_backend(None, None).environments == ({},)
+    assert local_backend(3, None).environments == ({},) * 3
     gpus(2)
-    assert here(2, 0).environments == ({},) * 2
+    assert local_backend(2, 0).environments == ({},) * 2
 
 
 @pytest.mark.parametrize(("jobs", "each"), [(3, 1), (2, 2), (None, 3), (0, 1), (1, -1)])
 def test_more_than_there_is_is_refused(gpus, jobs, each):
     gpus(2)
     with pytest.raises(UserError, match=r"does not fit 2 GPU\(s\); --jobs must be at least 1"):
-        here(jobs, each)
+        local_backend(jobs, each)

@@ -1,4 +1,4 @@
-"""A finished table as a picture: a panel per split, a line per row."""
+"""A finished table as a figure: one panel per split, one line per row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from transm3e.data.annotations import EVAL_SPLITS
 from transm3e.report.pictures import COLOURS, INK, PALE, dress, new_figure, save
 from transm3e.report.table import COLUMNS
-from transm3e.tables.figures import RowFigures
+from transm3e.tables.scores import RowScores
 from transm3e.tables.statistics.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
@@ -19,22 +19,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LABEL_WIDTH = 34  # characters in a line of a row's label, which has two at most
-WIDTH, ROW_HEIGHT, AROUND = 12.5, 0.34, 1.75  # inches: the picture, a row, title, axis and legend
-INTERVAL, FIGURE, SEEDS, PAPERS = "95% interval", "mean over seeds", "single seeds", "the paper's figure"
+WIDTH, ROW_HEIGHT, AROUND = (
+    12.5,
+    0.34,
+    1.75,
+)  # inches: the figure's width, a row's height, the height of title, axis and legend
+INTERVAL, MEAN, SEEDS, PAPERS = "95% interval", "mean over seeds", "single seeds", "the paper's score"
 STYLES: dict[str, dict[str, Any]] = {
     INTERVAL: {"linewidth": 2.2, "alpha": 0.45, "solid_capstyle": "butt"},
-    FIGURE: {"linestyle": "", "marker": "o", "markersize": 6.5, "zorder": 4},
+    MEAN: {"linestyle": "", "marker": "o", "markersize": 6.5, "zorder": 4},
     SEEDS: {"linestyle": "", "marker": "o", "markersize": 3.4, "markeredgewidth": 0, "alpha": 0.6, "zorder": 3},
     PAPERS: {"linestyle": "", "marker": "D", "markersize": 5.5, "markerfacecolor": "white", "zorder": 3},
 }
 GAP = 0.02  # between panels, of a panel's width
-BENEATH = 0.27  # of the single seeds, so that neither they nor the interval hide the other
+BENEATH = 0.27  # offset of the single seeds, so that they and the interval do not hide each other
 
 
-def table_picture(rows: Sequence[RowFigures], uncertainty: Uncertainty | None, path: str | Path, title: str) -> bool:
-    """Draw every figure with its 95% interval, the seeds behind it, and the paper's where it is on this data set.
+def table_figure(rows: Sequence[RowScores], uncertainty: Uncertainty | None, path: str | Path, title: str) -> bool:
+    """Draw every score with its 95% interval, its seeds, and the paper's score where that is on this data set.
 
-    Splits in which no row has a figure are left out.
+    Splits in which no row has a score are left out.
 
     Args:
         uncertainty: of the same rows; None = without intervals.
@@ -46,7 +50,7 @@ def table_picture(rows: Sequence[RowFigures], uncertainty: Uncertainty | None, p
     Raises:
         UserError: the suffix is unknown, or the file cannot be written.
     """
-    splits = [split for split in EVAL_SPLITS if any(row.figures[COLUMNS.index(split)].values for row in rows)]
+    splits = [split for split in EVAL_SPLITS if any(row.scores[COLUMNS.index(split)].values for row in rows)]
     if not splits:
         return False
     figure = new_figure(WIDTH, AROUND + ROW_HEIGHT * len(rows))
@@ -64,22 +68,22 @@ def _panels(figure: Figure, number: int) -> Sequence[Axes]:
     widths = [1.0, *[GAP, 1.0] * (number - 1)]
     grid = figure.add_gridspec(1, len(widths), width_ratios=widths)
     first = figure.add_subplot(grid[0, 0])
-    others = [figure.add_subplot(grid[0, 2 * place], sharey=first) for place in range(1, number)]
+    others = [figure.add_subplot(grid[0, 2 * index], sharey=first) for index in range(1, number)]
     for axes in others:
         axes.tick_params(labelleft=False)
     return [first, *others]
 
 
-def _draw_split(axes: Axes, rows: Sequence[RowFigures], uncertainty: Uncertainty | None, split: str) -> None:
+def _draw_split(axes: Axes, rows: Sequence[RowScores], uncertainty: Uncertainty | None, split: str) -> None:
     column, colour = COLUMNS.index(split), COLOURS[split]
     for y, row in enumerate(rows):
-        figure = row.figures[column]
+        score = row.scores[column]
         interval = uncertainty.rows[y].intervals[column] if uncertainty else None
         for label, xs, below, ink in (
             (INTERVAL, interval or (), 0, colour),
-            (PAPERS, (figure.paper,) if figure.paper is not None and figure.comparable else (), 0, INK),
-            (SEEDS, figure.values if len(figure.values) > 1 else (), BENEATH, colour),
-            (FIGURE, () if figure.mean is None else (figure.mean,), 0, colour),
+            (PAPERS, (score.paper,) if score.paper is not None and score.comparable else (), 0, INK),
+            (SEEDS, score.values if len(score.values) > 1 else (), BENEATH, colour),
+            (MEAN, () if score.mean is None else (score.mean,), 0, colour),
         ):
             if xs:
                 axes.plot(xs, [y + below] * len(xs), color=ink, label=label, **STYLES[label])
@@ -90,8 +94,8 @@ def _draw_split(axes: Axes, rows: Sequence[RowFigures], uncertainty: Uncertainty
     axes.spines["left"].set_visible(False)
 
 
-def _label_rows(axes: Axes, rows: Sequence[RowFigures]) -> None:
-    run = [any(figure.values for figure in row.figures) for row in rows]
+def _label_rows(axes: Axes, rows: Sequence[RowScores]) -> None:
+    run = [any(score.values for score in row.scores) for row in rows]
     labels = [row.label if is_run else f"{row.label} (not run)" for row, is_run in zip(rows, run, strict=True)]
     axes.set_yticks(range(len(labels)), [fill(label, LABEL_WIDTH, max_lines=2, placeholder=" …") for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
@@ -103,10 +107,10 @@ def _draw_legend(figure: Figure) -> None:
     entries: dict[str, Any] = {}
     for axes in figure.axes:
         for line in axes.get_lines():
-            # Colours tell the panels apart, shapes what is drawn: so here all are in ink.
+            # Colours distinguish the panels, shapes the kinds of marks, so the legend is in one colour.
             shown = copy(line)
             shown.set_color(INK)
             entries[str(line.get_label())] = shown
-    drawn = [label for label in (INTERVAL, FIGURE, SEEDS, PAPERS) if label in entries]
+    drawn = [label for label in (INTERVAL, MEAN, SEEDS, PAPERS) if label in entries]
     shapes = [entries[label] for label in drawn]
     figure.legend(shapes, drawn, loc="outside lower center", ncols=len(drawn), frameon=False, fontsize=9)

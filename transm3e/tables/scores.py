@@ -1,4 +1,4 @@
-"""The figures of a table's rows: mean and spread over seeds, beside the paper's."""
+"""The scores of a table's rows: mean and spread over seeds, beside the paper's."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BEST, SECOND = 1, 2
 
 
 @dataclass(frozen=True)
-class Figure:
+class Score:
     """mAP in percent of a row in a column.
 
     Attributes:
         values: one per seed that was run.
-        paper: the paper's, on this data set; or on MuscleMap136 where it has none on this one.
-        comparable: whether it is on this data set, and the row at full scale.
-        rank: BEST, SECOND or 0, by what is shown; equal ones share a rank.
+        paper: the paper's score on this data set; on MuscleMap136 where it has none on this one.
+        comparable: whether the paper's score is on this data set and the row at full scale.
+        rank: BEST, SECOND or 0, by the rounded mean; equal scores share a rank.
         over_draws: standard deviation of random scores over their draws, one per seed.
     """
 
@@ -52,34 +52,34 @@ class Figure:
 
     @property
     def shown(self) -> str:
-        """The mean with one decimal; "" where there is none."""
+        """The mean with one decimal; "" without values."""
         return "" if self.mean is None else f"{self.mean:.1f}"
 
     @property
     def difference(self) -> float | None:
-        """Mean minus the paper's figure on this data set, of what is shown."""
+        """Rounded mean minus the paper's score on this data set; None if they cannot be compared."""
         if self.mean is None or self.paper is None or not self.comparable:
             return None
         return round(float(self.shown) - self.paper, 1)
 
 
 @dataclass(frozen=True)
-class RowFigures:
+class RowScores:
     """A row of the finished table.
 
     Attributes:
         label: of the row.
-        figures: one per column of COLUMNS.
-        state: "3 of 3 runs", "not run", or why it could not be.
+        scores: one per column of COLUMNS.
+        state: "3 of 3 runs", "not run", or why it cannot be run.
     """
 
     label: str
-    figures: tuple[Figure, ...]
+    scores: tuple[Score, ...]
     state: str
 
 
-def table_figures(table: PlannedTable, plan: Plan, failures: Mapping[Path, str]) -> list[RowFigures]:
-    """The rows of a table as far as they are run.
+def table_scores(table: PlannedTable, plan: Plan, failures: Mapping[Path, str]) -> list[RowScores]:
+    """The rows of a table with the scores of the runs that are done.
 
     Args:
         failures: key of a run -> why it failed.
@@ -88,11 +88,11 @@ def table_figures(table: PlannedTable, plan: Plan, failures: Mapping[Path, str])
         UserError: a results.json is damaged.
     """
     rows = [_row(seeds, table, plan, failures) for seeds in row_groups(table).values()]
-    ranks = [_ranks([row.figures[i].shown for row in rows]) for i in range(len(COLUMNS))]
+    ranks = [_ranks([row.scores[i].shown for row in rows]) for i in range(len(COLUMNS))]
     return [
-        RowFigures(
+        RowScores(
             row.label,
-            tuple(replace(figure, rank=ranks[i][number]) for i, figure in enumerate(row.figures)),
+            tuple(replace(score, rank=ranks[i][number]) for i, score in enumerate(row.scores)),
             row.state,
         )
         for number, row in enumerate(rows)
@@ -104,7 +104,7 @@ def row_groups(table: PlannedTable) -> dict[str, list[PlannedRow]]:
     return {label: list(seeds) for label, seeds in groupby(table.rows, key=lambda planned: planned.row.label)}
 
 
-def _row(seeds: Sequence[PlannedRow], table: PlannedTable, plan: Plan, failures: Mapping[Path, str]) -> RowFigures:
+def _row(seeds: Sequence[PlannedRow], table: PlannedTable, plan: Plan, failures: Mapping[Path, str]) -> RowScores:
     row = seeds[0].row
     reasons = {failures.get(seed.key, "") if seed.key else "cannot be run: " + seed.problem for seed in seeds}
     reasons.discard("")
@@ -114,9 +114,9 @@ def _row(seeds: Sequence[PlannedRow], table: PlannedTable, plan: Plan, failures:
     run = f"{len(scores)} of {len(seeds)} runs" if scores else "not run"
     run += f", ± over {DRAWS} draws" if any(draws) else ""
     comparable = table.dataset in row.paper and table.scale == FULL
-    return RowFigures(
+    return RowScores(
         row.label,
-        tuple(Figure(v, p, comparable, over_draws=d) for v, p, d in zip(values, paper, draws, strict=True)),
+        tuple(Score(v, p, comparable, over_draws=d) for v, p, d in zip(values, paper, draws, strict=True)),
         "; ".join([run, *sorted(reasons)]),
     )
 
@@ -145,7 +145,7 @@ def evaluated_splits(run: Run) -> dict[str, Any] | None:
 
 
 def _ranks(shown: Sequence[str]) -> list[int]:
-    """BEST and SECOND among at least two figures."""
+    """BEST and SECOND among at least two scores."""
     different = sorted({float(text) for text in shown if text}, reverse=True)
     if sum(map(bool, shown)) < 2:
         return [0] * len(shown)

@@ -1,4 +1,4 @@
-"""What is measured: a config's model, or a reference with the clip, loss and optimiser of a config of ours."""
+"""The models that are measured: a config's, or a reference model with the clip, loss and optimiser of a config."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from transm3e.tasks import Classify, build_classify, build_distill
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 NO_REFERENCE = "none"
-# What makes an MViT of MViTv2-S's sizes, whose partner is torchvision's.
+# What makes an MViT of MViTv2-S's sizes, whose reference is torchvision's.
 MVIT_V2_S = {"EMBED_DIM": 96, "NUM_HEADS": 1, "DEPTH": 16, "DIM_MUL": [[1, 2.0], [3, 2.0], [14, 2.0]]}
 MVIT_V2_S_CLIP: Size = (16, 224, 224)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant by name, so that another process can build it, too.
+    """A candidate by name, from which any process can build it.
 
     Attributes:
         name: in tables; unique in a benchmark.
         source: a config file, or a name of REFERENCES.
-        lead: the config that gives clip size, classes, loss and optimiser; for a config itself.
+        lead: the config that gives clip size, classes, loss and optimiser; for a config, itself.
         opts: KEY VALUE words for the configs.
     """
 
@@ -48,13 +48,13 @@ class Entry:
         return self.source.endswith(CONFIG_SUFFIXES)
 
 
-class Contestant:
-    """A model with all it takes to run and to train it.
+class Candidate:
+    """A model with everything needed to run and train it.
 
     Args:
         name: in tables.
         task: Classify, or Distill with its teacher; its model maps clips to ModelOutput.
-        make_optimizer: builds the optimiser; it is called when training is timed first.
+        make_optimizer: builds the optimiser; called when training is first timed.
         clip_size: (T, H, W) of the clips.
         num_classes: width of the labels.
         samples: clips of one video that a training step needs together.
@@ -88,12 +88,12 @@ class Contestant:
         return self._optimizer
 
     def reset(self) -> None:
-        """Drop gradients and the optimiser, which a step that broke off leaves half done."""
+        """Drop gradients and the optimiser, which an interrupted step leaves inconsistent."""
         self.task.model.zero_grad(set_to_none=True)
         self._optimizer = None
 
     def batch(self, size: int, device: torch.device) -> Batch:
-        """`size` clips of noise with labels, always the same ones, on `device`."""
+        """`size` clips of noise with labels on `device`; the same in every call."""
         generator = torch.Generator().manual_seed(0)
         clips = {
             name: torch.rand(size, *shape, generator=generator)
@@ -126,7 +126,7 @@ class ReferenceModel(nn.Module):
 
 
 def build_entries(paths: Sequence[str], against: str | None, opts: Sequence[str]) -> tuple[list[Entry], str | None]:
-    """The contestants of a command line, and the name of the one that the others are compared with.
+    """The candidates of a command line, and the name of the one that the others are compared with.
 
     Args:
         paths: config files.
@@ -154,13 +154,13 @@ def build_entries(paths: Sequence[str], against: str | None, opts: Sequence[str]
     return entries, entries[-1].name
 
 
-def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = True) -> Contestant:
-    """A contestant with fresh weights on `device`: no checkpoint is needed or read.
+def build_candidate(entry: Entry, device: torch.device, with_teacher: bool = True) -> Candidate:
+    """A candidate with random initialisation on `device`; no checkpoint is needed or read.
 
-    TRAIN.COMPILE compiles the training step of configs, never that of a reference, which is measured as it comes.
+    TRAIN.COMPILE compiles the training step of configs, never that of a reference, which is measured unchanged.
 
     Args:
-        with_teacher: False leaves the teacher of TASK distill out; such a contestant only runs forward.
+        with_teacher: False leaves the teacher of TASK distill out; such a candidate only runs forward.
 
     Raises:
         UserError: a wrong config, or a model without weights.
@@ -178,7 +178,7 @@ def build_contestant(entry: Entry, device: torch.device, with_teacher: bool = Tr
     compiled = entry.is_config and cfg.TRAIN.COMPILE
     if compiled:
         task.compile(fullgraph=True)
-    return Contestant(
+    return Candidate(
         entry.name,
         task,
         lambda: build_optimizer(cfg, model),

@@ -1,4 +1,4 @@
-"""A stand-in for SLURM's commands: one program by the names of all, which keeps its jobs in a folder.
+"""A fake of SLURM's commands: one program by the names of all, which keeps its jobs in a folder.
 
 Tasks of an array run after those of --dependency, N of --array=...%N at a time, and not while there is a file "hold";
 "refuse" makes sbatch fail, and "TASK.requeue" puts a task that ends back into the queue.
