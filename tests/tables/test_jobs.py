@@ -83,7 +83,7 @@ def test_a_row_that_cannot_be_planned_is_said_and_the_others_are_planned(tmp_pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"on": ["UCF"]}, "no configs of the data set 'UCF' in .*; there are: FreeExercise, .*; for data of your own"),
+        ({"on": ["UCF"]}, "no configs of the data set 'UCF' in .*; there are: FreeExercise, .*; for your own data"),
         ({"rows": ["MCTX"]}, "--rows 'MCTX': no row's label begins with it; there are: Sum, Concatenation"),
         ({"seeds": [1, 1]}, "--seeds 1 1 must be different whole numbers from 0"),
         ({"seeds": [-1]}, "--seeds -1 must be different whole numbers"),

@@ -94,7 +94,7 @@ def test_every_config_name_is_used_and_small_names_differ():
         (HEAD + ROW % ", opts: {RNG_SEED: 1}", "RNG_SEED is set by make_table itself; remove it"),
         (HEAD + ROW % ", opts: {INIT.OPTS: [A, 1]}", r"INIT.OPTS is \['A', 1\]; it must be a mapping"),
         (HEAD + ROW % ", paper: {UCF: []}", "paper names the data set 'UCF'; allowed: MuscleMap136"),
-        (HEAD + ROW % ", paper: {MuscleSynth: [1, 2]}", r"figures on MuscleSynth are \[1, 2\]; they must be 6 numbers"),
+        (HEAD + ROW % ", paper: {MuscleSynth: [1, 2]}", r"scores on MuscleSynth are \[1, 2\]; they must be 6 numbers"),
         (HEAD + ROW % ", paper: {MuscleSynth: [1, 2, 3, 4, 5, 101]}", "must be 6 numbers in percent: known_val"),
         (HEAD + ROW % "" + ROW % "", "two rows are labelled 'a'"),
     ],
