@@ -31,7 +31,7 @@ from transm3e.doctor import check_devices
 from transm3e.engine.evaluate import Evaluator
 from transm3e.engine.logging import log_to
 from transm3e.engine.processes.distributed import gather, is_main, local_size, rank, world_size
-from transm3e.engine.processes.launch import is_alone, launch, leads
+from transm3e.engine.processes.launch import has_main_process, launch, starts_all_processes
 from transm3e.engine.processes.signals import stop_request
 from transm3e.engine.train import Trainer
 from transm3e.errors import disk_faults
@@ -55,11 +55,11 @@ def main() -> int:
         for run in runs:
             owner = owner_of(run)
             # Several machines may see several states of the files: there the main process says what is done.
-            if is_alone(run.cfg, args.init_method) and (done := report.already_done(run, owner)):
+            if starts_all_processes(run.cfg, args.init_method) and (done := report.already_done(run, owner)):
                 print(done, file=sys.stderr)
             else:
                 launch(execute, run.cfg, args.init_method, run, owner)
-        if leads(runs[0].cfg, args.init_method):
+        if has_main_process(runs[0].cfg, args.init_method):
             print(report.final_table(runs), end="")
     return 0
 

@@ -28,7 +28,7 @@ from transm3e.engine.replay import read_bad_state, read_bad_step, replay, replay
 from transm3e.files import make_folder
 from transm3e.modalities import MODALITIES, read_modalities
 from transm3e.registry import import_files
-from transm3e.report.batch_picture import build_picture_loader, draw_batch, one_batch
+from transm3e.report.batch_figure import build_figure_loader, draw_batch, one_batch
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         cfg = load_cfg(args.cfg[0], args.opts)
         names = list(dict.fromkeys(args.modalities or read_modalities(cfg, args.split == SPLITS[0])))
-        loader = build_picture_loader(cfg, args.split, names)
+        loader = build_figure_loader(cfg, args.split, names)
         make_folder(folder := args.out or Path(cfg.RUNS_DIR) / "batch", "--out")
         batch = one_batch(loader, args.epoch, args.step)
         for clip in batch.failed:

@@ -11,7 +11,7 @@ import pytest
 
 from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
-from transm3e.report.activity_picture import activity_result
+from transm3e.report.activity_figure import activity_result
 from transm3e.report.ensemble import build_ensemble, read_member
 from transm3e.report.scores import read_predictions, write_predictions
 from transm3e.runs.results import read_results, split_result, summarise, write_results
