@@ -1,4 +1,4 @@
-"""Results of runs that predict activities: scores, what has none, the picture, the tables."""
+"""Results of runs that predict activities: scores, what has none, the figure, the tables."""
 
 from __future__ import annotations
 

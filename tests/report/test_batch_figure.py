@@ -126,7 +126,7 @@ def test_a_mixed_batch_names_both_videos_and_all_shares(tmp_path, tiny_cfg, figu
     batch = batch_of({"rgb": noise(6)}, samples=2, mix=mix)
     draw_batch(batch, build_modalities(tiny_cfg, ["rgb"]), tmp_path, split="train")
     title, rows = texts(figures[0])
-    assert f"; {words}; classes that are not named have 0.05" in title
+    assert f"; {words}; classes not named have 0.05" in title
     expected = mixed(batch).clips["rgb"][1, :, 0].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(strip_of(figures[0], 1)[0], expected)
     if words == "not mixed":
@@ -225,7 +225,7 @@ def test_what_cannot_be_drawn(tmp_path, tiny_cfg):
 
 
 def test_all_sources_are_read_by_one_draw(tmp_path, tiny_cfg):
-    """A bright square moves over the picture with its joint in its middle: so it is after crop and flip."""
+    """A bright square moves over the frame with its joint in its middle: so it is after crop and flip."""
     keypoints = np.random.default_rng(0).normal(0, 15, (1, 8, 17, 2)).astype(np.float32)
     frames = np.zeros((8, 64, 96, 3), np.uint8)
     for frame, image in enumerate(frames):

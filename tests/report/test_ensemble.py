@@ -206,8 +206,8 @@ def test_nothing_else_is_overwritten(make, tool, tmp_path, monkeypatch):
     before = (runs[0] / "results.json").read_bytes()
     assert_refused(tool(*runs, "--out", runs[0]), "is one of the runs")
     other = make("c", 3)
-    assert_refused(tool(*runs, "--out", other), "holds what no ensemble made")
-    assert_refused(tool(*runs, "--out", tmp_path), "holds what no ensemble made")
+    assert_refused(tool(*runs, "--out", other), "holds files that no ensemble wrote")
+    assert_refused(tool(*runs, "--out", tmp_path), "holds files that no ensemble wrote")
     assert_refused(tool(*runs, "--out", other / "results.json"), "is a file")
     ours = tmp_path / "e"
     assert tool(*runs, "--out", ours)[0] == 0

@@ -182,7 +182,9 @@ def _draw_rows(screen: Screen, titles: Sequence[str], frames: Sequence[int], len
     gap = max(1, round(GAP * side))
     notes = screen.row_notes or ("",) * clips
     for row_axes, images, title, note in zip(axes, screen.images, titles, notes, strict=False):
-        row_axes.imshow(np.hstack([np.pad(image, ((0, 0), (0, gap), (0, 0)), constant_values=EDGE) for image in images]))
+        row_axes.imshow(
+            np.hstack([np.pad(image, ((0, 0), (0, gap), (0, 0)), constant_values=EDGE) for image in images])
+        )
         _bare(row_axes)
         row_axes.set_xlim(-0.5, count * (side + gap) - gap - 0.5)
         first, muscles = title.split("\n")

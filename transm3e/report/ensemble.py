@@ -140,7 +140,9 @@ def check_folder(folder: str | Path, runs: Iterable[str | Path]) -> None:
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror}; choose another --out") from error
     if foreign:
-        raise UserError(f"--out {folder} holds files that no ensemble wrote ({foreign[0]}); choose a new or empty folder")
+        raise UserError(
+            f"--out {folder} holds files that no ensemble wrote ({foreign[0]}); choose a new or empty folder"
+        )
 
 
 def write_ensemble(ensemble: Ensemble, folder: str | Path) -> None:
@@ -182,7 +184,9 @@ def _why_no_results(folder: Path) -> str:
             f"{folder}: the evaluation is incomplete, clips could not be read ({folder / MISSING}); fix them and "
             "evaluate again, or leave them out with TEST.ALLOW_MISSING True"
         )
-    return f"{folder} is not the folder of an evaluated run: it has no {RESULTS}; name a folder that tools/run_net.py made"
+    return (
+        f"{folder} is not the folder of an evaluated run: it has no {RESULTS}; name a folder that tools/run_net.py made"
+    )
 
 
 def _shares(members: Sequence[Member], weights: Sequence[float] | None) -> tuple[float, ...]:

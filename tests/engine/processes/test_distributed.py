@@ -58,7 +58,7 @@ def talk(folder, device):
         with gradient_sync(model, last):
             model(torch.full((1, 2), d.rank() + 1.0)).sum().backward()
         parts.append(raw.weight.grad.tolist())
-    centre = Centre(1, [1])
+    centre = Centre([(1, 1)])
     # One process sends 2 clips of 1, the other 1 clip of 4: the mean is 2.
     centred = centre(ModelOutput(torch.zeros(()), mcts=[torch.full((2 - d.rank(), 1, 1), 1.0 + 3 * d.rank())])).mcts
     told = {
