@@ -56,5 +56,5 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(data, uninterru
     assert process.wait(timeout=60) == 128 + signal.SIGINT
     assert list((out / "checkpoints").glob("checkpoint_epoch_*_step_*.pyth"))
     done = run_to_the_end(data, out)
-    assert "going on from" in done.stderr
+    assert "resuming from" in done.stderr
     assert differing(uninterrupted, out) == []

@@ -2,7 +2,7 @@
 
 Models run side by side with a reference; the data loader (python tools/benchmark.py loader [--files WxH ...] ...) with
 plain pipelines; a training step in several processes (python tools/benchmark.py processes --cfg CONFIG) with one by itself.
-The table goes to standard output and, with all raw figures and a picture, to the folder --out.
+The table goes to standard output and, with all raw values and a figure, to the folder --out.
 python tools/benchmark.py counts says what a training step asks of a GPU, without one.
 python tools/benchmark.py params counts the parameters of table 2's models, beside the published ones (status 1 if one of
 ours is not what it should be), or of any configs (--cfg CONFIG [CONFIG ...]).
@@ -27,7 +27,7 @@ from transm3e.cli import exit_with_message
 from transm3e.errors import ExitRequest
 from transm3e.files import atomic_write_text, make_folder
 
-MISMATCH = 1  # status: a model has another number of parameters than it should
+MISMATCH = 1  # status if a model has an unexpected number of parameters
 
 
 def main() -> int:
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def benchmark_model(args: argparse.Namespace) -> None:
-    """Measure, show and keep."""
+    """Measure, print and save."""
     entries, reference = build_entries(args.cfg, args.against, args.opts)
     folder = Path(args.out)
     make_folder(folder, "--out")
@@ -75,7 +75,7 @@ def show_counts(args: argparse.Namespace) -> None:
 
 
 def show_params(args: argparse.Namespace) -> None:
-    """Count, show and, with --out, keep."""
+    """Count, print and, with --out, save."""
     if args.out:
         make_folder(Path(args.out), "--out")
     if args.cfg:
@@ -89,7 +89,7 @@ def show_params(args: argparse.Namespace) -> None:
 
 
 def keep(results: Results | LoaderResults, folder: Path, name: str) -> None:
-    """Figures and table; called after every batch size or kind of files."""
+    """Save values and table; called after every batch size or kind of files."""
     atomic_write_text(folder / f"{name}.json", results.as_json())
     atomic_write_text(folder / f"{name}.md", to_markdown(results))
 

@@ -1,7 +1,7 @@
 """Make tables of the paper, or your own: python tools/make_table.py TABLE.yaml [TABLE.yaml ...] [--dry-run].
 
 Runs what is missing, each run once, and writes the scores beside the paper's as Markdown, CSV and LaTeX. The same
-command continues after any stop. configs/tables/ holds tables 2 to 14.
+command resumes after an interruption. configs/tables/ holds tables 2 to 14.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     instead.add_argument(
         "--dry-run", action="store_true", help="list rows, runs, shared runs and estimated GPU hours, and stop"
     )
-    instead.add_argument("--show", action="store_true", help="write the tables of what there is, and run nothing")
+    instead.add_argument("--show", action="store_true", help="write the tables from finished runs, and run nothing")
     add(
         "--on",
         nargs="+",
         metavar="DATASET",
         help=f"{', '.join(DATASETS)}, or your own folder of configs/; default: "
-        "those that the table names, or that the paper has figures on",
+        "those that the table names, or that the paper has scores on",
     )
     add("--scale", choices=SCALES, default="full", help="size of models, clips and epochs; default: %(default)s")
     add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="each row once per seed; default: 0")
-    add("--rows", nargs="+", metavar="LABEL", help="only rows whose label begins with it")
+    add("--rows", nargs="+", metavar="LABEL", help="only rows whose label begins with LABEL")
     add("--jobs", type=int, metavar="N", help="runs at once; default: as many as the GPUs serve, or 1")
     add("--gpus-per-run", type=int, metavar="N", help="default: 1, or 0 (the CPU) where there is none")
     submit = parser.add_mutually_exclusive_group()

@@ -1,7 +1,7 @@
-"""Draw a batch as the model sees it: python tools/show_batch.py --cfg CONFIG [--split train] ... [KEY VALUE ...].
+"""Draw a batch as the model reads it: python tools/show_batch.py --cfg CONFIG [--split train] ... [KEY VALUE ...].
 
-Writes batch_<modality>.png per modality into --out. Augmentation, mixup and CutMix are the config's; with AUG.ENABLE
-False or MIXUP.ENABLE False behind the options they can be left out. An evaluation split shows the views of each clip.
+Writes batch_<modality>.png per modality into --out. Augmentation, mixup and CutMix are the config's; AUG.ENABLE False
+or MIXUP.ENABLE False after the options disables them. An evaluation split shows the views of each clip.
 
 --bad FILE in place of --cfg replays a step whose loss or gradient was NaN, in its run's config and with the weights
 beside FILE: it names the first module whose output is not finite, and draws the batch.
@@ -28,7 +28,7 @@ from transm3e.engine.replay import read_bad_state, read_bad_step, replay, replay
 from transm3e.files import make_folder
 from transm3e.modalities import MODALITIES, read_modalities
 from transm3e.registry import import_files
-from transm3e.report.batch_picture import build_picture_loader, draw_batch, one_batch
+from transm3e.report.batch_figure import build_figure_loader, draw_batch, one_batch
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -41,7 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--split", choices=SPLITS, default=SPLITS[0], help="default: %(default)s")
     add("--epoch", type=int, default=0, help="default: %(default)s")
     add("--step", type=int, default=0, help="number of the batch in its epoch; default: %(default)s")
-    add("--clips", type=int, default=8, help="rows of a picture; default: %(default)s")
+    add("--clips", type=int, default=8, help="rows of a figure; default: %(default)s")
     add("--modalities", nargs="+", metavar="NAME", help=f"of {', '.join(MODALITIES)}; default: what the config reads")
     add("--out", type=Path, metavar="FOLDER", help="default: RUNS_DIR/batch; bad_batch beside FILE")
     args, tail = parser.parse_known_args(argv)
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         cfg = load_cfg(args.cfg[0], args.opts)
         names = list(dict.fromkeys(args.modalities or read_modalities(cfg, args.split == SPLITS[0])))
-        loader = build_picture_loader(cfg, args.split, names)
+        loader = build_figure_loader(cfg, args.split, names)
         make_folder(folder := args.out or Path(cfg.RUNS_DIR) / "batch", "--out")
         batch = one_batch(loader, args.epoch, args.step)
         for clip in batch.failed:
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def show_bad(args: argparse.Namespace) -> None:
-    """Replay a step that ended a training, and draw the batch that it failed at."""
+    """Replay a step that ended a training, and draw the batch it failed on."""
     bad = read_bad_step(args.bad)
     state = read_bad_state(args.bad, bad)
     import_files(args.imports)
@@ -89,14 +89,14 @@ def show_bad(args: argparse.Namespace) -> None:
 
 
 def draw(cfg: CfgNode, batch: Batch, names: Sequence[str], args: argparse.Namespace, folder: Path, when: str) -> None:
-    """One picture for each modality; prints their names."""
+    """Draw one figure per modality, and print the file names."""
     shown = {"split": args.split, "when": when, "clips": args.clips, "classes": label_names(cfg, args.split)}
     for file in draw_batch(batch, build_modalities(cfg, names), folder, **shown):
         print(file)
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Modalities and the KEY VALUE ... behind them; keys are written large."""
+    """Split words into modalities and the KEY VALUE ... after them; keys are in upper case."""
     first = next((i for i, word in enumerate(words) if word.partition("=")[0].isupper()), len(words))
     return words[:first], words[first:]
 

@@ -67,7 +67,7 @@ def test_rates_stay_between_their_ends(policy, passed, warmup, start, after):
     assert min(start, 0.1) - 1e-12 <= rate <= 1 + 1e-12
 
 
-def test_the_number_of_machines_scales_all_three_rates():
+def test_the_number_of_hosts_scales_all_three_rates():
     cfg = get_cfg()
     merge_opts(cfg, ["NUM_SHARDS", 4, "SOLVER.WARMUP_EPOCHS", 1])
     plain = Schedule.from_cfg(cfg)

@@ -82,7 +82,7 @@ def test_a_backward_pass_is_named_by_its_line_or_its_first_weight(tmp_path, func
 def test_a_step_that_is_finite_here_says_why_that_may_be(tmp_path):
     bad, _ = bad_step(tmp_path, lambda x, _: x * NAN)
     _, (line,) = find_non_finite(bad, FakeTask(), FLOAT32)
-    assert line.startswith("all is finite here: it may come from another process's batch")
+    assert line.startswith("all values are finite here: the cause may be the batch of another process")
 
 
 def test_what_is_not_finite_is_counted_in_whatever_a_module_gives():
@@ -108,7 +108,7 @@ def test_files_of_two_failures_are_not_mixed(tmp_path):
     torch.save({**state, "bad_step": [bad.epoch, bad.step + 1]}, tmp_path / BAD_WEIGHTS)
     with pytest.raises(UserError, match=r"bad_weights\.pyth is of another step than .*bad_batch_rank_0\.pt"):
         read_bad_state(tmp_path / BAD_BATCH.format(0), bad)
-    with pytest.raises(UserError, match="no batch that a training has saved"):
+    with pytest.raises(UserError, match="not a batch that a training saved"):
         read_bad_step(tmp_path / BAD_WEIGHTS)
     with pytest.raises(UserError, match=r"no file .*; a run whose loss is NaN writes"):
         read_bad_step(tmp_path / "absent.pt")

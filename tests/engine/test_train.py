@@ -424,7 +424,7 @@ def test_memory_that_runs_out_is_a_message_with_what_would_help(tmp_path, error)
     def spoil(_batch, _loss):
         raise error
 
-    with pytest.raises(UserError, match=r"^out of memory: .*; what would help: TRAIN\.BATCH_SIZE \(now 2\)$"):
+    with pytest.raises(UserError, match=r"^out of memory: .*; settings that would help: TRAIN\.BATCH_SIZE \(now 2\)$"):
         trainer(tmp_path, FakeTask(spoil=spoil)).run()
 
 
@@ -476,7 +476,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_taken(tmp_path)
     with log_to(cut):
         trainer(cut).run()
     assert_same(last_state(cut), last_state(whole))
-    assert f"it is now called {newest.name}.damaged, and the one before is taken" in (cut / "stdout.log").read_text()
+    assert f"renamed to {newest.name}.damaged, using the previous checkpoint" in (cut / "stdout.log").read_text()
     assert f"{newest.name}.damaged" in names(cut)
 
 
@@ -490,15 +490,15 @@ def test_a_checkpoint_of_another_version_is_refused_and_left_alone(tmp_path):
     assert file.is_file()
 
 
-def test_a_signal_during_the_exchange_waits_for_the_next_so_that_all_processes_stop_together(tmp_path, monkeypatch):
+def test_a_signal_during_the_all_reduce_waits_for_the_next_so_that_all_processes_stop_together(tmp_path, monkeypatch):
     sent = []
 
-    def exchange(flags):
+    def all_reduce(flags):
         if not sent:
             sent.append(os.kill(os.getpid(), signal.SIGTERM))
         return flags
 
-    monkeypatch.setattr(training, "highest_of", exchange)
+    monkeypatch.setattr(training, "highest_of", all_reduce)
     with pytest.raises(ExitRequest, match=r"stopped in epoch 1 after step 2;") as caught:
         trainer(tmp_path).run()
     assert caught.value.exit_status == 128 + signal.SIGTERM

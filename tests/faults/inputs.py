@@ -135,7 +135,7 @@ BAD_INPUTS = (
         (*RGB, *RUN, "NUM_GPUS", 64, "TRAIN.BATCH_SIZE", 64, "TEST.BATCH_SIZE", 64),
         ("NUM_GPUS is 64, but torch sees",),
     ),
-    BadInput("several machines without an address", (*RGB, *RUN, "NUM_SHARDS", 2), ("--init_method tcp://HOST:PORT",)),
+    BadInput("several hosts without an address", (*RGB, *RUN, "NUM_SHARDS", 2), ("--init_method tcp://HOST:PORT",)),
     BadInput(
         "no clip table", (*RGB, "DATA.PATH_TO_DATA_DIR", "{here}/nowhere"), ("no clip table", "nowhere/clips.csv")
     ),

@@ -120,7 +120,7 @@ def files_below(folder):
 )
 def test_shards_and_a_merge_leave_what_one_call_leaves(repo, data, script, words, merged, monkeypatch):
     main = runpy.run_path(str(repo / "datasets" / f"{script}.py"))["main"]
-    monkeypatch.setattr("transm3e.report.pictures.save", lambda figure, path: path.write_text("drawn"))
+    monkeypatch.setattr("transm3e.report.figures.save", lambda figure, path: path.write_text("drawn"))
     monkeypatch.setattr("transm3e.prepare.check.figures.save", lambda figure, path: path.write_text("drawn"))
     left = {}
     for name, shards in (("one_call", [[]]), ("in_parts", [["--shard", f"{i}/3"] for i in (2, 0, 1)] + [[]])):

@@ -11,7 +11,7 @@ import pytest
 
 from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
-from transm3e.report.activity_picture import activity_result
+from transm3e.report.activity_figure import activity_result
 from transm3e.report.ensemble import build_ensemble, read_member
 from transm3e.report.scores import read_predictions, write_predictions
 from transm3e.runs.results import read_results, split_result, summarise, write_results
@@ -206,8 +206,8 @@ def test_nothing_else_is_overwritten(make, tool, tmp_path, monkeypatch):
     before = (runs[0] / "results.json").read_bytes()
     assert_refused(tool(*runs, "--out", runs[0]), "is one of the runs")
     other = make("c", 3)
-    assert_refused(tool(*runs, "--out", other), "holds what no ensemble made")
-    assert_refused(tool(*runs, "--out", tmp_path), "holds what no ensemble made")
+    assert_refused(tool(*runs, "--out", other), "holds files that no ensemble wrote")
+    assert_refused(tool(*runs, "--out", tmp_path), "holds files that no ensemble wrote")
     assert_refused(tool(*runs, "--out", other / "results.json"), "is a file")
     ours = tmp_path / "e"
     assert tool(*runs, "--out", ours)[0] == 0

@@ -236,7 +236,7 @@ def test_a_run_on_other_data_is_named(make):
     Path("data/clips.csv").write_text("path,split\na.mp4,train\nb.mp4,train\n")
     new = make()
     said = on_other_data(new, owner_of(new))
-    assert said.startswith(f"not the run in {run.folder}: that is of 0 clips of data/clips.csv, data ")
+    assert said.startswith(f"a new run, as the one in {run.folder} is on other data: 0 clips of data/clips.csv, data ")
     assert f"this one of 2 clips of data/clips.csv, data {new.data.digest}" in said
 
 

@@ -69,7 +69,7 @@ def test_results_are_of_the_data_they_name_and_other_data_are_another_run(run_ne
     (videos / "2.mp4").write_bytes((videos / "3.mp4").read_bytes() + b"0")
     status, _, err = run_net(*words, "DATA.PATH_PREFIX", videos)
     assert (status, "done already" in err) == (0, False)
-    assert f"not the run in {first}: that is of 24 {where}, data " in err
+    assert f"a new run, as the one in {first} is on other data: 24 {where}, data " in err
     assert f"this one of 24 {where} with the files in {videos}, data " in err
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
@@ -143,8 +143,8 @@ def test_help_and_print_config_import_no_more_than_they_need(repo):
     # Of torch itself only what it imports anyway, and beside it the configs and the models that they name.
     assert {name for name in printed - torch_alone if name.startswith("torch")} == set()
     assert len(printed - torch_alone) < 150
-    rooms = {name.split(".")[1] for name in printed if name.startswith("transm3e.")}
-    assert not rooms & {"data", "engine", "tasks", "report"}
+    packages = {name.split(".")[1] for name in printed if name.startswith("transm3e.")}
+    assert not packages & {"data", "engine", "tasks", "report"}
 
 
 def test_print_config_prints_every_run_and_makes_nothing(tmp_path):

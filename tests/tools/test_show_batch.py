@@ -64,7 +64,7 @@ def test_a_student_is_shown_with_its_teacher_in_training_alone(show_batch):
 def test_activities_are_shown_by_name(show_batch, task, monkeypatch):
     shown = []
     monkeypatch.setattr(
-        "transm3e.report.batch_picture._draw_rows", lambda screen, titles, *_, **__: shown.append(titles) or 1 / 0
+        "transm3e.report.batch_figure._draw_rows", lambda screen, titles, *_, **__: shown.append(titles) or 1 / 0
     )
     words = (
         "--cfg",
@@ -112,7 +112,7 @@ def test_a_nan_in_training_is_replayed_from_what_the_run_has_saved(
     assert lines[2].endswith("; what it reads is finite")
     assert lines[-1] == str(Path(file).parent / "bad_batch" / "batch_rgb.png")
     monkeypatch.setattr(Mlp, "forward", forward)
-    assert "all is finite here" in show_batch("--bad", file)[1][1]
+    assert "all values are finite here" in show_batch("--bad", file)[1][1]
     status, _, err = show_batch("--bad", file, "MVIT.MLP_RATIO", 3.0)
     assert (status, "bad_weights.pyth does not fit this config" in err) == (2, True)
 

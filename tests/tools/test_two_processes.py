@@ -105,7 +105,7 @@ def test_a_killed_process_is_named_and_torchrun_goes_on_after_another_one(data, 
     os.kill(children(agent.pid)[1], signal.SIGKILL)
     status, said = finish([agent])
     assert status == [0], said[0][-3000:]
-    assert (tmp_path / "stdout.log").read_text().count("going on from") == 2
+    assert (tmp_path / "stdout.log").read_text().count("resuming from") == 2
     assert_same_end(whole, tmp_path)
 
 
@@ -117,7 +117,7 @@ def test_two_agents_of_torchrun_meet_again_after_a_worker_of_one_is_killed(data,
     os.kill(children(agents[0].pid)[0], signal.SIGKILL)
     status, said = finish(agents)
     assert status == [0, 0], said
-    assert "going on from" in (out / "stdout.log").read_text()
+    assert "resuming from" in (out / "stdout.log").read_text()
     assert_same_end(whole, out)
 
 
@@ -162,5 +162,5 @@ def test_a_killed_process_is_named_where_weights_are_in_shards_and_one_goes_on_w
     assert status == [76, -signal.SIGKILL], said
     assert f"rank 1 (process {processes[1].pid} on " in said[0]
     run_net_here(*words(data, tmp_path, EPOCHS, 8), *PLAIN, "TRAIN.EVAL_PERIOD", 1)
-    assert "going on from" in (tmp_path / "stdout.log").read_text()
+    assert "resuming from" in (tmp_path / "stdout.log").read_text()
     assert_close_end(one, tmp_path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transm3e.benchmark.loader.stopwatch import STAGES
 from transm3e.benchmark.markdown import MIB, short, where
 from transm3e.benchmark.results import OTHER, LoaderResults, Measurement, Results
-from transm3e.report.pictures import INK, dress, new_figure, save
+from transm3e.report.figures import INK, dress, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,7 +23,7 @@ from transm3e.benchmark.memory import DTYPES
 from transm3e.benchmark.step import training_call
 from transm3e.benchmark.timing import time_rounds, times_faster
 from transm3e.engine.precision import Precision
-from transm3e.engine.processes.device import Place
+from transm3e.engine.processes.device import ProcessInfo
 from transm3e.engine.processes.distributed import gather, is_main, joined, select_device
 from transm3e.engine.processes.parallel import wrap
 from transm3e.engine.processes.sharding import shard
@@ -130,7 +130,7 @@ def _work(rank: int, world_size: int, init_method: str, entry: Entry, settings: 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = select_device(world_size if settings.device == "cuda" else 0, rank)
-    with joined(Place(rank, world_size, rank, world_size, init_method), device, BACKENDS[device.type], TIMEOUT_S):
+    with joined(ProcessInfo(rank, world_size, rank, world_size, init_method), device, BACKENDS[device.type], TIMEOUT_S):
         calls = {}
         for strategy in STRATEGIES:
             candidate = build_candidate(entry, device)

@@ -1,4 +1,4 @@
-"""What ends a training although nobody has made a mistake yet: a loss or gradient that is NaN or infinite, out of memory."""
+"""Failures during training: a loss or gradient that is NaN or infinite, and running out of memory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from transm3e.files import atomic_path
 from transm3e.models.weights.files import save_torch
 
 PATHS_SHOWN = 8
-# In what torch raises where its anomaly detection has found something.
+# Part of the error that torch's anomaly detection raises.
 ANOMALY = " returned nan values"
-# In the run's folder, not in checkpoints/: nothing resumes from it. A run has one, of its last failure.
+# In the run's folder, not in checkpoints/, as nothing resumes from them; of the last failure only.
 BAD_WEIGHTS, BAD_BATCH = "bad_weights.pyth", "bad_batch_rank_{}.pt"
 POSITION = "bad_step"
 
@@ -28,11 +28,11 @@ class BadStep:
     """A step of one process whose loss or gradient is not finite.
 
     Attributes:
-        what, value: "loss" or "gradient", and what it is here.
-        epoch, step: completed before it.
-        seed, rank: of its random numbers (seed_step).
-        accum_steps: batches of a step.
-        batches: of this one, up to the one that was computed last, on any device, not mixed yet.
+        what, value: "loss" or "gradient", and its value here.
+        epoch, step: numbers completed before this step.
+        seed, rank: of its random numbers (see seed_step).
+        accum_steps: batches per step.
+        batches: of this step, up to the last one that was computed, on any device, before mixup.
     """
 
     what: str
@@ -59,9 +59,9 @@ class BadStep:
 
 
 def refuse_non_finite(bad: BadStep, folder: Path, state: Mapping[str, Any], newest: Path | None) -> None:
-    """End the training of all processes, which call this together, and save what replays the step.
+    """End the training of all processes, which call this together, and save what is needed to replay the step.
 
-    Each process where the value is not finite saves its batches, the main one the state that all computed with.
+    Each process whose value is not finite saves its batches; the main process saves the common state.
 
     Args:
         folder: of the run.
@@ -69,7 +69,7 @@ def refuse_non_finite(bad: BadStep, folder: Path, state: Mapping[str, Any], newe
         newest: the checkpoint to resume from.
 
     Raises:
-        UserError: always; names the clips and the files.
+        UserError: always; it names the clips and the files.
     """
     if is_main():
         # So that no batch of an earlier failure is replayed with these weights.
@@ -85,20 +85,20 @@ def refuse_non_finite(bad: BadStep, folder: Path, state: Mapping[str, Any], newe
     fault = fault or fault_here
     replay = f"not saved, {fault}" if fault else f"replayed by python tools/show_batch.py --bad {file}{more}"
     raise UserError(
-        f"the {bad.what} is {value} in {bad.where}, with the clips {clip_names(names)}; lower SOLVER.BASE_LR or look at "
+        f"the {bad.what} is {value} in {bad.where}, with the clips {clip_names(names)}; lower SOLVER.BASE_LR or check "
         f"these clips ({replay}; newest checkpoint: {newest or 'none'})"
     )
 
 
 def clip_names(paths: Iterable[str]) -> str:
-    """The first few of them, each once."""
+    """The first PATHS_SHOWN different paths, as text."""
     names = list(dict.fromkeys(paths))
     more = f" and {len(names) - PATHS_SHOWN} more" if len(names) > PATHS_SHOWN else ""
     return ", ".join(names[:PATHS_SHOWN]) + more
 
 
 def _save(state: dict[str, Any], file: Path) -> str:
-    """Write a file whole or not at all; why it is not there, "" if it is."""
+    """Write a file whole or not at all; returns why it could not be written, or ""."""
     try:
         with atomic_path(file) as partial:
             save_torch(state, partial)
@@ -117,7 +117,7 @@ def memory_advice(settings: Mapping[str, Any]) -> Iterator[None]:
     """Turn running out of memory into a message.
 
     Args:
-        settings: those that would help, with their values.
+        settings: keys that reduce memory, with their present values.
 
     Raises:
         UserError: memory has run out.
@@ -128,4 +128,4 @@ def memory_advice(settings: Mapping[str, Any]) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         helpful = ", ".join(f"{key} (now {value})" for key, value in settings.items())
-        raise UserError(f"out of memory: {first_line(error)}; what would help: {helpful}") from error
+        raise UserError(f"out of memory: {first_line(error)}; settings that would help: {helpful}") from error

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes."""
+"""Time per training step, split into waiting for data and computing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import timedelta
 
 
 class Timer:
-    """Seconds of the recent steps: waiting for data, computing, and in all.
+    """Mean seconds of recent steps: waiting for data, computing, and total.
 
     Args:
-        window: steps that are averaged.
+        window: number of steps that are averaged.
     """
 
     def __init__(self, window: int = 20) -> None:
@@ -23,7 +23,7 @@ class Timer:
         self._begin, self._waited = time.perf_counter(), 0.0
 
     def loaded(self, since: float) -> None:
-        """A batch has arrived that was asked for at `since`."""
+        """A batch has arrived that was requested at `since` (time.perf_counter)."""
         self._waited += time.perf_counter() - since
 
     def stop(self) -> None:

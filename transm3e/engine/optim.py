@@ -19,7 +19,7 @@ class Schedule:
 
     Attributes:
         policy: "cosine", "constant" or "steps_with_relative_lrs".
-        base, end: rate at the top and at the end of the cosine.
+        base, end: learning rate at the top and at the end of the cosine.
         max_epoch: length of the training.
         warmup_epochs, warmup_start: linear warm-up from this rate to the policy's rate at its end.
         after_warmup: the cosine begins after the warm-up instead of under it.
@@ -37,10 +37,10 @@ class Schedule:
     shares: tuple[float, ...] = (1,)
 
     @classmethod
-    def from_cfg(cls, cfg: CfgNode, machines: int = 0) -> Schedule:
-        """As configured for so many machines; 0 = NUM_SHARDS."""
+    def from_cfg(cls, cfg: CfgNode, hosts: int = 0) -> Schedule:
+        """As configured, for this number of hosts; 0 = NUM_SHARDS."""
         solver = cfg.SOLVER
-        factor = (machines or cfg.NUM_SHARDS) if solver.BASE_LR_SCALE_NUM_SHARDS else 1
+        factor = (hosts or cfg.NUM_SHARDS) if solver.BASE_LR_SCALE_NUM_SHARDS else 1
         return cls(
             policy=solver.LR_POLICY,
             base=solver.BASE_LR * factor,
@@ -67,7 +67,7 @@ class Schedule:
             return self.base * self.shares[bisect_right(self.steps, epoch) - 1]
         offset = self.warmup_epochs if self.after_warmup else 0.0
         length = self.max_epoch - offset
-        # A warm-up as long as the training leaves no room for the cosine: it tops out at the base rate.
+        # If the warm-up is as long as the training there is no cosine part: the warm-up ends at the base rate.
         progress = (epoch - offset) / length if length > 0 else 0.0
         return self.end + (self.base - self.end) * (math.cos(math.pi * progress) + 1) / 2
 

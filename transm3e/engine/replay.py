@@ -1,4 +1,4 @@
-"""A step whose loss or gradient was not finite, run again: which module it began in (tools/show_batch.py --bad FILE)."""
+"""Replay of a step whose loss or gradient was not finite, to find the module it began in (tools/show_batch.py --bad)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from transm3e.foreign.torch_file import load_torch
 from transm3e.models.weights import read_checkpoint
 from transm3e.tasks import Classify, build_task
 
-# What replaces the starting weights: the step's own.
+# No starting weights: the step's own are loaded.
 NO_START = [word for key in ("INIT.STUDENT_FROM", "TRAIN.CHECKPOINT_FILE_PATH") for word in (key, KEYS[key].default)]
 FRAME = re.compile(r'File "(.+)", line (\d+), in (\w+)\n\s+(.+)')
 
@@ -39,7 +39,7 @@ def read_bad_step(file: Path) -> BadStep:
     """Read bad_batch_rank_N.pt.
 
     Raises:
-        UserError: it is not there, damaged, or something else.
+        UserError: the file is missing, damaged, or of another kind.
     """
     try:
         with disk_faults():
@@ -56,23 +56,23 @@ def read_bad_step(file: Path) -> BadStep:
             f"no file {file}; a run whose loss is NaN writes bad_batch_rank_N.pt into its folder"
         ) from error
     except Exception as error:  # a damaged file makes torch raise nearly anything
-        raise UserError(f"{file}: no batch that a training has saved ({first_line(error)})") from error
+        raise UserError(f"{file}: not a batch that a training saved ({first_line(error)})") from error
 
 
 def read_bad_state(file: Path, bad: BadStep) -> dict[str, Any]:
-    """What all processes computed the step with, from beside its batch.
+    """Read the weights and state of the step, from the file beside its batch.
 
     Raises:
-        UserError: it is not there, damaged, or of another step.
+        UserError: the file is missing, damaged, or of another step.
     """
     state = read_checkpoint(file.with_name(BAD_WEIGHTS))
     if state.get(POSITION) != [bad.epoch, bad.step]:
-        raise UserError(f"{file.with_name(BAD_WEIGHTS)} is of another step than {file}; put those of one run together")
+        raise UserError(f"{file.with_name(BAD_WEIGHTS)} is of another step than {file}; use files of one run")
     return state
 
 
 def replay_cfg(state: Mapping[str, Any], opts: Sequence[str]) -> CfgNode:
-    """The run's config, with KEY VALUE options; its starting weights are not needed."""
+    """The run's config, changed by `opts` (KEY VALUE words) and without starting weights."""
     cfg = cfg_from_text(state.get("cfg", ""), where=f"the config inside {BAD_WEIGHTS}")
     cfg.defrost()
     merge_opts(cfg, [*NO_START, *opts])
@@ -85,7 +85,7 @@ def replay(bad: BadStep, state: Mapping[str, Any], cfg: CfgNode, device: torch.d
     """Run the step's batches forward and backward as it did, up to the first value that is not finite.
 
     Returns:
-        The batch that it is in (the last one, where all is finite), and lines that say what it is and where it begins.
+        The batch with that value (the last one if all are finite), and lines of text that say what it is and where it begins.
 
     Raises:
         UserError: the weights do not fit the config.
@@ -98,17 +98,17 @@ def replay(bad: BadStep, state: Mapping[str, Any], cfg: CfgNode, device: torch.d
             precision.scaler.load_state_dict(state["scaler_state"])
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{BAD_WEIGHTS} does not fit this config ({first_line(error)}); leave the options away"
+            f"{BAD_WEIGHTS} does not fit this config ({first_line(error)}); leave out the KEY VALUE options"
         ) from error
     return find_non_finite(bad, task, precision)
 
 
 def find_non_finite(bad: BadStep, task: Classify, precision: Precision) -> tuple[Batch, list[str]]:
-    """As replay, with a task that has the step's weights."""
+    """As replay, with a task that already has the step's weights."""
     lines = []
-    spoilt = [name for name, weight in task.model.named_parameters() if not_finite(weight)]
-    if spoilt:
-        lines = [f"not finite before the step: the weights {', '.join(spoilt[:3])} ({len(spoilt)} in all)"]
+    bad_weights = [name for name, weight in task.model.named_parameters() if not_finite(weight)]
+    if bad_weights:
+        lines = [f"not finite before the step: the weights {', '.join(bad_weights[:3])} ({len(bad_weights)} in all)"]
     for number, batch in enumerate(bad.batches):
         task.train()
         seed_step(bad.seed, bad.epoch, bad.step * bad.accum_steps + number, bad.rank)
@@ -119,14 +119,14 @@ def find_non_finite(bad: BadStep, task: Classify, precision: Precision) -> tuple
                 *found,
             ]
     lines.append(
-        "all is finite here: it may come from another process's batch (the other files), from a batch norm that sees the "
-        "clips of all, or from the device that the run was on (NUM_GPUS)"
+        "all values are finite here: the cause may be the batch of another process (the other files), a batch norm over "
+        "all processes, or the device that the run used (NUM_GPUS)"
     )
     return bad.batches[-1], lines
 
 
 def not_finite(value: Any) -> str:
-    """How many numbers of the tensors in a value are not finite, in words; "" if all are."""
+    """Text that counts the values that are not finite in all tensors of `value`; "" if there are none."""
     tensors = [tensor for tensor in _tensors(value) if tensor.is_floating_point()]
     nan, infinite = (sum(int(test(tensor).sum()) for tensor in tensors) for test in (torch.isnan, torch.isinf))
     total = sum(tensor.numel() for tensor in tensors)
@@ -134,7 +134,7 @@ def not_finite(value: Any) -> str:
 
 
 def _of_batch(task: Classify, batch: Batch, precision: Precision, accum_steps: int) -> list[str]:
-    with _first_output(task) as found, warnings.catch_warnings(record=True) as told, torch.autograd.detect_anomaly():
+    with _first_output(task) as found, warnings.catch_warnings(record=True) as caught, torch.autograd.detect_anomaly():
         warnings.simplefilter("always")
         with precision.autocast():
             out = task(batch.to(precision.device))
@@ -152,16 +152,16 @@ def _of_batch(task: Classify, batch: Batch, precision: Precision, accum_steps: i
             if ANOMALY not in str(error):
                 raise
             return [
-                f"the forward pass is finite ({losses}), the backward pass not: {first_line(error)}, of {_line_of(told)}"
+                f"the forward pass is finite ({losses}), the backward pass not: {first_line(error)}, of {_line_of(caught)}"
             ]
     of_weights = [name for name, p in task.model.named_parameters() if p.grad is not None and not_finite(p.grad)]
-    # Backward, the last module comes first.
+    # The backward pass reaches the last module first.
     return [f"infinite gradients ({losses}), the first of {of_weights[-1]}"] if of_weights else []
 
 
 @contextmanager
 def _first_output(task: Classify) -> Iterator[list[str]]:
-    """Within, a line on the first module of the task whose output is not finite, in the order in which they end."""
+    """Meanwhile collect a line on the first module of the task whose output is not finite, in order of completion."""
     found: list[str] = []
 
     def look(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -179,9 +179,9 @@ def _first_output(task: Classify) -> Iterator[list[str]]:
         yield found
 
 
-def _line_of(told: Sequence[warnings.WarningMessage]) -> str:
-    """The line of the forward pass that torch's warning ends with, outside torch if there is one."""
-    frames = [frame for each in told for frame in FRAME.findall(str(each.message))]
+def _line_of(caught: Sequence[warnings.WarningMessage]) -> str:
+    """The line of the forward pass that torch's warning names, the last one outside torch if there is one."""
+    frames = [frame for each in caught for frame in FRAME.findall(str(each.message))]
     own = [frame for frame in frames if "/torch/" not in frame[0]] or frames
     return "{}:{} in {}: {}".format(*own[-1]) if own else "an unknown line"
 
@@ -206,5 +206,5 @@ def _batch(plain: Mapping[str, Any]) -> Batch:
     batch = Batch(clips, labels, rows, views, [str(path) for path in plain["paths"]], [], int(plain["samples"]), mix)
     parts = (*batch.clips.values(), batch.labels, batch.rows, batch.views)
     if not batch.clips or not all(isinstance(part, Tensor) and len(part) == len(batch.paths) for part in parts):
-        raise ValueError("its parts are no tensors of as many clips")
+        raise ValueError("its parts are not tensors with one row per clip")
     return batch

@@ -1,4 +1,4 @@
-"""How a training goes, as plain values."""
+"""Settings of a training, as plain values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from fvcore.common.config import CfgNode
 
 from transm3e.config.schema import get
 from transm3e.engine.optim import Schedule
-from transm3e.engine.processes.distributed import machines
+from transm3e.engine.processes.distributed import num_hosts
 
-# Settings that help where memory runs out.
+# Settings that help when memory runs out.
 MEMORY_SETTINGS = (
     *("TRAIN.BATCH_SIZE", "TRAIN.ACCUM_STEPS", "TRAIN.MIXED_PRECISION", "MODEL.ACT_CHECKPOINT", "TRAIN.FSDP"),
     "DATA.NUM_FRAMES",
@@ -25,17 +25,17 @@ class TrainSettings:
     """How a Trainer trains, and when it writes what.
 
     Attributes:
-        folder: of the run: checkpoints, logs, and the batch of a loss that is NaN go there.
+        folder: of the run, for checkpoints, logs, and the batch of a loss that is NaN.
         schedule: the learning rate.
-        max_epoch, accum_steps, clip_norm: length; batches per step; limit of the gradient's L2 norm (0 = none).
+        max_epoch, accum_steps, clip_norm: number of epochs; batches per step; limit of the gradient's L2 norm (0 = none).
         eval_period, checkpoint_period, checkpoint_steps, log_period: in epochs, epochs, steps, steps; 0 = never.
         keep_checkpoints: of past epochs; 0 = all.
-        tensorboard: write its scalars.
-        resume: go on from the newest checkpoint.
+        tensorboard: write TensorBoard scalars.
+        resume: from the newest checkpoint.
         seed: of dropout and drop path.
         most_skipped: fp16 steps in a row that the scaler may skip because the gradient is not finite.
         detect_anomaly: torch looks for NaN in every function of the backward pass.
-        memory_settings: named, with their values, where memory runs out.
+        memory_settings: keys and values that the message of an out-of-memory error names.
     """
 
     folder: Path
@@ -57,10 +57,10 @@ class TrainSettings:
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> TrainSettings:
-        """As configured, for so many machines as there are."""
+        """As configured, for the number of hosts of this run."""
         return cls(
             Path(cfg.OUTPUT_DIR),
-            Schedule.from_cfg(cfg, machines()),
+            Schedule.from_cfg(cfg, num_hosts()),
             max_epoch=cfg.SOLVER.MAX_EPOCH,
             accum_steps=cfg.TRAIN.ACCUM_STEPS,
             clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM,

@@ -1,4 +1,4 @@
-"""The training loop: it knows tasks, batches and time, and nothing of what is trained."""
+"""The training loop: it knows tasks and batches, but no method or model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,17 @@ from transm3e.engine.logging import Recorder, memory_stats
 from transm3e.engine.meters import Timer
 from transm3e.engine.optim import build_optimizer, read_numbers, set_rate
 from transm3e.engine.precision import Precision
-from transm3e.engine.processes.distributed import gather, highest_of, is_main, machines, meeting, note, rank, world_size
-from transm3e.engine.processes.parallel import exchanging, share_buffers, summing, synchronise_norms, wrap
+from transm3e.engine.processes.distributed import (
+    collective,
+    gather,
+    highest_of,
+    is_main,
+    note,
+    num_hosts,
+    rank,
+    world_size,
+)
+from transm3e.engine.processes.parallel import forward_collective, gradient_sync, share_buffers, synchronise_norms, wrap
 from transm3e.engine.processes.sharding import shard, whole
 from transm3e.engine.processes.signals import StopRequest, stop_request
 from transm3e.engine.resume import Progress, Resume, merged
@@ -39,16 +48,16 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Trains a task to its last epoch, from wherever its newest checkpoint stands.
+    """Trains a task to its last epoch, resuming from its newest checkpoint.
 
     Args:
         task: called with a batch, returns {"loss", "logits", ...}.
         loader: its `epoch(number, start_step)` yields the same batches every time.
         validate: called after an epoch; returns split -> score of the splits that have one: mAP, or top-1 accuracy.
         optimizer: of the task's model.
-        precision: where and in which numbers it computes.
+        precision: device and number type of the computation.
         settings: as configured.
-        origin: saved in every checkpoint: what it takes to rebuild the model and to tell this run from another.
+        origin: saved in every checkpoint: config and identity of the run.
 
     Raises:
         UserError: an epoch has fewer batches than a step takes.
@@ -97,7 +106,7 @@ class Trainer:
         else:
             task.replica = wrap(task.model, device)
         if cfg.TRAIN.COMPILE:
-            # DDP's own bookkeeping is no part of a graph; without it nothing may break the graph unnoticed.
+            # DDP breaks the graph by itself; without DDP nothing may break it unnoticed.
             task.compile(fullgraph=task.replica is task.model)
         optimizer, precision = build_optimizer(cfg, task.model), Precision.from_cfg(cfg, device)
         return cls(task, loader, validate, optimizer, precision, TrainSettings.from_cfg(cfg), origin)
@@ -117,8 +126,8 @@ class Trainer:
         if self.settings.resume:
             self.progress = self.resume.load()
         logger.info(
-            "%d videos per step (global batch), on %d processes of %d machines in %d parts; %d steps per epoch",
-            *(self.step_size, world_size(), machines(), self.settings.accum_steps, self.steps_per_epoch),
+            "%d videos per step (global batch), on %d processes of %d hosts in %d parts; %d steps per epoch",
+            *(self.step_size, world_size(), num_hosts(), self.settings.accum_steps, self.steps_per_epoch),
         )
         with (
             stop_request() as request,
@@ -162,10 +171,10 @@ class Trainer:
             self.timer.loaded(asked)
             self._note_failed(batch)
             seed_step(self.settings.seed, progress.epoch, progress.step * self.settings.accum_steps + part, rank())
-            with summing(self.task.replica, last=part == self.settings.accum_steps - 1):
-                with exchanging(self.task.replica), self.precision.autocast():
+            with gradient_sync(self.task.replica, last=part == self.settings.accum_steps - 1):
+                with forward_collective(self.task.replica), self.precision.autocast():
                     out = self.task(on_device)
-                with meeting("the sum of gradients"), self._anomalies(out["loss"], seen):
+                with collective("the all-reduce of gradients"), self._anomalies(out["loss"], seen):
                     self.precision.scaler.scale(out["loss"] / self.settings.accum_steps).backward()
             scalars = {name: value.detach() for name, value in out.items() if value.dim() == 0}
             losses += scalars.values()
@@ -174,7 +183,7 @@ class Trainer:
         asked = time.perf_counter()
         batches.load()
         self.timer.loaded(asked)
-        with meeting("the sum of gradients"):
+        with collective("the all-reduce of gradients"):
             of_loss = torch.stack(losses[list(scalars).index("loss") :: len(scalars)])
             # One all-reduce tells of both.
             flags = torch.stack([torch.full_like(norm, request.signal_number), (~of_loss.isfinite()).any().to(norm)])
@@ -203,7 +212,7 @@ class Trainer:
         """The gradient's L2 norm, to which it is cut where it is above clip_norm; nothing waits for it."""
         limit = self.settings.clip_norm or math.inf
         # The same on every process: their gradients have been summed, or the norm is over all shards.
-        with meeting("the norm of gradients"):
+        with collective("the norm of gradients"):
             self.precision.scaler.unscale_(self.optimizer)
             return whole(nn.utils.clip_grad_norm_(self.task.model.parameters(), limit))
 
@@ -284,8 +293,8 @@ class Trainer:
         try:
             return self.validate()
         except (UserError, ExitRequest):
-            # Stopped between two batches; or a signal to the whole group has ended the loading processes, too. Training
-            # stands at the end of the epoch, which is validated next time.
+            # Stopped between two batches, or a signal to the process group has also ended the data-loading workers.
+            # The checkpoint is at the end of the epoch, which is validated after resuming.
             if request.agreed or (world_size() == 1 and request.signal_number):
                 self._stop(request)
             raise

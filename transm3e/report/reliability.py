@@ -1,4 +1,4 @@
-"""What cross-validation says of a model: how good it is, muscle by muscle, and how its scores become probabilities."""
+"""Cross-validation of a model: accuracy per muscle, and calibration of its scores to probabilities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transm3e.metrics import average_precision, mean_average_precision
 from transm3e.metrics.bootstrap import bootstrap_map, draw_counts, percentile_interval
 from transm3e.metrics.calibration import BINS, apply_platt, bins_of, expected_calibration_error, fit_platt
 from transm3e.metrics.random_scores import random_average_precision
-from transm3e.report.pictures import INK, KNOWN, NEW, PALE, new_figure, save
+from transm3e.report.figures import INK, KNOWN, NEW, PALE, new_figure, save
 from transm3e.report.scores import Predictions, read_predictions
 from transm3e.runs.results import DRAWS
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 DIGITS = 4
-# Clips with a muscle below which nothing is known of it.
+# Least number of clips with a muscle for which its AP is meaningful.
 FEWEST = 10
 
 
@@ -34,7 +34,7 @@ def read_folds(runs: Sequence[Path], split: str) -> list[Predictions]:
         UserError: fewer than two runs, predictions that are missing or damaged, of activities, or a clip in two folds.
     """
     if len(runs) < 2:
-        raise UserError("one run is no cross-validation; name the folders of all folds' runs")
+        raise UserError("one run is not a cross-validation; name the folders of all folds' runs")
     folds = [read_predictions(run / "predictions" / f"{split}.npz") for run in runs]
     if any(fold.columns != MUSCLES for fold in folds):
         raise UserError(f"{runs[0]}: predictions of activities; only muscles have a reliability")
@@ -45,7 +45,7 @@ def read_folds(runs: Sequence[Path], split: str) -> list[Predictions]:
 
 
 def held_out(folds: Sequence[Predictions]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores, the same calibrated by the other folds, and labels, (N, C) each, of all folds' held-out clips."""
+    """Scores, scores calibrated on the other folds, and labels of all held-out clips, (N, C) each."""
     scores, labels = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("scores", "labels"))
     number = np.repeat(np.arange(len(folds)), [len(fold.scores) for fold in folds])
     calibrated = np.empty(scores.shape)
@@ -56,15 +56,15 @@ def held_out(folds: Sequence[Predictions]) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def cross_validated(folds: Sequence[Predictions], families: Sequence[str]) -> dict[str, Any]:
-    """mAP with its interval, the share of clips whose highest muscle is right, ECE, and each muscle's AP.
+    """mAP with its interval, the share of clips whose highest-scoring muscle is correct, ECE, and each muscle's AP.
 
     Args:
-        folds: their held-out clips.
-        families: of those clips, one after the other; whole families are drawn for the interval.
+        folds: predictions for their held-out clips.
+        families: of those clips, in order; whole families are resampled for the interval.
 
     Returns:
         Ready for JSON. A muscle with fewer than FEWEST positives has "known" false; "random" is the mean AP of DRAWS random
-        orders. "ece_calibrated" is of clips whose fold had no part in "slope" and "biases".
+        orders. "ece_calibrated" uses slopes and biases fitted on the other folds.
     """
     scores, calibrated, labels = held_out(folds)
     counts = draw_counts(len(scores), RESAMPLES, [0], list(families))
@@ -99,16 +99,16 @@ def _rounded(value: float) -> float | None:
 
 
 def families_of(table: Path, clips: np.ndarray) -> list[str]:
-    """The activity of each clip, by the clip table.
+    """The activity of each clip, from the clip table.
 
     Raises:
-        UserError: it lacks one of them.
+        UserError: the table lacks a clip.
     """
     found = read_clip_table(table)
     activity = dict(zip(map(str, found.paths), map(str, found.activities), strict=True))
     missing = [str(clip) for clip in clips if str(clip) not in activity]
     if missing:
-        raise UserError(f"{table} has no clip {missing[0]}; give the table that the folds were made of")
+        raise UserError(f"{table} has no clip {missing[0]}; give the table that the folds were made from")
     return [activity[str(clip)] for clip in clips]
 
 
@@ -123,7 +123,7 @@ def draw_reliability(
     Args:
         scores, calibrated: (N, C) in [0, 1], of clips that were held out.
         labels: (N, C) of 0 and 1.
-        found: what cross_validated says of them.
+        found: the result of cross_validated.
         path: .png, .pdf or .svg.
 
     Raises:
@@ -147,10 +147,10 @@ def _draw_shares(axes: Axes, both: dict[str, np.ndarray], labels: np.ndarray, fo
         counts = np.bincount(number, minlength=BINS)
         some = counts > 0
         predicted, seen = (np.bincount(number, v.ravel(), BINS)[some] / counts[some] for v in (p, labels))
-        # Of a share of n draws; labels of one clip hang together, so it is the least that it may be.
+        # Standard error of a share of n independent draws: a lower bound, as labels of one clip are correlated.
         error = np.sqrt(seen * (1 - seen) / counts[some])
         axes.errorbar(predicted, seen, error, color=colour, marker="o", label=f"{name}: ECE {ece:.3f}", capsize=2)
-    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of them that are right")
+    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed share")
     axes.legend(loc="upper left", frameon=False)
 
 
@@ -165,10 +165,10 @@ def _draw_counts(axes: Axes, both: dict[str, np.ndarray]) -> None:
 def _draw_muscles(axes: Axes, found: Mapping[str, Any]) -> None:
     muscles = {name: m for name, m in found["muscles"].items() if m["AP"] is not None}
     order = sorted(muscles, key=lambda name: muscles[name]["AP"])
-    places = np.arange(len(order))
+    positions = np.arange(len(order))
     colours = [KNOWN if muscles[name]["known"] else PALE for name in order]
-    axes.barh(places, [100 * muscles[name]["AP"] for name in order], color=colours)
-    axes.plot([100 * muscles[name]["random"] for name in order], places, "D", color=INK, label="random scores")
-    axes.set_yticks(places, [f"{name.replace('_', ' ')} ({muscles[name]['positives']})" for name in order])
+    axes.barh(positions, [100 * muscles[name]["AP"] for name in order], color=colours)
+    axes.plot([100 * muscles[name]["random"] for name in order], positions, "D", color=INK, label="random scores")
+    axes.set_yticks(positions, [f"{name.replace('_', ' ')} ({muscles[name]['positives']})" for name in order])
     axes.set(xlim=(0, 100), xlabel="AP (%); in brackets clips; grey: not known")
     axes.legend(loc="lower right", frameon=False)

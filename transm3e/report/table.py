@@ -12,14 +12,14 @@ MISSING = "-"
 
 
 def results_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metric: str = "mAP") -> str:
-    """A score of several runs in percent with one decimal, as text.
+    """One metric of several runs in percent with one decimal, as text.
 
-    The best value of a column is marked with `*` where at least two rows have one; rows that show the same best figure
+    The best value of a column is marked with `*` where at least two rows have one; rows with the same best value
     are all marked. A missing value is "-". Random scores have their standard deviation over draws behind the mean.
 
     Args:
         rows: (label, results as `read_results` gives them), in the order to print.
-        metric: "mAP", or of runs that predict activities "top1" or "top5".
+        metric: "mAP", or for runs that predict activities "top1" or "top5".
 
     Returns:
         The table, ending in a line feed.
@@ -35,7 +35,7 @@ def results_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metric: str = "
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells as text, columns under each other."""
+    """Lines of cells as text with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
@@ -43,14 +43,14 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _column(rows: Sequence[Mapping[str, Any]], column: str, metric: str) -> list[str]:
-    """Figures, marks and spreads, so wide that the figures stay in one line."""
+    """Values, marks and standard deviations, padded so that the values are aligned."""
     values = [mean_of(s, column, metric) if column in MEANS else s.get(column, {}).get(metric) for s in rows]
     stds = [draws_std(splits, column) for splits in rows]
     shown = [MISSING if value is None else f"{100 * value:.1f}" for value in values]
     spreads = ["" if std is None else f"± {100 * std:.1f}" for std in stds]
     width = max(map(len, spreads), default=0)
-    figures = [cell for cell in shown if cell != MISSING]
-    best = max(figures, key=float) if len(figures) > 1 else None
+    values_shown = [cell for cell in shown if cell != MISSING]
+    best = max(values_shown, key=float) if len(values_shown) > 1 else None
     return [
         cell + ("*" if cell == best else " ") + spread.ljust(width) for cell, spread in zip(shown, spreads, strict=True)
     ]

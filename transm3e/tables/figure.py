@@ -9,7 +9,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from transm3e.data.annotations import EVAL_SPLITS
-from transm3e.report.pictures import COLOURS, INK, PALE, dress, new_figure, save
+from transm3e.report.figures import COLOURS, INK, PALE, dress, new_figure, save
 from transm3e.report.table import COLUMNS
 from transm3e.tables.scores import RowScores
 from transm3e.tables.statistics.uncertainty import Uncertainty

@@ -15,7 +15,7 @@ from transm3e.errors import UserError
 from transm3e.files import clip_table_file
 from transm3e.runs.data_identity import DataFiles
 from transm3e.runs.folder import is_evaluated, is_trained
-from transm3e.runs.plan import STARTS, Run, handed_down, plan
+from transm3e.runs.plan import STARTS, Run, inherited_opts, plan
 from transm3e.tables.read import START_OPTS, Table, TableRow, configs_folder
 from transm3e.tables.scale import row_opts
 
@@ -211,6 +211,6 @@ def _start_opts(config: Path, words: Sequence[Any], run: Run) -> list[tuple[Path
     cfg = load_cfg(config, words)
     sources = [cfg.INIT[key] for key in STARTS if cfg.INIT[key].endswith((".yaml", ".yml"))]
     return [
-        (Path(source), [*handed_down(cfg), *cfg.INIT.OPTS, "PROTOCOL", start.cfg.PROTOCOL])
+        (Path(source), [*inherited_opts(cfg), *cfg.INIT.OPTS, "PROTOCOL", start.cfg.PROTOCOL])
         for source, start in zip(sources, run.starts, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Who is said to be lost or late: two or three watches on one store in memory, with short limits."""
+"""Which process is reported as lost or late: two or three watches on one store in memory, with short limits."""
 
 import json
 import time
@@ -28,7 +28,7 @@ class Memory(dict):
 
 @pytest.fixture
 def watches(monkeypatch):
-    """watches(number, stall_s, silent_s) -> so many that have met; their deaths are in .deaths."""
+    """watches(number, stall_s, silent_s) -> that many, started; exit statuses are in .deaths."""
     made = []
     monkeypatch.setattr(watch, "GRACE_S", 0.5)
 
@@ -58,7 +58,7 @@ def silence(process):
     process._closed.set()
 
 
-def test_a_silent_process_is_named_with_its_place(watches):
+def test_a_silent_process_is_named_with_its_position(watches):
     first, second = watches(2)
     second.note("epoch 3, step 7")
     wait_for(lambda: first.peers[1].beat.get("where") == "epoch 3, step 7")
@@ -93,7 +93,7 @@ def test_a_beat_costs_each_process_two_operations_however_many_there_are(number)
     costs = []
     for process in made:
         before = store.calls
-        process._exchange()
+        process._update()
         costs.append(store.calls - before)
     assert costs == [2] * number
     assert [len(process.peers) for process in made] == [number] + [1] * (number - 1)
@@ -108,13 +108,13 @@ def test_after_an_error_silence_is_explained_sooner_also_if_rank_0_has_not_seen_
     wait_for(lambda: first.deaths)
 
 
-def test_who_is_waited_for_too_long_is_named_and_learns_why_all_end(watches):
+def test_a_process_waited_for_too_long_is_named_and_told_why_all_end(watches):
     first, second, third = watches(3, stall_s=0.6)
     third.note("epoch 1, step 2")
-    with first.waiting("the sum of gradients"), second.waiting("the sum of gradients"):
+    with first.waiting("the all-reduce of gradients"), second.waiting("the all-reduce of gradients"):
         wait_for(lambda: first.deaths or second.deaths)
     ended = first if first.deaths else second
-    assert "in the sum of gradients for rank 2 (process " in ended.message
+    assert "in the all-reduce of gradients for rank 2 (process " in ended.message
     assert "rank 0" not in ended.message
     assert "at epoch 1, step 2" in ended.message
     wait_for(lambda: third.deaths)
@@ -122,9 +122,9 @@ def test_who_is_waited_for_too_long_is_named_and_learns_why_all_end(watches):
     assert "ended the run: waited" in third.message
 
 
-def test_a_slow_process_that_gets_on_is_waited_for(watches):
+def test_a_slow_process_that_makes_progress_is_waited_for(watches):
     first, second = watches(2, stall_s=0.6)
-    with first.waiting("an exchange of results"):
+    with first.waiting("an all-gather of results"):
         for batch in range(15):
             second.note(f"batch {batch}")
             time.sleep(0.1)
@@ -135,7 +135,7 @@ def test_all_arrived_and_still_no_end_blames_nobody(watches):
     first, second = watches(2, stall_s=0.6)
     with first.waiting("x"), second.waiting("x"):
         wait_for(lambda: first.deaths or second.deaths)
-    assert "for nobody that is missing: the network or a device is stuck" in (first.message + second.message)
+    assert "for no missing process: the network or a device is stuck" in (first.message + second.message)
 
 
 def test_without_contact_the_holder_of_the_store_is_named(watches):
@@ -148,10 +148,10 @@ def test_without_contact_the_holder_of_the_store_is_named(watches):
     assert "held by rank 0 (process " in second.message
 
 
-def test_an_end_is_told_to_the_others(watches):
+def test_an_end_is_announced_to_the_others(watches):
     first, second = watches(2)
     second.leave_with("error: RNG_SEED is odd", 2)
-    wait_for(lambda: first._told)
+    wait_for(lambda: first._verdict_read)
     found = first.explain(RuntimeError("Connection closed\nby peer"))
     assert "rank 1 (process " in str(found)
     assert "ended the run: error: RNG_SEED is odd (Connection closed); " in str(found)
@@ -163,13 +163,13 @@ def test_an_error_of_ones_own_is_not_put_down_to_others(watches):
     assert first.explain(RuntimeError("shapes differ")) is None
 
 
-def test_a_beat_says_who_and_where(watches):
+def test_a_heartbeat_has_process_and_position(watches):
     first, _ = watches(2)
-    with first.waiting("an exchange of flags"):
-        assert first._own()["where"] == "an exchange of flags"
+    with first.waiting("an all-reduce of flags"):
+        assert first._own()["where"] == "an all-reduce of flags"
     assert set(json.loads(json.dumps(first._own()))) >= {"host", "pid", "where", "arrived", "work", "state"}
 
 
 def test_the_stacks_of_all_other_threads(watches):
     watches(1)
-    assert "_judge" in stacks()
+    assert "_check" in stacks()

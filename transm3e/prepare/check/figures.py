@@ -12,7 +12,7 @@ import numpy as np
 
 from transm3e.data.annotations import MUSCLES, SPLITS, ClipTable
 from transm3e.prepare.check.labels import LabelStatistics, label_statistics, muscles_of, split_counts
-from transm3e.report.pictures import COLOURS, INK, KNOWN, NEW, PALE, dress, new_figure, save
+from transm3e.report.figures import COLOURS, INK, KNOWN, NEW, PALE, dress, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

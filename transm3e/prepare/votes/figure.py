@@ -11,7 +11,7 @@ import numpy as np
 from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
 from transm3e.prepare.votes.vote import ActivityVote
-from transm3e.report.pictures import INK, PALE, new_figure, save
+from transm3e.report.figures import INK, PALE, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

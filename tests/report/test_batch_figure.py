@@ -18,9 +18,10 @@ from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
 from transm3e.modalities import JOINTS as OF_JOINTS
 from transm3e.modalities import names_of
-from transm3e.report import batch_picture, pictures
-from transm3e.report.batch_picture import (
-    build_picture_loader,
+from transm3e.report import batch_figure
+from transm3e.report import figures as drawing
+from transm3e.report.batch_figure import (
+    build_figure_loader,
     draw_batch,
     one_batch,
 )
@@ -33,8 +34,8 @@ JOINTS = LAYOUTS["coco17"].names
 def figures(monkeypatch):
     """The figures that are drawn, kept for a look inside."""
     drawn = []
-    keep = lambda *size: drawn.append(pictures.new_figure(*size)) or drawn[-1]  # noqa: E731
-    monkeypatch.setattr(batch_picture, "new_figure", keep)
+    keep = lambda *size: drawn.append(drawing.new_figure(*size)) or drawn[-1]  # noqa: E731
+    monkeypatch.setattr(batch_figure, "new_figure", keep)
     return drawn
 
 
@@ -125,7 +126,7 @@ def test_a_mixed_batch_names_both_videos_and_all_shares(tmp_path, tiny_cfg, figu
     batch = batch_of({"rgb": noise(6)}, samples=2, mix=mix)
     draw_batch(batch, build_modalities(tiny_cfg, ["rgb"]), tmp_path, split="train")
     title, rows = texts(figures[0])
-    assert f"; {words}; classes that are not named have 0.05" in title
+    assert f"; {words}; classes not named have 0.05" in title
     expected = mixed(batch).clips["rgb"][1, :, 0].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(strip_of(figures[0], 1)[0], expected)
     if words == "not mixed":
@@ -224,7 +225,7 @@ def test_what_cannot_be_drawn(tmp_path, tiny_cfg):
 
 
 def test_all_sources_are_read_by_one_draw(tmp_path, tiny_cfg):
-    """A bright square moves over the picture with its joint in its middle: so it is after crop and flip."""
+    """A bright square moves over the frame with its joint in its middle: so it is after crop and flip."""
     keypoints = np.random.default_rng(0).normal(0, 15, (1, 8, 17, 2)).astype(np.float32)
     frames = np.zeros((8, 64, 96, 3), np.uint8)
     for frame, image in enumerate(frames):
@@ -241,7 +242,7 @@ def test_all_sources_are_read_by_one_draw(tmp_path, tiny_cfg):
     cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE, cfg.DATA.TRAIN_CROP_SIZE = [0.8, 1.0], 64
     cfg.TRAIN.BATCH_SIZE, cfg.AUG.NUM_SAMPLE, cfg.AUG.RE_PROB = 1, 8, 0.0
     cfg.AUG.AA_TYPE, cfg.AUG.COLOR_JITTER = "", 0.0
-    loader = build_picture_loader(cfg, "train", ["skeleton_bone", "rgb_diff"])
+    loader = build_figure_loader(cfg, "train", ["skeleton_bone", "rgb_diff"])
     batch = one_batch(loader)
     assert set(batch.clips) == {"rgb", "skeleton"}
     joints = batch.clips["skeleton"][:, :2, :, 0, 0] * 64 - 0.5  # (8, 2, T)
@@ -252,9 +253,9 @@ def test_all_sources_are_read_by_one_draw(tmp_path, tiny_cfg):
     with pytest.raises(UserError, match="no step 1 of epoch 0: steps are 0 to 0"):
         one_batch(loader, step=1)
     with pytest.raises(UserError, match="unknown modality 'rbg'"):
-        build_picture_loader(cfg, "train", ["rbg"])
+        build_figure_loader(cfg, "train", ["rbg"])
     with pytest.raises(UserError, match="column flow"):
-        build_picture_loader(cfg, "train", ["rgb", "flow"])
+        build_figure_loader(cfg, "train", ["rgb", "flow"])
 
 
 def test_a_batch_of_nothing_but_broken_files_is_refused():

@@ -1,4 +1,4 @@
-"""Pictures: drawn from whatever splits there are, without touching a caller's matplotlib."""
+"""Figures: drawn from whatever splits there are, without touching a caller's matplotlib."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ import pytest
 
 from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
-from transm3e.report import pictures
-from transm3e.report.pictures import muscle_bars, training_curves
+from transm3e.report import figures as drawing
+from transm3e.report.figures import muscle_bars, training_curves
 from transm3e.runs.results import split_result, summarise
 
 
@@ -24,9 +24,9 @@ def results(*splits, empty=()):
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures a picture function draws, kept for a look inside."""
-    drawn, make = [], pictures.new_figure
-    monkeypatch.setattr(pictures, "new_figure", lambda *size: drawn.append(make(*size)) or drawn[-1])
+    """The figures a function draws, kept for a look inside."""
+    drawn, make = [], drawing.new_figure
+    monkeypatch.setattr(drawing, "new_figure", lambda *size: drawn.append(make(*size)) or drawn[-1])
     return drawn
 
 
@@ -50,7 +50,7 @@ def test_bars_are_the_average_precisions(tmp_path, figures):
         assert axes.get_title().startswith(f"{kind}: mAP known {100 * drawn['splits'][splits[0]]['mAP']:.1f}")
     image = cv2.imread(str(tmp_path / "bars.png"))
     assert min(image.shape[:2]) > 1000
-    # The two colours of the bars cover a good part of the picture.
+    # The two colours of the bars cover a good part of the figure.
     for colour in ((0xB2, 0x72, 0x00), (0x00, 0x9F, 0xE6)):
         assert (image == colour).all(axis=2).mean() > 0.05
 
@@ -108,7 +108,7 @@ def test_the_callers_matplotlib_is_left_alone(tmp_path):
     muscle_bars(results("known_val"), tmp_path / "b.png")
     assert dict(matplotlib.rcParams) == before
     code = (
-        "import sys, transm3e.report.pictures as p; assert 'matplotlib' not in sys.modules;"
+        "import sys, transm3e.report.figures as p; assert 'matplotlib' not in sys.modules;"
         f"p.training_curves([{{'epoch': 1, 'loss': 0.5}}], {str(tmp_path / 'c.png')!r});"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )

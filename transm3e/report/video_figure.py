@@ -1,4 +1,4 @@
-"""Figure of a scored video: frames with the joints that were found, and its highest scores as bars."""
+"""Figure of a scored video: frames with the detected joints, and its highest scores as bars."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from transm3e.data.backends import open_source
 from transm3e.data.skeleton import Skeleton, fit_video, read_skeleton
 from transm3e.data.skeleton.found import Body
 from transm3e.joints import LAYOUTS
-from transm3e.report.pictures import INK, KNOWN, PALE, dress, new_figure, save
+from transm3e.report.figures import INK, KNOWN, PALE, dress, new_figure, save
 from transm3e.report.screens import draw_joints, joint_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Bars, and frames of a strip: more of high ones, which are narrow.
+# Number of bars, and of frames in a strip: more if they are narrow.
 MOST_BARS, USUAL_FRAMES, LEAST_FRAMES, MOST_FRAMES = 8, 5, 3, 8
 WIDTH_INCHES, BAR_INCHES = 12.0, 0.27
 NOTE_WIDTH = 40  # characters
-LITTLE = 0.5  # of the frames
+LITTLE = 0.5  # share of frames with a person
 SIDE = 360  # pixels of a frame's longer side
-# Joints below are guesses at what is not seen.
+# Joints with lower scores are guesses at what is not visible.
 LEAST_SCORE = 0.3
 WHAT = (
     "what such a movement usually trains, not measured activation; joints: blue is the person's left, orange the right"
@@ -39,9 +39,9 @@ def draw_video(video: Path, body: Body, scores: Mapping[str, float], unknown: Se
 
     Args:
         video: the file.
-        body: what is known of the person in it; `reason` is written in the place of the bars where it has no scores.
-        scores: name -> score in [0, 1] of what the model knows; none where it has no scores.
-        unknown: names that are written as not known.
+        body: the person in it; its `reason` is written instead of bars if there are no scores.
+        scores: name -> score in [0, 1] of what the model knows; {} if there are no scores.
+        unknown: names that are listed as not known.
         file: to write; .png, .pdf or .svg decides the format.
 
     Raises:
@@ -67,7 +67,7 @@ def draw_video(video: Path, body: Body, scores: Mapping[str, float], unknown: Se
 
 
 def _strip(video: Path, file: str) -> tuple[list[np.ndarray], list[float | None]]:
-    """Frames (H, W, 3) uint8 RGB with joints drawn, and the seconds at which they are shown, where there is a clock."""
+    """Frames (H, W, 3) uint8 RGB with joints drawn, and their times in seconds, None without timestamps."""
     with closing(open_source(video)) as source:
         first = source.frames([0])[0]
         count = USUAL_FRAMES * (first.shape[1] / first.shape[0] / (16 / 9)) ** -0.5
@@ -98,7 +98,7 @@ def _draw_body(image: np.ndarray, skeleton: Skeleton, number: int) -> None:
 
 
 def _draw_bars(axes: Axes, scores: Mapping[str, float], reason: str) -> None:
-    """The highest first."""
+    """Bars of the highest scores, highest first."""
     best = sorted(scores.items(), key=lambda each: (-each[1], each[0]))[:MOST_BARS]
     if not best:
         axes.set_axis_off()
@@ -109,10 +109,10 @@ def _draw_bars(axes: Axes, scores: Mapping[str, float], reason: str) -> None:
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9, color=INK)
     axes.set_yticks(range(len(best)), [name.replace("_", " ") for name, _ in best])
     axes.set_ylim(len(best) - 0.4, -0.6)
-    # Scores of a softmax share a sum of 1, and would be short bars.
+    # Scores of a softmax sum to 1, and their bars would be short.
     shares = abs(sum(scores.values()) - 1) < 1e-3
     axes.set_xlim(0, 1.15 * best[0][1] if shares else 1.08)
-    axes.set_xlabel("score; all of them together are 1" if shares else "score, 0 to 1", fontsize=9, color=INK)
+    axes.set_xlabel("score; the sum of all is 1" if shares else "score, 0 to 1", fontsize=9, color=INK)
     dress(axes, "x")
 
 
@@ -123,9 +123,9 @@ def _write_notes(axes: Axes, body: Body, unknown: Sequence[str]) -> None:
         coverage = body.coverage or 0.0
         lines += [f"{body.frames} frames, {100 * coverage:.0f}% of them show a body"]
         if coverage < LITTLE and not body.reason:
-            lines += ["so little that the scores say little"]
+            lines += ["too few for reliable scores"]
     if unknown and not body.reason:
         names = ", ".join(name.replace("_", " ") for name in unknown)
         lines += ["", *textwrap.wrap(f"not known, as hardly any training clip shows them: {names}", NOTE_WIDTH)]
-    # It may be higher than the bars, which are not to shrink for it.
+    # The text may be higher than the bars, which must not shrink for it.
     axes.text(0, 1, "\n".join(lines), va="top", fontsize=9, color=INK).set_in_layout(False)

@@ -1,4 +1,4 @@
-"""What a run that predicts activities reached on one split, and a figure of it."""
+"""Scores of a run that predicts activities on one split, and their figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from transm3e.data.annotations import EVAL_SPLITS
 from transm3e.errors import UserError
 from transm3e.metrics import top_k_accuracy
-from transm3e.report.pictures import COLOURS, INK, dress, new_figure, run_title, save
+from transm3e.report.figures import COLOURS, INK, dress, new_figure, run_title, save
 from transm3e.runs.results import clip_rows
 
 TOP = (1, 5)
@@ -24,22 +24,22 @@ def activity_result(
     activities: Sequence[str],
     failed_clips: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Score one split; what comes back is ready for JSON.
+    """Score one split; the result is ready for JSON.
 
     Args:
         scores: (N, A) finite real numbers, array or tensor; N may be 0.
-        labels: (N, A) one-hot; a row of zeros is a clip of an activity that is none of the classes: it is counted and
+        labels: (N, A) one-hot; a row of zeros is a clip whose activity is not among the classes: it is counted, but
             left out of the scores.
         activities: A names.
-        failed_clips: (path, reason) of every clip that gave no scores; they are not among the N.
+        failed_clips: (path, reason) of every clip without scores; these are not among the N.
 
     Returns:
-        {"top1", "top5": in [0, 1] or None, "num_clips": N, "unknown_activity": how many of them are of no class,
+        {"top1", "top5": in [0, 1] or None, "num_clips": N, "unknown_activity": number of clips of no class,
         "per_activity": {name: its top-1 accuracy, or None without clips}, "failed_clips": [{"path", "reason"}]},
-        and a "reason" where top1 is None.
+        and a "reason" if top1 is None.
 
     Raises:
-        ValueError: shapes are not (N, A), or a row of labels holds something besides one 1 and 0.
+        ValueError: shapes are not (N, A), or a row of labels is neither one-hot nor all 0.
     """
     width = len(activities)
     scores_NA, labels_NA = clip_rows(scores, width), clip_rows(labels, width)
@@ -67,7 +67,7 @@ def activity_result(
     return result
 
 
-# Bars of one panel that can still be read; of more activities the worst are shown.
+# Number of bars that are readable in one panel; of more activities the worst are shown.
 MOST = 40
 NAME_LENGTH = 32
 
@@ -84,14 +84,14 @@ def activity_bars(results: Mapping[str, Any], path: str | Path) -> None:
     """
     splits = [name for name in EVAL_SPLITS if results["splits"].get(name, {}).get("top1") is not None]
     if not splits:
-        raise UserError(f"no picture {path}: no split of the results has an accuracy; see the reasons in results.json")
+        raise UserError(f"no figure {path}: no split of the results has an accuracy; see the reasons in results.json")
     scored = [_scored(results["splits"][name]) for name in splits]
     rows = max(len(bars) for bars in scored)
     figure = new_figure(5.4 * len(splits) + 0.8, 0.24 * rows + 1.8)
     for axes, name, bars in zip(figure.subplots(1, len(splits), squeeze=False)[0], splits, scored, strict=True):
-        places = range(len(bars))
-        axes.barh(places, [100 * value for _, value in bars], color=COLOURS[name], height=0.7)
-        axes.set_yticks(places, [label[:NAME_LENGTH] for label, _ in bars])
+        positions = range(len(bars))
+        axes.barh(positions, [100 * value for _, value in bars], color=COLOURS[name], height=0.7)
+        axes.set_yticks(positions, [label[:NAME_LENGTH] for label, _ in bars])
         axes.set_ylim(rows - 0.4, -0.6)
         axes.set_xlim(0, 100)
         axes.set_xlabel("top-1 accuracy (%)")

@@ -1,6 +1,6 @@
-"""Pictures of a run: average precision per muscle, and how loss and mAP went over the epochs.
+"""Figures of a run: average precision per muscle, and training curves of loss and mAP.
 
-Figures are drawn without pyplot, so neither the backend nor the style of a calling program changes.
+Figures are drawn without pyplot, so the backend and style of a calling program do not change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart with every common colour blindness, and in grey.
+# Okabe and Ito's palette: distinct with every common colour blindness, and in grey.
 KNOWN, NEW, MEAN, INK, PALE = "#0072B2", "#E69F00", "#009E73", "#222222", "#888888"
 COLOURS = {"known_val": KNOWN, "new_val": NEW, "known_test": KNOWN, "new_test": NEW, "mean_val": MEAN}
 BARS_HEIGHT = 0.78  # of the bars of one muscle together; 1 is the distance between muscles
@@ -28,8 +28,8 @@ CHANCE = "constant scores (All Ones)"
 def muscle_bars(results: Mapping[str, Any], path: str | Path) -> None:
     """Draw AP per muscle, known against new activities, validation and test side by side.
 
-    A diamond on each bar is the share of the split's clips that carry the muscle: the AP of a model that
-    gives all clips one score. A muscle that no clip of a split carries is written as "no clip".
+    A diamond on each bar is the share of the split's clips with the muscle: the AP of a model that
+    gives all clips one score. A muscle without clips in a split is written as "no clip".
 
     Args:
         results: as read_results gives them; pairs of splits without any clip are left out.
@@ -40,7 +40,7 @@ def muscle_bars(results: Mapping[str, Any], path: str | Path) -> None:
     """
     panels = [pair for pair in MEANS.items() if any(_scored(results, name) for name in pair[1])]
     if not panels:
-        raise UserError(f"no picture {path}: no split of the results has an mAP; see the reasons in results.json")
+        raise UserError(f"no figure {path}: no split of the results has an mAP; see the reasons in results.json")
     figure = new_figure(4.4 * len(panels) + 1.8, 8.2)
     for axes, (mean, names) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         _draw_pair(axes, results, mean, names)
@@ -57,15 +57,15 @@ def training_curves(
     Args:
         history: records {"epoch": int, "loss": float, "known_val": fraction or None, "new_val": likewise, ...}.
         path: the file to write; .png, .pdf or .svg decides the format.
-        score_name: what the validation score is.
-        title: first line of the picture.
+        score_name: name of the validation score.
+        title: first line of the figure.
 
     Raises:
-        UserError: there is no epoch, or the picture cannot be written.
+        UserError: there is no epoch, or the figure cannot be written.
     """
     records = sorted(history, key=lambda record: record["epoch"])
     if not records:
-        raise UserError(f"no picture {path}: there is no finished epoch to draw; train for one epoch first")
+        raise UserError(f"no figure {path}: no epoch is finished; train for one epoch first")
     curves = [name for name in ("known_val", "new_val", "mean_val") if _points(records, name)]
     figure = new_figure(7.5, 6.4 if curves else 3.6)
     rows = figure.subplots(2 if curves else 1, 1, sharex=True, squeeze=False)[:, 0]
@@ -89,15 +89,15 @@ def _draw_pair(axes: Axes, results: Mapping[str, Any], mean: str, names: Sequenc
     axes.set_xlim(0, 100)
     draws = results["splits"][present[0]].get("draws")
     axes.set_xlabel("average precision (%)" + (f", mean of {draws['number']} draws" if draws else ""))
-    figures = [_figure(results, name, results["splits"][name]["mAP"]) for name in present]
+    scores = [_score_text(results, name, results["splits"][name]["mAP"]) for name in present]
     if results.get(mean) is not None:
-        figures.append(_figure(results, mean, results[mean]))
+        scores.append(_score_text(results, mean, results[mean]))
     kind = {"mean_val": "Validation", "mean_test": "Test"}[mean]
-    axes.set_title(f"{kind}: mAP {', '.join(figures)}", fontsize=9 if draws else 11, color=INK)
+    axes.set_title(f"{kind}: mAP {', '.join(scores)}", fontsize=9 if draws else 11, color=INK)
     dress(axes, "x")
 
 
-def _figure(results: Mapping[str, Any], column: str, value: float) -> str:
+def _score_text(results: Mapping[str, Any], column: str, value: float) -> str:
     std = draws_std(results["splits"], column)
     return f"{_activities(column)} {100 * value:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
 
@@ -118,7 +118,7 @@ def _draw_split(
 
 
 def _draw_legend(figure: Figure) -> None:
-    # Both panels name the same things: one entry each, the diamond last.
+    # Both panels have the same entries: one of each, the diamond last.
     entries: dict[str, Any] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
@@ -157,7 +157,7 @@ def _activities(split: str) -> str:
 
 
 def run_title(results: Mapping[str, Any]) -> str:
-    """The run's name, or its model's, and the data set."""
+    """The run's name, or its model's, and the dataset."""
     run = results.get("run", {})
     words = (run.get("name") or run.get("model"), run.get("dataset"))
     return " on ".join(str(word) for word in words if word) or "average precision per muscle"
@@ -173,7 +173,7 @@ def dress(axes: Axes, grid_axis: Literal["x", "y"]) -> None:
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of this size in inches."""
-    # Imported here: training and scoring must not wait for, or need, matplotlib.
+    # Imported here, as training and scoring must not need matplotlib or wait for its import.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

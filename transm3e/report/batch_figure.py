@@ -1,6 +1,6 @@
-"""Pictures of a batch as the model sees it: a picture per modality, in it a row of frames per clip.
+"""Figures of a batch as the model reads it: one per modality, with a row of frames per clip.
 
-How each is drawn stands in transm3e.report.screens.
+transm3e.report.screens draws the modalities.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from transm3e.data.reading import ClipReader
 from transm3e.data.types import Batch, mixed
 from transm3e.errors import UserError
 from transm3e.modalities import MODALITIES, check_names, function_of, sources_of
-from transm3e.report.pictures import INK, new_figure, save
+from transm3e.report.figures import INK, new_figure, save
 from transm3e.report.screens import SIDES, Drawing, Screen, flow_colours
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ GAP = 0.03  # between frames, in sides of a frame
 EDGE = 221  # grey around frames, which may be white
 
 
-def build_picture_loader(cfg: CfgNode, split: str, names: Sequence[str]) -> ClipLoader:
-    """The loader of a run's first process, loading in this one, and reading all that `names` are made of at once.
+def build_figure_loader(cfg: CfgNode, split: str, names: Sequence[str]) -> ClipLoader:
+    """The loader of a run's first process, without workers, that reads the files of all modalities in `names` together.
 
-    So every modality shows the same frames, crop and flip. A crop is drawn for the size of what is read first (rgb,
-    flow, skeleton): a run that reads less, of files of other sizes, may crop differently.
+    So every modality shows the same frames, crop and flip. The crop is drawn for the frame size of the first source
+    (rgb, flow, skeleton): a run that reads fewer sources, with files of other sizes, may crop differently.
 
     Args:
-        names: keys of MODALITIES, at least one; they need not be the config's.
+        names: keys of MODALITIES, at least one; also others than the config's.
 
     Raises:
         UserError: an unknown modality; as transm3e.data.build_loader.
@@ -53,7 +53,7 @@ def build_picture_loader(cfg: CfgNode, split: str, names: Sequence[str]) -> Clip
     check_names(names)
     sources = sources_of(names)
     world = max(1, cfg.NUM_GPUS) * cfg.NUM_SHARDS
-    for source in sources:  # each looks whether the files of its source are there
+    for source in sources:  # each checks that the files of its source exist
         loader = build_loader(_reading(cfg, source), split, world_size=world)
     reader = loader.dataset.reader
     loader.dataset.reader = ClipReader(reader.root, reader.shape, sources, reader.decoding, reader.persons)
@@ -64,7 +64,7 @@ def one_batch(loader: ClipLoader, epoch: int = 0, step: int = 0) -> Batch:
     """A batch of an epoch.
 
     Raises:
-        UserError: there is no such batch, or nothing of it can be read.
+        UserError: there is no such batch, or none of its clips can be read.
     """
     if epoch < 0 or not 0 <= step < len(loader):
         raise UserError(f"no step {step} of epoch {epoch}: steps are 0 to {len(loader) - 1}, epochs 0 or more")
@@ -72,7 +72,7 @@ def one_batch(loader: ClipLoader, epoch: int = 0, step: int = 0) -> Batch:
     if batch is None or not len(batch):
         failed = batch.failed[0] if batch is not None else None
         why = f" ({failed.path}: {failed.reason})" if failed else ""
-        raise UserError(f"no clip of step {step} can be read{why}; fix the files or look at another step")
+        raise UserError(f"no clip of step {step} can be read{why}; fix the files or choose another step")
     return batch
 
 
@@ -86,25 +86,25 @@ def draw_batch(
     clips: int = MOST_FRAMES,
     classes: Sequence[str] = MUSCLES,
 ) -> list[Path]:
-    """Mix a batch, turn it into what a model reads, and draw that: one PNG per modality.
+    """Apply mixup to a batch, compute what a model reads, and draw that: one PNG per modality.
 
     Args:
-        batch: as the loader gives it, on the CPU; it holds what `inputs` reads.
+        batch: of the loader, on the CPU, with all that `inputs` reads.
         inputs: names the modalities.
-        folder: an existing one; the files in it are batch_<modality>.png.
-        split: that the batch is of.
+        folder: an existing one; the files are named batch_<modality>.png.
+        split: of the batch.
         when: epoch and step, for the title.
-        clips: how many are drawn at most, the first ones, 1 to MOST_CLIPS.
-        classes: what the columns of its labels are.
+        clips: the first so many are drawn, 1 to MOST_CLIPS.
+        classes: names of the columns of its labels.
 
     Returns:
         The files.
 
     Raises:
-        UserError: a number of clips that is not allowed, joints that would be mixed, or a picture that cannot be written.
+        UserError: a number of clips that is not allowed, joints with mixup, or a figure that cannot be written.
     """
     if not 1 <= clips <= MOST_CLIPS:
-        raise UserError(f"a picture cannot show {clips} clips; allowed: 1 to {MOST_CLIPS}")
+        raise UserError(f"a figure cannot show {clips} clips; allowed: 1 to {MOST_CLIPS}")
     ready = mixed(batch)
     values = inputs(ready.clips)
     length = next(iter(values.values())).shape[2]
@@ -135,7 +135,7 @@ def _reading(cfg: CfgNode, source: str) -> CfgNode:
 
 
 def _row_titles(batch: Batch, labels: Tensor, unit: str, classes: Sequence[str]) -> list[str]:
-    """Path, number and muscles (or activity) of each clip, of mixed ones both paths and all shares."""
+    """Path, number and muscles (or activity) of each clip; of mixed clips both paths and all shares."""
     mix = batch.mix
     floor = _rest(mix, len(classes)) + 1e-6
     partner = torch.arange(len(batch)).view(-1, batch.samples).flip(0).flatten().tolist()
@@ -154,11 +154,11 @@ def _row_titles(batch: Batch, labels: Tensor, unit: str, classes: Sequence[str])
 
 
 def _none_of(classes: Sequence[str]) -> str:
-    return "no muscle" if tuple(classes) == MUSCLES else "an activity that train does not show"
+    return "no muscle" if tuple(classes) == MUSCLES else "an activity that is not in train"
 
 
 def _rest(mix: Mix | None, classes: int) -> float:
-    """What label smoothing gives a class that neither clip has."""
+    """The label of a class that neither clip has, due to label smoothing."""
     if mix is None:
         return 0.0
     return mix.label_smoothing * (1 / classes if mix.exclusive else 1 / 2)
@@ -168,11 +168,11 @@ def _mix_note(batch: Batch) -> str:
     if batch.mix is None:
         return ""
     how = "not mixed" if batch.mix.lam == 1 else "CutMix" if batch.mix.box else "mixup"
-    return f"; {how}; classes that are not named have {_rest(batch.mix, batch.labels.shape[1]):g}"
+    return f"; {how}; classes not named have {_rest(batch.mix, batch.labels.shape[1]):g}"
 
 
 def _draw_rows(screen: Screen, titles: Sequence[str], frames: Sequence[int], length: int) -> Figure:
-    """A strip per clip, the numbers of the frames below the last, and the colour wheel, if it is asked for."""
+    """A row per clip, frame numbers below the last one, and the colour wheel if the screen needs it."""
     clips, count, side = screen.images.shape[:3]
     key = screen.key == "wheel"
     row = FRAME_INCHES + TITLE_INCHES
@@ -181,14 +181,16 @@ def _draw_rows(screen: Screen, titles: Sequence[str], frames: Sequence[int], len
     axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     gap = max(1, round(GAP * side))
     notes = screen.row_notes or ("",) * clips
-    for place, images, title, note in zip(axes, screen.images, titles, notes, strict=False):
-        place.imshow(np.hstack([np.pad(image, ((0, 0), (0, gap), (0, 0)), constant_values=EDGE) for image in images]))
-        _bare(place)
-        place.set_xlim(-0.5, count * (side + gap) - gap - 0.5)
+    for row_axes, images, title, note in zip(axes, screen.images, titles, notes, strict=False):
+        row_axes.imshow(
+            np.hstack([np.pad(image, ((0, 0), (0, gap), (0, 0)), constant_values=EDGE) for image in images])
+        )
+        _bare(row_axes)
+        row_axes.set_xlim(-0.5, count * (side + gap) - gap - 0.5)
         first, muscles = title.split("\n")
         lines = (f"{first}, {note}" if note else first, muscles)
         wrapped = "\n".join(textwrap.fill(line, _characters(figure), max_lines=2) for line in lines)
-        place.set_title(wrapped.replace("$", r"\$"), fontsize=8, color=INK)
+        row_axes.set_title(wrapped.replace("$", r"\$"), fontsize=8, color=INK)
     last: Axes = axes[clips - 1]
     last.set_xticks([i * (side + gap) + side / 2 for i in range(count)], [str(frame + 1) for frame in frames])
     last.set_xlabel(f"frame of {length}", fontsize=8, color=INK)
