@@ -2,35 +2,35 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Which build of torch: cu126 has the kernels of a V100, cpu takes 4 GB less; empty: PyPI's. Another one: make clean first.
+# The build of torch: cu126 has the kernels of a V100, cpu takes 4 GB less, empty is PyPI's. To change it, make clean first.
 TORCH ?=
 TORCH_INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
-# Tests share no files; each process takes a core and up to 2 GB.
+# Test processes share no files; each takes a core and up to 2 GB.
 TEST_PROCESSES ?= 2
 INSTALLED := $(VENV)/.installed
-# make phone: the model, with weights that are shipped, how videos are read, and where scores and pictures go.
+# make phone: the model with its included weights, how videos are read, and where scores and figures are written.
 PHONE_CFG ?= configs/FreeExercise/posenet.yaml
 PHONE_OPTS ?= TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH datasets/annotations/free_exercise_posenet.pyth \
 	DATA.TARGET_FPS 5 TEST.NUM_ENSEMBLE_VIEWS 10
 PHONE_OUT ?= runs/phone
-# As it was typed: a name may have blanks, quotes or a $$.
+# Passed on as typed: a name may contain spaces, quotes or a $$.
 export PHONE_VIDEO := $(value VIDEO)
 
 .PHONY: demo phone phone-video test test-tables test-faults install check lint types clean
 
-# Train and evaluate TransM3E end to end on the embedded benchmark, then show the table.
+# Train and evaluate TransM3E end to end on MuscleSynth, then print the table.
 demo: $(INSTALLED)
 	$(BIN)/python datasets/prepare_musclesynth.py --size small
 	$(BIN)/python tools/run_net.py --cfg configs/MuscleSynth/random.yaml configs/MuscleSynth/all_ones.yaml configs/MuscleSynth/transm3e_rgb_motion.yaml
 
-# Which muscles do the videos train? VIDEO=FILE-or-FOLDER; scores.csv and a picture of each.
+# Which muscles do the videos train? VIDEO=FILE-or-FOLDER; writes scores.csv and a figure per video.
 phone: phone-video $(INSTALLED)
 	$(BIN)/python datasets/get_pose_models.py
 	out="$(PHONE_OUT)/$$(basename "$$PHONE_VIDEO")" && \
 	$(BIN)/python tools/run_net.py --cfg $(PHONE_CFG) $(PHONE_OPTS) TEST.ENABLE False DEMO.ENABLE True \
 		DEMO.INPUT_VIDEO "$$PHONE_VIDEO" DEMO.OUTPUT_FILE "$$out/scores.csv" DEMO.PICTURES "$$out"
 
-# Before anything is installed or fetched.
+# Checked before anything is installed or downloaded.
 phone-video:
 	@test -n "$$PHONE_VIDEO" || { echo "error: which video? make phone VIDEO=FILE-or-FOLDER" >&2; exit 2; }
 	@test -e "$$PHONE_VIDEO" || { echo "error: VIDEO=$$PHONE_VIDEO: no such file or folder" >&2; exit 2; }
@@ -38,7 +38,7 @@ phone-video:
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-# Every row of every table trains a step or more and is scored.
+# Trains every row of every table for at least a step and evaluates it.
 test-tables: $(INSTALLED)
 	rm -rf runs/test-tables
 	$(BIN)/python datasets/prepare_musclesynth.py --size tiny
@@ -46,7 +46,7 @@ test-tables: $(INSTALLED)
 	$(BIN)/python tools/make_table.py configs/tables/*.yaml --on MuscleSynth --scale tiny --jobs $(TEST_PROCESSES) \
 		--opts RUNS_DIR runs/test-tables
 
-# Kills, bad inputs, a cut network and damaged files, longer than make test has them: tests/faults/README.md.
+# The long form of make test's kills, bad inputs, cut network and damaged files: tests/faults/README.md.
 test-faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults.inputs
 	$(BIN)/python -m tests.faults.disk

@@ -1,4 +1,4 @@
-"""Packaging of transm3e; the tested versions stand in constraints.txt."""
+"""Packaging of transm3e; constraints.txt has the tested versions."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ setup(
         "scikit-learn",
         "opencv-python",
         "safetensors",
-        "av>=14.1,<20",  # its interface changes with each major version; tried from the first to the last of these
+        "av>=14.1,<20",  # its API changes with each major version; tested from the first to the last of these
         "simplejson",
         "tensorboard",
         "matplotlib",

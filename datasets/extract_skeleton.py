@@ -1,9 +1,9 @@
-"""Give every clip its skeletons: `python datasets/extract_skeleton.py data/Mine --from alphapose_output --update-table`.
+"""Make the skeletons of every clip: `python datasets/extract_skeleton.py data/Mine --from alphapose_output --update-table`.
 
 --from takes a folder of files, one per video or per frame, by AlphaPose, OpenPose, MMPose, Ultralytics, MediaPipe or
 NTU's Kinect, or npz, or one PYSKL/MMAction2 pickle of many videos (datasets/README.md lists them);
 --detector blazepose runs BlazePose (once: pip install -e '.[pose]', python datasets/get_pose_models.py), --detector
-keypointrcnn --weights FILE.pth torchvision's Keypoint R-CNN. Writes OUT/<clip>.npz; what stands is kept. Exit status 0:
+keypointrcnn --weights FILE.pth torchvision's Keypoint R-CNN. Writes OUT/<clip>.npz; files up to date are kept. Exit status 0:
 every clip has joints; 2: some have none (named in OUT/without_skeleton.csv), or a mistake in the call.
 """
 
@@ -15,6 +15,8 @@ from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.data.skeleton.units import UNITS
+from transm3e.job_array import submit_if_asked
+from transm3e.prepare.jobs import add_job_options
 from transm3e.prepare.skeleton.job import DETECTORS, parse_size, run
 
 
@@ -27,9 +29,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder of the results; default: ROOT/skeletons")
     parser.add_argument("--prefix", type=Path, help="folder the clips are relative to (DATA.PATH_PREFIX)")
     parser.add_argument("--update-table", action="store_true", help="fill the table's column skeleton; keeps a .bak")
-    parser.add_argument("--workers", type=int, default=1, help="clips at a time; default: %(default)s")
+    add_job_options(parser, workers=1)
     files = parser.add_argument_group("with --from")
-    files.add_argument("--detector-size", type=parse_size, help="WIDTHxHEIGHT of the frames it saw, whatever files say")
+    files.add_argument(
+        "--detector-size", type=parse_size, help="WIDTHxHEIGHT of the frames it saw; overrides the files"
+    )
     files.add_argument("--units", choices=UNITS, default="", help="of x and y: pixels, 0 to 1, -1 to 1 over the frame")
     files.add_argument("--score-scale", type=float, default=1.0, help="highest joint score; default: %(default)s")
     files.add_argument("--open-end", action="store_true", help="frames after a file's last detection show nobody")
@@ -49,9 +53,10 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the extraction and return the exit status; a user's mistake ends the program with status 2."""
-    args = vars(parse_args(arguments))
+    args = parse_args(arguments)
     with exit_with_message():
-        summary, without = run(**args)
+        submit_if_asked(__file__, args, arguments)
+        summary, without = run(**{name: value for name, value in vars(args).items() if name not in ("slurm", "jobs")})
     for clip, reason in without[:20]:
         print(f"{clip}: {reason}")
     print(summary)

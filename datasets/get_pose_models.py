@@ -1,7 +1,7 @@
 """Fetch BlazePose's two networks for `--detector blazepose`: `python datasets/get_pose_models.py`.
 
 Takes the wheel of mediapipe (Apache-2.0) with pip, unpacks the two files into $TRANSM3E_CACHE/pose (default:
-~/.cache/transm3e/pose), checks their hashes, and throws the wheel away: neither it nor what it depends on is installed.
+~/.cache/transm3e/pose), checks their hashes, and deletes the wheel: neither it nor its dependencies are installed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Make a data set from Free Exercise DB: `python datasets/prepare_free_exercise.py --source free-exercise-db`.
 
-With --poses it makes skeletons instead of videos: of the source's photos, or, without --source, of the landmarks that
-are in datasets/annotations. Safe to stop and call again: what stands is kept. What is made, and the rights in it:
-datasets/README.md.
+With --poses it makes skeletons instead of videos: from the source's photos, or, without --source, from the landmarks in
+datasets/annotations. It can be stopped and repeated: files up to date are kept. Output and licences: datasets/README.md.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--logistic",
         action="store_true",
-        help="with --poses: score scikit-learn's logistic regression of two poses, too",
+        help="with --poses: score scikit-learn's logistic regression of two poses as well",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the split; default: %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads; default: one per CPU core")
@@ -77,13 +76,13 @@ def _prepare(
     args["muscle_map"] = ANNOTATIONS / "free_exercise_muscles.json"
     args["family_rules"] = ANNOTATIONS / "free_exercise_families.json"
     if poses and "size" in args:
-        raise UserError("--size is of videos, which --poses does not make; use one of the two")
+        raise UserError("--size is for videos, which --poses does not make; use one of the two")
     if not poses and fold:
-        raise UserError("--fold and --whole are of --poses; add it, or leave them out")
+        raise UserError("--fold and --whole need --poses; add it, or leave them out")
     if poses:
         return out, *prepare_poses(out, ANNOTATIONS / "free_exercise_poses.npz", whole=whole, **args)
     if "source" not in args:
-        raise UserError("--source CLONE is needed for videos; or --poses, which goes without")
+        raise UserError("videos need --source CLONE; give it, or use --poses, which works without it")
     return out, *prepare(out=out, **args)
 
 

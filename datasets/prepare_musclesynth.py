@@ -19,7 +19,6 @@ from transm3e.cli import exit_with_message
 from transm3e.prepare.musclesynth.agreement import compare, markdown
 from transm3e.prepare.musclesynth.generate import generate
 from transm3e.prepare.musclesynth.plan import SIZES
-from transm3e.prepare.musclesynth.sheet import write_contact_sheet
 
 ANNOTATIONS = Path(__file__).parent / "annotations"
 
@@ -36,18 +35,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--skeletons-only", action="store_true", help="no videos; --out is then data/MuscleSynth/SIZE-skeletons"
     )
     parser.add_argument("--compare-labels", type=Path, nargs="+", metavar="PATH", help="only print how labels agree")
-    parser.add_argument("--contact-sheet", type=Path, metavar="FILE", help="only draw a picture of examples (PNG)")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Make the data set or the picture and return 0; a user's mistake ends the program with status 2."""
+    """Make the data set and return 0; a user's mistake ends the program with status 2."""
     args = parse_args(argv)
     with exit_with_message():
-        if args.contact_sheet is not None:
-            write_contact_sheet(args.contact_sheet, args.seed)
-            print(args.contact_sheet)
-        elif args.compare_labels:
+        if args.compare_labels:
             words = [ANNOTATIONS / name for name in ("muscle_vocabulary.csv", "musclesynth_votes.csv")]
             print(markdown(compare(args.compare_labels, *words)))
         else:

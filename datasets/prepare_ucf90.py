@@ -9,20 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from transm3e.cli import exit_with_message
-from transm3e.prepare.benchmarks.command import argument_parser, run_class_folders
-from transm3e.prepare.benchmarks.facts import MUSCLEUCF90 as BENCHMARK
-
-ANNOTATIONS = Path(__file__).parent / "annotations"
+from transm3e.prepare.benchmarks.command import prepare_benchmark
+from transm3e.prepare.benchmarks.facts import MUSCLEUCF90
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the preparation and return 0; a user's mistake ends the program with status 2."""
-    args = argument_parser(BENCHMARK, __doc__).parse_args(arguments)
-    with exit_with_message():
-        classes, draft = ANNOTATIONS / "ucf101_classes.csv", ANNOTATIONS / "ucf101_muscles_draft.csv"
-        print(run_class_folders(args, BENCHMARK, classes, draft), end="")
-    return 0
+    return prepare_benchmark(MUSCLEUCF90, __doc__, Path(__file__).parent / "annotations", arguments)
 
 
 if __name__ == "__main__":

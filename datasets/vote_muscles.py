@@ -1,24 +1,22 @@
 """Annotate activities by majority vote: `python datasets/vote_muscles.py --sources TABLES --activities CSV --out FOLDER`.
 
-Of N sources that name muscles for an activity, a region is set when at least int(N/2) of them name it, as in the paper,
-but of three sources two. Writes votes.csv, labels.csv (for the --labels of the prepare scripts), matches.csv, report.md and votes.png.
-What goes in, and what counts: datasets/README.md.
+Of N sources that name muscles for an activity, a region is set when at least int(N/2) of them name it, as in the paper;
+with three sources, two are needed. Writes votes.csv, labels.csv (for the --labels of the prepare scripts), matches.csv, report.md and votes.png.
+Input and rules: datasets/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from transm3e.cli import exit_with_message
-from transm3e.prepare.votes.figure import vote_picture
-from transm3e.prepare.votes.folder import own_files
-from transm3e.prepare.votes.report import markdown, passed_over
-from transm3e.prepare.votes.run import UNKNOWN, refuse_source_folder, run_vote
-from transm3e.prepare.votes.sources import MUSCLES_READ
-from transm3e.prepare.votes.vote import TWO
-from transm3e.prepare.votes.write import FILES, PICTURE, REPORT, write_tables
+from transm3e.errors import UserError
+from transm3e.prepare.votes.output import REPORT, left_out, write_votes
+from transm3e.prepare.votes.tables import MUSCLES_READ
+from transm3e.prepare.votes.vote import TWO, UNKNOWN, VoteRules, run_vote
 
 ANNOTATIONS = Path(__file__).parent / "annotations"
 
@@ -56,17 +54,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the vote and return 0; a user's mistake ends the program with status 2."""
     options = vars(parse_args(arguments))
     out = options.pop("out")
+    rules = {field.name: options.pop(field.name) for field in fields(VoteRules)}
     with exit_with_message():
-        refuse_source_folder(out, options["sources"])
-        result = run_vote(**options)
-        with own_files(out, FILES) as folder:
-            write_tables(result, folder)
-            (folder / REPORT).write_text(markdown(result), encoding="utf-8")
-            vote_picture(result.votes, folder / PICTURE)
+        if any(out.resolve() == path.resolve() for path in options["sources"]):
+            raise UserError(
+                f"--out {out} is a folder of sources, where labels would be read as a source; choose another folder"
+            )
+        result = run_vote(**options, rules=VoteRules(**rules))
+        write_votes(result, out)
     for vote in result.votes:
         if not vote.regions:
             print(f"no label for {vote.activity}: {vote.reason}")
-    for line in passed_over(result):
+    for line in left_out(result):
         print(line)
     labelled = sum(bool(vote.regions) for vote in result.votes)
     print(f"labels for {labelled} of {len(result.votes)} activities in {out}, see {REPORT}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,9 @@ from fvcore.common.config import CfgNode
 
 from tests.clips import make_noise_data
 from transm3e.config import get_cfg
-from transm3e.data.annotations import Clip, read_clip_table, write_clip_table
+from transm3e.prepare.musclesynth.activities import CORE
 from transm3e.prepare.musclesynth.generate import generate
+from transm3e.prepare.musclesynth.plan import SIZES, SetSize
 
 REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO.parent / "shared"
@@ -20,11 +20,11 @@ SHARED = REPO.parent / "shared"
 
 # Files that take longest begin first, so that processes that share the files (make test) end together.
 LONGEST = (
-    *("test_end_to_end", "test_every_row", "test_interrupted", "test_make_table"),
-    *("test_two_processes", "test_two_hosts", "test_mvit_full_size", "test_mixed_precision", "test_musclesynth"),
+    *("test_two_processes", "test_every_row", "test_end_to_end", "test_make_table", "test_two_hosts"),
+    *("test_interrupted", "test_mvit_torchvision", "test_mixed_precision", "test_musclesynth"),
 )
-# Of few_clips: training clips of each activity, and clips of every other split.
-PER_ACTIVITY, PER_SPLIT = 2, 8
+# Clips of few_clips: for training, and in every other split.
+IN_TRAIN, PER_SPLIT = 64, 8
 
 
 def pytest_collection_modifyitems(items):
@@ -56,29 +56,12 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def musclesynth(tmp_path_factory) -> Path:
-    """MuscleSynth tiny, drawn once."""
-    root = tmp_path_factory.mktemp("MuscleSynth")
-    generate(root, "tiny", progress=False)
-    return root
-
-
-@pytest.fixture(scope="session")
-def few_clips(musclesynth, tmp_path_factory) -> Path:
-    """A table of a few clips of MuscleSynth tiny beside links to its videos and skeletons."""
-    root, table = tmp_path_factory.mktemp("few"), read_clip_table(musclesynth)
-    seen: dict[tuple[str, str], int] = {}
-    clips = []
-    for path, split, activity, label, skeleton in zip(
-        table.paths, table.splits, table.activities, table.labels, table.skeletons, strict=True
-    ):
-        group = (split, activity if split == "train" else "")
-        seen[group] = seen.get(group, 0) + 1
-        if seen[group] <= (PER_ACTIVITY if split == "train" else PER_SPLIT):
-            clips.append(Clip(str(path), str(split), str(activity), tuple(label.nonzero()[0]), str(skeleton)))
-    write_clip_table(root / "clips.csv", clips)
-    for folder in ("clips", "skeletons"):
-        os.symlink(musclesynth / folder, root / folder)
+def few_clips(tmp_path_factory) -> Path:
+    """A few clips of MuscleSynth, drawn once: for two steps of 32."""
+    root = tmp_path_factory.mktemp("few")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "few", SetSize(IN_TRAIN, PER_SPLIT, CORE))
+        generate(root, "few", workers=1)
     return root
 
 

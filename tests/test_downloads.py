@@ -261,7 +261,7 @@ def test_configs_and_tables_come_from_urls(server, tmp_path, monkeypatch):
 
 def test_a_circle_of_urls_is_seen(server):
     url = server.add("/a.yaml", b"_BASE_: a.yaml\n")
-    with pytest.raises(UserError, match="runs in a circle"):
+    with pytest.raises(UserError, match="is circular"):
         load_cfg(url)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.each import assert_each
 from transm3e.config.node import merge, opt_settings
 from transm3e.joints import find_layout
 from transm3e.layers.fusions import FUSIONS
@@ -70,16 +71,20 @@ def truly_zero(name: str, cfg) -> bool:
     return name.endswith(tuple(f"backbone.blocks.{cfg.MVIT.DEPTH - 1}.{part}" for part in LAST_BLOCK_SILENT))
 
 
-@pytest.fixture(params=TINY)
-def model_cfg(request, tiny_cfg, student_cfg):
-    name = request.param
-    cfg = student_cfg if name == "TransM3E student" else tiny_cfg
-    merge(cfg, opt_settings(TINY[name]), "test")
-    cfg.MODEL.MODEL_NAME = cfg.MODEL.MODEL_NAME.split()[0]
-    cfg.MVIT.DROPPATH_RATE = cfg.MCTF.DROPPATH_RATE = 0.0
-    if cfg.DATA.MODALITY not in readable_by(MODELS[cfg.MODEL.MODEL_NAME]):
-        cfg.DATA.MODALITY = "skeleton"
-    return cfg
+@pytest.fixture
+def of_each_model(tiny_cfg, student_cfg):
+    """of_each_model(rule): rule(cfg) holds for a small one of every model."""
+
+    def cfg_of(name):
+        cfg = (student_cfg if name == "TransM3E student" else tiny_cfg).clone()
+        merge(cfg, opt_settings(TINY[name]), "test")
+        cfg.MODEL.MODEL_NAME = cfg.MODEL.MODEL_NAME.split()[0]
+        cfg.MVIT.DROPPATH_RATE = cfg.MCTF.DROPPATH_RATE = 0.0
+        if cfg.DATA.MODALITY not in readable_by(MODELS[cfg.MODEL.MODEL_NAME]):
+            cfg.DATA.MODALITY = "skeleton"
+        return cfg
+
+    return lambda rule: assert_each(rule, {name: cfg_of(name) for name in TINY})
 
 
 def test_all_models_are_here():
@@ -113,61 +118,76 @@ def stirred(model):
 
 
 @pytest.mark.parametrize(("frames", "size"), [(4, 32), (8, 48)])
-def test_forward_at_two_sizes(model_cfg, frames, size):
-    out = build_model(model_cfg).eval()(random_clips(model_cfg, 2, frames, size))
-    assert out.logits.shape == (2, 20)
-    assert torch.isfinite(out.logits).all()
+def test_forward_at_two_sizes(of_each_model, frames, size):
+    def rule(model_cfg):
+        out = build_model(model_cfg).eval()(random_clips(model_cfg, 2, frames, size))
+        assert out.logits.shape == (2, 20)
+        assert torch.isfinite(out.logits).all()
+
+    of_each_model(rule)
 
 
-def test_every_trainable_parameter_gets_a_gradient(model_cfg):
-    torch.manual_seed(0)
-    model = stirred(build_model(model_cfg).double())
-    if not list(model.parameters()):
-        pytest.skip("a model without parameters")
-    model(random_clips(model_cfg, 3, dtype=torch.float64)).logits.square().sum().backward()
-    silent = {n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-12}
-    assert silent == {n for n, _ in model.named_parameters() if truly_zero(n, model_cfg)}
+def test_every_trainable_parameter_gets_a_gradient(of_each_model):
+    def rule(model_cfg):
+        torch.manual_seed(0)
+        model = stirred(build_model(model_cfg).double())
+        if not list(model.parameters()):
+            return
+        model(random_clips(model_cfg, 3, dtype=torch.float64)).logits.square().sum().backward()
+        silent = {n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-12}
+        assert silent == {n for n, _ in model.named_parameters() if truly_zero(n, model_cfg)}
+
+    of_each_model(rule)
 
 
-def test_state_dict_round_trip(model_cfg):
-    clip = random_clips(model_cfg, 2)
-    one = build_model(model_cfg).eval()
-    for parameter in one.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    model_cfg.RNG_SEED = 7
-    two = build_model(model_cfg).eval()
-    two.load_state_dict(one.state_dict())
-    if not list(one.parameters()):
-        assert one.state_dict() == {}, "a model without parameters keeps nothing else either"
-        return
-    assert torch.equal(one(clip).logits, two(clip).logits)
+def test_state_dict_round_trip(of_each_model):
+    def rule(model_cfg):
+        clip = random_clips(model_cfg, 2)
+        one = build_model(model_cfg).eval()
+        for parameter in one.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        model_cfg.RNG_SEED = 7
+        two = build_model(model_cfg).eval()
+        two.load_state_dict(one.state_dict())
+        if not list(one.parameters()):
+            assert one.state_dict() == {}, "a model without parameters keeps nothing else either"
+            return
+        assert torch.equal(one(clip).logits, two(clip).logits)
+
+    of_each_model(rule)
 
 
-def test_batch_order_does_not_matter(model_cfg):
-    torch.manual_seed(0)
-    model = stirred(build_model(model_cfg)).double().eval()
-    clips, order = random_clips(model_cfg, 4, dtype=torch.float64), torch.tensor([2, 0, 3, 1])
-    shuffled = {name: clip[order] for name, clip in clips.items()}
-    single = {name: clip[1:2] for name, clip in clips.items()}
-    with torch.no_grad():
-        together, alone = model(clips).logits, model(shuffled).logits
-    torch.testing.assert_close(together[order], alone, rtol=1e-10, atol=1e-10)
-    with torch.no_grad():
-        torch.testing.assert_close(model(single).logits[0], together[1], rtol=1e-10, atol=1e-10)
+def test_batch_order_does_not_matter(of_each_model):
+    def rule(model_cfg):
+        torch.manual_seed(0)
+        model = stirred(build_model(model_cfg)).double().eval()
+        clips, order = random_clips(model_cfg, 4, dtype=torch.float64), torch.tensor([2, 0, 3, 1])
+        shuffled = {name: clip[order] for name, clip in clips.items()}
+        single = {name: clip[1:2] for name, clip in clips.items()}
+        with torch.no_grad():
+            together, alone = model(clips).logits, model(shuffled).logits
+        torch.testing.assert_close(together[order], alone, rtol=1e-10, atol=1e-10)
+        with torch.no_grad():
+            torch.testing.assert_close(model(single).logits[0], together[1], rtol=1e-10, atol=1e-10)
+
+    of_each_model(rule)
 
 
-def test_training_and_evaluation_differ_only_by_batch_statistics_and_dropout(model_cfg):
-    torch.manual_seed(0)
-    model, clips = stirred(build_model(model_cfg)).double(), random_clips(model_cfg, 3, dtype=torch.float64)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if isinstance(module, BATCH_NORMS):
-            # Evaluation by the statistics of the batch, too.
-            module.track_running_stats, module.running_mean, module.running_var = False, None, None
-    with torch.no_grad():
-        trained, evaluated = model.train()(clips).logits, model.eval()(clips).logits
-    torch.testing.assert_close(trained, evaluated, rtol=1e-10, atol=1e-10)
+def test_training_and_evaluation_differ_only_by_batch_statistics_and_dropout(of_each_model):
+    def rule(model_cfg):
+        torch.manual_seed(0)
+        model, clips = stirred(build_model(model_cfg)).double(), random_clips(model_cfg, 3, dtype=torch.float64)
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+            if isinstance(module, BATCH_NORMS):
+                # Evaluation by the statistics of the batch, too.
+                module.track_running_stats, module.running_mean, module.running_var = False, None, None
+        with torch.no_grad():
+            trained, evaluated = model.train()(clips).logits, model.eval()(clips).logits
+        torch.testing.assert_close(trained, evaluated, rtol=1e-10, atol=1e-10)
+
+    of_each_model(rule)
 
 
 DROPOUT = [
@@ -187,26 +207,34 @@ DROPOUT = [
 ]
 
 
-def test_every_dropout_is_used(model_cfg):
-    merge(model_cfg, opt_settings(DROPOUT), "test")
-    model, called = build_model(model_cfg).train(), set()
-    dropouts = {name: module for name, module in model.named_modules() if isinstance(module, nn.Dropout) and module.p}
-    for name, module in dropouts.items():
-        module.register_forward_hook(lambda *_, name=name: called.add(name))
-    model(random_clips(model_cfg, 2))
-    assert called == set(dropouts)
-    assert bool(dropouts) == bool(list(model.parameters()))
-    # The one before the last layer takes everything away, and leaves its bias. Class tokens are read without a layer.
-    fuses_scores = model_cfg.MODEL.MODEL_NAME == "TwoBranch" and model_cfg.TWO_BRANCH.FUSION in ("late_sum", "late_mul")
-    if (model_cfg.TRANSM3E.READOUT == "mean" and not fuses_scores) and (
-        head := [
-            module
-            for name, module in model.named_modules()
-            if name.endswith(("head", "proj")) and isinstance(module, nn.Linear)
-        ]
-    ):
-        for module in dropouts.values():
-            module.p = 1.0
-        logits = model(random_clips(model_cfg, 2)).logits
-        expected = head[-1].bias.expand_as(logits)
-        torch.testing.assert_close(logits.log_softmax(dim=1), expected.log_softmax(dim=1))
+def test_every_dropout_is_used(of_each_model):
+    def rule(model_cfg):
+        merge(model_cfg, opt_settings(DROPOUT), "test")
+        model, called = build_model(model_cfg).train(), set()
+        dropouts = {
+            name: module for name, module in model.named_modules() if isinstance(module, nn.Dropout) and module.p
+        }
+        for name, module in dropouts.items():
+            module.register_forward_hook(lambda *_, name=name: called.add(name))
+        model(random_clips(model_cfg, 2))
+        assert called == set(dropouts)
+        assert bool(dropouts) == bool(list(model.parameters()))
+        # The one before the last layer takes everything away, and leaves its bias. Class tokens are read without a layer.
+        fuses_scores = model_cfg.MODEL.MODEL_NAME == "TwoBranch" and model_cfg.TWO_BRANCH.FUSION in (
+            "late_sum",
+            "late_mul",
+        )
+        if (model_cfg.TRANSM3E.READOUT == "mean" and not fuses_scores) and (
+            head := [
+                module
+                for name, module in model.named_modules()
+                if name.endswith(("head", "proj")) and isinstance(module, nn.Linear)
+            ]
+        ):
+            for module in dropouts.values():
+                module.p = 1.0
+            logits = model(random_clips(model_cfg, 2)).logits
+            expected = head[-1].bias.expand_as(logits)
+            torch.testing.assert_close(logits.log_softmax(dim=1), expected.log_softmax(dim=1))
+
+    of_each_model(rule)

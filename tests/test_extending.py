@@ -19,8 +19,8 @@ from transm3e.losses import LOSSES
 from transm3e.modalities import MODALITIES
 from transm3e.models import MODELS, build_model
 from transm3e.runs.plan import plan
-from transm3e.tables.cost import forward_macs
 from transm3e.tables.jobs import Plan
+from transm3e.tables.listing import forward_macs
 from transm3e.tables.read import read_table
 from transm3e.tasks import build_distill, build_task
 
@@ -196,5 +196,7 @@ def test_ids_of_other_runs_do_not_depend_on_the_keys_of_ones_own():
 
 def test_a_config_from_elsewhere_runs_no_code(monkeypatch, folder):
     monkeypatch.setattr("transm3e.config.load.file_settings", lambda path: [(path, "IMPORTS", ["my_research.py"])])
-    with pytest.raises(UserError, match=r"^https://a\.org/own\.yaml: IMPORTS stands in a URL; .* --import FILE$"):
+    with pytest.raises(
+        UserError, match=r"^https://a\.org/own\.yaml: IMPORTS is not allowed in a config from a URL; .* --import FILE$"
+    ):
         load_cfg("https://a.org/own.yaml")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
-import subprocess
-import sys
 
-from tests.run_net import REPO, quiet_env
+from tests.clips import make_learnable_data
+from tests.run_net import load_tool
 from transm3e.report.table import COLUMNS
 
 TABLES = [f"configs/tables/table{number:02d}.yaml" for number in (3, 6)]
@@ -15,29 +14,21 @@ TABLES = [f"configs/tables/table{number:02d}.yaml" for number in (3, 6)]
 ROWS = {"table06": ["LateFusionSum", "DeiT"]}
 
 
-def make_table(*words):
-    """Run the tool on MuscleSynth at its smallest."""
-    command = [
-        sys.executable,
-        "tools/make_table.py",
-        *TABLES,
-        "--on",
-        "MuscleSynth",
-        "--scale",
-        "tiny",
-        *map(str, words),
-    ]
-    return subprocess.run(command, cwd=REPO, env=quiet_env(), capture_output=True, text=True, check=False)
+def make_table(capsys, *words):
+    """Call the tool on MuscleSynth's configs at their smallest; what it printed and said."""
+    capsys.readouterr()
+    assert load_tool("make_table").main([*TABLES, "--on", "MuscleSynth", "--scale", "tiny", *map(str, words)]) == 0
+    return capsys.readouterr()
 
 
-def test_rows_of_two_tables_are_trained_by_one_command(few_clips, tmp_path):
+def test_rows_of_two_tables_are_trained_by_one_command(tmp_path, capsys):
     rows = [label for labels in ROWS.values() for label in labels]
+    (tmp_path / "data").mkdir()
     words = ["--rows", *rows, "--out", tmp_path / "out", "--opts", "RUNS_DIR", tmp_path / "runs"]
-    words += ["DATA.PATH_TO_DATA_DIR", few_clips]
-    done = make_table(*words)
-    assert done.returncode == 0, done.stdout + done.stderr
-    made = re.search(r"^(\d+) runs: \1 done", done.stderr, re.MULTILINE)
-    assert made, done.stderr
+    words += ["DATA.PATH_TO_DATA_DIR", make_learnable_data(tmp_path / "data", per_split=16)]
+    done = make_table(capsys, *words)
+    made = re.search(r"^(\d+) runs: \1 done", done.err, re.MULTILINE)
+    assert made, done.err
     assert len(list((tmp_path / "runs").glob("*/results.json"))) == int(made[1]) > len(rows)
     for name, labels in ROWS.items():
         lines = list(csv.DictReader((tmp_path / "out" / f"{name}-MuscleSynth-tiny.csv").open(encoding="utf-8")))
@@ -46,7 +37,7 @@ def test_rows_of_two_tables_are_trained_by_one_command(few_clips, tmp_path):
         assert all(line["runs"] == "1 of 1 runs" for line in lines)
     written = (tmp_path / "out" / "table06-MuscleSynth-tiny.md").read_text(encoding="utf-8")
     (tmp_path / "out" / "table06-MuscleSynth-tiny.md").unlink()
-    assert written in make_table("--show", *words).stdout
-    again = make_table("--dry-run", *words)
-    assert f"{len(rows)} rows: " in again.stdout
-    assert "0 to run" in again.stdout
+    assert written in make_table(capsys, "--show", *words).out
+    again = make_table(capsys, "--dry-run", *words)
+    assert f"{len(rows)} rows: " in again.out
+    assert "0 to run" in again.out

@@ -22,7 +22,7 @@ LAUNCHERS = ("SLURM_", "MASTER_", "TORCHELASTIC_", "RANK", "WORLD_SIZE", "LOCAL_
 
 
 def words(data: Path, out: Path, epochs: int, batch_size: int = 4) -> list[object]:
-    """A run on `data` (noise_data: 4 steps of 4 clips per epoch); the batch size is per machine."""
+    """A run on `data` (noise_data: 4 steps of 4 clips per epoch); the batch size is per host."""
     sizes = ("SOLVER.MAX_EPOCH", epochs, "TRAIN.BATCH_SIZE", batch_size)
     return [*QUICK, "DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", out, *sizes]
 
@@ -36,7 +36,7 @@ def start(line: Sequence[str], env: dict[str, str] | None = None) -> subprocess.
 
 
 def start_shards(*options: object) -> list[subprocess.Popen[str]]:
-    """Two machines with --num_shards, --shard_id and --init_method."""
+    """Two hosts with --num_shards, --shard_id and --init_method."""
     address = ("--init_method", f"tcp://127.0.0.1:{free_port()}", "--num_shards", 2)
     return [start(command(*address, "--shard_id", shard, *options)) for shard in (0, 1)]
 
@@ -54,14 +54,14 @@ def start_tasks(*options: object) -> list[subprocess.Popen[str]]:
 
 
 def start_torchrun(*options: object, restarts: int = 0) -> subprocess.Popen[str]:
-    """Two workers on one machine."""
+    """Two processes on one host."""
     agent = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     flags = ["--nproc_per_node", "2", "--max_restarts", str(restarts)]
     return start([*agent, *flags, *command(*options)[1:]])
 
 
 def start_agents(port: int, *options: object, restarts: int = 2) -> list[subprocess.Popen[str]]:
-    """torchrun as on two machines, one worker each."""
+    """torchrun as on two hosts, one process each."""
     flags = ["--nnodes", "2", "--nproc_per_node", "1", "--max_restarts", str(restarts), "--rdzv_id", "two"]
     meeting = ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{port}"]
     return [

@@ -2,7 +2,8 @@
 
 Models run side by side with a reference; the data loader (python tools/benchmark.py loader [--files WxH ...] ...) with
 plain pipelines; a training step in several processes (python tools/benchmark.py processes --cfg CONFIG) with one by itself.
-The table goes to standard output and, with all raw figures and a picture, to the folder --out.
+The table goes to standard output and, with all raw values and a figure, to the folder --out.
+python tools/benchmark.py counts says what a training step asks of a GPU, without one.
 python tools/benchmark.py params counts the parameters of table 2's models, beside the published ones (status 1 if one of
 ours is not what it should be), or of any configs (--cfg CONFIG [CONFIG ...]).
 """
@@ -13,39 +14,39 @@ import argparse
 import sys
 from pathlib import Path
 
-from transm3e.benchmark import params
+from transm3e.benchmark import counts, params
 from transm3e.benchmark.arguments import loader_settings_of, parse_args, process_settings_of, settings_of
-from transm3e.benchmark.contestant import build_entries
-from transm3e.benchmark.loader import markdown as loader_markdown
-from transm3e.benchmark.loader import picture as loader_picture
+from transm3e.benchmark.candidate import build_entries
+from transm3e.benchmark.figure import draw
 from transm3e.benchmark.loader.measure import measure_loaders
-from transm3e.benchmark.loader.results import LoaderResults
 from transm3e.benchmark.markdown import to_markdown
 from transm3e.benchmark.model import measure
-from transm3e.benchmark.picture import draw
 from transm3e.benchmark.processes import measure_processes
-from transm3e.benchmark.results import Results, write_json
+from transm3e.benchmark.results import LoaderResults, Results
 from transm3e.cli import exit_with_message
 from transm3e.errors import ExitRequest
 from transm3e.files import atomic_write_text, make_folder
 
-MISMATCH = 1  # status: a model has another number of parameters than it should
+MISMATCH = 1  # status if a model has an unexpected number of parameters
 
 
 def main() -> int:
     args = parse_args(sys.argv[1:], __doc__)
     with exit_with_message():
         commands = {"model": benchmark_model, "loader": benchmark_loader, "processes": benchmark_processes}
-        commands.get(args.subcommand, show_params)(args)
+        commands |= {"params": show_params, "counts": show_counts}
+        commands[args.subcommand](args)
     return 0
 
 
 def benchmark_model(args: argparse.Namespace) -> None:
-    """Measure, show and keep."""
+    """Measure, print and save."""
     entries, reference = build_entries(args.cfg, args.against, args.opts)
     folder = Path(args.out)
     make_folder(folder, "--out")
-    results = measure(entries, reference, settings_of(args), sys.argv, keep=lambda so_far: keep(so_far, folder))
+    results = measure(
+        entries, reference, settings_of(args), sys.argv, keep=lambda so_far: keep(so_far, folder, "model")
+    )
     draw(results, folder / "model.png")
     print(to_markdown(results), end="")
 
@@ -55,9 +56,9 @@ def benchmark_loader(args: argparse.Namespace) -> None:
     folder = Path(args.out)
     make_folder(folder, "--out")
     settings = loader_settings_of(args)
-    results = measure_loaders(settings, folder / "files", sys.argv, keep=lambda so_far: keep_loader(so_far, folder))
-    loader_picture.draw(results, folder / "loader.png")
-    print(loader_markdown.to_markdown(results), end="")
+    results = measure_loaders(settings, folder / "files", sys.argv, keep=lambda so_far: keep(so_far, folder, "loader"))
+    draw(results, folder / "loader.png")
+    print(to_markdown(results), end="")
 
 
 def benchmark_processes(args: argparse.Namespace) -> None:
@@ -66,30 +67,31 @@ def benchmark_processes(args: argparse.Namespace) -> None:
     print(measure_processes(entry, process_settings_of(args), Path(args.out)), end="")
 
 
+def show_counts(args: argparse.Namespace) -> None:
+    """Count and show."""
+    entries, _ = build_entries(args.cfg, args.against, args.opts)
+    found = counts.count_steps(entries, args.precision, args.batch_size, args.gpu)
+    print(counts.to_markdown(found, args.precision, args.gpu), end="")
+
+
 def show_params(args: argparse.Namespace) -> None:
-    """Count, show and, with --out, keep."""
+    """Count, print and, with --out, save."""
     if args.out:
         make_folder(Path(args.out), "--out")
     if args.cfg:
         parts = params.count_parts(args.cfg, args.opts)
-        print(params.keep_params(params.parts_markdown(parts), params.parts_json(parts), args.out), end="")
+        print(params.keep_params(params.parts_markdown(parts), parts, args.out), end="")
         return
     rows = params.count_rows()
-    print(params.keep_params(params.rows_markdown(rows), params.rows_json(rows), args.out), end="")
+    print(params.keep_params(params.rows_markdown(rows), rows, args.out), end="")
     if problems := [line for row in rows for line in row.problems]:
         raise ExitRequest("\n".join(problems), MISMATCH)
 
 
-def keep(results: Results, folder: Path) -> None:
-    """Figures and table; called after every batch size."""
-    write_json(results, folder / "model.json")
-    atomic_write_text(folder / "model.md", to_markdown(results))
-
-
-def keep_loader(results: LoaderResults, folder: Path) -> None:
-    """Figures and table; called after every kind of files."""
-    atomic_write_text(folder / "loader.json", results.as_json())
-    atomic_write_text(folder / "loader.md", loader_markdown.to_markdown(results))
+def keep(results: Results | LoaderResults, folder: Path, name: str) -> None:
+    """Save values and table; called after every batch size or kind of files."""
+    atomic_write_text(folder / f"{name}.json", results.as_json())
+    atomic_write_text(folder / f"{name}.md", to_markdown(results))
 
 
 if __name__ == "__main__":

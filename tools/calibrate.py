@@ -23,8 +23,7 @@ from transm3e.cli import exit_with_message
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
 from transm3e.models.weights import check_target, read_checkpoint, write_weights
-from transm3e.report.reliability import cross_validated, families_of, held_out, read_folds
-from transm3e.report.reliability_picture import draw_reliability
+from transm3e.report.reliability import cross_validated, draw_reliability, families_of, held_out, read_folds
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -33,7 +32,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help="folders of the folds' runs")
-    add("--table", type=Path, required=True, help="clip table with the clips' activities, which are drawn as a whole")
+    add(
+        "--table",
+        type=Path,
+        required=True,
+        help="clip table with the clips' activities, which are resampled as a whole",
+    )
     add("--split", default="new_val", help="of the held-out clips; default: %(default)s")
     add("--out", type=Path, required=True, metavar="FILE.json")
     add("--picture", type=Path, metavar="FILE.png", help="predicted against observed shares, and AP by muscle")
@@ -65,7 +69,7 @@ def write_calibrated(checkpoint: str, out: Path, found: dict[str, Any]) -> None:
     """Scale and shift the last linear layer's logits.
 
     Raises:
-        UserError: the last weights are no linear layer with a bias for each muscle.
+        UserError: the last weights are not a linear layer with a bias for each muscle.
     """
     state = read_checkpoint(checkpoint)
     weights = state["model_state"]
@@ -77,11 +81,11 @@ def write_calibrated(checkpoint: str, out: Path, found: dict[str, Any]) -> None:
         or weights.get(f"{head}bias", torch.empty(0)).shape != biases.shape
     ):
         raise UserError(
-            f"{checkpoint}: its last weights are no linear layer with a bias for each of {len(biases)} muscles"
+            f"{checkpoint}: its last weights are not a linear layer with a bias for each of {len(biases)} muscles"
         )
     weights[f"{head}weight"] *= found["slope"]
     weights[f"{head}bias"] = found["slope"] * weights[f"{head}bias"] + biases
-    # Where the run lay is nobody else's business.
+    # The path of the run is private.
     write_weights(out, weights, re.sub(r"(?m)^OUTPUT_DIR: .*$", "OUTPUT_DIR: ''", state.get("cfg", "")))
 
 

@@ -44,7 +44,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         command.add_argument("--source", default=AUTO, help=f"{AUTO}, {', '.join(SOURCES)}")
         command.add_argument("--allow", nargs="+", default=[], metavar="NAME", help="beginnings that may be missing")
     look.add_argument("--all", action="store_true", help="a line per tensor, not per group")
-    look.add_argument("--against", nargs="+", metavar="CONFIG", help="say how it would load into this config's model")
+    look.add_argument(
+        "--against", nargs="+", metavar="CONFIG", help="report how it would load into this config's model"
+    )
     look.set_defaults(command=inspect)
     convert_.set_defaults(command=convert)
     convert_.add_argument("out", type=Path, help=".pyth, .pth, .pt or .safetensors")
@@ -54,7 +56,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def inspect(args: argparse.Namespace) -> None:
-    """Print what a file holds."""
+    """Print the content of a file."""
     print(checkpoint_table(args.file, args.all))
     if args.against:
         _, model = build(args.against)

@@ -2,7 +2,7 @@
 
 RUN is a folder that tools/run_net.py made: checkpoints of one model, streams of a graph model (late fusion) or different
 models, evaluated on the same clips. Clips are matched by path; nothing is run again. FOLDER gets results.json,
-predictions and muscles.png as a run's folder has them; an ensemble that was there is replaced.
+predictions and muscles.png like a run's folder; an earlier ensemble there is replaced.
 
 CTR-GCN's weights for joint, bone, motion of joints and motion of bones: --weights 0.6 0.6 0.4 0.4.
 """

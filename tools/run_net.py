@@ -1,6 +1,6 @@
 """Train and evaluate what config files describe: python tools/run_net.py --cfg FILE [FILE ...] [--opts KEY VALUE ...].
 
-A run goes one way: config -> plan (which runs, in which order) -> data and task -> training -> evaluation -> report.
+Steps of a run: config -> plan (which runs, in which order) -> data and task -> training -> evaluation -> report.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from typing import Any
 from transm3e.cli import exit_with_message, parse_args
 
 if __name__ == "__main__":
-    parse_args(sys.argv[1:], __doc__)  # --help and --help-keys answer before torch is imported
+    args = parse_args(sys.argv[1:], __doc__)
+    if args.print_config:
+        # Before the imports that only a run needs.
+        from transm3e.runs.plan import print_plan
+
+        with exit_with_message():
+            print_plan(args.cfg, args.opts)
+        sys.exit(0)
 
 import torch
 
@@ -24,7 +31,7 @@ from transm3e.doctor import check_devices
 from transm3e.engine.evaluate import Evaluator
 from transm3e.engine.logging import log_to
 from transm3e.engine.processes.distributed import gather, is_main, local_size, rank, world_size
-from transm3e.engine.processes.launch import is_alone, launch, leads
+from transm3e.engine.processes.launch import has_main_process, launch, starts_all_processes
 from transm3e.engine.processes.signals import stop_request
 from transm3e.engine.train import Trainer
 from transm3e.errors import disk_faults
@@ -42,26 +49,23 @@ def main() -> int:
     args = parse_args(sys.argv[1:], __doc__)
     with exit_with_message():
         runs = plan(args.cfg, args.opts)
-        if args.print_config:
-            print("\n".join(f"# {run.name} -> {run.folder}\n{run.cfg.dump()}" for run in runs), end="")
-            return 0
         for problem in check_devices():
             print(f"warning: {problem}", file=sys.stderr)
         check_tables([run.cfg for run in runs])
         for run in runs:
             owner = owner_of(run)
-            # Several machines may see several states of the files: there the main process says what is done.
-            if is_alone(run.cfg, args.init_method) and (done := report.already_done(run, owner)):
+            # With several hosts, which may see different states of the files, the main process decides.
+            if starts_all_processes(run.cfg, args.init_method) and (done := report.already_done(run, owner)):
                 print(done, file=sys.stderr)
             else:
                 launch(execute, run.cfg, args.init_method, run, owner)
-        if leads(runs[0].cfg, args.init_method):
+        if has_main_process(runs[0].cfg, args.init_method):
             print(report.final_table(runs), end="")
     return 0
 
 
 def execute(run: Run, owner: dict[str, Any], device: torch.device) -> None:
-    """One run on this process: what is trained or evaluated already is not done again."""
+    """One run in this process; finished training or evaluation is not repeated."""
     run, owner = report.agreed(run, owner)
     if done := gather(report.already_done(run, owner) if is_main() else "")[0]:
         if is_main():
@@ -77,9 +81,9 @@ def execute(run: Run, owner: dict[str, Any], device: torch.device) -> None:
         logger.info("%s -> %s on %s", run.name, run.folder, device)
         if is_other:
             logger.info("%s", is_other)
-        # What is missing there must not come out after hours of training.
+        # Before training, so that missing files are reported at once.
         videos = video_report.find_videos(run, request) if run.cfg.DEMO.ENABLE else None
-        # As the main process sees it: the others' file system may be behind.
+        # Decided by the main process, as other hosts may see an older state of the files.
         trained, evaluated = gather((is_trained(run), is_evaluated(run)))[0]
         if not trained:
             train(run, owner, device, start)
@@ -90,14 +94,14 @@ def execute(run: Run, owner: dict[str, Any], device: torch.device) -> None:
 
 
 def train(run: Run, owner: dict[str, Any], device: torch.device, start: Start) -> None:
-    """Train to the last epoch, with a quick look at known_val and new_val on the way."""
+    """Train to the last epoch, with quick validation on known_val and new_val."""
     cfg = run.cfg
     if is_main() and (changed := changed_settings(run)):
         logger.info("config.yaml stays as training began; resumed with %s", changed)
-    # All that is to be scored is looked at now: what is missing must not come out after hours of training.
+    # Build the test loaders now, so that missing files are reported before training.
     Evaluator.from_cfg(cfg, cfg.TEST.SPLITS if cfg.TEST.ENABLE else [], device)
-    looks = [s for s in VALIDATION if s in cfg.TEST.SPLITS and cfg.TRAIN.EVAL_PERIOD]
-    validator = Evaluator.from_cfg(cfg, looks, device, single_view=True)
+    validated = [s for s in VALIDATION if s in cfg.TEST.SPLITS and cfg.TRAIN.EVAL_PERIOD]
+    validator = Evaluator.from_cfg(cfg, validated, device, single_view=True)
     task = build_task(cfg, device)
     trainer = Trainer.from_cfg(
         cfg,
@@ -112,7 +116,7 @@ def train(run: Run, owner: dict[str, Any], device: torch.device, start: Start) -
 
 
 def evaluate(run: Run, owner: dict[str, Any], device: torch.device) -> None:
-    """Score the splits with the trained model, and write results.json and its pictures."""
+    """Score the splits with the trained model, and write results.json and figures."""
     task = build_trained_task(run.cfg, checkpoint := evaluation_checkpoint(run), device)
     predictions = Evaluator.from_cfg(run.cfg, run.cfg.TEST.SPLITS, device)(task)
     if is_main():

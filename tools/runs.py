@@ -1,4 +1,4 @@
-"""List runs with their state, scores, data set and date, newest first: python tools/runs.py [RUNS_DIR] [--json]."""
+"""List runs with their state, scores, dataset and date, newest first: python tools/runs.py [RUNS_DIR] [--json]."""
 
 from __future__ import annotations
 

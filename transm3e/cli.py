@@ -1,4 +1,4 @@
-"""What the command-line tools share: arguments as PySlowFast's, and one line instead of a traceback."""
+"""Shared by the command-line tools: PySlowFast's arguments, and one-line messages instead of tracebacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from transm3e.errors import ExitRequest, UserError, disk_faults
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
-# Exit statuses: an error of the program; a user's mistake; "the same command goes on", asked for by a scheduler's signal
+# Exit statuses: an error of the program; a user's mistake; "the same command resumes", after a scheduler's signal
 # (EX_TEMPFAIL); another process of the run is lost or stuck; Ctrl-C.
 FAILED, USER_MISTAKE, REQUEUE, LOST_PROCESS, INTERRUPTED = 1, 2, 75, 76, 130
 
@@ -37,9 +37,9 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
     if asked.help_keys is not None:
         _print_keys(asked.help_keys, asked.imports, parser)
     parser.add_argument("--cfg", nargs="+", required=True, metavar="FILE", help="config files, run in turn")
-    parser.add_argument("--shard_id", type=int, help="number of this machine, from 0")
-    parser.add_argument("--num_shards", type=int, help="number of machines")
-    parser.add_argument("--init_method", default="", help="address of machine 0, tcp://HOST:PORT, if there are several")
+    parser.add_argument("--shard_id", type=int, help="number of this host, from 0")
+    parser.add_argument("--num_shards", type=int, help="number of hosts")
+    parser.add_argument("--init_method", default="", help="address of host 0, tcp://HOST:PORT, if there are several")
     parser.add_argument("--print-config", action="store_true", help="print every setting of every run and stop")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ... or KEY=VALUE ...")
     args, tail = parser.parse_known_args(argv)
@@ -59,7 +59,7 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
 
 
 def _print_keys(pattern: str, imports: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """--help-keys [PATTERN], with what the user's own files add, and leave."""
+    """--help-keys [PATTERN]: print keys, those of the user's own files included, and exit."""
     from transm3e.config.schema import reference
     from transm3e.registry import import_files
 
@@ -74,7 +74,7 @@ def _print_keys(pattern: str, imports: Sequence[str], parser: argparse.ArgumentP
 
 @contextmanager
 def exit_with_message() -> Iterator[None]:
-    """End the program with one line and a fitting status where the user, not the program, has to act."""
+    """Turn errors that the user can fix into one line and an exit status."""
     try:
         with disk_faults():
             yield

@@ -1,4 +1,4 @@
-"""`python -m transm3e.doctor`: what is installed, what this machine has, and what will not work, with a remedy each.
+"""`python -m transm3e.doctor`: versions, hardware, and problems with a remedy each.
 
 Facts about which PyTorch build carries which GPU's kernels are from PyTorch's release notes and its
 support matrix (RELEASE.md): CUDA 13 builds begin at sm_75; the CUDA 12.6 builds carry sm_50 to sm_90 and
@@ -31,7 +31,7 @@ LIBRARIES = {  # module -> the package to install
     "av": "av",
     "cv2": "opencv-python",
 }
-CODECS = ("h264", "vp9", "mpeg4")  # of YouTube's and the re-encoded clips, and of UCF101's and HMDB51's AVI files
+CODECS = ("h264", "vp9", "mpeg4")  # YouTube's and re-encoded clips; AVI files of UCF101 and HMDB51
 PYAV = "av>=14.1,<20"  # as setup.py has it
 MOST_OFF = 6  # grey levels that a frame may be off after encoding
 SHM = Path("/dev/shm")
@@ -72,7 +72,7 @@ def missing_kernels(capability: tuple[int, int], arch_list: Sequence[str]) -> bo
 
 
 def advice_for(capability: tuple[int, int], torch_version: str, cuda_version: str | None) -> str:
-    """Which torch to install for a GPU whose kernels the present one lacks, as a pip command.
+    """The pip command that installs a torch with kernels for this GPU.
 
     Args:
         capability: (major, minor) of the GPU.
@@ -126,7 +126,7 @@ def check_devices() -> list[Problem]:
     """GPU problems only, for the start of a run: quick, and imports nothing but torch.
 
     It initialises CUDA, so call it in a process that does not fork workers which use the GPU.
-    A GPU hidden with CUDA_VISIBLE_DEVICES is the user's wish, no problem.
+    A GPU hidden with CUDA_VISIBLE_DEVICES is intended and not a problem.
     """
     import torch
 
@@ -145,7 +145,7 @@ def check_devices() -> list[Problem]:
 
 
 def check() -> list[Problem]:
-    """Everything that will not work on this machine, GPU problems first."""
+    """All problems of this machine, GPU problems first."""
     loaded = {name: _load(name) for name in LIBRARIES}
     failed = {name: module for name, module in loaded.items() if isinstance(module, Exception)}
     problems = check_devices() if "torch" not in failed else []
@@ -197,7 +197,7 @@ def _load(name: str) -> ModuleType | Exception:
     try:
         return importlib.import_module(name)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        # A torchvision of another torch fails with any of these, a missing system library with the first two.
+        # A torchvision built for another torch raises any of these, a missing system library the first two.
         return error
 
 
@@ -250,17 +250,17 @@ def _codec_problems() -> list[Problem]:
         return [Problem(f"PyAV cannot decode {', '.join(missing)}", remedy)]
     try:
         _write_and_read_video()
-    except Exception as error:  # an interface that has changed may raise anything
+    except Exception as error:  # a changed interface may raise any error
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return [Problem(f"PyAV {_version('av')} does not write and read a video of eight frames ({reason})", remedy)]
     return []
 
 
 def _write_and_read_video() -> None:
-    """Eight grey frames through the code that data sets go through.
+    """Eight grey frames written and read by the package's own code.
 
     Raises:
-        ValueError: other frames come back than were written.
+        ValueError: the decoded frames differ from the written ones.
     """
     import numpy as np
 
@@ -284,7 +284,7 @@ def _shm_problems() -> list[Problem]:
         return []
     return [
         Problem(
-            f"{SHM} has {free / GIB:.2f} GiB free, loader workers need {SHM_NEEDED // GIB} GiB or more",
+            f"{SHM} has {free / GIB:.2f} GiB free, data-loading workers need {SHM_NEEDED // GIB} GiB or more",
             "start the container with --shm-size=8g or --ipc=host, or set DATA_LOADER.NUM_WORKERS 0",
         )
     ]

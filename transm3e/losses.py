@@ -22,11 +22,11 @@ class Loss:
     """A loss and the activation that turns its logits into scores.
 
     Attributes:
-        function: (logits (B, C), labels (B, C) in [0, 1]) -> scalar, the mean over the clips, and over the classes
-            where each is a yes or no of its own.
-        scores: logits (B, C) -> scores (B, C) in [0, 1], for ranking and for reading.
-        of_each: scores are sigmoids, each class for itself; else the softmax over the classes.
-        exclusive: classes exclude each other, as activities do and muscles do not.
+        function: (logits (B, C), labels (B, C) in [0, 1]) -> scalar, the mean over clips, and over classes if each is
+            a binary decision.
+        scores: logits (B, C) -> scores (B, C) in [0, 1].
+        of_each: scores are sigmoids, independent for each class; else the softmax over classes.
+        exclusive: classes are mutually exclusive, as activities are and muscles are not.
     """
 
     function: Callable[[Tensor, Tensor], Tensor]
@@ -40,12 +40,12 @@ class Loss:
             return self.function(wide, labels.to(wide.dtype))
 
     def from_cfg(self, cfg: CfgNode) -> Loss:
-        """Itself with the settings of a config, if it has any."""
+        """The loss with the settings of a config."""
         return self
 
 
 class AsymmetricLoss(Loss):
-    """`asymmetric` with the keys of ASL."""
+    """`asymmetric` with the settings of group ASL."""
 
     def from_cfg(self, cfg: CfgNode) -> Loss:
         asl = cfg.ASL
@@ -59,7 +59,7 @@ LOSSES: Registry[Loss] = Registry("MODEL.LOSS_FUNC")
 def softmax_bce(logits: Tensor, labels: Tensor) -> Tensor:
     """Binary cross entropy on the softmax over the muscles: the paper's loss (section 4) and its code's.
 
-    Logarithms of p and 1 - p come from the logits, so a sure prediction gives a large loss, not an infinite one.
+    Logarithms of p and 1 - p are computed from the logits, so a confident error gives a large loss, not an infinite one.
     """
     log_p = F.log_softmax(logits, dim=-1)
     # log(1 - p): expm1 keeps the digits where p is close to 0; the floor keeps p = 1 finite, as PyTorch's BCE does.
@@ -68,7 +68,7 @@ def softmax_bce(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Softmax cross entropy with labels that sum to 1, such as one activity per clip, mixed or not; mean over clips."""
+    """Softmax cross entropy with labels that sum to 1, such as one activity per clip, with or without Mixup; mean over clips."""
     return -(labels * F.log_softmax(logits, dim=-1)).sum(dim=-1).mean()
 
 
@@ -102,7 +102,7 @@ LOSSES.register("cross_entropy")(Loss(cross_entropy, _softmax, exclusive=True))
 # PySlowFast's name where labels are mixed; here labels are always vectors.
 LOSSES.register("soft_cross_entropy")(Loss(cross_entropy, _softmax, exclusive=True))
 LOSSES.register("asl")(AsymmetricLoss(asymmetric, _sigmoid, of_each=True))
-# The authors' name for what is binary cross entropy on a softmax.
+# The authors' name for binary cross entropy on a softmax.
 LOSSES.register("focal_loss_multilabel")(Loss(softmax_bce, _softmax))
 
 

@@ -74,7 +74,7 @@ class Modality:
 
 MODALITIES: Registry[Modality] = Registry("DATA.MODALITY")
 for _name, _source, _channels, _draw in (
-    ("rgb", "rgb", 3, "pictures"),
+    ("rgb", "rgb", 3, "images"),
     ("rgb_diff", "rgb", 3, "changes"),
     ("rgb_motion", "rgb", 3, "departures"),
     ("flow", "flow", 2, "directions"),

@@ -1,4 +1,4 @@
-"""Progress of long tasks on standard error: a bar on a terminal, occasional plain lines in a log."""
+"""Progress of long work on standard error: a bar on a terminal, an occasional line in a log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def on_terminal() -> bool:
 
 
 def track(items: Iterable[Item], title: str, total: int, unit: str = "it") -> Iterator[Item]:
-    """Yield the items; show how many of `total` are done and the time left."""
+    """Yield the same items and show how many of `total` are done and the time left."""
     if on_terminal():
         yield from tqdm(items, title, total, unit=unit, leave=False)
         return
@@ -39,9 +39,9 @@ def track(items: Iterable[Item], title: str, total: int, unit: str = "it") -> It
 def map_with_progress(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int, label: str
 ) -> list[Result]:
-    """`function` of every item, in order, on `workers` threads, with progress.
+    """Results of `function` for every item, in their order, from `workers` threads, with progress.
 
-    Threads suffice, as OpenCV and FFmpeg release the GIL. The first exception cancels items that have not begun.
+    Threads suffice: OpenCV and FFmpeg release Python's lock. After the first exception no further item is begun.
     """
     with ThreadPoolExecutor(workers) as pool:
         try:

@@ -18,19 +18,16 @@ def test_defaults():
     assert (settings.modes, settings.batch_sizes, settings.precision) == (("forward", "train"), (), "float32")
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_settings_of_configs_may_stand_anywhere():
+    for words in [
         [*CFG, "RNG_SEED", "1", "DATA.MEAN", "[0, 0, 0]", "--batch-sizes", "1", "2"],
         [*CFG, "--batch-sizes", "1", "2", "RNG_SEED", "1", "DATA.MEAN", "[0, 0, 0]"],
         [*CFG, "--batch-sizes", "1", "2", "--opts", "RNG_SEED", "1", "DATA.MEAN", "[0, 0, 0]"],
-    ],
-)
-def test_settings_of_configs_may_stand_anywhere(words):
-    args = parse_args(words, None)
-    assert args.opts == ["RNG_SEED", "1", "DATA.MEAN", "[0, 0, 0]"]
-    assert args.cfg == ["a.yaml"]
-    assert settings_of(args).batch_sizes == (1, 2)
+    ]:
+        args = parse_args(words, None)
+        assert args.opts == ["RNG_SEED", "1", "DATA.MEAN", "[0, 0, 0]"]
+        assert args.cfg == ["a.yaml"]
+        assert settings_of(args).batch_sizes == (1, 2)
 
 
 def test_key_and_value_in_one_word_and_a_folder_in_capitals():
@@ -55,16 +52,13 @@ def test_loader_on_own_files_only_or_beside_made_ones():
     assert loader_settings_of(parse_args([*words, "--files", "64x48"], None)).sizes == ((64, 48),)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_wrong_words_end_with_status_2(capsys):
+    for words in [
         *([], ["model"], [*CFG, "--batch-sizes", "0"], [*CFG, "--memory-limit", "-1"], [*CFG, "--modes", "fly"]),
         *(["loader", "--files", size] for size in ("340", "341x256", "0x0", "-2x48", "64x48x3")),
         *(["loader", "--workers", "0"], ["loader", "DATA.NUM_FRAMES", "8"]),
-    ],
-)
-def test_wrong_words_end_with_status_2(words, capsys):
-    with pytest.raises(SystemExit) as end:
-        parse_args(words, None)
-    assert end.value.code == 2
-    assert "error:" in capsys.readouterr().err
+    ]:
+        with pytest.raises(SystemExit) as end:
+            parse_args(words, None)
+        assert end.value.code == 2
+        assert "error:" in capsys.readouterr().err

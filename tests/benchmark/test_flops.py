@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.models.video import MViT_V2_S_Weights
 
-from transm3e.benchmark.contestant import build_contestant, build_entries
-from transm3e.benchmark.flops import contestant_work, count_work
+from transm3e.benchmark.candidate import build_candidate, build_entries
+from transm3e.benchmark.flops import candidate_work, count_work
 
 CPU = torch.device("cpu")
 
@@ -62,11 +62,11 @@ def test_mvit_v2_s_as_torchvision_documents(tmp_path):
     config.write_text("MODEL: {MODEL_NAME: MViT}\n")
     entries, _ = build_entries([str(config)], None, [])
     assert entries[1].source == "torchvision:mvit_v2_s"
-    work = contestant_work(build_contestant(entries[1], CPU), CPU)
+    work = candidate_work(build_candidate(entries[1], CPU), CPU)
     assert work.macs / 1e9 == pytest.approx(MViT_V2_S_Weights.KINETICS400_V1.meta["_ops"], rel=0.01)
 
 
 def test_a_teacher_is_no_work_in_inference(student_file):
     (entry,), _ = build_entries([str(student_file)], None, [])
-    with_teacher, alone = (build_contestant(entry, CPU, with_teacher=on) for on in (True, False))
-    assert contestant_work(with_teacher, CPU) == contestant_work(alone, CPU)
+    with_teacher, alone = (build_candidate(entry, CPU, with_teacher=on) for on in (True, False))
+    assert candidate_work(with_teacher, CPU) == candidate_work(alone, CPU)

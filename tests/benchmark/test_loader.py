@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transm3e.benchmark.figure import draw
 from transm3e.benchmark.loader import stopwatch
 from transm3e.benchmark.loader.files import FileSet, Film
-from transm3e.benchmark.loader.markdown import to_markdown
-from transm3e.benchmark.loader.picture import draw
-from transm3e.benchmark.loader.results import LoaderResults, Stages, Throughput
-from transm3e.benchmark.loader.stopwatch import AUGMENT, CROP, DECODE, OPEN, SEEK, Stopwatch, Watched
+from transm3e.benchmark.loader.stopwatch import AUGMENT, CROP, DECODE, OPEN, SEEK, Stopwatch
+from transm3e.benchmark.markdown import to_markdown
+from transm3e.benchmark.results import LoaderResults, Stages, Throughput
 from transm3e.data import transforms
 from transm3e.data.decode import FrameSource
 
@@ -65,7 +65,7 @@ def test_reaching_a_clip_is_seeking_and_the_rest_decoding(clock, monkeypatch):
     monkeypatch.setattr(_Source, "__module__", "transm3e.tests")
     monkeypatch.setattr(stopwatch, "a_source", _Source, raising=False)
     watch, read = Stopwatch(), _Source.read
-    with watch.watching(Watched({}, {read: 4})):
+    with watch.watching({}, {read: 4}):
         assert [number for number, _ in _Source(clock).read({100, 104, 108, 150, 154})] == [100, 104, 108, 150, 154]
     assert watch.seconds == {SEEK: 100 + 42, DECODE: 12}
     assert _Source.read is read
@@ -75,7 +75,7 @@ def test_functions_are_watched_wherever_they_are_and_put_back(clock):
     from transm3e.data import reading
 
     watch, apply_to_clip = Stopwatch(), transforms.apply_to_clip
-    with watch.watching(Watched({apply_to_clip: AUGMENT})):
+    with watch.watching({apply_to_clip: AUGMENT}):
         assert reading.apply_to_clip is transforms.apply_to_clip is not apply_to_clip
     assert reading.apply_to_clip is transforms.apply_to_clip is apply_to_clip
 
@@ -98,8 +98,8 @@ def results():
             FileSet("64x48", (film("a.mp4"), film("b.mp4"))),
             FileSet("64x48 resized", (film("c.mp4"),), "64x48"),
         ],
-        throughputs=[Throughput(*key, 0, 10, seconds) for key, seconds in speeds.items()],
-        stages=[Stages(files, name, 10, (2.0, 2.0), stages) for files, name in speeds],
+        throughputs=[Throughput(name, 10, seconds, files) for (files, name), seconds in speeds.items()],
+        stages=[Stages(name, 10, (2.0, 2.0), files, stages) for files, name in speeds],
     )
 
 
@@ -113,7 +113,7 @@ def test_ratios(results):
     assert results.agreement(stages) == pytest.approx(1.0)
 
 
-def test_markdown_json_and_picture(results, tmp_path):
+def test_markdown_json_and_figure(results, tmp_path):
     lines = to_markdown(results).splitlines()
     assert "| 64x48 | 2 | 2,000,000 | 0.8 | 300 | 250 |" in lines
     assert "| 64x48 | pytorchvideo | one core | 600 ms (300 ms to 1.20 s) | 1.67 | 3.00x | - |" in lines

@@ -5,21 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transm3e.benchmark.loader.content import moving_pictures
-from transm3e.benchmark.loader.files import made_files, read_film, resized_files, source_files
+from transm3e.benchmark.loader.files import made_files, moving_frames, read_film, resized_files, source_files
 from transm3e.data.encode import write_video
 from transm3e.errors import UserError
 
 
-def test_pictures_move_are_textured_and_no_noise():
-    frames = np.stack(list(moving_pictures(0, 96, 64, 12))).astype(int)
+def test_frames_move_and_are_textured_but_not_noise():
+    frames = np.stack(list(moving_frames(0, 96, 64, 12))).astype(int)
     assert frames.shape == (12, 64, 96, 3)
     assert frames.std() > 15
     steps, neighbours = np.abs(np.diff(frames, axis=0)), np.abs(np.diff(frames, axis=2))
     assert steps.mean(axis=(1, 2, 3)).min() > 2
     # Of noise neighbours would differ by more than its standard deviation.
     assert neighbours.mean() < 0.7 * frames.std()
-    again, other = next(moving_pictures(0, 96, 64, 12)), next(moving_pictures(1, 96, 64, 12))
+    again, other = next(moving_frames(0, 96, 64, 12)), next(moving_frames(1, 96, 64, 12))
     assert np.array_equal(again, frames[0])
     assert not np.array_equal(other, frames[0])
 

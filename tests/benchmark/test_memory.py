@@ -1,4 +1,4 @@
-"""Peak memory of what is known, and of a process that measures a contestant."""
+"""Peak memory of what is known, and of a process that measures a candidate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from transm3e.benchmark import memory
-from transm3e.benchmark.contestant import Entry, build_contestant
+from transm3e.benchmark.candidate import Entry, build_candidate
 from transm3e.benchmark.memory import Request, available_memory, build_pass, check_too_large, cpu_peak, main
 from transm3e.engine.precision import Precision
 from transm3e.errors import UserError
@@ -55,7 +55,7 @@ def request(file, mode="train", batch_size=2, limit=0):
     return Request(Entry(file.stem, str(file), str(file)), mode, batch_size, "float32", 1, limit)
 
 
-def test_a_contestant_in_its_own_process(student_file):
+def test_a_candidate_in_its_own_process(student_file):
     peak = cpu_peak(request(student_file))
     assert peak.method in ("VmHWM", "highest size of the process")
     assert 0 < peak.size_bytes < 500 * MIB
@@ -99,15 +99,14 @@ def test_a_container_leaves_its_limit_less_what_is_used(tmp_path, monkeypatch, f
     for name, text in files.items():
         (tmp_path / f"memory.{name}").write_text(f"{text}\n")
     if unlimited is None:
-        pytest.skip("this system does not say how much memory is available")
+        pytest.skip("the available memory is unknown on this system")
     assert available_memory() == left
     (tmp_path / "memory.max").write_text("max\n")
     assert available_memory() == pytest.approx(unlimited, rel=0.5)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
+def test_every_error_that_means_out_of_memory(capsys):
+    for error in [
         MemoryError(),
         torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         RuntimeError("CUDA error: out of memory"),
@@ -116,33 +115,29 @@ def test_a_container_leaves_its_limit_less_what_is_used(tmp_path, monkeypatch, f
         RuntimeError("Expected canUse32BitIndexMath(input) && canUse32BitIndexMath(output) to be true"),
         RuntimeError("input tensor must fit into 32-bit index math"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-    ],
-)
-def test_too_large_in_all_its_clothes(error, capsys):
-    check_too_large(error, "ours (train, batch 8)")
-    note = capsys.readouterr().err
-    assert note.startswith("note: ours (train, batch 8) does not fit: ")
-    assert note.count("\n") == 1
+    ]:
+        check_too_large(error, "ours (train, batch 8)")
+        note = capsys.readouterr().err
+        assert note.startswith("note: ours (train, batch 8) does not fit: ")
+        assert note.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("32-bit index")]
-)
-def test_other_errors_stay_errors(error):
-    with pytest.raises(type(error)) as caught:
-        check_too_large(error, "ours")
-    assert caught.value is error
+def test_other_errors_stay_errors():
+    for error in [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("32-bit index")]:
+        with pytest.raises(type(error)) as caught:
+            check_too_large(error, "ours")
+        assert caught.value is error
 
 
 def test_compiling_is_over_before_a_peak_is_measured(tiny_file, monkeypatch):
     calls = []
-    contestant = build_contestant(request(tiny_file).entry, torch.device("cpu"))
+    candidate = build_candidate(request(tiny_file).entry, torch.device("cpu"))
     monkeypatch.setattr(memory, "backward_call", lambda *_: lambda: calls.append(1))
     precision = Precision(torch.device("cpu"), torch.float32)
-    build_pass(contestant, "train", 2, precision)
+    build_pass(candidate, "train", 2, precision)
     assert calls == []
-    contestant.compiled = True
-    build_pass(contestant, "train", 2, precision)
+    candidate.compiled = True
+    build_pass(candidate, "train", 2, precision)
     assert calls == [1]
-    build_pass(contestant, "forward", 2, precision)
+    build_pass(candidate, "forward", 2, precision)
     assert calls == [1]

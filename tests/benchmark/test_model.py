@@ -1,4 +1,4 @@
-"""All contestants through all modes and batch sizes; the process that measures memory is replaced."""
+"""All candidates through all modes and batch sizes; the process that measures memory is replaced."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from transm3e.benchmark import model
-from transm3e.benchmark.contestant import build_entries
+from transm3e.benchmark.candidate import build_entries
 from transm3e.benchmark.memory import Peak
 from transm3e.benchmark.model import Settings, measure
+from transm3e.benchmark.results import faster
 from transm3e.errors import UserError
 
 QUICK = {"device": "cpu", "repeats": 1, "warmup": 1, "threads": 1}
@@ -34,18 +35,18 @@ def run(paths, against=None, **settings):
 
 
 def rows(results):
-    return [(one.name, one.mode, one.batch_size, len(one.seconds)) for one in results.measurements]
+    return [(one.name, one.mode, one.clips, len(one.seconds)) for one in results.measurements]
 
 
 def test_distillation_beside_stage_1(asked, student_file, tiny_file):
     results = run([student_file], str(tiny_file))
     # The fewest clips that the student's training takes are those of one video.
     assert rows(results) == [(name, mode, 2, 1) for mode in ("forward", "train") for name in ("student", "tiny")]
-    student, tiny = results.contestants
+    student, tiny = results.candidates
     assert student.parameters.teacher == tiny.parameters.inference
     assert student.parameters.inference > tiny.parameters.inference
     assert student.work.macs > tiny.work.macs
-    assert results.faster(results.measurements[0]) > 0
+    assert faster(results.measurements[0], results.measurements[1]) > 0
     assert {(request.threads, request.precision) for request in asked} == {(1, "float32")}
     assert all(request.limit > 0 for request in asked)
 
@@ -53,10 +54,10 @@ def test_distillation_beside_stage_1(asked, student_file, tiny_file):
 def test_inference_alone_builds_no_teacher_and_takes_one_clip(asked, student_file):
     results = run([student_file], modes=("forward",))
     assert rows(results) == [("student", "forward", 1, 1)]
-    assert results.contestants[0].parameters.teacher == 0
+    assert results.candidates[0].parameters.teacher == 0
 
 
-def test_growing_ends_where_memory_does(asked, tiny_file):
+def test_growing_ends_when_out_of_memory(asked, tiny_file):
     results = run([tiny_file], grow=True, modes=("forward",), memory_limit=1.5)
     assert rows(results) == [("tiny", "forward", size, 1) for size in (1, 2, 4)] + [("tiny", "forward", 8, 0)]
     assert results.measurements[-1].peak is None
@@ -66,9 +67,9 @@ def test_growing_ends_where_memory_does(asked, tiny_file):
 def failing_at(size, message):
     """Training steps that raise from a batch size on."""
 
-    def build(contestant, batch, precision):
+    def build(candidate, batch, precision):
         def call():
-            contestant.optimizer  # noqa: B018 (built by now)
+            candidate.optimizer  # noqa: B018 (built by now)
             if len(batch.labels) >= size:
                 raise RuntimeError(message)
 
@@ -100,13 +101,13 @@ def test_other_errors_end_the_run_but_what_was_measured_is_kept(asked, tiny_file
     assert kept == [[("tiny", "train", 1, 1)]]
 
 
-def test_a_step_that_broke_off_leaves_a_fresh_scaler_and_optimiser(asked, tiny_file, monkeypatch):
+def test_an_interrupted_step_leaves_a_fresh_scaler_and_optimiser(asked, tiny_file, monkeypatch):
     seen = []
     build = failing_at(2, "out of memory")
 
-    def spy(contestant, batch, precision):
-        seen.append((precision, contestant.optimizer))
-        return build(contestant, batch, precision)
+    def spy(candidate, batch, precision):
+        seen.append((precision, candidate.optimizer))
+        return build(candidate, batch, precision)
 
     monkeypatch.setattr(model, "training_call", spy)
     run([tiny_file], batch_sizes=(2, 1), modes=("train",))
@@ -115,11 +116,11 @@ def test_a_step_that_broke_off_leaves_a_fresh_scaler_and_optimiser(asked, tiny_f
     assert first is not second
 
 
-def test_every_contestant_scales_its_own_gradients(asked, tiny_file, monkeypatch):
+def test_every_candidate_scales_its_own_gradients(asked, tiny_file, monkeypatch):
     seen = {}
 
-    def spy(contestant, batch, precision):
-        seen.setdefault(contestant.name, set()).add(id(precision.scaler))
+    def spy(candidate, batch, precision):
+        seen.setdefault(candidate.name, set()).add(id(precision.scaler))
         return lambda: None
 
     monkeypatch.setattr(model, "training_call", spy)

@@ -1,4 +1,4 @@
-"""Ratios, shares, tables, JSON and picture of figures that are known."""
+"""Ratios, shares, tables, JSON and figure of known values."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from transm3e.benchmark.figure import draw
 from transm3e.benchmark.flops import Work
 from transm3e.benchmark.markdown import to_markdown
 from transm3e.benchmark.memory import Peak
-from transm3e.benchmark.picture import draw
-from transm3e.benchmark.results import Figures, Measurement, Parameters, Results, write_json
+from transm3e.benchmark.results import Figures, Measurement, Parameters, Results, faster
 
 MIB = 2**20
 
@@ -26,27 +26,27 @@ def peak(mib):
 
 @pytest.fixture
 def results():
-    """Ours twice as fast in a third of the memory; the reference has no room for 8 clips."""
+    """Ours twice as fast in a third of the memory; the reference has no memory for 8 clips."""
     return Results(
         command=["benchmark.py", "model"],
         machine={"cpu": "A CPU", "cores": 2, "threads": 2, "torch": "2.14", "torchvision": "0.29"},
         settings={"precision": "float32", "repeats": 3},
         matrix_rate=100e9,
         reference="theirs",
-        contestants=[figures("ours", teacher=7), figures("theirs")],
+        candidates=[figures("ours", teacher=7), figures("theirs")],
         measurements=[
-            Measurement("ours", "forward", 4, peak(100), (1.0, 2.0, 4.0)),
-            Measurement("theirs", "forward", 4, peak(300), (2.0, 4.0, 8.0)),
-            Measurement("ours", "train", 8, peak(800), (5.0, 5.0, 5.0)),
-            Measurement("theirs", "train", 8, None),
+            Measurement("ours", 4, (1.0, 2.0, 4.0), "forward", peak(100)),
+            Measurement("theirs", 4, (2.0, 4.0, 8.0), "forward", peak(300)),
+            Measurement("ours", 8, (5.0, 5.0, 5.0), "train", peak(800)),
+            Measurement("theirs", 8, (), "train"),
         ],
     )
 
 
 def test_ratios_and_shares(results):
     ours, theirs, train, failed = results.measurements
-    assert results.faster(ours) == 2.0
-    assert [results.faster(one) for one in (theirs, train, failed)] == [None, None, None]
+    assert faster(ours, results.reference_of(ours)) == 2.0
+    assert [faster(one, results.reference_of(one)) for one in (theirs, train, failed)] == [None, None, None]
     # 4 clips of 5 GMAC, 2 operations each, in 2 s at 100 GFLOP/s.
     assert results.matrix_share(ours) == pytest.approx(0.2)
     # 8 clips, 3 passes, in 5 s.
@@ -88,23 +88,22 @@ def test_what_of_the_configs_counts_is_said(results):
     text = to_markdown(results)
     assert "--precision decides for all; TRAIN.MIXED_PRECISION of the configs is not read" in text
     assert "TRAIN.COMPILE" not in text
-    compiled = replace(results, contestants=[replace(results.contestants[0], compiled=True), results.contestants[1]])
+    compiled = replace(results, candidates=[replace(results.candidates[0], compiled=True), results.candidates[1]])
     assert "- trained with a compiled step (TRAIN.COMPILE): ours; forward" in to_markdown(compiled)
 
 
-def test_json(results, tmp_path):
-    write_json(results, tmp_path / "model.json")
-    values = json.loads((tmp_path / "model.json").read_text())
+def test_json(results):
+    values = json.loads(results.as_json())
     ours, _, _, failed = values["measurements"]
     assert ours["seconds"] == [1.0, 2.0, 4.0]
     assert (ours["median_s"], ours["times_faster"], ours["does_not_fit"]) == (2.0, 2.0, False)
     assert ours["peak"] == {"size_bytes": 100 * MIB, "method": "VmHWM"}
     assert failed["does_not_fit"]
     assert values["machine"]["cpu"] == "A CPU"
-    assert values["contestants"][0]["parameters"] == {"trainable": 10, "inference": 12, "teacher": 7}
+    assert values["candidates"][0]["parameters"] == {"trainable": 10, "inference": 12, "teacher": 7}
 
 
-def test_picture(results, tmp_path):
+def test_figure(results, tmp_path):
     draw(results, tmp_path / "model.png")
     assert (tmp_path / "model.png").read_bytes().startswith(b"\x89PNG")
     assert [file.name for file in tmp_path.iterdir()] == ["model.png"]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import torch
 
-from transm3e.benchmark.contestant import build_contestant, build_entries
+from transm3e.benchmark.candidate import build_candidate, build_entries
 from transm3e.benchmark.step import backward_call, forward_call, training_call
 from transm3e.config import load_cfg
-from transm3e.engine.checkpoint import CheckpointStore
-from transm3e.engine.optim import Schedule
 from transm3e.engine.precision import Precision
+from transm3e.engine.settings import TrainSettings
 from transm3e.engine.train import Trainer
 
 CPU = torch.device("cpu")
@@ -23,7 +22,7 @@ FLOAT32 = Precision(CPU, torch.float32)
 @pytest.fixture
 def student(student_file):
     (entry,), _ = build_entries([str(student_file)], None, [])
-    return build_contestant(entry, CPU)
+    return build_candidate(entry, CPU)
 
 
 def weights(model):
@@ -66,7 +65,7 @@ def test_a_training_step_moves_the_student_only(student, dtype):
 def test_two_steps_are_the_training_loops(student_file, tmp_path):
     opts = ["SOLVER.LR_POLICY", "constant", "SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0"]
     (entry,), _ = build_entries([str(student_file)], None, opts)
-    timed, trained = (build_contestant(entry, CPU) for _ in range(2))
+    timed, trained = (build_candidate(entry, CPU) for _ in range(2))
     step = training_call(timed, timed.batch(4, CPU), FLOAT32)
     step()
     step()
@@ -80,27 +79,7 @@ def test_two_steps_are_the_training_loops(student_file, tmp_path):
         def epoch(self, number, start_step=0):
             return iter([trained.batch(4, CPU)] * 2)
 
-    Trainer(
-        task=trained.task,
-        loader=TwoBatches(),
-        validate=dict,
-        store=CheckpointStore(tmp_path, 1),
-        recorder=SimpleNamespace(record=lambda *_: None, close=lambda: None),
-        optimizer=trained.optimizer,
-        schedule=Schedule.from_cfg(load_cfg(student_file, opts)),
-        precision=FLOAT32,
-        device=CPU,
-        max_epoch=1,
-        accum_steps=1,
-        clip_norm=trained.clip_norm,
-        eval_period=0,
-        checkpoint_period=0,
-        checkpoint_steps=0,
-        log_period=10,
-        resume=False,
-        seed=0,
-        most_skipped=25,
-        memory_settings={},
-        origin={},
-    ).run()
+    settings = TrainSettings.from_cfg(load_cfg(student_file, [*opts, "OUTPUT_DIR", str(tmp_path)]))
+    settings = replace(settings, max_epoch=1, accum_steps=1, clip_norm=trained.clip_norm, eval_period=0, resume=False)
+    Trainer(trained.task, TwoBatches(), dict, trained.optimizer, FLOAT32, settings, origin={}).run()
     assert equal(timed.task.model.state_dict(), trained.task.model.state_dict())

@@ -38,7 +38,7 @@ def refused(file):
 
 def test_a_base_is_relative_to_its_file_and_the_file_wins(write):
     write("base/a.yaml", "SOLVER: {MAX_EPOCH: 3, BASE_LR: 0.5}\nRNG_SEED: 7\n")
-    cfg = merged(write("leaf/b.yaml", "_BASE_: ../base/a.yaml\nSOLVER: {MAX_EPOCH: 4}\n"))
+    cfg = merged(write("configs/b.yaml", "_BASE_: ../base/a.yaml\nSOLVER: {MAX_EPOCH: 4}\n"))
     assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.BASE_LR, cfg.RNG_SEED) == (4, 0.5, 7)
 
 
@@ -46,7 +46,7 @@ def test_bases_apply_in_order_and_chain(write):
     write("deep.yaml", "RNG_SEED: 1\nLOG_PERIOD: 1\nSOLVER: {MAX_EPOCH: 1}\n")
     write("one.yaml", "_BASE_: deep.yaml\nRNG_SEED: 2\nLOG_PERIOD: 2\n")
     write("two.yaml", "RNG_SEED: 3\n")
-    cfg = merged(write("leaf.yaml", "_BASE_: [one.yaml, two.yaml]\n"))
+    cfg = merged(write("own.yaml", "_BASE_: [one.yaml, two.yaml]\n"))
     assert (cfg.RNG_SEED, cfg.LOG_PERIOD, cfg.SOLVER.MAX_EPOCH) == (3, 2, 1)
 
 
@@ -54,12 +54,12 @@ def test_one_base_reached_twice_is_no_circle(write):
     write("deep.yaml", "RNG_SEED: 1\n")
     write("one.yaml", "_BASE_: deep.yaml\n")
     write("two.yaml", "_BASE_: deep.yaml\n")
-    assert merged(write("leaf.yaml", "_BASE_: [one.yaml, two.yaml]\n")).RNG_SEED == 1
+    assert merged(write("own.yaml", "_BASE_: [one.yaml, two.yaml]\n")).RNG_SEED == 1
 
 
 def test_bases_in_a_circle_are_refused(write):
     write("x/a.yaml", "_BASE_: ../x/b.yaml\n")
-    assert "_BASE_ runs in a circle" in refused(write("x/b.yaml", "_BASE_: ../x/a.yaml\n"))
+    assert "_BASE_ is circular" in refused(write("x/b.yaml", "_BASE_: ../x/a.yaml\n"))
 
 
 @pytest.mark.parametrize("base", ["5", "null", "{a: 1}", "[1, 2]", "[a.yaml, null]"])
@@ -255,12 +255,12 @@ def test_keys_that_choose_another_network_are_refused_and_mvitv2s_are_accepted(w
         other = not built if isinstance(built, bool) else other
         with pytest.raises(UserError) as caught:
             merge_opts(get_cfg(), [key, other])
-        assert str(caught.value).startswith(f"command line: {key} is {other}, but only {built} is built here")
+        assert str(caught.value).startswith(f"command line: {key} is {other}, but only {built} is implemented")
         with caplog.at_level(logging.WARNING):
             merge_opts(get_cfg(), [key, built])
         assert key in caplog.messages[-1]
     file = write("mvit_v1.yaml", "MVIT: {RESIDUAL_POOLING: 'False'}\n")
-    assert f"{file}: MVIT.RESIDUAL_POOLING is False, but only True is built here" in refused(file)
+    assert f"{file}: MVIT.RESIDUAL_POOLING is False, but only True is implemented" in refused(file)
     assert merged(write("unset.yaml", "MVIT: {POOL_KV_STRIDE: , MODE: }\n")) == get_cfg()
 
 

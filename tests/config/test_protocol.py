@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from transm3e.config import get_cfg, load_cfg
-from transm3e.config.load import cfg_from_text
+from transm3e.config.load import PROTOCOLS, cfg_from_text
 from transm3e.config.node import all_keys
-from transm3e.config.protocol import PROTOCOLS
 from transm3e.config.schema import KEYS
 from transm3e.data import build_dataset
 from transm3e.data.modalities import build_modalities

@@ -18,7 +18,7 @@ from transm3e.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 # Collections of settings, not of facts about keys: rows of a benchmark; what to lower when memory is full; what tables set
 # for their rows. Of registries, which names are registered where.
-SETTINGS = ("benchmark/params_rows.py", "engine/train.py", "tables/read.py", "tables/scale.py", "registry.py")
+SETTINGS = ("benchmark/params_rows.py", "engine/settings.py", "tables/read.py", "tables/scale.py", "registry.py")
 
 
 def with_rule(*rules):

@@ -8,12 +8,12 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from transm3e.data.erasing import Erase
 from transm3e.data.geometry import RESIZINGS, Box
 from transm3e.data.randaugment import Op, RandAugment
 from transm3e.data.randaugment_ops import LUMA, augment
 from transm3e.data.transforms import (
     Augmentation,
+    Erase,
     Jitter,
     ViewParams,
     apply,

@@ -10,7 +10,7 @@ from transm3e.config.schema import KEYS
 from transm3e.distill import build_distiller
 from transm3e.distill.kl import AXES, token_kl
 from transm3e.distill.mctkd import KD, MCTKD
-from transm3e.distill.positions import POSITIONS, places_of
+from transm3e.distill.positions import POSITIONS, positions_of
 from transm3e.models.output import ModelOutput
 
 TEMPERATURE, ALPHA = 10.0, 0.9
@@ -75,9 +75,9 @@ def test_the_loss_is_the_mean_over_the_tokens_of_the_position(position, picked, 
 
 def test_positions_of_mvitv2_s_come_from_its_strides():
     strides = get_cfg().MVIT.POOL_Q_STRIDE
-    assert places_of("sparse", strides, 16) == (2, 4, 15, 16)
-    assert places_of("dense", strides, 16) == tuple(range(1, 17))
-    assert places_of("sparse", [[15, 1, 2, 2]], 16) == (16,), "a last block that reduces is one place"
+    assert positions_of("sparse", strides, 16) == (2, 4, 15, 16)
+    assert positions_of("dense", strides, 16) == tuple(range(1, 17))
+    assert positions_of("sparse", [[15, 1, 2, 2]], 16) == (16,), "a last block that reduces is one position"
 
 
 @pytest.mark.parametrize("blocks", [3, 16])

@@ -99,6 +99,6 @@ def test_a_full_disk_costs_lines_of_the_log_not_the_run(tmp_path, capsys):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     said = capsys.readouterr().err
-    assert said.count("misses lines from here on") == 1
+    assert said.count("is incomplete from here on") == 1
     assert "Traceback" not in said
     assert "before" in (tmp_path / "stdout.log").read_text()

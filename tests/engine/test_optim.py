@@ -67,7 +67,7 @@ def test_rates_stay_between_their_ends(policy, passed, warmup, start, after):
     assert min(start, 0.1) - 1e-12 <= rate <= 1 + 1e-12
 
 
-def test_the_number_of_machines_scales_all_three_rates():
+def test_the_number_of_hosts_scales_all_three_rates():
     cfg = get_cfg()
     merge_opts(cfg, ["NUM_SHARDS", 4, "SOLVER.WARMUP_EPOCHS", 1])
     plain = Schedule.from_cfg(cfg)
@@ -114,3 +114,15 @@ def test_the_optimisers():
     assert not build_optimizer(cfg, model()).defaults["nesterov"]
     set_rate(adamw, 0.125)
     assert [group["lr"] for group in adamw.param_groups] == [0.125, 0.125]
+
+
+def test_a_checkpoint_does_not_bring_its_devices_kernels():
+    """SGD is fused on GPUs; what one wrote goes on elsewhere, and the other way round."""
+    cfg = get_cfg()
+    cfg.SOLVER.OPTIMIZING_METHOD = "sgd"
+    optimizer = build_optimizer(cfg, torch.nn.Linear(2, 2))
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        group["fused"] = True
+    optimizer.load_state_dict(state)
+    assert [group["fused"] for group in optimizer.param_groups] == [False, False]

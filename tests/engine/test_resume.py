@@ -28,7 +28,7 @@ def test_the_position_counts_in_videos_where_steps_have_another_size(now, step):
 def test_videos_that_fill_no_step_are_seen_again_and_the_log_says_so(caplog):
     with caplog.at_level(logging.WARNING):
         assert Progress.from_shared(Progress(step=3).shared(8), 16).step == 1
-    assert "steps had 8 videos and have 16 now: 8 videos of this epoch are seen again" in caplog.text
+    assert "steps had 8 videos and now have 16: 8 videos of this epoch are seen twice" in caplog.text
 
 
 def test_positions_of_earlier_checkpoints_are_steps():

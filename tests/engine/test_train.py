@@ -14,9 +14,10 @@ from torch import nn
 from transm3e.data.types import Batch, FailedClip
 from transm3e.engine import train as training
 from transm3e.engine.checkpoint import BEST, CheckpointStore
-from transm3e.engine.logging import Recorder, log_to
+from transm3e.engine.logging import log_to
 from transm3e.engine.optim import Schedule
 from transm3e.engine.precision import Precision
+from transm3e.engine.settings import TrainSettings
 from transm3e.engine.train import Trainer
 from transm3e.errors import ExitRequest, UserError
 from transm3e.models.weights import read_checkpoint
@@ -76,34 +77,19 @@ class FakeTask:
         self.seen = state["seen"]
 
 
-def trainer(folder, task=None, loader=None, optimizer="adamw", validate=dict, keep=1, **changes):
-    task, loader = task or FakeTask(), loader or FakeLoader()
+def trainer(folder, task=None, loader=None, optimizer="adamw", validate=dict, precision=None, **changes):
+    task = task or FakeTask()
     parameters = task.model.parameters()
-    plain = {
-        "schedule": Schedule("cosine", 0.1, 0.0, 3, 1.0, 0.01, True),
-        "precision": Precision(CPU, torch.float32),
-        "max_epoch": 3,
-        "accum_steps": 1,
-        "clip_norm": 1.0,
-        "eval_period": 1,
-        "checkpoint_period": 1,
-        "checkpoint_steps": 0,
-        "log_period": 2,
-        "resume": True,
-        "seed": 0,
-        "most_skipped": 25,
-        "memory_settings": {"TRAIN.BATCH_SIZE": 2},
-        "origin": {"cfg": "A: 1", "run": {"id": "x"}},
-    }
+    schedule = Schedule("cosine", 0.1, 0.0, 3, 1.0, 0.01, True)
+    plain = {"max_epoch": 3, "clip_norm": 1.0, "log_period": 2, "memory_settings": {"TRAIN.BATCH_SIZE": 2}}
     return Trainer(
-        task=task,
-        loader=loader,
-        validate=validate,
-        store=CheckpointStore(folder, keep),
-        recorder=Recorder(folder, tensorboard=False),
-        optimizer=torch.optim.AdamW(parameters) if optimizer == "adamw" else torch.optim.SGD(parameters, lr=0.1),
-        device=CPU,
-        **{**plain, **changes},
+        task,
+        loader or FakeLoader(),
+        validate,
+        torch.optim.AdamW(parameters) if optimizer == "adamw" else torch.optim.SGD(parameters, lr=0.1),
+        precision or Precision(CPU, torch.float32),
+        TrainSettings(folder, schedule, **{**plain, **changes}),
+        origin={"cfg": "A: 1", "run": {"id": "x"}},
     )
 
 
@@ -266,6 +252,65 @@ def test_a_loss_that_is_no_number_names_the_clips_and_keeps_the_checkpoint(tmp_p
     assert "clip7.mp4" in batch["paths"]
     assert torch.equal(batch["clips"]["rgb"], FakeLoader().pixels[batch["rows"]])
     assert_same(last_state(tmp_path), before)
+    assert f"replayed by python tools/show_batch.py --bad {tmp_path / 'bad_batch_rank_0.pt'};" in message
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "bad_batch_rank_0.pt",
+        "bad_weights.pyth",
+        "checkpoints",
+    ]
+
+
+def test_weights_of_a_bad_step_are_those_that_computed_it_and_nothing_resumes_from_them(tmp_path):
+    def nan_at(row):
+        task = FakeTask(spoil=lambda batch, loss: loss * (float("nan") if row in batch.rows else 1))
+        with pytest.raises(UserError, match="the loss is nan"):
+            trainer(tmp_path, task).run()
+        return task
+
+    (tmp_path / "bad_batch_rank_1.pt").write_text("of an earlier failure, with more processes")
+    task = nan_at(7)
+    bad = read_checkpoint(tmp_path / "bad_weights.pyth")
+    assert_same(bad["model_state"], dict(task.model.state_dict()))
+    assert bad["optimizer_state"]["param_groups"][0]["lr"] > 0
+    assert not (tmp_path / "bad_batch_rank_1.pt").exists()
+    # It lies where resume does not look, and is refused where a user puts it there.
+    assert CheckpointStore(tmp_path, 1).newest() is None
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "bad_weights.pyth").rename(tmp_path / "checkpoints" / "checkpoint_epoch_00001.pyth")
+    with pytest.raises(UserError, match="was not written by this training loop"):
+        trainer(tmp_path).run()
+
+
+def test_a_bad_step_on_a_full_disk_is_still_named(tmp_path, monkeypatch):
+    def no_space(_handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(UserError, match=r"the loss is nan .*\(not saved, cannot write .*No space left on device"):
+        trainer(tmp_path, FakeTask(spoil=lambda _batch, loss: loss * float("nan"))).run()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*[Aa]nomaly:UserWarning", "ignore:Error detected in:UserWarning")
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda task: lambda _, loss: loss + (task.model[2].bias.sum() * 0).sqrt(),
+            r"gradient \(Function 'MulBackward0'",
+        ),
+        (lambda task: lambda _, loss: loss * float("nan"), r"loss \(the forward pass"),
+    ],
+)
+def test_detect_anomaly_ends_at_the_function_that_gives_nan_and_saves_the_step(tmp_path, spoil, message):
+    task = FakeTask()
+    task.spoil = spoil(task)
+    with pytest.raises(
+        UserError, match=rf"^the {message} returned nan values.* in epoch 1, step 1, with the clips clip"
+    ):
+        trainer(tmp_path, task, detect_anomaly=True).run()
+    assert (tmp_path / "bad_weights.pyth").is_file()
+    assert not torch.is_anomaly_enabled()
 
 
 def test_a_gradient_that_is_no_number_stops_before_the_weights_change(tmp_path):
@@ -307,7 +352,7 @@ def test_the_best_is_remembered_over_an_interruption(tmp_path):
     ("keep", "period", "left"), [(0, 1, [1, 2, 3, 4, 5]), (1, 1, [4, 5]), (2, 2, [2, 4, 5]), (1, 0, [5])]
 )
 def test_checkpoints_by_period_and_the_last_always(tmp_path, keep, period, left):
-    trainer(tmp_path, keep=keep, checkpoint_period=period, max_epoch=5, eval_period=0).run()
+    trainer(tmp_path, keep_checkpoints=keep, checkpoint_period=period, max_epoch=5, eval_period=0).run()
     assert names(tmp_path) == [f"checkpoint_epoch_{epoch:05d}.pyth" for epoch in left]
 
 
@@ -379,7 +424,7 @@ def test_memory_that_runs_out_is_a_message_with_what_would_help(tmp_path, error)
     def spoil(_batch, _loss):
         raise error
 
-    with pytest.raises(UserError, match=r"^out of memory: .*; what would help: TRAIN\.BATCH_SIZE \(now 2\)$"):
+    with pytest.raises(UserError, match=r"^out of memory: .*; settings that would help: TRAIN\.BATCH_SIZE \(now 2\)$"):
         trainer(tmp_path, FakeTask(spoil=spoil)).run()
 
 
@@ -431,7 +476,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_taken(tmp_path)
     with log_to(cut):
         trainer(cut).run()
     assert_same(last_state(cut), last_state(whole))
-    assert f"it is now called {newest.name}.damaged, and the one before is taken" in (cut / "stdout.log").read_text()
+    assert f"renamed to {newest.name}.damaged, using the previous checkpoint" in (cut / "stdout.log").read_text()
     assert f"{newest.name}.damaged" in names(cut)
 
 
@@ -445,15 +490,15 @@ def test_a_checkpoint_of_another_version_is_refused_and_left_alone(tmp_path):
     assert file.is_file()
 
 
-def test_a_signal_during_the_exchange_waits_for_the_next_so_that_all_processes_stop_together(tmp_path, monkeypatch):
+def test_a_signal_during_the_all_reduce_waits_for_the_next_so_that_all_processes_stop_together(tmp_path, monkeypatch):
     sent = []
 
-    def exchange(numbers, _device):
+    def all_reduce(flags):
         if not sent:
             sent.append(os.kill(os.getpid(), signal.SIGTERM))
-        return list(numbers)
+        return flags
 
-    monkeypatch.setattr(training, "highest", exchange)
+    monkeypatch.setattr(training, "highest_of", all_reduce)
     with pytest.raises(ExitRequest, match=r"stopped in epoch 1 after step 2;") as caught:
         trainer(tmp_path).run()
     assert caught.value.exit_status == 128 + signal.SIGTERM

@@ -113,7 +113,7 @@ BAD_INPUTS = (
         "a config that names Python objects", OWN, ("not a YAML file",), config("A: !!python/object/apply:os.getcwd []")
     ),
     BadInput("a key twice in a config", OWN, ("own.yaml", "RNG_SEED"), config("RNG_SEED: 1\nRNG_SEED: 2\n")),
-    BadInput("configs that inherit in a circle", OWN, ("runs in a circle",), config("_BASE_: own.yaml\n")),
+    BadInput("configs that inherit in a circle", OWN, ("is circular",), config("_BASE_: own.yaml\n")),
     BadInput("a base that is not there", OWN, ("none.yaml",), config("_BASE_: none.yaml\n")),
     BadInput(
         "PySlowFast's setting of another network",
@@ -135,7 +135,7 @@ BAD_INPUTS = (
         (*RGB, *RUN, "NUM_GPUS", 64, "TRAIN.BATCH_SIZE", 64, "TEST.BATCH_SIZE", 64),
         ("NUM_GPUS is 64, but torch sees",),
     ),
-    BadInput("several machines without an address", (*RGB, *RUN, "NUM_SHARDS", 2), ("--init_method tcp://HOST:PORT",)),
+    BadInput("several hosts without an address", (*RGB, *RUN, "NUM_SHARDS", 2), ("--init_method tcp://HOST:PORT",)),
     BadInput(
         "no clip table", (*RGB, "DATA.PATH_TO_DATA_DIR", "{here}/nowhere"), ("no clip table", "nowhere/clips.csv")
     ),

@@ -33,21 +33,12 @@ END_S = 90.0  # within which a process ends when another one is gone
 SILENT_S = 6.0  # DIST_TIMEOUT
 
 
-def short_run(data: Path, out: Path, epochs: int) -> list[object]:
-    """The words of a training of so many epochs of 40 steps with a checkpoint every 3 steps."""
+def short_run(data: Path, out: Path, epochs: int, *more: object) -> list[object]:
+    """The words of a training of so many epochs, 40 steps each on MuscleSynth tiny, with a checkpoint every 3 steps."""
     return [
         *("--cfg", "configs/MuscleSynth/mcts_rgb.yaml", "DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", out, *SMALL),
-        *(
-            "SOLVER.MAX_EPOCH",
-            epochs,
-            "TRAIN.BATCH_SIZE",
-            BATCH_SIZE,
-            "TRAIN.CHECKPOINT_STEPS",
-            3,
-            "TRAIN.EVAL_PERIOD",
-            2,
-        ),
-        *("LOG_PERIOD", 1, "TENSORBOARD.ENABLE", False),
+        *("SOLVER.MAX_EPOCH", epochs, "TRAIN.BATCH_SIZE", BATCH_SIZE, "TRAIN.CHECKPOINT_STEPS", 3),
+        *("TRAIN.EVAL_PERIOD", 2, "LOG_PERIOD", 1, "TENSORBOARD.ENABLE", False, *more),
     ]
 
 
@@ -154,7 +145,7 @@ def main() -> int:
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as place:
         data, whole, killed = (Path(place) / name for name in ("data", "whole", "killed"))
-        generate(data, "tiny", progress=False)
+        generate(data, "tiny")
         finish(short_run(data, whole, args.epochs), whole, args.processes)
         for kill in range(args.kills):
             what = kill_during_training(short_run(data, killed, args.epochs), killed, rng, processes=args.processes)

@@ -71,5 +71,5 @@ def test_a_cut_link_is_reported_on_both_sides_and_the_restarted_job_ends_with_th
     hosts.mend()
     agents = start(hosts, out, options)
     assert [agent.wait(timeout=120) for agent in agents] == [0, 0], printed(out, 0).read_text()
-    assert "going on from" in (out / "stdout.log").read_text()
+    assert "resuming from" in (out / "stdout.log").read_text()
     assert differing(whole, out) == []

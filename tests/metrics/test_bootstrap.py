@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from transm3e.errors import UserError
-from transm3e.metrics import mean_average_precision, weighted
+from transm3e.metrics import bootstrap, mean_average_precision
 from transm3e.metrics.bootstrap import bootstrap_map, centred, draw_counts, percentile_interval
 
 
@@ -47,7 +47,7 @@ def test_muscles_that_no_clip_of_a_resample_carries_are_left_out_of_its_mean(mon
     expected = [(1 / 2 + 1 / 3) / 2, 1.0, 1 / 2, np.nan]
     np.testing.assert_allclose(bootstrap_map(scores, labels, counts), expected)
     # In pieces of one resample it is the same.
-    monkeypatch.setattr(weighted, "CHUNK", 1)
+    monkeypatch.setattr(bootstrap, "CHUNK", 1)
     np.testing.assert_allclose(bootstrap_map(scores, labels, counts), expected)
 
 

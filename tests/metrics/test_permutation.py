@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from transm3e.metrics import mean_average_precision
-from transm3e.metrics.bootstrap import bootstrap_map, draw_counts, percentile_interval
-from transm3e.metrics.permutation import draw_swaps, holm, p_value, swapped_differences
+from transm3e.metrics.bootstrap import (
+    bootstrap_map,
+    draw_counts,
+    draw_swaps,
+    holm,
+    p_value,
+    percentile_interval,
+    swapped_differences,
+)
 
 
 def pair(seed, first=1.0, second=1.0, number=120, muscles=5, decimals=8):

@@ -21,7 +21,7 @@ from transm3e.losses import LOSSES
 from transm3e.modalities import MODALITIES, model_modalities, read_modalities
 from transm3e.models import build_model, count_parameters
 from transm3e.models.two_branch import TWO_BRANCH_FUSIONS, PatchConcat
-from transm3e.models.two_branch_fusions import AttentionFusion, Branch, ConcatFusion, LateFusion, PatchFusion
+from transm3e.models.two_branch_fusions import AttentionFusion, Branch, LateConcatFusion, LateFusion, PatchFusion
 from transm3e.models.weights import load_weights
 
 FUSIONS = list(TWO_BRANCH_FUSIONS)
@@ -110,7 +110,7 @@ def test_sure_scores_stay_finite_in_late_fusion(two_cfg):
 
 
 def test_late_concat_is_one_linear_layer_on_both_class_tokens():
-    net = ConcatFusion([Plain("rgb", 5), Plain("flow", 6)], (5, 6), 4).double()
+    net = LateConcatFusion([Plain("rgb", 5), Plain("flow", 6)], (5, 6), 4).double()
     clips = random_clips(names=("rgb", "flow"))
     one, other = (branch(clips) for branch in net.branches)
     weight = net.head.weight

@@ -90,10 +90,10 @@ def graph_conv(x_CTV, read, name, with_attention):
         parts.append(torch.stack([near] * x_CTV.shape[1], 1))
         pairs.append(torch.cat(parts))
     out = read.norm(attention(pairs, read, f"{name}attention") if with_attention else sum(pairs), f"{name}norm")
-    return (out + way_around(x_CTV, read, f"{name}around")).clamp(min=0)
+    return (out + shortcut(x_CTV, read, f"{name}around")).clamp(min=0)
 
 
-def way_around(x_CTV, read, name, stride=1):
+def shortcut(x_CTV, read, name, stride=1):
     if f"{name}.0.weight" not in read.numbers:
         return x_CTV
     return read.norm(read.linear(x_CTV[:, ::stride], f"{name}.0"), f"{name}.1")
@@ -123,7 +123,7 @@ def features(x_CTV, read):
         name, stride = f"blocks.{i}", 2 if i in (4, 7) else 1
         out = graph_conv(x_CTV, read, f"{name}.spatial.", with_attention=i > 0)
         out = temporal_conv(out, read, f"{name}.temporal", stride)
-        x_CTV = (out + way_around(x_CTV, read, f"{name}.around", stride) if i else out).clamp(min=0)
+        x_CTV = (out + shortcut(x_CTV, read, f"{name}.around", stride) if i else out).clamp(min=0)
     return x_CTV.mean((1, 2))
 
 

@@ -96,18 +96,12 @@ def gradients(model, logits):
     return found
 
 
-@pytest.fixture(scope="module")
-def small():
-    """A pair of models, a clip, and the exact gradients; 8 frames of 64 x 64."""
+def test_gradients(pairs, dtype):
+    theirs, ours = pairs[0]
     torch.manual_seed(0)
-    theirs = torchvision_s(8, 64)
-    ours, clip = ours_like(theirs, cfg_s(8, 64)), torch.randn(1, 3, 8, 64, 64)
+    clip = torch.randn(1, 3, FRAMES, CROP, CROP)
     exact = gradients(theirs.double(), theirs(clip.double()))
-    return theirs.float(), ours, clip, exact
-
-
-def test_gradients(small, dtype):
-    theirs, ours, clip, exact = small
+    theirs.float()
     with torch.autocast("cpu", dtype):
         outputs = ours({"rgb": clip}).logits, theirs(clip)
     given, reference = gradients(ours, outputs[0]), gradients(theirs, outputs[1])

@@ -10,6 +10,7 @@ from transm3e.data.encode import write_video
 from transm3e.errors import UserError
 from transm3e.prepare.check import check_table
 from transm3e.prepare.check.companions import companion_fault
+from transm3e.prepare.check.table import CheckSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -53,7 +54,7 @@ def command():
 
 def test_problems_come_in_the_order_of_the_table_and_notes_beside_them(tmp_path):
     root = make_dataset(tmp_path, broken=True)
-    checked = check_table(read_clip_table(root), root, "all", 2)
+    checked = check_table(read_clip_table(root), CheckSettings(root, "all", 2))
     assert [(p.split, p.path) for p in checked.problems] == [
         ("new_val", "b.mp4"),
         ("new_val", "b.npz"),
@@ -70,27 +71,25 @@ def test_problems_come_in_the_order_of_the_table_and_notes_beside_them(tmp_path)
     assert any("activity 'row' (clips: 4) carries 2 different sets" in note.reason for note in checked.notes)
 
 
-@pytest.mark.parametrize("kind", ["skeleton", "flow"])
-def test_companions_that_are_missing_or_damaged_are_named(tmp_path, kind):
-    (tmp_path / "broken.npz").write_bytes(b"PK broken")
-    assert companion_fault(kind, tmp_path, "gone.npz", (10, 48, 64), "none") == f"{kind} file does not exist"
-    assert companion_fault(kind, tmp_path, "broken.npz", (10, 48, 64), "none") == ""
-    assert companion_fault(kind, tmp_path, "broken.npz", (10, 48, 64), "first").startswith(f"{kind}: ")
+def test_companions_that_are_missing_or_damaged_are_named(tmp_path):
+    for kind in ["skeleton", "flow"]:
+        (tmp_path / "broken.npz").write_bytes(b"PK broken")
+        assert companion_fault(kind, tmp_path, "gone.npz", (10, 48, 64), "none") == f"{kind} file does not exist"
+        assert companion_fault(kind, tmp_path, "broken.npz", (10, 48, 64), "none") == ""
+        assert companion_fault(kind, tmp_path, "broken.npz", (10, 48, 64), "first").startswith(f"{kind}: ")
 
 
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ({"decode": "some"}, "decode 'some': allowed are first, all, none"),
-        ({"workers": 0}, "workers 0: at least 1"),
-        ({"timeout": 0.0}, "timeout 0.0: seconds, above 0"),
-        ({"stride": 0}, "stride 0: at least 1"),
-    ],
-)
-def test_wrong_options_are_user_errors(tmp_path, argument, message):
+def test_wrong_options_are_user_errors(tmp_path):
     write_clip_table(tmp_path / "clips.csv", [Clip("a.mp4", "train", "squat", (1,))])
-    with pytest.raises(UserError, match=message):
-        check_table(read_clip_table(tmp_path), tmp_path, **argument)
+    for argument, message in (
+        ({"decode": "some"}, "decode 'some': allowed are first, all, none"),
+        ({"workers": 0}, "workers 0, timeout 120: at least 1"),
+        ({"timeout": 0.0}, "workers 1, timeout 0: at least 1, and seconds above 0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            CheckSettings(tmp_path, **argument)
+    with pytest.raises(UserError, match="frames 16, stride 0: both at least 1"):
+        check_table(read_clip_table(tmp_path), CheckSettings(tmp_path), stride=0)
 
 
 def test_a_good_data_set_has_no_problem_and_nothing_is_written(tmp_path, command, capsys):
@@ -112,11 +111,11 @@ def test_a_second_check_looks_only_at_what_changed(tmp_path, command, monkeypatc
     assert "No problem" in (out / "report.md").read_text()
     looked = []
 
-    def run(function, items, workers, timeout):
+    def run(function, items, workers, title, timeout):
         looked.extend(items)
         return ((number, function(item)) for number, item in enumerate(items))
 
-    monkeypatch.setattr("transm3e.prepare.check.table.run_limited", run)
+    monkeypatch.setattr("transm3e.prepare.check.table.run_each", run)
     monkeypatch.setattr("transm3e.prepare.check.report.draw_dataset", lambda table, folder: None)
     assert command(root, "--decode", "first", "--out", out) == 0  # "all" serves as well
     assert looked == []

@@ -213,14 +213,14 @@ def test_photos_of_one_size_stay_aligned():
     assert first.shape == (32, 46, 3)
 
 
-@pytest.mark.parametrize("frames", [2, 3, 16, 33])
-def test_dissolve_holds_both_ends(frames):
-    start, end = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 240, np.uint8)
-    shades = np.array([frame[0, 0, 0] for frame in dissolve(start, end, frames)], int)
-    assert len(shades) == frames
-    np.testing.assert_array_equal(shades, (240 - shades)[::-1])
-    assert (np.diff(shades) >= 0).all()
-    assert (shades == 0).sum() == (frames + 2) // 3
+def test_dissolve_holds_both_ends():
+    for frames in [2, 3, 16, 33]:
+        start, end = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 240, np.uint8)
+        shades = np.array([frame[0, 0, 0] for frame in dissolve(start, end, frames)], int)
+        assert len(shades) == frames
+        np.testing.assert_array_equal(shades, (240 - shades)[::-1])
+        assert (np.diff(shades) >= 0).all()
+        assert (shades == 0).sum() == (frames + 2) // 3
 
 
 def test_photo_keeps_its_colours(tmp_path):

@@ -18,7 +18,7 @@ from transm3e.errors import UserError
 from transm3e.prepare.free_exercise import landmarks, logistic, poses
 from transm3e.prepare.free_exercise.clips import fit_pair
 from transm3e.prepare.free_exercise.landmarks import FIELDS, read_poses, write_poses
-from transm3e.prepare.free_exercise.poses import annotation, prepare_poses, there_and_back
+from transm3e.prepare.free_exercise.poses import annotation, forth_and_back, prepare_poses
 from transm3e.prepare.free_exercise.prepare import prepare
 
 SHIPPED = ANNOTATIONS / "free_exercise_poses.npz"
@@ -71,7 +71,7 @@ def test_the_shipped_landmarks_make_a_benchmark_without_photos(made):
 
 
 def test_frames_go_from_start_to_end_and_back_in_the_frame_of_the_clips():
-    weights = there_and_back(9)
+    weights = forth_and_back(9)
     np.testing.assert_allclose(weights[[0, 4, 8]], [0, 1, 0], atol=1e-12)
     np.testing.assert_allclose(weights, weights[::-1], atol=1e-12)
     shipped = read_poses(SHIPPED)
@@ -136,8 +136,8 @@ def test_command_line(tmp_path, capsys):
     assert f"855 clips in {tmp_path / 'out'}, 18 exercises skipped" in capsys.readouterr().out
     for wrong, said in (
         ([], "--source CLONE is needed"),
-        (["--poses", "--size", "64"], "--size is of videos"),
-        (["--whole"], "--fold and --whole are of --poses"),
+        (["--poses", "--size", "64"], "--size is for videos"),
+        (["--whole"], "--fold and --whole need --poses"),
     ):
         with pytest.raises(SystemExit) as ended:
             module.main([*wrong, "--out", str(tmp_path / "x")])

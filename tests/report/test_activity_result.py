@@ -1,4 +1,4 @@
-"""Results of runs that predict activities: scores, what has none, the picture, the tables."""
+"""Results of runs that predict activities: scores, what has none, the figure, the tables."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from transm3e.errors import UserError
-from transm3e.report.activity_picture import MOST, activity_bars
-from transm3e.report.activity_result import activity_result
+from transm3e.report.activity_figure import MOST, activity_bars, activity_result
 from transm3e.report.table import results_table
 from transm3e.runs.results import read_results, summarise, write_results
 
@@ -53,7 +52,7 @@ def test_the_picture_shows_the_worst_of_many_activities(tmp_path, monkeypatch):
     scores = labels.copy()
     scores[0] = np.roll(scores[0], 3)
     drawn = {}
-    monkeypatch.setattr("transm3e.report.activity_picture.save", lambda figure, path: drawn.update({path: figure}))
+    monkeypatch.setattr("transm3e.report.activity_figure.save", lambda figure, path: drawn.update({path: figure}))
     activity_bars(results(known_val=activity_result(scores, labels, names)), tmp_path / "a.png")
     [axes] = drawn[tmp_path / "a.png"].axes
     shown = [label.get_text() for label in axes.get_yticklabels()]

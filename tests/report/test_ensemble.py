@@ -11,8 +11,7 @@ import pytest
 
 from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
-from transm3e.report import ensemble as room
-from transm3e.report.activity_result import activity_result
+from transm3e.report.activity_figure import activity_result
 from transm3e.report.ensemble import build_ensemble, read_member
 from transm3e.report.scores import read_predictions, write_predictions
 from transm3e.runs.results import read_results, split_result, summarise, write_results
@@ -147,7 +146,7 @@ def test_a_path_that_stands_twice_and_clips_that_nobody_could_read(make):
 
 
 def test_an_ensemble_replaces_itself_and_can_be_a_member(make, tool, tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "muscle_bars", lambda results, file: file.write_text("drawn"))
+    monkeypatch.setattr("transm3e.report.run.muscle_bars", lambda results, file: file.write_text("drawn"))
     a, b, out = make("a", 1), make("b", 2), tmp_path / "e"
     assert tool(a, b, "--out", out)[0] == 0
     before = {file: file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()}
@@ -202,13 +201,13 @@ def test_mistakes(make, tool, tmp_path, monkeypatch, words, message):
 
 
 def test_nothing_else_is_overwritten(make, tool, tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "muscle_bars", lambda results, file: file.write_text("drawn"))
+    monkeypatch.setattr("transm3e.report.run.muscle_bars", lambda results, file: file.write_text("drawn"))
     runs = make("a", 1), make("b", 2)
     before = (runs[0] / "results.json").read_bytes()
     assert_refused(tool(*runs, "--out", runs[0]), "is one of the runs")
     other = make("c", 3)
-    assert_refused(tool(*runs, "--out", other), "holds what no ensemble made")
-    assert_refused(tool(*runs, "--out", tmp_path), "holds what no ensemble made")
+    assert_refused(tool(*runs, "--out", other), "holds files that no ensemble wrote")
+    assert_refused(tool(*runs, "--out", tmp_path), "holds files that no ensemble wrote")
     assert_refused(tool(*runs, "--out", other / "results.json"), "is a file")
     ours = tmp_path / "e"
     assert tool(*runs, "--out", ours)[0] == 0

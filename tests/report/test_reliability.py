@@ -95,7 +95,7 @@ def test_what_is_no_cross_validation_is_refused(folds, capsys):
     root, *_ = folds
     rest = ["--table", str(root / "clips.csv"), "--out", str(root / "found.json")]
     for runs, words in (
-        (["fold0"], "one run is no cross-validation"),
+        (["fold0"], "one run is not a cross-validation"),
         (["fold0", "fold0"], "in two of these runs' folds"),
     ):
         with pytest.raises(SystemExit) as stop:

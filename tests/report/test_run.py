@@ -1,4 +1,4 @@
-"""The report of a run: results.json last and complete, pictures, CSV of video scores, the table of several."""
+"""The report of a run: results.json last and complete, figures, CSV of video scores, the table of several."""
 
 import csv
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from transm3e.data.types import FailedClip
-from transm3e.engine.evaluate import Predictions
+from transm3e.engine.evaluate import ScoredSplit
 from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
 from transm3e.report import run as report
@@ -36,12 +36,12 @@ def predictions(seed, clips=12, failed=()):
     rng = np.random.default_rng(seed)
     labels = (rng.random((clips, 20)) < 0.4).astype(np.uint8)
     scores = rng.random((clips, 20), dtype=np.float32)
-    return Predictions(np.arange(clips), [f"v/{i}.mp4" for i in range(clips)], scores, labels, list(failed))
+    return ScoredSplit(np.arange(clips), [f"v/{i}.mp4" for i in range(clips)], scores, labels, list(failed))
 
 
 def nothing(failed=()):
     empty = np.empty(0, np.int64)
-    return Predictions(empty, [], np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8), list(failed))
+    return ScoredSplit(empty, [], np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8), list(failed))
 
 
 def checkpoint(run):
@@ -78,8 +78,8 @@ def test_the_report_is_complete(run):
         kept = read_predictions(run.folder / "predictions" / f"{split}.npz")
         np.testing.assert_array_equal(kept.scores, p.scores)
     assert results["mean_val"] == pytest.approx(np.mean([results["splits"][s]["mAP"] for s in SPLITS[:2]]))
-    for picture in ("muscles.png", "training.png"):
-        assert (run.folder / picture).read_bytes().startswith(b"\x89PNG")
+    for figure in ("muscles.png", "training.png"):
+        assert (run.folder / figure).read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_leave_to_miss_clips_all_are_named_and_nothing_is_scored(run):
@@ -122,7 +122,7 @@ def test_random_scores_are_reported_as_means_of_many_draws(run):
     assert f"{100 * splits['new_val']['mAP']:.1f} ± {100 * splits['new_val']['draws']['std']:.1f}" in text
 
 
-def test_without_weights_or_clips_there_are_results_but_no_pictures(run):
+def test_without_weights_or_clips_there_are_results_but_no_figures(run):
     write_report(run, OWNER, None, {"known_val": nothing([FailedClip(0, "a.mp4", "gone")])})
     results = read_results(run.folder / "results.json")
     assert (results["run"]["checkpoint"], results["run"]["epoch"]) == (None, None)
@@ -134,10 +134,10 @@ def test_without_weights_or_clips_there_are_results_but_no_pictures(run):
 
 def test_results_come_last(run, monkeypatch):
     def fail(*_args):
-        raise UserError("cannot write the picture")
+        raise UserError("cannot write the figure")
 
     monkeypatch.setattr(report, "muscle_bars", fail)
-    with pytest.raises(UserError, match="picture"):
+    with pytest.raises(UserError, match="figure"):
         write_report(run, OWNER, None, {"known_val": predictions(0)})
     assert not (run.folder / "results.json").exists()
 

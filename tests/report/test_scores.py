@@ -79,7 +79,7 @@ def test_a_split_whose_clips_all_failed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": np.full((3, 20), 2)}, "besides 0 and 1"),
+        ({"labels": np.full((3, 20), 2)}, "other than 0 and 1"),
         ({"clips": CLIPS[:2]}, r"scores \(3, 20\)"),
         ({"split": "test"}, "unknown split 'test', allowed: train"),
     ],

@@ -89,7 +89,7 @@ KEYS = sorted(all_keys(get_cfg()))
 PROCESSES = ("DIST_BACKEND", "DIST_TIMEOUT", "DETERMINISTIC")
 MACHINE = ("CPU_THREADS", "NUM_GPUS", "SHARD_ID", *PROCESSES, "DATA_LOADER.", "DATA.DECODE_TIMEOUT")
 PLACES = ("OUTPUT_DIR", "RUNS_DIR", "DATA.PATH_PREFIX", "DATA.PATH_TO_DATA_DIR")
-LOGS = ("LOG_PERIOD", "LOG_MODEL_INFO", "TENSORBOARD.")
+LOGS = ("TRAIN.DETECT_ANOMALY", "LOG_PERIOD", "LOG_MODEL_INFO", "TENSORBOARD.")
 WHEN = ("AUTO_RESUME", "DATASET", "ENABLE", "CHECKPOINT_PERIOD", "CHECKPOINT_STEPS", "KEEP_CHECKPOINTS", "MOST_SKIPPED")
 MEMORY = ("MODEL.ACT_CHECKPOINT", "TRAIN.FSDP")
 LATER = ("TEST.", "DATA.ENSEMBLE_METHOD", "LOOKUP.", "DEMO.", "INIT.OPTS", *(f"TRAIN.{name}" for name in WHEN))
@@ -137,10 +137,10 @@ def test_the_id_does_not_depend_on(key, configs):
     assert run_id("plain.yaml", *changed(key), *several) == run_id("plain.yaml", *several)
 
 
-def test_the_id_depends_on_the_global_batch_not_on_the_machines(configs):
+def test_the_id_depends_on_the_global_batch_not_on_the_hosts(configs):
     one, two = ["TRAIN.BATCH_SIZE", 8], ["TRAIN.BATCH_SIZE", 4, "NUM_SHARDS", 2]
     assert run_id("plain.yaml", *one) == run_id("plain.yaml", *two)
-    # Here the machines change the learning rate.
+    # Here the number of hosts changes the learning rate.
     scaled = ["SOLVER.BASE_LR_SCALE_NUM_SHARDS", True]
     assert run_id("plain.yaml", *one, *scaled) != run_id("plain.yaml", *two, *scaled)
 
@@ -252,7 +252,7 @@ def test_configs_that_start_from_each_other_are_refused(second, configs):
     Path("sub").mkdir()
     Path("a.yaml").write_text("INIT: {STUDENT_FROM: b.yaml}\n")
     Path("b.yaml").write_text(f"INIT: {{STUDENT_FROM: {second.format(folder=configs.name)}}}\n")
-    with pytest.raises(UserError, match=r"starts from itself by way of a\.yaml -> b\.yaml; change INIT"):
+    with pytest.raises(UserError, match=r"starts from itself through a\.yaml -> b\.yaml; change INIT"):
         plan(["a.yaml"])
 
 
@@ -457,7 +457,7 @@ def test_a_generated_data_sets_manifest_counts_by_content(configs):
 def test_one_training_asked_for_with_other_settings_is_refused(text, configs):
     Path("views.yaml").write_text(f"_BASE_: plain.yaml\n{text}\n")
     with pytest.raises(
-        UserError, match=r"^plain and views are one training .*; run them one after the other$"
+        UserError, match=r"^plain and views are the same training .*; run them one after the other$"
     ) as caught:
         plan(["plain.yaml", "views.yaml"])
     assert text.split(": {")[-1].split(":")[0] in str(caught.value)

@@ -76,7 +76,7 @@ def test_the_spread_of_a_mean_of_splits_is_that_of_splits_drawn_each_by_itself()
     [
         (0, [], "the split has no clips"),
         (0, [("a", "b")] * 3, "all 3 clips failed"),
-        (4, [], "none of the 4 clips carries a muscle"),
+        (4, [], "none of the 4 clips has a muscle"),
     ],
 )
 def test_what_cannot_be_scored_is_none_with_a_reason(clips, failed, reason):

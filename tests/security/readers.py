@@ -17,6 +17,7 @@ import torch
 from tests.security.damage import WRONG
 from tests.security.samples import (
     ARRAYS,
+    BAD_STEP,
     CHECKPOINT,
     COMPACT,
     CONFIG,
@@ -56,6 +57,7 @@ from tests.security.samples import (
 )
 from tests.security.uses import (
     use_activities,
+    use_bad_step,
     use_cache,
     use_checkpoint,
     use_flow,
@@ -75,17 +77,17 @@ from transm3e.data.decode import DecodeError
 from transm3e.data.images import read_image
 from transm3e.data.video_files import is_video
 from transm3e.errors import UserError
-from transm3e.prepare.benchmarks.classes import read_classes
-from transm3e.prepare.benchmarks.lists import read_lists
+from transm3e.prepare.benchmarks.authors import read_lists
+from transm3e.prepare.benchmarks.list_files import read_classes
 from transm3e.prepare.check.cache import key
 from transm3e.prepare.free_exercise.families import read_families
 from transm3e.prepare.free_exercise.landmarks import FIELDS, read_poses
 from transm3e.prepare.free_exercise.source import read_exercises
-from transm3e.report.pictures import read_epochs
 from transm3e.report.scores import read_predictions
 from transm3e.runs import lock as folder_lock
 from transm3e.runs.lock import Owner
-from transm3e.tables.cluster.slurm_queue import Submissions
+from transm3e.tables.cluster.slurm import read_submissions
+from transm3e.tables.progress import last_stats
 from transm3e.tables.read import read_table
 from transm3e.unpickle import read_pickle
 
@@ -234,6 +236,7 @@ READERS = [
         use_checkpoint,
         wrong=(*ARRAYS, argparse.Namespace(a=ARRAYS[0])),
     ),
+    of_document("batch of a bad step", ".pt", BAD_STEP, as_torch, use_bad_step, wrong=(*ARRAYS, torch.ones(3))),
     of_document("old checkpoint", ".pth", CHECKPOINT, partial(as_torch, zipped=False), use_checkpoint, wrong=ARRAYS),
     of_document("safetensors", ".safetensors", SAFE, as_safetensors, use_checkpoint),
     of_document(
@@ -269,7 +272,7 @@ READERS = [
         ".log",
         [{"_type": "train_epoch", "epoch": "1/2", "loss": 0.5}],
         as_log,
-        read_epochs,
+        last_stats,
         wrong=(*WRONG, *DEEP),
     ),
     of_document(
@@ -277,7 +280,7 @@ READERS = [
         ".json",
         {"a": {"mark": "transm3e-1", "task": 0, "logs": "b"}},
         as_json,
-        lambda path: Submissions(path).read(),
+        read_submissions,
         wrong=(*WRONG, *DEEP),
     ),
     of_document(

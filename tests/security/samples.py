@@ -20,7 +20,7 @@ import yaml
 
 from tests.security.damage import WRONG, WRONG_ARRAYS, nested
 from transm3e.data.annotations import Clip, write_clip_table
-from transm3e.data.blazepose.models import Model
+from transm3e.data.blazepose.models import ModelFile
 from transm3e.data.encode import write_video
 from transm3e.prepare.check.cache import MARK
 from transm3e.prepare.flow.write import write_flow_npz, write_flow_video
@@ -48,7 +48,7 @@ def as_lines(lines: Any) -> bytes:
 
 
 # A network's file as a wheel brings it.
-WHEEL_MODEL = Model("a.tflite", "mediapipe/a.tflite", hashlib.sha256(b"network").hexdigest())
+WHEEL_MODEL = ModelFile("a.tflite", "mediapipe/a.tflite", hashlib.sha256(b"network").hexdigest())
 
 
 def wheel() -> bytes:
@@ -177,6 +177,17 @@ CHECKPOINT = {
     "epoch": 3,
     "cfg": "RNG_SEED: 3\n",
     "activities": {"names": ["a"], "muscles": [[0] * 20]},
+}
+BAD_STEP = {
+    **{"what": "loss", "value": float("nan"), "epoch": 1, "step": 2, "seed": 0, "rank": 0, "accum_steps": 1},
+    "batches": [
+        {
+            "clips": {"rgb": torch.zeros(2, 3, 1, 4, 4, dtype=torch.uint8)},
+            **{"labels": torch.zeros(2, 20), "rows": torch.arange(2), "views": torch.arange(2)},
+            **{"paths": ["a.mp4", "b.mp4"], "samples": 1},
+            "mix": {"lam": 0.5, "box": {"top": 0, "left": 0, "height": 2, "width": 1}, "label_smoothing": 0.1},
+        }
+    ],
 }
 SPLIT = {"mAP": 0.5, "num_clips": 2, "per_muscle": {"chest": 0.5}, "positives": {"chest": 1}, "failed_clips": []}
 DRAWS = {"number": 200, "std": 0.1, "low": 0.3, "high": 0.7, "predictions": 0.6}

@@ -29,7 +29,7 @@ from transm3e.errors import UserError
 from transm3e.foreign.npz import Archive, ArchiveError
 from transm3e.models.weights import read_checkpoint
 from transm3e.prepare.check.cache import MARK, key
-from transm3e.prepare.check.table import check_table
+from transm3e.prepare.check.table import CheckSettings, check_table
 from transm3e.report.scores import read_predictions
 from transm3e.runs.results import read_results
 from transm3e.unpickle import read_pickle
@@ -310,7 +310,7 @@ def test_a_cache_with_other_content_is_ignored(value, tmp_path):
     name = key("video", "a.mp4", tmp_path / "a.mp4", "none", 0)
     lines = [{"key": ["no", "text"], "value": 1}, {"key": name, "value": value}]
     write(tmp_path / "cache", "\n".join([MARK, *map(json.dumps, lines), "[" * 10**5, ""]))
-    checked = check_table(table, tmp_path, decode="none", cache=tmp_path / "cache")
+    checked = check_table(table, CheckSettings(tmp_path, "none", cache=tmp_path / "cache"))
     assert [found.reason for found in checked.problems] == ["file does not exist"]
 
 

@@ -68,10 +68,11 @@ def unsafe_call(call):
         yield f"{name}(allow_pickle=...): runs what the file says"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_no_call_runs_code_from_a_file(file):
-    name = file.relative_to(ROOT).as_posix()
-    found = [f"{name}:{line}: {wrong}" for line, wrong in unsafe(file.read_text(encoding="utf-8"), name)]
+def test_no_call_runs_code_from_a_file():
+    found = []
+    for file in FILES:
+        name = file.relative_to(ROOT).as_posix()
+        found += [f"{name}:{line}: {wrong}" for line, wrong in unsafe(file.read_text(encoding="utf-8"), name)]
     assert not found, "\n".join(found)
 
 

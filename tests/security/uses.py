@@ -22,10 +22,10 @@ from transm3e.data.blazepose.models import from_wheel
 from transm3e.data.decode import Video
 from transm3e.data.flow import open_flow
 from transm3e.data.skeleton import read_skeleton
+from transm3e.engine.replay import read_bad_step
 from transm3e.errors import UserError
 from transm3e.models.weights import read_checkpoint
-from transm3e.prepare.benchmarks.classes import first_label
-from transm3e.prepare.benchmarks.list_files import LABELS, read_list
+from transm3e.prepare.benchmarks.list_files import LABELS, first_label, read_list
 from transm3e.prepare.check.cache import key, open_cache
 from transm3e.prepare.check.fingerprint import unpack
 from transm3e.prepare.check.video import VideoFacts, is_facts
@@ -61,6 +61,12 @@ def use_checkpoint(path: Path) -> None:
         Activities.from_plain(read["activities"], str(path))
     if "cfg" in read:
         cfg_from_text(read["cfg"], str(path))
+
+
+def use_bad_step(path: Path) -> None:
+    bad = read_bad_step(path)
+    assert all(len(clip) == len(batch) == len(batch.paths) for batch in bad.batches for clip in batch.clips.values())
+    assert bad.where.isprintable()
 
 
 def use_results(path: Path) -> None:

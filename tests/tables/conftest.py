@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tables.stand_in import FIRST, STAND_IN, TABLE
+from tests.tables.fake_run_net import FAKE_RUN_NET, FIRST, TABLE
 from transm3e.tables.command import build_plan
 
 
 @pytest.fixture
 def make(tmp_path):
     """Returns a function (seeds) -> plan of TABLE."""
-    leaves, tables = tmp_path / "configs" / "MuscleSynth", tmp_path / "configs" / "tables"
-    leaves.mkdir(parents=True)
+    configs, tables = tmp_path / "configs" / "MuscleSynth", tmp_path / "configs" / "tables"
+    configs.mkdir(parents=True)
     tables.mkdir()
     (tmp_path / "clips.csv").write_text("path,split,activity,muscles\n")
     for name in ("rgb", "rgb_diff", "flow"):
-        (leaves / f"{name}.yaml").write_text(FIRST % (name, tmp_path))
+        (configs / f"{name}.yaml").write_text(FIRST % (name, tmp_path))
     student = "TASK: distill\nAUG: {NUM_SAMPLE: 2}\nTRANSM3E: {RECEIVERS: True}\n"
-    (leaves / "student.yaml").write_text(
+    (configs / "student.yaml").write_text(
         FIRST % ("rgb", tmp_path) + student + "INIT: {STUDENT_FROM: rgb.yaml, TEACHER_FROM: rgb_diff.yaml}\n"
     )
     (tables / "trial.yaml").write_text(TABLE)
-    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    (tmp_path / "stand_in.py").write_text(FAKE_RUN_NET)
     opts = ["RUNS_DIR", str(tmp_path / "runs")]
     return lambda seeds=(0,): build_plan([tables / "trial.yaml"], ["MuscleSynth"], "full", seeds, None, 0, opts)

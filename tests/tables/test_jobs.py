@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.each import assert_each
 from transm3e.errors import UserError
 from transm3e.runs.plan import plan
 from transm3e.tables.command import build_plan
-from transm3e.tables.cost import forward_macs, gpu_hours
-from transm3e.tables.listing import listing
+from transm3e.tables.listing import forward_macs, gpu_hours, listing
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -21,7 +21,7 @@ def planned(number, *, on=None, scale="full", seeds=(0,), rows=None, opts=()):
 
 def test_the_24_rows_of_table_4_share_two_stage_1_runs(tmp_path):
     made = planned(4, on=["MuscleSynth"], opts=["RUNS_DIR", str(tmp_path)])
-    assert not made.has_problems
+    assert not made.problems
     rows = [job for job in made.jobs.values() if job.is_row]
     firsts = [job for job in made.jobs.values() if not job.is_row]
     assert (len(rows), len(firsts), len(made.missing())) == (24, 2, 26)
@@ -83,8 +83,8 @@ def test_a_row_that_cannot_be_planned_is_said_and_the_others_are_planned(tmp_pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"on": ["UCF"]}, "no configs of the data set 'UCF' in .*; there are: FreeExercise, .*; for data of your own"),
-        ({"rows": ["MCTX"]}, "--rows names 'MCTX', but no row's label begins so; there are: Sum, Concatenation"),
+        ({"on": ["UCF"]}, "no configs of the data set 'UCF' in .*; there are: FreeExercise, .*; for your own data"),
+        ({"rows": ["MCTX"]}, "--rows 'MCTX': no row's label begins with it; there are: Sum, Concatenation"),
         ({"seeds": [1, 1]}, "--seeds 1 1 must be different whole numbers from 0"),
         ({"seeds": [-1]}, "--seeds -1 must be different whole numbers"),
         ({"opts": ["FOO", "1"]}, "--opts: unknown key FOO"),
@@ -144,23 +144,25 @@ def test_tables_of_one_name_are_refused_and_one_named_twice_is_one(tmp_path):
     assert len(planned(3, on=["MuscleSynth", "MuscleSynth"]).tables) == 1
 
 
-def test_a_start_that_is_no_name_is_said(tmp_path):
+def test_a_start_that_is_no_name_is_reported(tmp_path):
     file = table_of(tmp_path, "rows: [{label: a, config: transm3e_s, opts: {INIT.TEACHER_FROM: [1]}}]\n")
     with pytest.raises(UserError, match=r"a: INIT.TEACHER_FROM is \[1\]; it must be the name of a config"):
         build_plan([file], None, "full", [0], None, 0, [])
 
 
-@pytest.mark.parametrize("file", sorted((CONFIGS / "sweeps").glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_shipped_sweep_is_planned_and_its_rows_are_different_runs(file, tmp_path):
-    made = build_plan([file], None, "full", [0], None, 0, ["RUNS_DIR", str(tmp_path)])
-    assert not made.has_problems
-    assert len({row.key for row in made.tables[0].rows}) == len(made.tables[0].rows) > 1
+def test_every_shipped_sweep_is_planned_and_its_rows_are_different_runs(tmp_path):
+    def rule(file):
+        made = build_plan([file], None, "full", [0], None, 0, ["RUNS_DIR", str(tmp_path)])
+        assert not made.problems
+        assert len({row.key for row in made.tables[0].rows}) == len(made.tables[0].rows) > 1
+
+    assert_each(rule, {file.stem: file for file in (CONFIGS / "sweeps").glob("*.yaml")})
 
 
-def test_a_table_is_made_on_a_folder_of_leaves_of_ones_own(tmp_path, monkeypatch):
-    leaves = tmp_path / "configs" / "Mine"
-    leaves.mkdir(parents=True)
-    (leaves / "mcts_rgb_s.yaml").write_text("MODEL: {MODEL_NAME: TransM3E}\nTRAIN: {DATASET: Mine}\n")
+def test_a_table_is_made_on_a_folder_of_ones_own_configs(tmp_path, monkeypatch):
+    configs = tmp_path / "configs" / "Mine"
+    configs.mkdir(parents=True)
+    (configs / "mcts_rgb_s.yaml").write_text("MODEL: {MODEL_NAME: TransM3E}\nTRAIN: {DATASET: Mine}\n")
     (tmp_path / "elsewhere").mkdir()
     table = tmp_path / "elsewhere" / "t.yaml"
     table.write_text("title: T\nconfig: mcts_rgb_s\ngrid: {TRANSM3E.NUM_MCTS: [8, 16]}\n")
@@ -172,14 +174,14 @@ def test_a_table_is_made_on_a_folder_of_leaves_of_ones_own(tmp_path, monkeypatch
 
 def test_the_estimate_follows_from_multiply_adds_clips_and_epochs(noise_data, tiny_cfg, tmp_path):
     words = ["DATA.PATH_TO_DATA_DIR", str(noise_data), "RUNS_DIR", str(tmp_path), "TRAIN.EVAL_PERIOD", 0]
-    leaf = [str(CONFIGS / "MuscleSynth" / "transm3e.yaml")]
-    run = plan(leaf, words)[-1]
+    config = [str(CONFIGS / "MuscleSynth" / "transm3e.yaml")]
+    run = plan(config, words)[-1]
     student, teacher = forward_macs(run.cfg), forward_macs(run.starts[1].cfg)
     # 16 training clips, two samples of each, 8 epochs; 8 clips are scored in two views.
     macs = 16 * 2 * 8 * (3 * student + teacher) + 8 * 2 * student
     assert gpu_hours(run, 1.0) == pytest.approx(2 * macs / 1e12 / 3600)
     assert teacher < student
-    assert gpu_hours(plan(leaf, [*words, "DATA.PATH_TO_DATA_DIR", "nowhere"])[-1]) is None
+    assert gpu_hours(plan(config, [*words, "DATA.PATH_TO_DATA_DIR", "nowhere"])[-1]) is None
 
 
 def test_the_multiply_adds_of_mvitv2_s_are_the_published_ones():

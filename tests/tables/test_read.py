@@ -1,4 +1,4 @@
-"""The shipped tables hold the paper's figures; what is wrong in a table file is said in one line."""
+"""The shipped tables hold the paper's scores; mistakes in a table file are reported in one line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.each import assert_each
 from transm3e.errors import UserError
 from transm3e.report.table import COLUMNS
-from transm3e.tables.datasets import DATASETS, DEMO_LEAF, leaf_name
-from transm3e.tables.read import read_table
+from transm3e.tables.read import DATASETS, DEMO_CONFIGS, config_name, read_table
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TABLES = sorted((CONFIGS / "tables").glob("*.yaml"))
@@ -29,19 +29,21 @@ def test_there_are_tables_2_to_14():
     assert [path.stem for path in TABLES] == [f"table{number:02d}" for number in range(2, 15)]
 
 
-@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
-def test_figures_are_the_papers(path, shared):
-    table = read_table(path)
-    assert table.datasets == tuple(TABLE_2 if path.stem == "table02" else ["MuscleMap136"])
-    for dataset in table.datasets:
-        pattern = TABLE_2[dataset] if path.stem == "table02" else f"{path.stem}_*"
-        [file] = (shared / "paper" / "tables").glob(f"{pattern}.csv")
-        theirs = list(csv.DictReader(file.open(encoding="utf-8")))
-        assert [row.paper[dataset] for row in table.rows] == [tuple(float(t[c]) for c in COLUMNS) for t in theirs]
-        # A row is named as there, but for table 3, which names by what is switched on.
-        for row, there in zip(table.rows, theirs, strict=True):
-            name = next(iter(there.values())).replace("+", " ").split()[0]
-            assert path.stem == "table03" or name in row.label
+def test_every_tables_figures_are_the_papers(shared):
+    def rule(path):
+        table = read_table(path)
+        assert table.datasets == tuple(TABLE_2 if path.stem == "table02" else ["MuscleMap136"])
+        for dataset in table.datasets:
+            pattern = TABLE_2[dataset] if path.stem == "table02" else f"{path.stem}_*"
+            [file] = (shared / "paper" / "tables").glob(f"{pattern}.csv")
+            theirs = list(csv.DictReader(file.open(encoding="utf-8")))
+            assert [row.paper[dataset] for row in table.rows] == [tuple(float(t[c]) for c in COLUMNS) for t in theirs]
+            # A row is named as there, but for table 3, which names by what is switched on.
+            for row, there in zip(table.rows, theirs, strict=True):
+                name = next(iter(there.values())).replace("+", " ").split()[0]
+                assert path.stem == "table03" or name in row.label
+
+    assert_each(rule, {path.stem: path for path in TABLES})
 
 
 def test_rows_of_one_run_have_one_figure_in_the_paper_too():
@@ -54,10 +56,10 @@ def test_rows_of_one_run_have_one_figure_in_the_paper_too():
     assert several == {repr(("mvitv2_s", [])), repr(("mcts_rgb_s", []))}
 
 
-def test_every_leaf_name_is_used_and_small_names_differ():
-    assert all(leaf_name(full, "MuscleUCF90") == full for full in DEMO_LEAF)
-    assert {leaf_name(full, "FreeExercise") for full in DEMO_LEAF} == set(DEMO_LEAF.values())
-    assert leaf_name("random", "MuscleSynth") == "random"
+def test_every_config_name_is_used_and_small_names_differ():
+    assert all(config_name(full, "MuscleUCF90") == full for full in DEMO_CONFIGS)
+    assert {config_name(full, "FreeExercise") for full in DEMO_CONFIGS} == set(DEMO_CONFIGS.values())
+    assert config_name("random", "MuscleSynth") == "random"
     for name in DATASETS:
         assert (CONFIGS / name).is_dir()
 
@@ -92,12 +94,12 @@ def test_every_leaf_name_is_used_and_small_names_differ():
         (HEAD + ROW % ", opts: {RNG_SEED: 1}", "RNG_SEED is set by make_table itself; remove it"),
         (HEAD + ROW % ", opts: {INIT.OPTS: [A, 1]}", r"INIT.OPTS is \['A', 1\]; it must be a mapping"),
         (HEAD + ROW % ", paper: {UCF: []}", "paper names the data set 'UCF'; allowed: MuscleMap136"),
-        (HEAD + ROW % ", paper: {MuscleSynth: [1, 2]}", r"figures on MuscleSynth are \[1, 2\]; they must be 6 numbers"),
+        (HEAD + ROW % ", paper: {MuscleSynth: [1, 2]}", r"scores on MuscleSynth are \[1, 2\]; they must be 6 numbers"),
         (HEAD + ROW % ", paper: {MuscleSynth: [1, 2, 3, 4, 5, 101]}", "must be 6 numbers in percent: known_val"),
         (HEAD + ROW % "" + ROW % "", "two rows are labelled 'a'"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(text, message, tmp_path):
+def test_what_is_wrong_is_reported_in_one_line(text, message, tmp_path):
     file = tmp_path / "t.yaml"
     file.write_text(text)
     with pytest.raises(UserError, match=message) as error:

@@ -1,8 +1,7 @@
-"""Runs in processes: order, failures, a stop, a second call, a folder that another process holds; by a stand-in."""
+"""Runs in processes: order, failures, a stop, a second call, a folder that another process holds; with a fake run_net.py."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
@@ -13,15 +12,14 @@ import time
 
 import pytest
 
-from tests.tables.stand_in import command, order
+from tests.tables.fake_run_net import command, order
 from transm3e.errors import ExitRequest
-from transm3e.runs.folder import GPUS, LOCK, Holder
+from transm3e.runs.folder import GPUS, LOCK
+from transm3e.runs.lock import Owner
 from transm3e.tables import runner as runner_module
 from transm3e.tables.command import run_missing, write_tables
-from transm3e.tables.jobs import run_key
-from transm3e.tables.progress import DONE, ELSEWHERE, FAILED, RUNNING
+from transm3e.tables.progress import DONE, ELSEWHERE, FAILED, RUNNING, describe, last_stats, summary
 from transm3e.tables.runner import Runner
-from transm3e.tables.view import describe, last_stats, summary
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +58,7 @@ def test_a_table_is_run_in_order_and_a_failed_row_stops_only_itself(make, tmp_pa
     assert order(tmp_path) == [["begin", "flow"]]
 
 
-def test_a_stop_ends_the_runs_and_the_next_call_goes_on(make, tmp_path):
+def test_a_stop_ends_the_runs_and_the_next_call_resumes_them(make, tmp_path):
     runner = Runner(make().missing(), command(tmp_path, seconds=30), [{}], tmp_path / "logs")
 
     def stop():
@@ -81,10 +79,10 @@ def test_a_stop_ends_the_runs_and_the_next_call_goes_on(make, tmp_path):
 def test_a_folder_that_another_process_holds_is_waited_for(make, tmp_path):
     job = make().missing()[0]
     job.run.folder.mkdir(parents=True)
-    holder = "import fcntl,sys,time; f=open(sys.argv[1],'a+'); fcntl.lockf(f, fcntl.LOCK_EX); "
-    holder += "print(1, flush=True); time.sleep(60)"
+    hold = "import pathlib, sys, time; from transm3e.runs.lock import hold; lock = hold(pathlib.Path(sys.argv[1])); "
+    hold += "lock.__enter__(); print(1, flush=True); time.sleep(60)"
     lock = job.run.folder / LOCK
-    process = subprocess.Popen([sys.executable, "-c", holder, str(lock)], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", hold, str(lock)], stdout=subprocess.PIPE)
     process.stdout.readline()
     seen = []
 
@@ -98,16 +96,15 @@ def test_a_folder_that_another_process_holds_is_waited_for(make, tmp_path):
     process.stdout.close()
     assert seen[:2] == ["running elsewhere", "running elsewhere"]
     assert progress.state == DONE
-    with lock.open("a+") as free:
-        fcntl.lockf(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert not lock.exists()
 
 
-def test_a_run_that_goes_on_keeps_its_gpu(make, tmp_path, monkeypatch):
+def test_a_run_that_continues_keeps_its_gpu(make, tmp_path, monkeypatch):
     """After kill -9 of the tool its runs go on; what the next call starts beside them takes the other GPUs."""
     jobs = make().missing()[:3]
     here = f"process 1 on {socket.gethostname()}"
-    held = {jobs[0].key: Holder(here, "1"), jobs[2].key: Holder("process 1 on elsewhere", "0")}
-    monkeypatch.setattr(runner_module, "holder", lambda run: held.get(run_key(run)))
+    held = {jobs[0].run.folder: Owner(here, "1"), jobs[2].run.folder: Owner("process 1 on elsewhere", "0")}
+    monkeypatch.setattr(runner_module, "holder", lambda lock: held.get(lock.parent))
     started = []
     monkeypatch.setattr(Runner, "_start", lambda self, progress, given: (started.append(given), lambda: None)[1])
     runner = Runner(jobs, [], [{GPUS: "1"}, {GPUS: "0"}], tmp_path / "logs")

@@ -1,4 +1,4 @@
-"""Runs as jobs: submitit's local executor for real, and SLURM by a stand-in for its commands on PATH."""
+"""Runs as jobs: submitit's local executor for real, and SLURM by fakes of its commands on PATH."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import pytest
 
 pytest.importorskip("submitit", reason="pip install -e '.[slurm]'")
 
-from tests.tables.slurm_stand_in import install, shut_down, submitted
-from tests.tables.stand_in import command, order
+from tests.tables.fake_run_net import command, order
+from tests.tables.fake_slurm import install, shut_down, submitted
 from transm3e.errors import ExitRequest, UserError
 from transm3e.tables import runner as runner_module
-from transm3e.tables.cluster import slurm_runner
-from transm3e.tables.cluster.backends import here, on_slurm
+from transm3e.tables.cluster import slurm as slurm_module
+from transm3e.tables.cluster.backends import local_backend, slurm_backend
 from transm3e.tables.cluster.job import ClusterJob
 from transm3e.tables.cluster.slurm_settings import minutes, slurm_settings
 from transm3e.tables.command import run_missing
@@ -32,8 +32,8 @@ SETTINGS = ["partition=gpu", "time=1-0", "account=lab", "mem_gb=64", "reservatio
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
     monkeypatch.setattr(runner_module, "POLL_S", 0.02)
-    monkeypatch.setattr(slurm_runner, "ASK_EVERY_S", 0.2)
-    monkeypatch.setattr(slurm_runner, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(slurm_module, "ASK_EVERY_S", 0.2)
+    monkeypatch.setattr(slurm_module, "PATIENCE_S", 0.3)
 
 
 @pytest.fixture
@@ -80,9 +80,11 @@ def job_of(tmp_path, name):
 
 def test_a_table_is_submitted_in_levels_recognised_and_watched_to_its_end(call, slurm, tmp_path, capsys):
     (slurm / "hold").touch()
-    detached, watched = (on_slurm(SETTINGS, 2, 4, detach) for detach in (True, False))
+    detached, watched = (slurm_backend(SETTINGS, 2, 4, detach) for detach in (True, False))
     for _ in range(2):  # what is queued is not submitted again
-        with pytest.raises(ExitRequest, match=r"submitted: 6 runs are in SLURM's hands.*scancel 1000 1001 1002") as end:
+        with pytest.raises(
+            ExitRequest, match=r"submitted: 6 runs are queued or running in SLURM.*scancel 1000 1001 1002"
+        ) as end:
             call(detached)
         assert end.value.exit_status == 0
     first, students, of_flow = submitted(slurm).values()
@@ -103,7 +105,9 @@ def test_a_table_is_submitted_in_levels_recognised_and_watched_to_its_end(call, 
     assert "6 runs: 4 done, 2 failed" in capsys.readouterr().err
     flow, student = failures.values()
     assert re.fullmatch(r"failed, error: no column flow; log: \S+/1000_2_0_log.out", flow)
-    assert re.search(r"failed, error: it starts from flow-\w+, which has not left .*checkpoint_epoch_\d+.pyth", student)
+    assert re.search(
+        r"failed, error: it starts from flow-\w+, which has not written .*checkpoint_epoch_\d+.pyth", student
+    )
     ran = order(tmp_path)
     assert max(ran.index(["end", name]) for name in ("rgb", "rgb_diff")) < ran.index(["begin", "student"])
     assert ran.count(["end", "student"]) == 2
@@ -123,18 +127,20 @@ def test_jobs_at_work_are_ones_own_and_a_kill_while_submitting_submits_nothing_t
         real(*_)
         raise KeyboardInterrupt
 
-    real = slurm_runner.submit
-    monkeypatch.setattr(slurm_runner, "submit", killed)
+    real = slurm_module.submit
+    monkeypatch.setattr(slurm_module, "submit", killed)
     with pytest.raises(KeyboardInterrupt):
-        call(on_slurm(["comment=mine"], None, 0, True), seconds=60)
-    monkeypatch.setattr(slurm_runner, "submit", real)
+        call(slurm_backend(["comment=mine"], None, 0, True), seconds=60)
+    monkeypatch.setattr(slurm_module, "submit", real)
     assert re.fullmatch(r"mine transm3e-\w+", submitted(slurm)[1000]["comment"])
     for name in ("rgb", "rgb_diff"):
         job_of(tmp_path, name)
     wait_for(lambda: (slurm / "1000_2.state").read_text() == "FAILED")
     # Now the folders of the other two are held, by jobs that are this user's; the failed one is tried again.
-    with pytest.raises(ExitRequest, match=r"submitted: 6 runs are in SLURM's hands.*scancel 1000 1001 1002 1003 "):
-        call(on_slurm([], None, 0, True))
+    with pytest.raises(
+        ExitRequest, match=r"submitted: 6 runs are queued or running in SLURM.*scancel 1000 1001 1002 1003 "
+    ):
+        call(slurm_backend([], None, 0, True))
     _, students, again, of_flow = submitted(slurm).values()
     assert "array" not in {**again, **of_flow}
     assert (students["array"], students["dependency"]) == ("0-1%2", "afterany:1000_0:1000_1")
@@ -149,7 +155,7 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
-def test_preempted_jobs_save_are_requeued_and_go_on_while_nobody_watches(call, slurm, tmp_path):
+def test_preempted_jobs_save_are_requeued_and_resumed_while_nobody_watches(call, slurm, tmp_path):
     jobs = {}
 
     def stop_watching():
@@ -157,8 +163,8 @@ def test_preempted_jobs_save_are_requeued_and_go_on_while_nobody_watches(call, s
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = in_the_meantime(stop_watching)
-    with pytest.raises(ExitRequest, match="stopped watching: 6 runs are in SLURM's hands") as end:
-        call(on_slurm([], None, 0, False), seconds=60)
+    with pytest.raises(ExitRequest, match="stopped watching: 6 runs are queued or running in SLURM") as end:
+        call(slurm_backend([], None, 0, False), seconds=60)
     thread.join()
     assert end.value.exit_status == 130
     assert "gpus-per-node" not in submitted(slurm)[1000]
@@ -178,7 +184,7 @@ def test_preempted_jobs_save_are_requeued_and_go_on_while_nobody_watches(call, s
 
 
 def test_submitits_local_executor_makes_a_table(call, tmp_path):
-    failures = call(here(2, 0, by_submitit=True))
+    failures = call(local_backend(2, 0, by_submitit=True))
     assert sorted(map(tuple, order(tmp_path))) == sorted(
         [(word, name) for name in ("rgb", "rgb_diff", "student", "student") for word in ("begin", "end")]
         + [("begin", "flow")]
@@ -193,8 +199,8 @@ def test_a_local_job_is_requeued_and_outlives_its_watcher(call, tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = in_the_meantime(preempt_and_stop_watching)
-    with pytest.raises(ExitRequest, match=r"stopped watching: 1 runs go on.*kill \d+ stops them"):
-        call(here(1, 0, by_submitit=True), seconds=60)
+    with pytest.raises(ExitRequest, match=r"stopped watching: 1 runs continue.*kill \d+ stops them"):
+        call(local_backend(1, 0, by_submitit=True), seconds=60)
     thread.join()
     wait_for(lambda: ["end", "rgb"] in order(tmp_path))
     assert order(tmp_path) == [["begin", "rgb"], ["resume", "rgb"], ["end", "rgb"]]
@@ -211,22 +217,22 @@ def test_a_run_that_does_not_save_in_time_is_ended_and_requeued():
     assert pickle.loads(pickle.dumps(again)).function == job
 
 
-def test_what_slurm_or_the_installation_refuses_is_said_in_one_line(call, slurm, tmp_path, monkeypatch):
+def test_what_slurm_or_the_installation_refuses_is_reported_in_one_line(call, slurm, tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     for damaged in ('{"x": {"job": "7"}}', '{"x": {"mark": "m", "task": 1e999, "logs": "l"}}'):
         (tmp_path / "runs" / "submissions.json").write_text(damaged)
         with pytest.raises(UserError, match=r"submissions.json is damaged .*squeue --me, scancel"):
-            call(on_slurm([], None, None, False))
+            call(slurm_backend([], None, None, False))
     (tmp_path / "runs" / "submissions.json").unlink()
     (slurm / "refuse").touch()
     with pytest.raises(UserError, match=r"sbatch refuses 3 runs .*Invalid account"):
-        call(on_slurm([], None, None, False))
+        call(slurm_backend([], None, None, False))
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match=r"squeue fails .*No such file"):
-        call(on_slurm([], None, None, False))
+        call(slurm_backend([], None, None, False))
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(UserError, match=r"submitit.* is missing .*; pip install -e '.\[slurm\]'"):
-        on_slurm([], None, None, False)
+        slurm_backend([], None, None, False)
 
 
 @pytest.mark.parametrize(
@@ -254,4 +260,4 @@ def test_times_are_sbatchs():
 
 
 def test_a_gpu_of_a_kind_takes_the_place_of_the_number():
-    assert "gpus_per_node" not in slurm_settings(["gres=gpu:v100:4"], 4).parameters
+    assert "gpus_per_node" not in slurm_settings(["gres=gpu:v100:4"], 4)

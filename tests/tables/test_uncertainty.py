@@ -14,16 +14,23 @@ from PIL import Image
 from transm3e.data.annotations import EVAL_SPLITS, MUSCLES, SPLITS, Clip, write_clip_table
 from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
-from transm3e.metrics.bootstrap import bootstrap_map, centred, draw_counts, percentile_interval
-from transm3e.metrics.permutation import draw_swaps, holm, p_value, swapped_differences
+from transm3e.metrics.bootstrap import (
+    bootstrap_map,
+    centred,
+    draw_counts,
+    draw_swaps,
+    holm,
+    p_value,
+    percentile_interval,
+    swapped_differences,
+)
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import COLUMNS
 from transm3e.tables.command import write_tables
-from transm3e.tables.figures import table_figures
-from transm3e.tables.picture import table_picture
-from transm3e.tables.statistics.comparison import Comparison, check_comparison
-from transm3e.tables.statistics.resample import BOOTSTRAP, PERMUTATION
-from transm3e.tables.statistics.uncertainty import table_uncertainty
+from transm3e.tables.figure import table_figure
+from transm3e.tables.scores import table_scores
+from transm3e.tables.statistics.draws import BOOTSTRAP, PERMUTATION
+from transm3e.tables.statistics.uncertainty import Comparison, check_comparison, table_uncertainty
 
 SEEDS, CLIPS, ACTIVITIES = (0, 1), 40, 5
 QUICK = Comparison(resamples=200, by_clip=True)
@@ -79,7 +86,7 @@ def sorted_by_name(split):
 
 
 def by_hand(row, split, groups=None):
-    """(R,) bootstrapped figures of a row, mean over the seeds, in percent."""
+    """(R,) bootstrapped scores of a row, mean over the seeds, in percent."""
     order = sorted_by_name(split)
     counts = draw_counts(CLIPS, QUICK.resamples, (BOOTSTRAP, SPLITS.index(split)), groups)
     labels = labels_of(split)[order]
@@ -141,8 +148,8 @@ def test_means_of_many_draws_move_with_other_clips_as_the_one_draw_does(plan):
     assert after.differences[at].value == pytest.approx(before.differences[at].value - 5)
     assert after.intervals[0] == before.intervals[0]
     assert [note for note in found.notes if note.startswith("student: means of many draws")]
-    row = table_figures(plan.tables[0], plan, {})[0]
-    assert (row.figures[at].spread, row.state) == (pytest.approx(2.0), "2 of 2 runs, ± over 200 draws")
+    row = table_scores(plan.tables[0], plan, {})[0]
+    assert (row.scores[at].spread, row.state) == (pytest.approx(2.0), "2 of 2 runs, ± over 200 draws")
 
 
 def test_whole_activities_are_drawn(plan):
@@ -154,7 +161,7 @@ def test_whole_activities_are_drawn(plan):
     assert "too few activities for a p below 0.05: known_val has 5, new_val has 5" in found.notes[-1]
 
 
-def test_more_rows_than_permutations_can_tell_apart_is_said(plan):
+def test_more_rows_than_permutations_can_tell_apart_is_reported(plan):
     rows = plan.tables[0].rows
     many = [replace(rows[0], row=replace(rows[0].row, label=f"row {number}")) for number in range(7)]
     table = replace(plan.tables[0], rows=tuple(many))
@@ -197,8 +204,8 @@ def test_a_row_that_is_not_run_is_nothing_to_compare_with(plan):
     ("comparison", "message"),
     [
         (Comparison(resamples=99), "--resamples 99 is too few for an interval; allowed: 100 or more, or 0"),
-        (Comparison("teacher"), "--against 'teacher', but no row's label begins so; there are: student, other, flow"),
-        (Comparison(""), r"--against '' fits several rows \(student, other, flow\)"),
+        (Comparison("teacher"), "--against 'teacher': no row's label begins with it; there are: student, other, flow"),
+        (Comparison(""), r"--against '' matches several rows \(student, other, flow\)"),
     ],
 )
 def test_a_comparison_that_cannot_be_made_is_refused_before_anything_is_run(make, comparison, message):
@@ -206,7 +213,7 @@ def test_a_comparison_that_cannot_be_made_is_refused_before_anything_is_run(make
         check_comparison(comparison, make().tables)
 
 
-def test_files_and_picture_hold_figures_intervals_and_tests(plan, tmp_path):
+def test_files_and_figure_hold_scores_intervals_and_tests(plan, tmp_path):
     shown = write_tables(plan, {}, tmp_path / "out", Comparison("other", QUICK.resamples, by_clip=True))
     file = tmp_path / "out" / "trial-MuscleSynth-full"
     assert shown.startswith((tmp_path / "out" / "trial-MuscleSynth-full.md").read_text())
@@ -229,14 +236,14 @@ def test_files_and_picture_hold_figures_intervals_and_tests(plan, tmp_path):
     assert rf"\textbf{{{difference.value:+.1f}}}" in latex
     with Image.open(file.with_suffix(".png")) as picture:
         assert np.asarray(picture.convert("L")).std() > 10
-    # Without resamples there are figures only.
+    # Without resamples there are only scores.
     plain = write_tables(plan, {}, tmp_path / "plain", Comparison(resamples=0))
     assert "###" not in plain
     assert "_low" not in (tmp_path / "plain" / "trial-MuscleSynth-full.csv").read_text()
 
 
-def test_a_table_without_figures_has_no_picture(make, tmp_path):
+def test_a_table_without_scores_has_no_figure(make, tmp_path):
     plan = make()
-    rows = table_figures(plan.tables[0], plan, {})
-    assert not table_picture(rows, None, tmp_path / "x.png", "T")
+    rows = table_scores(plan.tables[0], plan, {})
+    assert not table_figure(rows, None, tmp_path / "x.png", "T")
     assert not (tmp_path / "x.png").exists()

@@ -325,8 +325,8 @@ def test_without_a_centre_nothing_is_saved_and_the_senders_are_the_teachers(stud
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("mctkd", ("DISTILL.POSITION", "patch_embed"), "leaves nothing"),
-        ("mctkd", ("DISTILL.PAIR_CASE", 4), "leaves nothing"),
+        ("mctkd", ("DISTILL.POSITION", "patch_embed"), "DISTILL.CENTRE makes"),
+        ("mctkd", ("DISTILL.PAIR_CASE", 4), "DISTILL.CENTRE makes"),
         ("logits", (), "METHOD logits compares logits; set CENTRE False"),
     ],
 )

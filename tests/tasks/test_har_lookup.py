@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.run_net import run_net
+from tests.run_net import run_net_here
 from transm3e.data.activities import Activities
 from transm3e.data.annotations import MUSCLES, read_clip_table
 from transm3e.data.build import check_tables
@@ -100,7 +100,7 @@ def test_both_run_from_the_command_line(noise_data, tmp_path, repo):
     )
     lookup = tmp_path / "har.yaml"
     lookup.write_text("_BASE_: run.yaml\nTASK: har_lookup\n")
-    done = run_net("--cfg", config, lookup, "DATA.PATH_TO_DATA_DIR", noise_data, "RUNS_DIR", tmp_path / "runs")
+    done = run_net_here("--cfg", config, lookup, "DATA.PATH_TO_DATA_DIR", noise_data, "RUNS_DIR", tmp_path / "runs")
     assert "top-1 accuracy in percent" in done.stdout
     assert "top-5 accuracy in percent" in done.stdout
     assert "mAP in percent" in done.stdout

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 
+from tests.run_net import run_net as process_of
 from transm3e.models import build_model
 
 RGB = ("--cfg", "configs/MuscleSynth/mcts_rgb.yaml")
@@ -66,7 +69,7 @@ def test_results_are_of_the_data_they_name_and_other_data_are_another_run(run_ne
     (videos / "2.mp4").write_bytes((videos / "3.mp4").read_bytes() + b"0")
     status, _, err = run_net(*words, "DATA.PATH_PREFIX", videos)
     assert (status, "done already" in err) == (0, False)
-    assert f"not the run in {first}: that is of 24 {where}, data " in err
+    assert f"a new run, as the one in {first} is on other data: 24 {where}, data " in err
     assert f"this one of 24 {where} with the files in {videos}, data " in err
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
@@ -113,12 +116,41 @@ def test_full_disk_while_saving(run_net, noise_data, monkeypatch):
     )
 
 
-def test_print_config_prints_every_run_and_makes_nothing(run_net, tmp_path):
-    status, out, _ = run_net("--cfg", "configs/MuscleSynth/transm3e.yaml", "--print-config")
-    assert status == 0
-    assert [line.split()[1] for line in out.splitlines() if line.startswith("# ")] == [
-        "mcts_rgb",
-        "mcts_rgb_diff",
-        "transm3e",
-    ]
+IMPORTED = """
+import runpy, sys
+{before}
+sys.argv = ["run_net.py", *{words!r}]
+try:
+    runpy.run_path("tools/run_net.py", run_name="__main__")
+except SystemExit:
+    print(*sorted(sys.modules), sep=" ", file=sys.stderr)
+"""
+
+
+def imported(repo, words, before=""):
+    """Names of the modules that an answer of the command line imports."""
+    code = IMPORTED.format(before=before, words=words)
+    done = subprocess.run([sys.executable, "-c", code], cwd=repo, capture_output=True, text=True, check=True)
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_help_and_print_config_import_no_more_than_they_need(repo):
+    helped = imported(repo, ["--help"])
+    assert len(helped) < 200
+    assert not {"torch", "numpy", "fvcore"} & helped
+    printed = imported(repo, ["--cfg", "configs/MuscleSynth/transm3e.yaml", "--print-config"])
+    torch_alone = imported(repo, ["--help"], "import torch")
+    # Of torch itself only what it imports anyway, and beside it the configs and the models that they name.
+    assert {name for name in printed - torch_alone if name.startswith("torch")} == set()
+    assert len(printed - torch_alone) < 150
+    packages = {name.split(".")[1] for name in printed if name.startswith("transm3e.")}
+    assert not packages & {"data", "engine", "tasks", "report"}
+
+
+def test_print_config_prints_every_run_and_makes_nothing(tmp_path):
+    words = ("--cfg", "configs/MuscleSynth/transm3e.yaml", "--print-config", "RUNS_DIR", tmp_path / "runs")
+    lines = [line.split()[1] for line in process_of(*words).stdout.splitlines() if line.startswith("# ")]
+    assert lines == ["mcts_rgb", "mcts_rgb_diff", "transm3e"]
     assert not (tmp_path / "runs").exists()
+    wrong = process_of(*words, "MODEL.MODEL_NAME", "TransM3", check=False)
+    assert (wrong.returncode, "did you mean TransM3E?" in wrong.stderr) == (2, True)

@@ -174,8 +174,8 @@ def test_pictures_of_those_that_can_be_read(run_net, root, tmp_path):
     (videos / "broken.mp4").write_bytes(b"no video")
     status, said, err = run_net(*demo(root, tmp_path, "DEMO.INPUT_VIDEO", videos, "DEMO.PICTURES", out))
     assert status == 0, err
-    assert f"pictures of 2 videos: {out}" in said
-    assert "no picture of broken.mp4" in err
+    assert f"figures of 2 videos: {out}" in said
+    assert "no figure of broken.mp4" in err
     files = {file.relative_to(out).as_posix(): file.read_bytes()[:4] for file in out.rglob("*.png")}
     assert files == dict.fromkeys(("deep/a $b$ c.mp4.png", "11.mp4.png"), b"\x89PNG")
 

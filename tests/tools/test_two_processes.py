@@ -12,13 +12,12 @@ import pytest
 import torch
 
 from tests.clips import make_noise_data
-from tests.run_net import command
+from tests.run_net import run_net_here
 from tests.two_processes import (
     children,
     finish,
     free_port,
     losses,
-    start,
     start_agents,
     start_shards,
     start_tasks,
@@ -42,8 +41,7 @@ def data(tmp_path_factory) -> Path:
 def one(data, tmp_path_factory) -> Path:
     """A run of one process, of batches of 8."""
     out = tmp_path_factory.mktemp("one") / "run"
-    status, said = finish([start(command(*words(data, out, EPOCHS, 8), *PLAIN))])
-    assert status == [0], said
+    run_net_here(*words(data, out, EPOCHS, 8), *PLAIN)
     return out
 
 
@@ -107,7 +105,7 @@ def test_a_killed_process_is_named_and_torchrun_goes_on_after_another_one(data, 
     os.kill(children(agent.pid)[1], signal.SIGKILL)
     status, said = finish([agent])
     assert status == [0], said[0][-3000:]
-    assert (tmp_path / "stdout.log").read_text().count("going on from") == 2
+    assert (tmp_path / "stdout.log").read_text().count("resuming from") == 2
     assert_same_end(whole, tmp_path)
 
 
@@ -119,7 +117,7 @@ def test_two_agents_of_torchrun_meet_again_after_a_worker_of_one_is_killed(data,
     os.kill(children(agents[0].pid)[0], signal.SIGKILL)
     status, said = finish(agents)
     assert status == [0, 0], said
-    assert "going on from" in (out / "stdout.log").read_text()
+    assert "resuming from" in (out / "stdout.log").read_text()
     assert_same_end(whole, out)
 
 
@@ -150,8 +148,7 @@ def test_one_process_and_two_agree_and_may_take_turns(data, one, tmp_path):
     status, said = finish(processes)
     assert status == [128 + signal.SIGTERM] * 2, said
     by_two = losses(turns)
-    status, said = finish([start(command(*words(data, turns, EPOCHS, 8), *PLAIN))])
-    assert status == [0], said
+    run_net_here(*words(data, turns, EPOCHS, 8), *PLAIN)
     assert len(by_two) >= 5
     assert_close_end(one, turns)
 
@@ -164,7 +161,6 @@ def test_a_killed_process_is_named_where_weights_are_in_shards_and_one_goes_on_w
     status, said = finish(processes)
     assert status == [76, -signal.SIGKILL], said
     assert f"rank 1 (process {processes[1].pid} on " in said[0]
-    status, said = finish([start(command(*words(data, tmp_path, EPOCHS, 8), *PLAIN, "TRAIN.EVAL_PERIOD", 1))])
-    assert status == [0], said
-    assert "going on from" in (tmp_path / "stdout.log").read_text()
+    run_net_here(*words(data, tmp_path, EPOCHS, 8), *PLAIN, "TRAIN.EVAL_PERIOD", 1)
+    assert "resuming from" in (tmp_path / "stdout.log").read_text()
     assert_close_end(one, tmp_path)

@@ -1,1 +1,1 @@
-"""Speed, memory and work of models side by side with a reference: what tools/benchmark.py runs."""
+"""Throughput, memory and work of models beside a reference: what tools/benchmark.py runs."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
+from transm3e.benchmark.counts import GPUS
 from transm3e.benchmark.loader.measure import LoaderSettings
-from transm3e.benchmark.loader.plain import FORMS
+from transm3e.benchmark.loader.pipelines import VARIANTS
 from transm3e.benchmark.memory import DTYPES
 from transm3e.benchmark.model import Settings
 from transm3e.benchmark.processes import ProcessSettings
@@ -21,6 +23,7 @@ KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)*(=.*)?", re.DOTALL)
 DEFAULT_OUT = "runs/benchmark"
 FOLDER_OPTIONS = ("--out", "--source")
 SMALLEST_SIDE = 32
+Kind = TypeVar("Kind")
 DEFAULT_SIZES = ((340, 256), (1280, 720))
 
 
@@ -39,6 +42,9 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
         commands.add_parser("processes", help="a training step alone, in DDP, in shards", allow_abbrev=False)
     )
     _add_params(commands.add_parser("params", help="parameters of table 2's models, or of configs", allow_abbrev=False))
+    _add_counts(
+        commands.add_parser("counts", help="what a training step asks of a GPU; none is needed", allow_abbrev=False)
+    )
     args = parser.parse_args(words)
     if args.subcommand == "loader" and opts:
         parser.error(f"loader takes no config settings, as {opts[0]}; it measures the paper's clips and augmentation")
@@ -50,45 +56,33 @@ def parse_args(argv: Sequence[str], description: str | None) -> argparse.Namespa
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """How to measure, from the words of the command line."""
-    return Settings(
-        device=args.device,
-        precision=args.precision,
-        modes=tuple(mode for mode in MODES if mode in args.modes),
-        batch_sizes=tuple(args.batch_sizes),
-        grow=args.grow,
-        repeats=args.repeats,
-        warmup=args.warmup,
-        threads=args.threads,
-        memory_limit=args.memory_limit,
-    )
+    modes = tuple(mode for mode in MODES if mode in args.modes)
+    return _settings(Settings, args, modes=modes, batch_sizes=tuple(args.batch_sizes))
 
 
 def process_settings_of(args: argparse.Namespace) -> ProcessSettings:
     """How processes are measured, from the words of the command line."""
-    return ProcessSettings(
-        device=args.device,
-        precision=args.precision,
-        world_sizes=tuple(dict.fromkeys(args.world_sizes)),
-        batch_size=args.batch_size,
-        repeats=args.repeats,
-        warmup=args.warmup,
-        threads=args.threads,
-    )
+    return _settings(ProcessSettings, args, world_sizes=tuple(dict.fromkeys(args.world_sizes)))
 
 
 def loader_settings_of(args: argparse.Namespace) -> LoaderSettings:
     """What loaders are measured on, from the words of the command line."""
     source = None if args.source is None else Path(args.source)
-    return LoaderSettings(
+    return _settings(
+        LoaderSettings,
+        args,
         sizes=tuple(args.files if args.files is not None else () if source else DEFAULT_SIZES),
         source=source,
-        videos=args.videos,
-        views=args.views,
         workers=tuple(dict.fromkeys(args.workers)),
         against=tuple(name for name in dict.fromkeys(args.against) if name != "none"),
-        repeats=args.repeats,
         resize=not args.no_resize,
     )
+
+
+def _settings(kind: Callable[..., Kind], args: argparse.Namespace, **given: Any) -> Kind:
+    """A settings object of these and of the options that are called as its fields."""
+    words = {name: value for name, value in vars(args).items() if name in kind.__annotations__}
+    return kind(**{**words, **given})
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +95,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "default: torchvision:mvit_v2_s for models of MViTv2-S's sizes, else none",
     )
     add("--batch-sizes", nargs="+", type=_positive, default=[], metavar="N", help="clips; default: the fewest possible")
-    add("--grow", action="store_true", help="double the first batch size until memory ends")
+    add("--grow", action="store_true", help="double the first batch size until out of memory")
     add("--modes", nargs="+", choices=MODES, default=list(MODES), help="default: both")
     add("--repeats", type=_positive, default=7, metavar="N", help="timed rounds; default: 7")
     add("--warmup", type=_positive, default=2, metavar="N", help="untimed rounds before them; default: 2")
@@ -110,6 +104,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=_positive, default=0, metavar="N", help="of the CPU; default: as torch likes")
     add("--memory-limit", type=_positive_number, default=0.0, metavar="GIB", help="CPU; default: 80%% of what is free")
     add("--out", default=DEFAULT_OUT, metavar="FOLDER", help=f"for model.md, .json, .png; default: {DEFAULT_OUT}")
+
+
+def _add_counts(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--cfg", nargs="+", required=True, metavar="CONFIG", help="configs of models with weights")
+    add("--against", metavar="NAME", help="what to count beside them, as of model")
+    add("--batch-size", type=_positive, default=16, metavar="N", help="clips of a step; default: 16")
+    add("--precision", choices=tuple(DTYPES), default="fp16", help="default: fp16")
+    add("--gpu", choices=tuple(GPUS), default="V100", help="whose kernels are taken; default: V100")
 
 
 def _add_loader(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +138,7 @@ def _add_loader(parser: argparse.ArgumentParser) -> None:
         default=["pytorchvideo"],
         metavar="NAME",
         help="plain pipelines: pytorchvideo or torchcodec with torchvision's transforms, variants with "
-        f"{', '.join('+' + form for form in FORMS)} (pytorchvideo+half+float), or none; default: pytorchvideo",
+        f"{', '.join('+' + form for form in VARIANTS)} (pytorchvideo+half+float), or none; default: pytorchvideo",
     )
     add("--repeats", type=_positive, default=5, metavar="N", help="timed epochs; default: 5")
     add(
@@ -166,13 +169,13 @@ def _add_params(parser: argparse.ArgumentParser) -> None:
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words for argparse, and KEY VALUE words. A folder may look like a key and is none."""
+    """Words for argparse, and KEY VALUE words. The folder of an option may look like a key."""
     words: list[str] = []
     opts: list[str] = []
     rest = iter(argv)
     for word in rest:
         if KEY.fullmatch(word) and (not words or words[-1] not in FOLDER_OPTIONS):
-            # Without a value the config's own message names the key.
+            # If the value is missing, the config's error message names the key.
             opts += [word] if "=" in word else [word, *[value for value in [next(rest, None)] if value is not None]]
         elif word != "--opts":
             words.append(word)

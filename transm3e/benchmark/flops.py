@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from transm3e.benchmark.contestant import Contestant
+from transm3e.benchmark.candidate import Candidate
 
 FLOPS_PER_MAC = 2
-# Backward computes gradients of inputs and of weights: as much again, each.
+# The backward pass computes gradients of inputs and of weights, each as much work as the forward pass.
 TRAINING_FORWARDS = 3
 ATTENTION_OPS = (
     "aten::scaled_dot_product_attention",
@@ -32,12 +32,12 @@ ATTENTION_OPS = (
 
 @dataclass(frozen=True)
 class Work:
-    """Of one forward pass.
+    """Work of one forward pass.
 
     Attributes:
         macs: multiply-adds of matrix products, convolutions, attention, and what fvcore counts for norms.
         by_operator: the same, by operator.
-        uncounted: operator that is not counted (additions, activations, ...) -> how often it occurs.
+        uncounted: operator without a count (additions, activations, ...) -> number of its calls.
     """
 
     macs: int
@@ -56,10 +56,10 @@ class _Logits(nn.Module):
         return self.model(dict(zip(self.names, clips, strict=True))).logits
 
 
-def contestant_work(contestant: Contestant, device: torch.device) -> Work:
-    """Inference of a contestant on one clip."""
-    task = contestant.task
-    clips = task.inputs(contestant.batch(1, device).clips)
+def candidate_work(candidate: Candidate, device: torch.device) -> Work:
+    """Work of a candidate's inference on one clip."""
+    task = candidate.task
+    clips = task.inputs(candidate.batch(1, device).clips)
     task.model.eval()
     return count_work(_Logits(task.model, tuple(clips)), tuple(clips.values()))
 
@@ -68,7 +68,7 @@ def contestant_work(contestant: Contestant, device: torch.device) -> Work:
 def count_work(module: nn.Module, inputs: tuple[Tensor, ...]) -> Work:
     """Work of `module(*inputs)`, in the mode (train or eval) that the module is in."""
     with warnings.catch_warnings():
-        # fvcore traces and scripts with parts of torch.jit that warn of their age.
+        # fvcore uses deprecated parts of torch.jit, which warn.
         warnings.simplefilter("ignore")
         from fvcore.nn import FlopCountAnalysis
         from fvcore.nn.jit_handles import bmm_flop_jit

@@ -1,4 +1,4 @@
-"""What a figure depends on besides the code: processor, GPU, versions."""
+"""What a measurement depends on besides the code: processor, GPU, versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import transm3e
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Machine and software by name, for the record."""
+    """Names of hardware and versions of software, for the record."""
     facts: dict[str, Any] = {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),

@@ -1,10 +1,10 @@
-"""Peak memory of one pass over what was there before it: the built model and its input batch.
+"""Peak memory of one pass, beyond the built model and its input batch.
 
 "forward" is one inference, "train" one forward and backward with the gradients it leaves; the optimiser's own state
 (for AdamW twice the parameters) comes on top of it.
-On a GPU the allocator says how much. On a CPU the operating system does, so each figure comes from a fresh process
-(`python -m transm3e.benchmark.memory REQUEST`) in which nothing else has run. Resident sizes vary by some 20 MiB with
-how the C allocator happens to split its blocks.
+On a GPU it is the allocator's count. On a CPU it is the operating system's, so each value comes from a fresh process
+(`python -m transm3e.benchmark.memory REQUEST`) in which nothing else has run. Resident sizes vary by about 20 MiB with
+the C allocator's blocks.
 """
 
 from __future__ import annotations
@@ -23,23 +23,22 @@ from pathlib import Path
 
 import torch
 
-from transm3e.benchmark.contestant import Contestant, Entry, build_contestant
+from transm3e.benchmark.candidate import Candidate, Entry, build_candidate
 from transm3e.benchmark.step import FORWARD, Call, backward_call, forward_call
 from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.engine.precision import Precision
-from transm3e.errors import UserError
+from transm3e.errors import UserError, first_line, is_out_of_memory
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OUT_OF_MEMORY = 3  # exit status of the process that measures
-KILLED = -9  # by the system, for want of memory
-# RuntimeErrors of batches that are too large, most without a type of their own; lower case.
+KILLED = -9  # by the system, out of host memory
+# Of RuntimeErrors of batches that are too large, besides those that say so (is_out_of_memory); lower case.
 TOO_LARGE = (
-    *("allocate memory", "not enough memory", "out of memory"),
-    *("could not create a primitive", "could not create a memory"),  # oneDNN
+    *("allocate memory", "could not create a primitive", "could not create a memory"),  # oneDNN
     *("cublas_status_alloc_failed", "cudnn_status_alloc_failed"),
     *("32-bit index", "32bitindex"),  # more elements than a kernel can number
 )
-KIB = 1024
+CPU, KIB = torch.device("cpu"), 1024
 PROC = Path("/proc/self")
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -57,7 +56,7 @@ class Request:
     """What a fresh process is to measure on the CPU.
 
     Attributes:
-        entry: the contestant.
+        entry: the candidate.
         mode: "forward" or "train".
         batch_size: clips.
         precision: a name of DTYPES.
@@ -73,30 +72,30 @@ class Request:
     limit: int = 0
 
 
-def build_pass(contestant: Contestant, mode: str, batch_size: int, precision: Precision) -> Call:
+def build_pass(candidate: Candidate, mode: str, batch_size: int, precision: Precision) -> Call:
     """The pass whose peak is measured; a compiled one has run once, so that compiling is not measured."""
-    batch = contestant.batch(batch_size, precision.device)
+    batch = candidate.batch(batch_size, precision.device)
     if mode == FORWARD:
-        return forward_call(contestant, batch, precision)
-    call = backward_call(contestant, batch, precision)
-    if contestant.compiled:
+        return forward_call(candidate, batch, precision)
+    call = backward_call(candidate, batch, precision)
+    if candidate.compiled:
         call()
-        contestant.task.model.zero_grad(set_to_none=True)
+        candidate.task.model.zero_grad(set_to_none=True)
     return call
 
 
 def check_too_large(error: Exception, what: str) -> None:
-    """Say on standard error that `what` did not fit, if that is what the error means; else raise it again."""
+    """Report on standard error that `what` did not fit if the error means that; otherwise raise it again."""
     if not _means_too_large(error):
         raise error
-    print(f"note: {what} does not fit: {_first_line(error)}", file=sys.stderr)
+    print(f"note: {what} does not fit: {first_line(error)}", file=sys.stderr)
 
 
-def cuda_peak(contestant: Contestant, mode: str, batch_size: int, precision: Precision) -> Peak | None:
-    """On the GPU that the contestant is on; None if it does not fit, which is said on standard error."""
+def cuda_peak(candidate: Candidate, mode: str, batch_size: int, precision: Precision) -> Peak | None:
+    """Peak on the candidate's GPU; None if it does not fit, which is reported on standard error."""
     device = precision.device
     try:
-        call = build_pass(contestant, mode, batch_size, precision)
+        call = build_pass(candidate, mode, batch_size, precision)
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -104,15 +103,15 @@ def cuda_peak(contestant: Contestant, mode: str, batch_size: int, precision: Pre
         torch.cuda.synchronize(device)
         return Peak(torch.cuda.max_memory_allocated(device) - before, "torch.cuda.max_memory_allocated")
     except RuntimeError as error:
-        check_too_large(error, f"{contestant.name} ({mode}, batch {batch_size})")
+        check_too_large(error, f"{candidate.name} ({mode}, batch {batch_size})")
         return None
     finally:
-        contestant.task.model.zero_grad(set_to_none=True)
+        candidate.task.model.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
 
 
 def cpu_peak(request: Request) -> Peak | None:
-    """Measured in a process of its own; None if the request's limit, or the machine's memory, does not suffice.
+    """Peak on the CPU, measured in a process of its own; None if the limit or the host's memory does not suffice.
 
     Raises:
         UserError: the process ended otherwise; its last line says why.
@@ -142,7 +141,7 @@ def resident_peak(call: Callable[[], object]) -> Peak:
 
     Where the kernel cannot reset its high-water mark the figure is too high if the process was larger before.
     """
-    _give_back()
+    _release_memory()
     method = "VmHWM" if _reset_high_water_mark() else "highest size of the process"
     before = _size("VmRSS")
     call()
@@ -150,7 +149,7 @@ def resident_peak(call: Callable[[], object]) -> Peak:
 
 
 def available_memory() -> int | None:
-    """Bytes this process could still take, by the system or its container; None where the system does not say."""
+    """Bytes that this process can still allocate, by the system or its container; None where that is unknown."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
@@ -166,40 +165,30 @@ def main(argv: list[str]) -> int:
     request = Request(**{**values, "entry": Entry(**{**values["entry"], "opts": tuple(values["entry"]["opts"])})})
     torch.set_num_threads(request.threads)
     if request.limit:
-        # Over what the libraries have reserved by now, much of which is never used.
+        # Added to what the libraries have reserved so far, much of which is never used.
         limit = _size("VmData") + request.limit
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with exit_with_message():
         try:
-            peak = _measure(request)
+            candidate = build_candidate(request.entry, CPU, with_teacher=request.mode != FORWARD)
+            precision = Precision(CPU, DTYPES[request.precision])
+            peak = resident_peak(build_pass(candidate, request.mode, request.batch_size, precision))
         except (MemoryError, RuntimeError) as error:
             if _means_too_large(error):
                 return OUT_OF_MEMORY
-            print(f"error: {_first_line(error)}", file=sys.stderr)
+            print(f"error: {first_line(error)}", file=sys.stderr)
             return USER_MISTAKE
         print(json.dumps(asdict(peak)))
     return 0
 
 
-def _measure(request: Request) -> Peak:
-    device = torch.device("cpu")
-    contestant = build_contestant(request.entry, device, with_teacher=request.mode != FORWARD)
-    precision = Precision(device, DTYPES[request.precision])
-    return resident_peak(build_pass(contestant, request.mode, request.batch_size, precision))
-
-
 def _means_too_large(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in TOO_LARGE)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    is_known = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in TOO_LARGE)
+    return is_known or is_out_of_memory(error)
 
 
 def _left_in_container() -> int | None:
-    """Bytes below the container's limit; files that it has read and the system may drop count as free."""
+    """Bytes left below the container's limit; cached files that the system may drop count as free."""
     limit, used, stat = (_text(CGROUP / f"memory.{name}") for name in ("max", "current", "stat"))
     if not limit.isdigit() or not used.isdigit():
         return None
@@ -211,8 +200,8 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="ascii").strip() if path.is_file() else ""
 
 
-def _give_back() -> None:
-    """Return what building has freed to the system, so that it does not hide a pass's own need."""
+def _release_memory() -> None:
+    """Return freed memory to the system, so that it does not hide what a pass needs."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
@@ -232,7 +221,7 @@ def _size(field: str) -> int:
     found = re.search(rf"{field}:\s+(\d+) kB", status.read_text(encoding="ascii")) if status.is_file() else None
     if found:
         return int(found[1]) * KIB
-    # No /proc, or one without these fields. Linux would count the parent's size in, which /proc does not.
+    # Without /proc or these fields. On Linux ru_maxrss would include the parent's size, unlike /proc.
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size if sys.platform == "darwin" else size * KIB
 

@@ -1,4 +1,4 @@
-"""Measure contestants side by side: `tools/benchmark.py model`."""
+"""Measure candidates side by side: `tools/benchmark.py model`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from transm3e.benchmark.contestant import Contestant, Entry, build_contestant
-from transm3e.benchmark.flops import contestant_work
+from transm3e.benchmark.candidate import Candidate, Entry, build_candidate
+from transm3e.benchmark.flops import candidate_work
 from transm3e.benchmark.machine import describe
 from transm3e.benchmark.memory import (
     DTYPES,
@@ -41,8 +41,8 @@ class Settings:
         device: "cpu" or "cuda".
         precision: "float32", "bf16" or "fp16" (autocast).
         modes: of "forward" and "train".
-        batch_sizes: clips; empty = the fewest that every contestant can train with.
-        grow: go on doubling from the first batch size until memory ends.
+        batch_sizes: clips; empty = the fewest that every candidate can train with.
+        grow: double the first batch size until out of memory.
         repeats, warmup: timed and untimed rounds.
         threads: of the CPU; 0 = as torch likes.
         memory_limit: GiB on the CPU for one model and its pass; 0 = 80% of what is available.
@@ -63,7 +63,7 @@ def build_precision(settings: Settings) -> Precision:
     """The device and type to compute with.
 
     Raises:
-        UserError: the device is not there or cannot compute in this type.
+        UserError: the device is missing or does not support this type.
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
@@ -86,24 +86,24 @@ def measure(
     command: Sequence[str],
     keep: Callable[[Results], None] | None = None,
 ) -> Results:
-    """Build all contestants and measure them.
+    """Build all candidates and measure them.
 
     Args:
         entries, reference: see build_entries.
         command: words of the command line, for the record.
-        keep: called with all figures so far after every batch size; a run that is broken off has kept them.
+        keep: called with all results so far after every batch size, so that an interrupted benchmark has kept them.
 
     Raises:
-        UserError: a contestant cannot be built or trained at a batch size, or the device is not there.
+        UserError: a candidate cannot be built or trained at a batch size, or the device is not there.
     """
     precision = build_precision(settings)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    contestants = {entry.name: _build(entry, settings, precision.device) for entry in entries}
-    sizes = settings.batch_sizes or (max(contestant.samples for contestant in contestants.values()),)
-    _check_batch_sizes(contestants, sizes, settings)
+    candidates = {entry.name: _build(entry, settings, precision.device) for entry in entries}
+    sizes = settings.batch_sizes or (max(candidate.samples for candidate in candidates.values()),)
+    _check_batch_sizes(candidates, sizes, settings)
     figures = [
-        _figures(entry, contestants[entry.name], precision.device)
+        _figures(entry, candidates[entry.name], precision.device)
         for entry in track(entries, "counting work", len(entries), "model")
     ]
     results = Results(
@@ -114,7 +114,7 @@ def measure(
         reference,
         figures,
     )
-    runner = _Runner(entries, contestants, settings, precision)
+    runner = _Runner(entries, candidates, settings, precision)
     for batch_size in _grow(sizes[0], runner) if settings.grow else sizes:
         for mode in settings.modes:
             results.measurements.extend(runner.measure(mode, batch_size))
@@ -124,20 +124,20 @@ def measure(
 
 
 class _Runner:
-    """Measures all contestants in one mode at one batch size; remembers which ones did not fit."""
+    """Measures all candidates in one mode at one batch size; remembers which ones did not fit."""
 
     def __init__(
-        self, entries: Sequence[Entry], contestants: Mapping[str, Contestant], settings: Settings, precision: Precision
+        self, entries: Sequence[Entry], candidates: Mapping[str, Candidate], settings: Settings, precision: Precision
     ) -> None:
-        self.entries, self.contestants, self.settings, self.device = entries, contestants, settings, precision.device
-        # Of each contestant: the scale that fp16 gradients bear is found by, and belongs to, one model.
-        self.precisions = {name: _another(precision) for name in contestants}
+        self.entries, self.candidates, self.settings, self.device = entries, candidates, settings, precision.device
+        # One per candidate: the loss scale of fp16 belongs to one model.
+        self.precisions = {name: _another(precision) for name in candidates}
         self.too_large: dict[tuple[str, str], int] = {}
         self.limit = _memory_limit(settings)
 
     @property
     def exhausted(self) -> bool:
-        """Whether nothing fits any more."""
+        """Whether no candidate fits in any mode."""
         return len(self.too_large) == len(self.entries) * len(self.settings.modes)
 
     def measure(self, mode: str, batch_size: int) -> list[Measurement]:
@@ -149,23 +149,23 @@ class _Runner:
         calls = {name: self._warmed(name, mode, batch_size) for name, peak in peaks.items() if peak}
         ready = {name: call for name, call in calls.items() if call}
         seconds = self._times(ready, mode, batch_size, title)
-        return [Measurement(name, mode, batch_size, peak, tuple(seconds.get(name, ()))) for name, peak in peaks.items()]
+        return [Measurement(name, batch_size, tuple(seconds.get(name, ())), mode, peak) for name, peak in peaks.items()]
 
     def _times(self, calls: Mapping[str, Call], mode: str, batch_size: int, title: str) -> dict[str, list[float]]:
         try:
             return time_rounds(calls, self.settings.repeats, self.settings.warmup, self.device, title)
         except RuntimeError as error:
-            # Each fitted alone, but not beside the batches of the others.
+            # Each fits alone, but not together with the batches of the others.
             check_too_large(error, f"{' beside '.join(calls)} ({title})")
         for name in calls:
-            self._give_up(name, mode, batch_size)
+            self._mark_too_large(name, mode, batch_size)
         return {}
 
     def _peak(self, entry: Entry, mode: str, batch_size: int) -> Peak | None:
         if batch_size >= self.too_large.get((entry.name, mode), batch_size + 1):
             return None
         if self.device.type == "cuda":
-            peak = cuda_peak(self.contestants[entry.name], mode, batch_size, self.precisions[entry.name])
+            peak = cuda_peak(self.candidates[entry.name], mode, batch_size, self.precisions[entry.name])
         else:
             settings = self.settings
             peak = cpu_peak(Request(entry, mode, batch_size, settings.precision, torch.get_num_threads(), self.limit))
@@ -175,21 +175,21 @@ class _Runner:
 
     def _warmed(self, name: str, mode: str, batch_size: int) -> Call | None:
         """The call to time, run once, which also compiles it; None if it does not fit with the optimiser's state."""
-        contestant = self.contestants[name]
+        candidate = self.candidates[name]
         try:
-            batch = contestant.batch(batch_size, self.device)
-            call = (forward_call if mode == FORWARD else training_call)(contestant, batch, self.precisions[name])
+            batch = candidate.batch(batch_size, self.device)
+            call = (forward_call if mode == FORWARD else training_call)(candidate, batch, self.precisions[name])
             call()
             return call
         except RuntimeError as error:
             check_too_large(error, f"{name} ({mode}, batch {batch_size})")
-        self._give_up(name, mode, batch_size)
+        self._mark_too_large(name, mode, batch_size)
         return None
 
-    def _give_up(self, name: str, mode: str, batch_size: int) -> None:
-        """Remember the size, and leave nothing of the step that broke off."""
+    def _mark_too_large(self, name: str, mode: str, batch_size: int) -> None:
+        """Remember the size, and discard the state of the interrupted step."""
         self.too_large[name, mode] = batch_size
-        self.contestants[name].reset()
+        self.candidates[name].reset()
         self.precisions[name] = _another(self.precisions[name])
         torch.cuda.empty_cache()
 
@@ -198,8 +198,8 @@ def _another(precision: Precision) -> Precision:
     return Precision(precision.device, precision.dtype)
 
 
-def _build(entry: Entry, settings: Settings, device: torch.device) -> Contestant:
-    return build_contestant(entry, device, with_teacher=TRAIN in settings.modes)
+def _build(entry: Entry, settings: Settings, device: torch.device) -> Candidate:
+    return build_candidate(entry, device, with_teacher=TRAIN in settings.modes)
 
 
 def _grow(first: int, runner: _Runner) -> Iterator[int]:
@@ -209,25 +209,25 @@ def _grow(first: int, runner: _Runner) -> Iterator[int]:
         size *= 2
 
 
-def _check_batch_sizes(contestants: Mapping[str, Contestant], sizes: Sequence[int], settings: Settings) -> None:
+def _check_batch_sizes(candidates: Mapping[str, Candidate], sizes: Sequence[int], settings: Settings) -> None:
     if TRAIN not in settings.modes:
         return
-    for name, contestant in contestants.items():
+    for name, candidate in candidates.items():
         for size in sizes:
-            if size % contestant.samples:
+            if size % candidate.samples:
                 raise UserError(
-                    f"--batch-sizes {size}: a training step of {name} takes {contestant.samples} clips of each video "
-                    f"(AUG.NUM_SAMPLE); use multiples of {contestant.samples}, --modes forward, or "
+                    f"--batch-sizes {size}: a training step of {name} takes {candidate.samples} clips of each video "
+                    f"(AUG.NUM_SAMPLE); use multiples of {candidate.samples}, --modes forward, or "
                     "AUG.NUM_SAMPLE 1 DISTILL.PAIR_CASE 1"
                 )
 
 
-def _figures(entry: Entry, contestant: Contestant, device: torch.device) -> Figures:
-    task = contestant.task
+def _figures(entry: Entry, candidate: Candidate, device: torch.device) -> Figures:
+    task = candidate.task
     teacher = count_parameters(task.teacher) if isinstance(task, Distill) else 0
     parameters = Parameters(count_parameters(task.model, trainable_only=True), count_parameters(task.model), teacher)
-    work = contestant_work(contestant, device)
-    return Figures(entry.name, entry.source, contestant.clip_size, parameters, work, contestant.compiled)
+    work = candidate_work(candidate, device)
+    return Figures(entry.name, entry.source, candidate.clip_size, parameters, work, candidate.compiled)
 
 
 def _memory_limit(settings: Settings) -> int:
@@ -237,7 +237,7 @@ def _memory_limit(settings: Settings) -> int:
         return round(settings.memory_limit * GIB)
     available = available_memory()
     if available is None and settings.grow:
-        raise UserError("--grow: this system does not say how much memory is available; give --memory-limit in GiB")
+        raise UserError("--grow: the available memory is unknown on this system; give --memory-limit in GiB")
     # 0 would mean no limit.
     return 0 if available is None else max(1, round(available * AVAILABLE_SHARE))
 

@@ -1,7 +1,7 @@
 """Models of other libraries to measure ours against, by the names that --against takes.
 
-pytorchvideo's models are those of its model zoo (8x8, ResNet-50), but for the head's pooling, which takes clips of any
-size here.
+pytorchvideo's models are those of its model zoo (8x8, ResNet-50), except for the head's pooling, which here accepts clips
+of any size.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Size = tuple[int, int, int]
 Builder = Callable[[Size, int], nn.Module]
 
 REFERENCES: Registry[Builder] = Registry("--against")
-# The relative positions and pooled sizes of these are made for one clip size.
+# Models with relative positions and pooled sizes for a fixed clip size.
 FIXED_SIZE: dict[str, Size] = {"mvit_v1_b": (16, 224, 224), "mvit_v2_s": (16, 224, 224)}
 FLAT, SLOWFAST = ("c2d_r50", "i3d_r50", "slow_r50"), "slowfast_r50"
 SLOWFAST_ALPHA = 4
 
 
 def check_reference(name: str, size: Size) -> None:
-    """Whether a reference exists and takes clips of this size.
+    """Check that a reference exists and takes clips of this size.
 
     Raises:
         UserError: unknown name (lists the known ones), or another clip size.

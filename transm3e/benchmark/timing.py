@@ -1,4 +1,4 @@
-"""Times of several calls, taken in turn in one process so that a slower or busier minute meets all of them."""
+"""Times of several calls, taken in turn in one process, so that changes of the machine's load affect all of them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, side: int | None = Non
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Collect now, and not again within."""
+    """Collect garbage once, then disable collection within the block."""
     gc.collect()
     was_on = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Settings that contradict each other are refused before anything is built; surely wrong ones get a warning."""
+"""Refuses contradictory settings before anything is built, and warns of settings that are probably mistakes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from fvcore.common.config import CfgNode
 
-from transm3e.config.check_data import check_data, data_warnings
+from transm3e.config.keys_data import CUDA_DECODER, FORMER_DECODER
 from transm3e.config.schema import check_values
 from transm3e.config.targets import (
     ACTIVITY_TARGET,
@@ -17,7 +17,7 @@ from transm3e.config.targets import (
     trained_target,
 )
 from transm3e.errors import UserError
-from transm3e.modalities import model_class
+from transm3e.modalities import JOINTS, MODALITIES, STORED, model_class, readable_by, stored_modalities
 from transm3e.registry import component
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ NUM_MUSCLES = 20
 
 
 def check_cfg(cfg: CfgNode) -> None:
-    """Refuse what contradicts itself and warn of what is surely wrong.
+    """Refuse contradictory settings, and warn of probable mistakes.
 
     Raises:
         UserError: names the key, its value, what is allowed and what to change.
@@ -43,10 +43,10 @@ def check_cfg(cfg: CfgNode) -> None:
 
 
 def _check_together(cfg: CfgNode) -> None:
-    """Values that are wrong beside one other."""
+    """Keys that contradict one another."""
     if cfg.SHARD_ID >= cfg.NUM_SHARDS:
         raise UserError(
-            f"SHARD_ID is {cfg.SHARD_ID}, but machines count from 0 to NUM_SHARDS - 1 = {cfg.NUM_SHARDS - 1}"
+            f"SHARD_ID is {cfg.SHARD_ID}, but hosts are numbered from 0 to NUM_SHARDS - 1 = {cfg.NUM_SHARDS - 1}"
         )
     if cfg.DEMO.ENABLE and not cfg.DEMO.INPUT_VIDEO:
         raise UserError("DEMO.ENABLE is True, but DEMO.INPUT_VIDEO is empty; name a video file or a folder")
@@ -57,8 +57,8 @@ def _check_together(cfg: CfgNode) -> None:
         are_numbers and steps and len(steps) == len(rates) and steps[0] == 0 and steps == sorted(set(steps))
     ):
         raise UserError(
-            f"SOLVER.STEPS is {steps} and SOLVER.LRS {rates}; STEPS must be rising epochs from 0 on, and LRS as many shares of "
-            "BASE_LR, as STEPS [0, 5], LRS [1, 0.1]"
+            f"SOLVER.STEPS is {steps} and SOLVER.LRS {rates}; STEPS must be rising epochs, the first 0, and LRS one "
+            "factor on BASE_LR for each of them, as STEPS [0, 5], LRS [1, 0.1]"
         )
 
 
@@ -66,7 +66,7 @@ def _check_batches(cfg: CfgNode) -> None:
     gpus = max(1, cfg.NUM_GPUS)
     if cfg.TRAIN.BATCH_SIZE % (gpus * cfg.TRAIN.ACCUM_STEPS):
         raise UserError(
-            f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} (per machine) must divide by NUM_GPUS {cfg.NUM_GPUS} "
+            f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} (per host) must be a multiple of NUM_GPUS {cfg.NUM_GPUS} "
             f"x TRAIN.ACCUM_STEPS {cfg.TRAIN.ACCUM_STEPS}; change one of them"
         )
     if cfg.BN.NORM_TYPE == "sync_batchnorm" and cfg.NUM_GPUS == 0 and cfg.TRAIN.ENABLE:
@@ -75,16 +75,17 @@ def _check_batches(cfg: CfgNode) -> None:
         _check_fsdp(cfg)
     if cfg.TEST.BATCH_SIZE % gpus:
         raise UserError(
-            f"TEST.BATCH_SIZE {cfg.TEST.BATCH_SIZE} (per machine) must divide by NUM_GPUS {cfg.NUM_GPUS}; change one of them"
+            f"TEST.BATCH_SIZE {cfg.TEST.BATCH_SIZE} (per host) must be a multiple of NUM_GPUS {cfg.NUM_GPUS}; "
+            "change one of them"
         )
 
 
 def _check_fsdp(cfg: CfgNode) -> None:
     if cfg.TRAIN.COMPILE:
-        raise UserError("TRAIN.FSDP and TRAIN.COMPILE do not go together; set one of them False")
+        raise UserError("TRAIN.FSDP and TRAIN.COMPILE cannot be combined; set one of them False")
     if cfg.BN.NORM_TYPE == "sync_batchnorm":
         raise UserError(
-            "TRAIN.FSDP and BN.NORM_TYPE sync_batchnorm do not go together; set FSDP False or NORM_TYPE batchnorm"
+            "TRAIN.FSDP and BN.NORM_TYPE sync_batchnorm cannot be combined; set FSDP False or NORM_TYPE batchnorm"
         )
 
 
@@ -101,14 +102,14 @@ def _check_task(cfg: CfgNode) -> None:
     if cfg.TASK != "distill":
         if cfg.INIT.TEACHER_FROM:
             raise UserError(
-                f"INIT.TEACHER_FROM is set, but TASK {cfg.TASK} takes no teacher; set TASK distill or remove it"
+                f"INIT.TEACHER_FROM is set, but TASK {cfg.TASK} has no teacher; set TASK distill or remove it"
             )
     else:
         _check_distill(cfg)
 
 
 def _check_target(cfg: CfgNode) -> None:
-    """The number of classes is the muscles', or that of the activities, which the clip table tells."""
+    """The number of classes is that of the muscles, or that of the activities, which only the clip table tells."""
     classes, exclusive = cfg.MODEL.NUM_CLASSES, component("MODEL.LOSS_FUNC", cfg.MODEL.LOSS_FUNC).exclusive
     if cfg.TASK == LOOKUP_TASK:
         if not exclusive:
@@ -137,7 +138,7 @@ def _check_target(cfg: CfgNode) -> None:
 def _check_distill(cfg: CfgNode) -> None:
     component("DISTILL.METHOD", cfg.DISTILL.METHOD).check(cfg, model_class(cfg))
     if cfg.DISTILL.WEIGHT == cfg.DISTILL.CLASS_WEIGHT == 0:
-        raise UserError("DISTILL.WEIGHT and DISTILL.CLASS_WEIGHT are both 0, so nothing is learnt; set one above 0")
+        raise UserError("DISTILL.WEIGHT and DISTILL.CLASS_WEIGHT are both 0, so nothing is learned; set one above 0")
     if not cfg.INIT.TEACHER_FROM and cfg.TRAIN.ENABLE:
         raise UserError("TASK distill needs a teacher; set INIT.TEACHER_FROM to a config or a .pyth file")
 
@@ -150,7 +151,7 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
     if cfg.TRAIN.ENABLE and cfg.SOLVER.WARMUP_EPOCHS >= cfg.SOLVER.MAX_EPOCH:
         yield (
             f"SOLVER.WARMUP_EPOCHS {cfg.SOLVER.WARMUP_EPOCHS:g} is not shorter than SOLVER.MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}: "
-            f"the learning rate never reaches SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}; shorten the warm-up, 0 = none"
+            f"the learning rate never reaches SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}; shorten the warm-up, or set it to 0 (none)"
         )
     # A warning only: PySlowFast's own files name 400 classes and no data.
     muscles = scored_target(cfg) == trained_target(cfg) == MUSCLE_TARGET
@@ -161,7 +162,7 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
     if cfg.MODEL.ACT_CHECKPOINT and not model_class(cfg).can_checkpoint:
         yield f"MODEL.ACT_CHECKPOINT has no effect on MODEL.MODEL_NAME {cfg.MODEL.MODEL_NAME}"
     if cfg.SOLVER.COSINE_END_LR > cfg.SOLVER.BASE_LR:
-        yield f"SOLVER.COSINE_END_LR {cfg.SOLVER.COSINE_END_LR:g} is above SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}: the rate rises"
+        yield f"SOLVER.COSINE_END_LR {cfg.SOLVER.COSINE_END_LR:g} is above SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}: the learning rate rises"
     if cfg.TEST.VIEWS_FROM == "start" and cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
         yield (
             f"TEST.NUM_ENSEMBLE_VIEWS {cfg.TEST.NUM_ENSEMBLE_VIEWS} has no effect: TEST.VIEWS_FROM start scores one view, "
@@ -174,6 +175,41 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
         and scaled > 0.005
         and cfg.SOLVER.OPTIMIZING_METHOD == "adamw"
     ):
-        yield f"BASE_LR_SCALE_NUM_SHARDS makes the rate {scaled:g}, much for AdamW; was SOLVER.BASE_LR scaled by hand already?"
+        yield (
+            f"SOLVER.BASE_LR_SCALE_NUM_SHARDS makes the learning rate {scaled:g}, which is high for AdamW; was SOLVER.BASE_LR "
+            "already scaled by hand?"
+        )
     if cfg.TRAIN.MIXED_PRECISION and cfg.NUM_GPUS == 0:
-        yield "TRAIN.MIXED_PRECISION on a CPU computes in bf16, which is seldom faster there"
+        yield "TRAIN.MIXED_PRECISION on a CPU computes in bf16, which is rarely faster"
+
+
+def check_data(cfg: CfgNode) -> None:
+    """Refuse contradictory settings of the data.
+
+    Raises:
+        UserError: names the key, its value, what is allowed and what to change.
+    """
+    name, modality, readable = cfg.MODEL.MODEL_NAME, cfg.DATA.MODALITY, readable_by(model_class(cfg))
+    if modality not in readable:
+        fit = ", ".join(readable)
+        raise UserError(f"DATA.MODALITY is {modality}, but MODEL.MODEL_NAME {name} reads {fit}; change one of them")
+    if cfg.MIXUP.ENABLE and MODALITIES[modality].kind == JOINTS:
+        raise UserError(f"MIXUP.ENABLE is True, but joints cannot be mixed; set it False for DATA.MODALITY {modality}")
+    absent = [source for source in stored_modalities(cfg, training=False) if not STORED[source].of_any_video]
+    if cfg.DEMO.ENABLE and absent:
+        readable = [name for name in MODALITIES if STORED[MODALITIES[name].source].of_any_video]
+        raise UserError(
+            f"DEMO.ENABLE scores video files, which hold no {absent[0]}; list them in a clip table with that column and "
+            f"evaluate on it, or choose a model of {', '.join(readable)}"
+        )
+    if cfg.DATA.DECODING_BACKEND == CUDA_DECODER and cfg.DATA_LOADER.NUM_WORKERS:
+        raise UserError(
+            f"DATA.DECODING_BACKEND {CUDA_DECODER} decodes in the training process, as forked workers cannot use its "
+            f"GPU; set DATA_LOADER.NUM_WORKERS 0 (it is {cfg.DATA_LOADER.NUM_WORKERS})"
+        )
+
+
+def data_warnings(cfg: CfgNode) -> Iterable[str]:
+    """Settings that are allowed but probably not meant."""
+    if cfg.DATA.DECODING_BACKEND == FORMER_DECODER:
+        yield f"DATA.DECODING_BACKEND {FORMER_DECODER}: torchvision no longer reads video, pyav decodes"

@@ -1,8 +1,8 @@
 # fmt: off
 """Keys of models, losses, distillation and HAR lookup.
 
-A table, which a formatter would take apart: the name and default of a key, its meaning, what else is known of it
-(transm3e.config.schema.key). A key of PySlowFast's name means here what it means there.
+A table, kept from the formatter: name, default, meaning, then allowed values and other facts of each key, see
+transm3e.config.schema.key. Keys that PySlowFast also has mean the same here.
 """
 
 from __future__ import annotations
@@ -38,193 +38,213 @@ def _maps(names: list) -> str:
     if unknown:
         return f"names {', '.join(map(str, unknown))}; allowed: {', '.join(MAPS)}"
     if len(set(names)) < len(names):
-        return f"is {names}; it must name each map once, remove what stands there twice"
+        return f"is {names}; it must name each map once, remove the repeated ones"
     return "" if names else f"is {names}; it must name at least one map of {', '.join(MAPS)}: add one"
 
 
 group("MODEL", "the model")
-key("MODEL.MODEL_NAME", "TransM3E", "The model.", registered("MODEL.MODEL_NAME"), NETWORK, compared=("tokens",), theirs="SlowFast")
+key("MODEL.MODEL_NAME", "TransM3E",
+    "Model to build.", registered("MODEL.MODEL_NAME"), NETWORK, compared=("tokens",), theirs="SlowFast")
 key("MODEL.ARCH", "",
-    "Which ResNet MODEL_NAME ResNet is: c2d, i3d, slow, c2d_nopool or i3d_nopool; other models take no notice.",
+    "Variant of MODEL_NAME ResNet: c2d, i3d, slow, c2d_nopool or i3d_nopool; no effect on other models.",
     role=NETWORK, of_model=True, theirs="slowfast")
-key("MODEL.NUM_CLASSES", 20, "Muscle regions, or activities (DATA.TARGET, TASK har_lookup).",
+key("MODEL.NUM_CLASSES", 20,
+    "Number of classes: 20 muscle regions, or the number of activities (DATA.TARGET activity, TASK har_lookup).",
     COUNT, NETWORK, compared=("logits",), theirs=400)
-key("MODEL.LOSS_FUNC", "bce_softmax", "The loss.", registered("MODEL.LOSS_FUNC"), SCORES, theirs="cross_entropy")
-key("MODEL.DROPOUT_RATE", 0.0, "Dropout before the last linear layer.", SHARE, scaled=True, theirs=0.5)
+key("MODEL.LOSS_FUNC", "bce_softmax", "Classification loss.", registered("MODEL.LOSS_FUNC"), SCORES, theirs="cross_entropy")
+key("MODEL.DROPOUT_RATE", 0.0, "Dropout rate before the last linear layer.", SHARE, scaled=True, theirs=0.5)
 key("MODEL.FC_INIT_STD", 0.01,
-    "Standard deviation of the last linear layer's starting weights in ResNet and SlowFast.", NOT_NEGATIVE)
+    "Standard deviation of the last linear layer's initial weights in ResNet and SlowFast.", NOT_NEGATIVE)
 key("MODEL.ACT_CHECKPOINT", False,
-    "Compute the blocks' activations again in the backward pass instead of keeping them: less memory, about a third "
-    "more time, the same result.", role=PLACE, inherited=True)
+    "Activation checkpointing: recompute each block's activations in the backward pass instead of keeping them. Less "
+    "memory, about a third more time, the same result.", role=PLACE, inherited=True)
 
 group("ASL", "MODEL.LOSS_FUNC asl, the asymmetric loss (Ridnik et al. 2021)")
 key("ASL.GAMMA_NEG", 4.0, "Focusing exponent of negatives.", NOT_NEGATIVE, new=True)
 key("ASL.GAMMA_POS", 1.0, "Focusing exponent of positives.", NOT_NEGATIVE, new=True)
-key("ASL.CLIP", 0.05, "Margin that is subtracted from a negative's probability.", SHARE, new=True)
+key("ASL.CLIP", 0.05, "Margin subtracted from the probability of negatives.", SHARE, new=True)
 
 group("BN")
 key("BN.NORM_TYPE", "batchnorm",
-    "Batch norms see the clips of their own GPU, or (sync_batchnorm, slower) of all GPUs.",
+    "Batch norm statistics are those of the clips on one GPU (batchnorm) or on all GPUs (sync_batchnorm, slower).",
     one_of("batchnorm", "sync_batchnorm"))
 
-group("MVIT", "the MViTv2 backbone; sizes of MViTv2-S", role=NETWORK, of_model=True, scaled=True)
+group("MVIT", "the MViTv2 backbone; the defaults are MViTv2-S", role=NETWORK, of_model=True, scaled=True)
 key("MVIT.PATCH_KERNEL", [3, 7, 7], "Kernel of the patch embedding (t, h, w).", numbers(3, least=1, whole=True))
-key("MVIT.PATCH_STRIDE", [2, 4, 4], "Its stride.", numbers(3, least=1, whole=True))
-key("MVIT.PATCH_PADDING", [1, 3, 3], "Its padding.", numbers(3, whole=True), theirs=[2, 4, 4])
+key("MVIT.PATCH_STRIDE", [2, 4, 4], "Stride of the patch embedding (t, h, w).", numbers(3, least=1, whole=True))
+key("MVIT.PATCH_PADDING", [1, 3, 3], "Padding of the patch embedding (t, h, w).", numbers(3, whole=True), theirs=[2, 4, 4])
 key("MVIT.EMBED_DIM", 96, "Width of the first block.", COUNT, compared=("tokens",))
 key("MVIT.NUM_HEADS", 1, "Attention heads of the first block.", COUNT)
 key("MVIT.DEPTH", 16, "Number of blocks.", DEPTH, compared=("tokens",))
-key("MVIT.MLP_RATIO", 4.0, "Width of the MLP in block widths.", ABOVE_0)
-key("MVIT.QKV_BIAS", True, "Bias of q, k and v.")
-key("MVIT.DROPOUT_RATE", 0.0, "Dropout of tokens.", SHARE, TRAINING)
-key("MVIT.DROPPATH_RATE", 0.2, "Drop path, rising linearly to this rate at the last block.", SHARE, TRAINING, theirs=0.1)
+key("MVIT.MLP_RATIO", 4.0, "Hidden width of the MLP, as a multiple of the block's width.", ABOVE_0)
+key("MVIT.QKV_BIAS", True, "The q, k and v projections have biases.")
+key("MVIT.DROPOUT_RATE", 0.0, "Dropout rate of tokens.", SHARE, TRAINING)
+key("MVIT.DROPPATH_RATE", 0.2,
+    "Drop path rate of the last block; it rises linearly from 0 at the first.", SHARE, TRAINING, theirs=0.1)
 key("MVIT.DIM_MUL", [[1, 2.0], [3, 2.0], [14, 2.0]],
-    "[block, factor]: the width is multiplied at these blocks.", by_block(2), compared=("tokens",), theirs=[])
+    "[block, factor] entries: from this block on (counted from 0) the width is multiplied by the factor.",
+    by_block(2), compared=("tokens",), theirs=[])
 key("MVIT.HEAD_MUL", [[1, 2.0], [3, 2.0], [14, 2.0]],
-    "[block, factor]: the heads are multiplied at these blocks.", by_block(2), theirs=[])
+    "[block, factor] entries: from this block on (counted from 0) the number of heads is multiplied by the "
+    "factor.", by_block(2), theirs=[])
 key("MVIT.POOL_KVQ_KERNEL", [3, 3, 3],
-    "Kernel of the pooling convolutions of q, k and v.", numbers(3, least=1, whole=True), theirs=None)
+    "Kernel of the pooling convolutions of q, k and v (t, h, w), odd.", numbers(3, least=1, whole=True), theirs=None)
 key("MVIT.POOL_Q_STRIDE", [[block, 1, 2, 2] if block in (1, 3, 14) else [block, 1, 1, 1] for block in range(16)],
-    "[block, t, h, w]: stride of q's pooling; a block not listed does not pool q.", by_block(4, whole=True), theirs=[])
+    "[block, t, h, w] entries: stride with which a block pools q; blocks without an entry do not pool q.",
+    by_block(4, whole=True), theirs=[])
 key("MVIT.POOL_KV_STRIDE_ADAPTIVE", [1, 8, 8],
-    "Stride of the pooling of k and v before any q stride.", numbers(3, least=1, whole=True), theirs=None)
+    "Stride (t, h, w) with which the first block pools k and v; each stride of q divides it from there on (1 at "
+    "least).", numbers(3, least=1, whole=True), theirs=None)
 
 group("TRANSM3E", "TransM3E on top of the MViTv2 backbone (paper, section 4)", role=NETWORK, of_model=True)
 key("TRANSM3E.NUM_MCTS", 20,
-    "MCTs, the multi-classification tokens (table 10: as many as muscle regions is best).", COUNT, compared=("tokens",))
+    "Number of MCTs, the multi-classification tokens (table 10: best is one per muscle region).", COUNT, compared=("tokens",))
 key("TRANSM3E.RECEIVERS", False,
-    "Receivers: extra MCTs of the student that learn from the teacher's (the senders).", may_change=True)
+    "Add receivers: as many further tokens of the student, which learn from the teacher's MCTs (the senders).",
+    may_change=True)
 key("TRANSM3E.RECEIVER_INIT", "normal",
-    "How receivers start. normal: like the MCTs; zeros: the authors' code, all receivers then stay equal at first.",
+    "Initial values of receivers. normal: drawn like the MCTs; zeros: as in the authors' code, so all receivers start equal.",
     one_of("normal", "zeros"), TRAINING,
     authors=Authors("zeros", "section 4, receivers are MCTs; the code's start as zeros"))
 key("TRANSM3E.FUSION", "mean",
-    "How MCTs and receivers become one. mean: their average, the paper's "
-    "ablation without MCTF; the others but mctf: table 5.",
+    "How MCTs and receivers are fused. mctf: the paper's block; mean: their average, the paper's ablation without MCTF; "
+    "others: table 5.",
     registered("TRANSM3E.FUSION"), may_change=True)
 key("TRANSM3E.READOUT", "mean",
-    "What the logits are read from. mean: of the tokens, by a linear layer; class_tokens: token i averaged over its "
-    "channels for class i, before the last norm and without a linear layer (MCT of Xu et al., tables 3 and 9).",
+    "How logits are computed from the tokens. mean: a linear layer on their mean; class_tokens: the logit of class i is "
+    "token i averaged over its channels, without last norm and linear layer (MCT of Xu et al., tables 3 and 9).",
     one_of("mean", "class_tokens"))
 
-group("MCTF", "the token fusion block (equations 2 to 7); other fusions by attention read NUM_HEADS, QKV_BIAS, DROPOUT, "
-      "DROPPATH_RATE and MLP_RATIO, too", role=NETWORK, of_model=True, may_change=True)
+group("MCTF", "the token fusion block (equations 2 to 7); NUM_HEADS, QKV_BIAS, DROPOUT, DROPPATH_RATE and MLP_RATIO also "
+      "apply to the other fusions by attention", role=NETWORK, of_model=True, may_change=True)
 key("MCTF.NUM_HEADS", 1,
-    "Where they do not divide the width (table 11: 5 and 768), a head's width is rounded up: 5 heads of 154.", COUNT)
-key("MCTF.SCALE", 0.8, "Factor on q.k (D.3 says 0.8); 0 = head_dim^-0.5, as the authors' code.", NOT_NEGATIVE,
+    "Number of heads. If they do not divide the width, a head's width is rounded up (table 11: 5 heads of 154 for "
+    "768).", COUNT)
+key("MCTF.SCALE", 0.8,
+    "Factor on the product of q and k (0.8 in section D.3); 0 = head_dim^-0.5, as in the authors' code.", NOT_NEGATIVE,
     authors=Authors(0.0, "D.3; the code takes head_dim^-0.5"))
-key("MCTF.QKV_BIAS", True, "Bias of q, k and v.",
+key("MCTF.QKV_BIAS", True, "The q, k and v projections have biases.",
     authors=Authors(False, "D.3 on the backbone; the code's q, k, v of MCTF have none"))
 key("MCTF.AUTHORS_VIEW", False,
-    "Attention as in the authors' code, which their checkpoints need: heads change the scale only, and what a map "
-    "gives is transposed and read in another shape, which mixes tokens with channels.",
+    "Attention as in the authors' code, needed for their checkpoints: the number of heads changes the scale only, and "
+    "the result of a map is transposed and reshaped, which mixes tokens with channels.",
     authors=Authors(True, "equations 2 to 4; the code reads the transposed result in another shape"))
-key("MCTF.DROPOUT", 0.0, "Dropout.", SHARE, TRAINING)
-key("MCTF.DROPPATH_RATE", 0.2, "Drop path.", SHARE, TRAINING)
-key("MCTF.MLP_RATIO", 1.0, "Width of its MLP in token widths.", ABOVE_0)
+key("MCTF.DROPOUT", 0.0, "Dropout rate after attention.", SHARE, TRAINING)
+key("MCTF.DROPPATH_RATE", 0.2, "Drop path rate.", SHARE, TRAINING)
+key("MCTF.MLP_RATIO", 1.0, "Hidden width of the MLP, as a multiple of the tokens' width.", ABOVE_0)
 key("MCTF.MAPS", list(MAPS),
-    "Which of the six attention maps are summed (table 12): stream, query, key, as in A^m_mr.",
+    "Which of the six attention maps are summed (table 12); a name gives stream, query and key: m_mr is A^m_mr.",
     Rule(f"at least one of {', '.join(MAPS)}", _maps, lambda: MAPS))
 
 group("TWO_BRANCH", "MODEL_NAME TwoBranch (table 6): MViT on two modalities, both read in training and at test time",
       role=NETWORK, of_model=True)
-key("TWO_BRANCH.MODALITY", "rgb_diff", "The second modality; DATA.MODALITY is the first.", among(lambda: names_of(PIXELS)))
+key("TWO_BRANCH.MODALITY", "rgb_diff", "Second modality; DATA.MODALITY is the first.", among(lambda: names_of(PIXELS)))
 key("TWO_BRANCH.FUSION", "late_sum",
-    "How the two become one. Two branches whose scores are averaged (late_sum) or multiplied (late_mul), whose class "
-    "tokens are classified side by side (late_concat), or read the other branch's tokens (cross_attention), or those "
-    "of both (mixed); two patch embeddings before one backbone (pe_sum, pe_concat, pe_mul).",
+    "How the modalities are fused. Two branches: scores are averaged (late_sum) or multiplied (late_mul); class tokens "
+    "are concatenated (late_concat), attend to the other branch's tokens (cross_attention) or to those of both (mixed). "
+    "One backbone: the two patch embeddings are added, concatenated or multiplied (pe_sum, pe_concat, pe_mul).",
     registered("TWO_BRANCH.FUSION"))
 
 group("RESNET", "C2D, I3D and Slow (MODEL_NAME ResNet, MODEL.ARCH) and both pathways of SlowFast: bottleneck ResNets",
       role=NETWORK, of_model=True, scaled=True)
-key("RESNET.DEPTH", 50, "Layers: 50, 101 or 152.")
-key("RESNET.WIDTH_PER_GROUP", 64, "Channels of the stem.", COUNT)
+key("RESNET.DEPTH", 50, "Number of layers: 50, 101 or 152.")
+key("RESNET.WIDTH_PER_GROUP", 64, "Channels of the stem (64 is the published size).", COUNT)
 key("RESNET.NUM_BLOCK_TEMP_KERNEL", [],
-    "Blocks of each stage that have its temporal kernel, as [[3], [4], [6], [3]]; [] = all.",
+    "Number of blocks of each stage that have the stage's temporal kernel, as [[3], [4], [6], [3]]; [] = all.",
     theirs=[[3], [4], [6], [3]])
 key("RESNET.ZERO_INIT_FINAL_BN", True,
-    "The last batch norm of every residual block starts at 0, so that blocks start as their shortcuts.",
+    "Initialise the last batch norm of each residual block with scale 0, so that the block starts as its shortcut.",
     role=TRAINING, theirs=False)
 
 group("SLOWFAST", "SlowFast (Feichtenhofer et al. 2019)", role=NETWORK, of_model=True, scaled=True)
-key("SLOWFAST.ALPHA", 8, "The fast pathway has ALPHA times the frames of the slow one.", COUNT)
-key("SLOWFAST.BETA_INV", 8, "The fast pathway has 1 / BETA_INV of the channels of the slow one.", COUNT)
-key("SLOWFAST.FUSION_CONV_CHANNEL_RATIO", 2, "From fast to slow: channels in those of the fast pathway.", COUNT)
-key("SLOWFAST.FUSION_KERNEL_SZ", 5, "From fast to slow: frames of the kernel.", COUNT)
+key("SLOWFAST.ALPHA", 8, "Frames of the fast pathway per frame of the slow one.", COUNT)
+key("SLOWFAST.BETA_INV", 8, "Channels of the slow pathway per channel of the fast one.", COUNT)
+key("SLOWFAST.FUSION_CONV_CHANNEL_RATIO", 2,
+    "Lateral connections: output channels, as a multiple of the fast pathway's.", COUNT)
+key("SLOWFAST.FUSION_KERNEL_SZ", 5, "Lateral connections: kernel size in frames, odd.", COUNT)
 
-group("VIDEOSWIN", "Video Swin Transformer (Liu et al. 2022); sizes of VideoSwin-S",
+group("VIDEOSWIN", "Video Swin Transformer (Liu et al. 2022); the defaults are VideoSwin-S",
       role=NETWORK, of_model=True, scaled=True)
-key("VIDEOSWIN.PATCH_SIZE", [2, 4, 4], "Patches (t, h, w).", numbers(3, least=1, whole=True))
-key("VIDEOSWIN.EMBED_DIM", 96, "Width of the first stage.", COUNT)
-key("VIDEOSWIN.DEPTHS", [2, 2, 18, 2], "Blocks of each stage.")
-key("VIDEOSWIN.NUM_HEADS", [3, 6, 12, 24], "Heads of each stage.")
-key("VIDEOSWIN.WINDOW_SIZE", [8, 7, 7], "Windows (t, h, w).", numbers(3, least=1, whole=True))
-key("VIDEOSWIN.MLP_RATIO", 4.0, "Width of the MLP in block widths.", ABOVE_0)
-key("VIDEOSWIN.DROPOUT_RATE", 0.0, "Dropout of tokens and MLPs.", SHARE, TRAINING)
-key("VIDEOSWIN.ATTENTION_DROPOUT_RATE", 0.0, "Dropout of attention.", SHARE, TRAINING)
-key("VIDEOSWIN.DROPPATH_RATE", 0.1, "Drop path, rising linearly to this rate at the last block.", SHARE, TRAINING)
+key("VIDEOSWIN.PATCH_SIZE", [2, 4, 4], "Size of a patch (t, h, w) in frames and pixels.", numbers(3, least=1, whole=True))
+key("VIDEOSWIN.EMBED_DIM", 96, "Width of the first stage; it doubles from stage to stage.", COUNT)
+key("VIDEOSWIN.DEPTHS", [2, 2, 18, 2], "Number of blocks of each stage.")
+key("VIDEOSWIN.NUM_HEADS", [3, 6, 12, 24], "Number of attention heads of each stage.")
+key("VIDEOSWIN.WINDOW_SIZE", [8, 7, 7], "Size of an attention window (t, h, w) in patches.", numbers(3, least=1, whole=True))
+key("VIDEOSWIN.MLP_RATIO", 4.0, "Hidden width of the MLP, as a multiple of the block's width.", ABOVE_0)
+key("VIDEOSWIN.DROPOUT_RATE", 0.0, "Dropout rate of tokens, attention outputs and MLPs.", SHARE, TRAINING)
+key("VIDEOSWIN.ATTENTION_DROPOUT_RATE", 0.0, "Dropout rate of attention weights.", SHARE, TRAINING)
+key("VIDEOSWIN.DROPPATH_RATE", 0.1,
+    "Drop path rate of the last block; it rises linearly from 0 at the first.", SHARE, TRAINING)
 
 group("STGCN", "ST-GCN (Yan et al. 2018)", role=NETWORK, of_model=True, scaled=True)
 key("STGCN.WIDTH", 64, "Channels of the first block; they double twice.", COUNT)
 key("STGCN.PARTITION", "uniform",
-    "Which neighbours share weights; spatial_code: as published weights have it.",
+    "Which neighbours of a joint share weights: partition strategies of the paper; spatial_code: as in the authors' code and "
+    "published weights.",
     one_of("uniform", "distance", "spatial", "spatial_code"))
-key("STGCN.TEMPORAL_KERNEL", 9, "Frames of the temporal convolutions' kernels, odd.", COUNT)
-key("STGCN.DROPOUT", 0.0, "Dropout.", SHARE, TRAINING)
+key("STGCN.TEMPORAL_KERNEL", 9, "Kernel size of the temporal convolutions in frames, odd.", COUNT)
+key("STGCN.DROPOUT", 0.0, "Dropout rate in every block but the first.", SHARE, TRAINING)
 
 group("CTRGCN", "CTR-GCN (Chen et al. 2021)", role=NETWORK, of_model=True, scaled=True)
 key("CTRGCN.WIDTH", 64, "Channels of the first block; they double twice.", COUNT)
-key("CTRGCN.TEMPORAL_KERNEL", 5, "Frames of the temporal kernels, odd.", COUNT)
-key("CTRGCN.DILATIONS", [1, 2], "Dilations of the branches that have a temporal kernel.")
-key("CTRGCN.REDUCTION", 8, "Channels that refine the topology: a block's input channels divided by this.", COUNT)
-key("CTRGCN.DROPOUT", 0.0, "Dropout.", SHARE, TRAINING)
+key("CTRGCN.TEMPORAL_KERNEL", 5, "Kernel size of the temporal convolutions in frames, odd.", COUNT)
+key("CTRGCN.DILATIONS", [1, 2], "Dilations of the temporal convolutions in frames, one branch each.")
+key("CTRGCN.REDUCTION", 8, "The topology is refined from a block's input channels divided by this.", COUNT)
+key("CTRGCN.DROPOUT", 0.0, "Dropout rate in every block but the first.", SHARE, TRAINING)
 
-group("POSENET", "PoseNet, ours: an MLP on the mean and the spread of poses", role=NETWORK, of_model=True, scaled=True)
-key("POSENET.WIDTH", 192, "Channels of the hidden layers; MODEL.DROPOUT_RATE is their dropout.", COUNT)
-key("POSENET.DEPTH", 2, "Number of the hidden layers; 0 is a logistic regression.", NOT_NEGATIVE)
-key("POSENET.INPUT_DROPOUT", 0.0, "Dropout of what the hidden layers read.", SHARE, TRAINING)
+group("POSENET", "PoseNet, our own: an MLP on the mean and standard deviation of poses over time",
+      role=NETWORK, of_model=True, scaled=True)
+key("POSENET.WIDTH", 192, "Width of the hidden layers; MODEL.DROPOUT_RATE is their dropout rate.", COUNT)
+key("POSENET.DEPTH", 2, "Number of hidden layers; 0 = logistic regression.", NOT_NEGATIVE)
+key("POSENET.INPUT_DROPOUT", 0.0, "Dropout rate of the MLP's input.", SHARE, TRAINING)
 
 group("HDGCN", "HD-GCN (Lee et al. 2023)", role=NETWORK, of_model=True, scaled=True)
 key("HDGCN.WIDTH", 64, "Channels of the first block; they double twice.", COUNT)
-key("HDGCN.TEMPORAL_KERNEL", 5, "Frames of the temporal kernels, odd.", COUNT)
-key("HDGCN.DILATIONS", [1, 2], "Dilations of the branches that have a temporal kernel.")
+key("HDGCN.TEMPORAL_KERNEL", 5, "Kernel size of the temporal convolutions in frames, odd.", COUNT)
+key("HDGCN.DILATIONS", [1, 2], "Dilations of the temporal convolutions in frames, one branch each.")
 key("HDGCN.CENTRE", "",
-    'Joint from which the hierarchy is counted, or two without their side, as hip; "" = the layout\'s own centre.')
-key("HDGCN.ATTENTION", True, "Attention over the levels of the hierarchy; False: their sum.")
-key("HDGCN.DROPOUT", 0.0, "Dropout.", SHARE, TRAINING)
+    'Joint at the centre of the hierarchy, or a left and right pair named without its side, as hip; "" = the '
+    'layout\'s centre.')
+key("HDGCN.ATTENTION", True, "Weigh the levels of the hierarchy by attention; False: sum them.")
+key("HDGCN.DROPOUT", 0.0, "Dropout rate in every block but the first.", SHARE, TRAINING)
 
-group("LOOKUP", "TASK har_lookup: MODEL learns activities; a clip's muscles are those of its activity in training "
-      "(section C.1, table 8)", role=RESULTS)
+group("LOOKUP", "TASK har_lookup: the model learns activities; a clip's muscles are those its activity has in the train "
+      "split (section C.1, table 8)", role=RESULTS)
 key("LOOKUP.MUSCLES", "predicted",
-    "In the final scores: muscles of the predicted activity (the paper), or those expected under all activities' "
-    "probabilities. Validation while training looks at the predicted one.", one_of("predicted", "expected"))
+    "Muscle scores of the final evaluation. predicted: the muscles of the most probable activity (the paper); expected: "
+    "the mean over activities, weighted by their probabilities. Validation during training uses predicted.",
+    one_of("predicted", "expected"))
 
 group("DISTILL", "distillation (equation 1, tables 4 and 6)")
 key("DISTILL.METHOD", "mctkd",
-    "What learns from the teacher. mctkd: the receivers, from its MCTs; kd: the student's own MCTs, from its MCTs; "
-    "logits: the student's logits (any two models; Hinton et al.); deit: the distillation head of MODEL_NAME DeiT.",
+    "What learns from the teacher. mctkd: the receivers, from its MCTs; kd: the student's MCTs, from its MCTs; logits: the "
+    "student's logits, from its logits (any two models; Hinton et al.); deit: the distillation head of MODEL_NAME DeiT, "
+    "from its logits.",
     registered("DISTILL.METHOD"))
-key("DISTILL.MODALITY", "rgb_diff", "What the teacher sees.", among(lambda: names_of(PIXELS)))
+key("DISTILL.MODALITY", "rgb_diff", "Modality that the teacher reads.", among(lambda: names_of(PIXELS)))
 key("DISTILL.POSITION", "dense",
-    "Of mctkd and kd, where tokens are compared. dense: after every block; sparse: after each block whose "
-    "POOL_Q_STRIDE reduces the patches and after the last; final: after the last; patch_embed: as they enter the first.",
+    "mctkd and kd: where tokens are compared. dense: after every block; sparse: after each block whose MVIT.POOL_Q_STRIDE "
+    "reduces the patches and after the last block; final: after the last block; patch_embed: before the first block.",
     one_of("dense", "sparse", "final", "patch_embed"))
 key("DISTILL.AXIS", "token",
-    "Axis of the softmax over a block's tokens: TW, CW and FP of table 4.", one_of("token", "channel", "full"))
+    "mctkd and kd: axis of the softmax over a block's tokens. token, channel, full: TW, CW and FP of table 4.",
+    one_of("token", "channel", "full"))
 key("DISTILL.TEMPERATURE", 10.0, "Temperature of the KL divergence.", ABOVE_0)
 key("DISTILL.ALPHA", 0.9, "The KL divergence is multiplied by ALPHA * TEMPERATURE^2.", NOT_NEGATIVE)
-key("DISTILL.REDUCTION", "mean", "mean: over all elements, as PyTorch's mean.", one_of("mean", "batchmean"))
+key("DISTILL.REDUCTION", "mean",
+    "What the sum of the KL divergence is divided by. mean: the number of elements; batchmean: the number of "
+    "clips.", one_of("mean", "batchmean"))
 key("DISTILL.CENTRE", False,
-    "The teacher's tokens are compared without their mean over the clips seen so far, which every clip shares.", new=True)
+    "mctkd and kd: subtract from the teacher's tokens their mean over all clips seen so far.", new=True)
 key("DISTILL.NUM_BLOCKS", 0,
-    "With POSITION dense, blocks that the sum of the blocks' KL is divided by; 0 = as many as there are (the authors' "
-    "code: 16 for 24 as well). Elsewhere it is always their mean.", NOT_NEGATIVE,
+    "With POSITION dense, the number that the sum over the blocks is divided by; 0 = the number of blocks, which gives the "
+    "mean (the authors' code divides by 16, for 24 blocks too). Other POSITIONs always take the mean.", NOT_NEGATIVE,
     authors=Authors(16, "equation 1, mean over the blocks; the code divides by 16 for 24 blocks too"))
 key("DISTILL.TEACHER_DROP_PATH", False,
-    "The frozen teacher's drop path stays active in training, as in the authors' code.",
+    "Keep the frozen teacher's drop path active in training, as in the authors' code.",
     authors=Authors(True, "section 4, frozen; the code leaves its drop path active"))
 key("DISTILL.WEIGHT", 1.0, "Weight of the distillation loss.", NOT_NEGATIVE)
-key("DISTILL.CLASS_WEIGHT", 1.0, "Weight of the classification loss (DeiT: one half each).", NOT_NEGATIVE)
+key("DISTILL.CLASS_WEIGHT", 1.0, "Weight of the classification loss (DeiT: 0.5, and WEIGHT 0.5).", NOT_NEGATIVE)
 key("DISTILL.PAIR_CASE", 3,
-    "Which teacher clip a student clip is paired with (section C.8, table 14); 2 and 3 need AUG.NUM_SAMPLE 2, the "
-    "others also take 1.", one_of(1, 2, 3, 4))
+    "Case of table 14: which teacher clip each student clip is paired with (section C.8). Cases 2 and 3 need "
+    "AUG.NUM_SAMPLE 2, cases 1 and 4 also work with 1.", one_of(1, 2, 3, 4))

@@ -22,11 +22,11 @@ from transm3e.foreign.yaml_text import MAX_TEXT, parse_yaml
 
 logger = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
-# Where it stands, the dotted key, and the value as it was given.
+# Where it is set, the dotted key, and the value as given.
 Setting = tuple[str, str, Any]
-# Files that one config may be made of: bases of bases can double with every file.
+# Largest number of files of one config: the number of bases can double with every file.
 MAX_FILES = 200
-# Characters of a text that may stand for a Python literal.
+# Longest text that is parsed as a Python literal, in characters.
 MAX_LITERAL = 10_000
 
 
@@ -44,7 +44,7 @@ def file_settings(path: str | Path) -> list[Setting]:
     of a URL, URLs).
 
     Raises:
-        UserError: a file is missing or not YAML, `_BASE_` runs in a circle, or leads to more than MAX_FILES files.
+        UserError: a file is missing or not YAML, `_BASE_` is circular, or leads to more than MAX_FILES files.
     """
     files = list(islice(_with_bases(str(path), ()), MAX_FILES + 1))
     if len(files) > MAX_FILES:
@@ -84,10 +84,10 @@ def _pairs(opts: Sequence[Any], where: str) -> Iterator[tuple[str, Any]]:
 
 
 def merge(cfg: CfgNode, settings: Iterable[Setting], what: str) -> None:
-    """Merge settings after each other; one warning names the keys of PySlowFast that have no effect in `what`.
+    """Merge settings in order; one warning names the keys of PySlowFast in `what` that have no effect.
 
     Raises:
-        UserError: a key is unknown, a value has the wrong type, or asks for a network that is not built here.
+        UserError: a key is unknown, a value has the wrong type, or selects a network that is not implemented.
     """
     ours, ignored = all_keys(cfg), []
     for where, key, value in settings:
@@ -106,7 +106,7 @@ def _check_built(key: str, given: Any, where: str) -> None:
     if key in BUILT_HERE and value is not None and not _is_built(value, BUILT_HERE[key]):
         what = value[:SHOWN] if isinstance(value, str) else shown(value)
         raise UserError(
-            f"{where}: {key} is {what}, but only {BUILT_HERE[key]} is built here; set that or remove the key"
+            f"{where}: {key} is {what}, but only {BUILT_HERE[key]} is implemented; set that or remove the key"
         )
 
 
@@ -139,19 +139,19 @@ def set_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
 
 
 def names_key(names: Sequence[str], key: str) -> bool:
-    """Whether the dotted `key` is one of `names`, where a name ending in "." stands for its whole group."""
+    """Whether the dotted `key` is one of `names`, where a name ending in "." means its whole group."""
     return any(key == name or (name.endswith(".") and key.startswith(name)) for name in names)
 
 
 def all_keys(cfg: CfgNode) -> dict[str, Any]:
-    """Dotted key -> value, for every leaf."""
+    """Dotted key -> value, for every key."""
     return dict(_flatten(cfg, ""))
 
 
 def _with_bases(file: str, below: tuple[Path, ...]) -> Iterator[tuple[str, dict]]:
     here = local_path(file).resolve()
     if here in below:
-        raise UserError(f"{file}: {BASE_KEY} runs in a circle; remove it from one of the files")
+        raise UserError(f"{file}: {BASE_KEY} is circular; remove it from one of the files")
     settings = dict(_read(file))
     bases = settings.pop(BASE_KEY, [])
     bases = [bases] if isinstance(bases, str) else bases
@@ -171,10 +171,10 @@ def _read(file: str) -> dict:
         raise UserError(f"{file}: not a UTF-8 text file; save it as UTF-8") from error
 
 
-# The leaves of a table share their bases, so most texts are read many times.
+# The configs of a table share their bases, so most texts are parsed many times.
 @lru_cache(maxsize=1024)
 def _parse(text: str, where: str) -> dict:
-    """The settings of YAML text; callers leave them as they are."""
+    """The settings of YAML text; callers must not change them."""
     settings = parse_yaml(text, where)
     if not isinstance(settings, dict):
         raise UserError(f"{where}: a config holds KEY: value lines, this one holds {type(settings).__name__}")
@@ -195,7 +195,7 @@ def _decode(value: Any) -> Any:
         return value
     try:
         literal = ast.literal_eval(value)
-        # Python would not write it out in a message.
+        # Python refuses to print an integer of so many digits in a message.
         return value if isinstance(literal, int) and literal.bit_length() > MAX_BITS else literal
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return {"true": True, "false": False}.get(value.lower(), value)
@@ -215,10 +215,10 @@ def _coerce(given: Any, default: Any, what: str) -> Any:
         return float(value)
     if isinstance(default, str) and value is None:
         return ""
-    if isinstance(value, str) and not value.isprintable():  # most texts are names of files, which cannot hold them
+    if isinstance(value, str) and not value.isprintable():  # most texts are file names, which must not contain them
         raise UserError(f"{what} is {shown(value)}; it must be text without line ends and control characters")
     if isinstance(default, str) and isinstance(value, (int, float)) and not isinstance(value, bool):
-        # As it was given: a folder 2024_01 is no number.
+        # As given: a folder named 2024_01 is not a number.
         return str(given)
     if type(value) is not type(default):
         raise UserError(
@@ -228,7 +228,7 @@ def _coerce(given: Any, default: Any, what: str) -> Any:
 
 
 def _words(text: str) -> Any:
-    """[known_val, new_val] without quotes, as YAML reads it; else the text as it is."""
+    """A list without quotes, as [known_val, new_val], parsed as YAML; other text unchanged."""
     try:
         value = parse_yaml(text, "a list")
     except UserError:
@@ -237,16 +237,16 @@ def _words(text: str) -> Any:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether a float can hold a number, or all those of lists in lists."""
+    """Whether a number, or every number of nested lists, is within the range of floats."""
     if isinstance(value, (list, tuple)):
         return all(_is_finite(part) for part in value)
-    # By comparison, which a whole number beyond all floats survives.
+    # A comparison, as float() fails for integers beyond the range of floats.
     return not isinstance(value, (int, float)) or abs(value) <= sys.float_info.max
 
 
 def _nearest(cfg: CfgNode, key: str) -> str:
     keys = all_keys(cfg)
     near = difflib.get_close_matches(key, keys, n=3, cutoff=0.6)
-    same_leaf = [other for other in keys if other.split(".")[-1] == key.split(".")[-1]]
-    names = list(dict.fromkeys([*same_leaf, *near]))[:4]
+    same_name = [other for other in keys if other.split(".")[-1] == key.split(".")[-1]]
+    names = list(dict.fromkeys([*same_name, *near]))[:4]
     return f"did you mean {' or '.join(names)}?" if names else "python tools/run_net.py --help-keys lists every key"

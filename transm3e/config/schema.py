@@ -1,7 +1,7 @@
-"""What a config key is, said once: key() beside its default, in keys_run.py, keys_data.py and keys_models.py.
+"""Declaration of config keys: each is declared once by key(), in keys_run.py, keys_data.py or keys_models.py.
 
-Whatever treats keys alike asks here: the defaults, their checks, the ids of runs, what runs hand down to those they
-start from, what must agree between runs that share weights, and the reference (tools/run_net.py --help-keys).
+Everything that handles many keys reads these declarations: defaults, checks, run ids, what starting runs inherit, what
+must agree between runs that share weights, and the reference (tools/run_net.py --help-keys).
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from fvcore.common.config import CfgNode
 from transm3e.errors import UserError
 from transm3e.registry import HOMES, component
 
-# Of counts of clips, pixels or channels; of blocks, which are looked at one by one; what PyTorch's generators take as a
-# signed number.
+# Largest count of clips, pixels or channels; of blocks, which are checked one by one; of seeds, which PyTorch's
+# generators take as signed 64-bit integers.
 MAX_SIZE, MAX_DEPTH, MAX_SEED = 2**31 - 1, 1000, 2**63 - 1
 SAME = object()
-# Whether a value is within it, and what a message says where it is not.
+# A predicate, and what a message says about a value for which it is False.
 Bound = tuple[Callable[[Any], bool], str]
 
 
 class Role(Enum):
-    """What another value of a key changes."""
+    """What changing a key's value changes."""
 
-    TRAINING = "the weights, by how they are trained"
-    NETWORK = "the weights, which fit no other network"
-    READING = "the weights, by how clips are read: models that learn from each other should agree"
-    SCORES = "the weights, by what scores mean"
+    TRAINING = "how the weights are trained"
+    NETWORK = "the network: weights fit only one with the same value"
+    READING = "how clips are read: teacher and student should agree"
+    SCORES = "what scores mean"
     RESULTS = "the results of trained weights"
-    PLACE = "where and how a run computes or what it writes: neither weights nor results"
-    INDIRECT = "nothing itself; the files or keys that it names count"
+    PLACE = "where and how a run computes or what it writes, but neither weights nor results"
+    INDIRECT = "results only through the files or keys that it names"
 
 
 TRAINING, NETWORK, READING, SCORES, RESULTS, PLACE, INDIRECT = Role
-# Those that make the id of a run, and of these those that decide what its weights compute.
+# Roles that make up a run's id; of these, the roles that decide what its weights compute.
 OF_WEIGHTS = (TRAINING, NETWORK, READING, SCORES)
 OF_MEANING = (NETWORK, READING, SCORES)
 
@@ -48,9 +48,9 @@ class Rule:
     """Which values of a key are allowed.
 
     Attributes:
-        words: for the reference; "" = the choices.
-        fault: value -> what a message says after the key's name, "" where it is allowed.
-        listed: the values, where they can be listed; files of IMPORTS may add to them.
+        words: allowed values in words, for the reference; "" = the choices.
+        fault: value -> what a message says after the key's name, "" if the value is allowed.
+        listed: the allowed values, if they can be listed; files of IMPORTS may add to them.
     """
 
     words: str
@@ -59,22 +59,22 @@ class Rule:
 
     @property
     def choices(self) -> tuple[Any, ...]:
-        """The values, where they can be listed."""
+        """The allowed values, if they can be listed, else ()."""
         return tuple(self.listed())
 
     @property
     def allowed(self) -> str:
-        """In words, for the reference."""
+        """The allowed values in words, for the reference."""
         return self.words or ", ".join(map(str, self.choices))
 
 
 @dataclass(frozen=True)
 class Authors:
-    """What PROTOCOL authors_code takes for default: the authors' published code where it differs from the paper.
+    """A default of PROTOCOL authors_code, where the authors' published code differs from the paper.
 
     Attributes:
-        value: in the code.
-        source: where the paper's value stands, and what the code does.
+        value: the value in the code.
+        source: section of the paper that gives its value, and what the code does.
     """
 
     value: Any
@@ -83,15 +83,15 @@ class Authors:
 
 @dataclass(frozen=True)
 class Facts:
-    """What keys of a group have in common unless they say otherwise.
+    """Facts of a key, by default those of its group.
 
     Attributes:
-        role: what another value changes.
-        inherited: runs that a config starts from take it over, whatever their files say.
-        of_model: only the models read it that name it or its group (config_keys of their classes).
-        may_change: a run need not agree in it with the one it starts from.
-        compared: teacher and student agree in it where these are compared, "tokens" or "logits".
-        scaled: smaller experiments have another value; tables at scale "small" take the demo's.
+        role: what changing the value changes.
+        inherited: starting runs (INIT) use this run's value, whatever their files say.
+        of_model: read only by models whose config_keys name it or its group.
+        may_change: may differ between a run and the run it starts from.
+        compared: teacher and student must agree in it if what is compared, "tokens" or "logits", is named here.
+        scaled: smaller experiments have another value; tables at scale "small" use the demo's.
     """
 
     role: Role = TRAINING
@@ -117,25 +117,25 @@ class Key:
 
 
 KEYS: dict[str, Key] = {}
-# Group -> what it is about, and the facts of its keys.
+# Group -> its meaning, and the facts of its keys.
 GROUPS: dict[str, tuple[str, Facts]] = {}
 
 
-# Whether all keys of this package are declared, so that others are a user's.
+# True once all keys of this package are declared: later ones are a user's.
 _all_shipped = False
 
 
 def close() -> None:
-    """From here on keys are declared by files of IMPORTS."""
+    """Mark the end of this package's keys; later ones are declared by files of IMPORTS."""
     global _all_shipped
     _all_shipped = True
 
 
 def group(name: str, meaning: str = "", **facts: Any) -> None:
-    """Declare the group of all keys whose names begin with `name` and a dot; `facts` are those of Facts.
+    """Declare the group of all keys whose names begin with `name` and a dot; `facts` are attributes of Facts.
 
     Raises:
-        UserError: it is declared already.
+        UserError: the group is declared already.
     """
     if name in GROUPS:
         raise UserError(f"the group of keys {name} is declared already; choose another name")
@@ -157,18 +157,18 @@ def key(
 
     Args:
         name: dotted; a group is declared before its keys.
-        default: also says the type of its values.
-        meaning: one sentence or two, for the reference.
+        default: its type is the type of all values.
+        meaning: one or two sentences, for the reference.
         rule: which values are allowed; None = all of the type.
-        role: what another value changes; None = as its group.
-        authors: the default of PROTOCOL authors_code, where it differs.
-        theirs: PySlowFast's default, where it has the key and another one.
-        new: ids of runs heed it only where it is not the default, so that runs from before it keep theirs; None = where
-            it is declared by a file of IMPORTS.
-        facts: those of Facts, where they differ from the group's.
+        role: what changing the value changes; None = as the group.
+        authors: the default of PROTOCOL authors_code, if it differs.
+        theirs: PySlowFast's default, if PySlowFast has the key and its default differs.
+        new: run ids depend on the key only if its value is not the default, so that older runs keep their ids; None =
+            True for keys of IMPORTS, else False.
+        facts: attributes of Facts that differ from the group's.
 
     Raises:
-        UserError: it is declared already, or its group is not.
+        UserError: the key is declared already, or its group is not.
     """
     if name in KEYS:
         raise UserError(f"the key {name} is declared already; choose another name")
@@ -182,7 +182,7 @@ def key(
 
 
 def get_cfg() -> CfgNode:
-    """A fresh, unfrozen config with every default."""
+    """A new, unfrozen config with every default."""
     cfg = CfgNode({name: CfgNode() for name in GROUPS})
     for each in KEYS.values():
         of, _, name = each.name.rpartition(".")
@@ -208,25 +208,25 @@ def keys_with(*roles: Role, **facts: bool) -> list[str]:
 
 
 def settings_with(cfg: CfgNode, *roles: Role) -> dict[str, Any]:
-    """Key -> value of what makes an id: the keys with these roles, new ones only where they are set."""
+    """Key -> value of the keys with these roles, as run ids need them: new keys only if not at their default."""
     values = {name: get(cfg, name) for name in keys_with(*roles)}
     return {name: value for name, value in values.items() if not KEYS[name].new or value != KEYS[name].default}
 
 
 def keys_comparing(what: str) -> list[str]:
-    """Names of the keys in which teacher and student agree where `what` is compared."""
+    """Names of the keys in which teacher and student must agree if `what` (tokens or logits) is compared."""
     return [each.name for each in KEYS.values() if what in each.facts.compared]
 
 
 def choices(name: str) -> tuple[Any, ...]:
-    """The values of a key that are allowed, in the order of its declaration."""
+    """The allowed values of a key, in the order of its declaration."""
     rule = KEYS[name].rule
     assert rule, name
     return rule.choices
 
 
 def check_value(name: str, value: Any) -> None:
-    """Refuse what a key may not be, whatever the others are.
+    """Refuse a value that the key does not allow, whatever the other keys are.
 
     Raises:
         UserError: names the key, its value and what is allowed.
@@ -256,7 +256,7 @@ def reference(pattern: str = "") -> Iterator[str]:
         of_last = of
         yield f"{each.name} = {each.default!r}" + (f"  ({each.rule.allowed})" if each.rule else "")
         yield f"    {each.meaning}"
-        yield f"    changes {each.facts.role.value}{'; handed down' if each.facts.inherited else ''}"
+        yield f"    changes {each.facts.role.value}{'; inherited by starting runs' if each.facts.inherited else ''}"
         if each.authors:
             yield f"    PROTOCOL authors_code: {each.authors.value!r} ({each.authors.source})"
         if each.theirs is not SAME:
@@ -265,12 +265,12 @@ def reference(pattern: str = "") -> Iterator[str]:
 
 
 def one_of(*values: Any) -> Rule:
-    """Among these values."""
+    """One of these values."""
     return among(lambda: values)
 
 
 def among(listed: Callable[[], Iterable[Any]]) -> Rule:
-    """Among the values that there are when it is asked."""
+    """One of the values that `listed` gives when the rule is checked."""
 
     def fault(value: Any) -> str:
         there = list(listed())
@@ -280,7 +280,7 @@ def among(listed: Callable[[], Iterable[Any]]) -> Rule:
 
 
 def registered(key: str) -> Rule:
-    """A name that a component is registered by (transm3e.registry)."""
+    """A name under which a component is registered (transm3e.registry)."""
 
     def fault(name: str) -> str:
         try:
@@ -309,7 +309,7 @@ def number(allowed: str, *bounds: Bound) -> Rule:
 
 
 def numbers(length: int, *bounds: Bound, least: int = 0, whole: bool = False) -> Rule:
-    """A list of so many numbers, each at least `least`, within bounds of the list."""
+    """A list of `length` numbers, each at least `least`, within `bounds` of the list."""
     kind = "whole numbers" if whole else "numbers"
     clause = f"{length} {kind}, each at least {least}"
 
@@ -320,7 +320,7 @@ def numbers(length: int, *bounds: Bound, least: int = 0, whole: bool = False) ->
 
 
 def by_block(length: int, whole: bool = False) -> Rule:
-    """A list of lists of so many numbers; each begins with a block's number."""
+    """A list of lists of `length` numbers, each of which begins with a block's number."""
     kind = "whole numbers above 0" if whole else "above 0"
     entry_is = f"an entry is a block's number and {length - 1} {kind}"
 

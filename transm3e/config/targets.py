@@ -1,4 +1,4 @@
-"""What a config trains on and what it is scored by: muscles, or activities."""
+"""Training and evaluation targets of a config: muscles or activities."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from transm3e.registry import component
 
 MUSCLE_TARGET, ACTIVITY_TARGET = "muscles", "activity"
 LOOKUP_TASK = "har_lookup"
-# Beside the clip table: one activity per line, in the order of the classes; without it they are sorted by name.
+# Optional, beside the clip table: one activity per line, in the order of classes; else activities are sorted by name.
 ORDER_FILE = "activities.txt"
-# Splits that are looked at while training.
+# Splits scored during training.
 VALIDATION = ("known_val", "new_val")
-# The authors' lists say seen / unseen, Kinetics' val and test hold activities of train; accepted on input only.
+# The authors' lists say seen / unseen; Kinetics' val and test hold activities of train. Accepted in clip tables only.
 SPLIT_ALIASES = {
     "val": "known_val",
     "test": "known_test",
@@ -24,7 +24,7 @@ SPLIT_ALIASES = {
 
 
 def scored_target(cfg: CfgNode) -> str:
-    """What results are about: MUSCLE_TARGET or ACTIVITY_TARGET."""
+    """What is scored: MUSCLE_TARGET or ACTIVITY_TARGET."""
     if cfg.TASK == LOOKUP_TASK:
         return MUSCLE_TARGET
     if cfg.DATA.TARGET == "auto":

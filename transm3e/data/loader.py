@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fvcore.common.config import CfgNode
 
-from transm3e.config.node import CfgNode
 from transm3e.config.targets import ACTIVITY_TARGET, trained_target
 from transm3e.data.annotations import ClipTable
 from transm3e.data.build import build_dataset, build_folder_dataset

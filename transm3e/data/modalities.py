@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transm3e.config.node import CfgNode
 from transm3e.data.skeleton.streams import NORMALIZATIONS, bones, motion, normalize
 from transm3e.modalities import MODALITIES, check_names, function_of
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from mmap import mmap
@@ -120,6 +120,12 @@ class Batch:
             rows=self.rows.to(device, non_blocking=True),
             views=self.views.to(device, non_blocking=True),
         )
+
+
+def numbers_on(device: torch.device, numbers: Sequence[int]) -> Tensor:
+    """Whole numbers as an index on a device, (len(numbers),) int64; the processor does not wait for a GPU, as it does
+    where a tensor is indexed by a list."""
+    return torch.tensor(numbers, dtype=torch.int64).to(device, non_blocking=True)
 
 
 def mixed(batch: Batch) -> Batch:

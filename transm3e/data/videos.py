@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from fvcore.common.config import CfgNode
 
-from transm3e.config.node import CfgNode
 from transm3e.data.annotations import ClipTable
 from transm3e.data.build import folder_table
 from transm3e.data.loader import ClipLoader, build_folder_loader

@@ -1,4 +1,4 @@
-"""Distillation: (student output, teacher output) -> scalar losses."""
+"""Distillation losses, computed from the outputs of student and teacher."""
 
 from transm3e.distill import logits, mctkd
 from transm3e.distill.centre import Centre, build_centre

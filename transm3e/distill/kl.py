@@ -1,4 +1,4 @@
-"""KL divergence between softened softmaxes: what every distiller here is made of."""
+"""KL divergence between softened softmaxes, the basis of every distiller."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def soft_kl(student: Tensor, teacher: Tensor, dim: int, temperature: float, redu
 
     Args:
         student, teacher: (B, ...) of one shape, before the softmax; computed in float32 or better.
-        dim: what the softmax runs over.
+        dim: axis of the softmax.
         temperature: divides both before the softmax.
-        reduction: "mean": the sum divided by all elements (what PyTorch 2 calls mean), or "batchmean": by B.
+        reduction: "mean": the sum divided by all elements (PyTorch 2's mean), or "batchmean": by B.
 
     Returns:
         scalar.
@@ -25,13 +25,13 @@ def soft_kl(student: Tensor, teacher: Tensor, dim: int, temperature: float, redu
     with torch.autocast(student.device.type, enabled=False):
         log_s = F.log_softmax(_wide(student) / temperature, dim=dim)
         log_t = F.log_softmax(_wide(teacher) / temperature, dim=dim)
-        # PyTorch announces another meaning of its "mean", so the sum is divided here.
+        # PyTorch announces a change of its "mean", so the sum is divided here.
         total = F.kl_div(log_s, log_t, reduction="sum", log_target=True)
     return total / (student.numel() if reduction == "mean" else len(student))
 
 
 def token_kl(receiver: Tensor, sender: Tensor, axis: str, temperature: float, reduction: str) -> Tensor:
-    """soft_kl between class tokens (B, K, D); `axis`, a key of AXES, is what the softmax runs over."""
+    """soft_kl between class tokens (B, K, D); `axis`, a key of AXES, is the axis of the softmax."""
     if axis == "full":
         receiver, sender = receiver.flatten(1), sender.flatten(1)
     return soft_kl(receiver, sender, AXES[axis], temperature, reduction)

@@ -1,4 +1,4 @@
-"""Logits that learn the teacher's: conventional KD, and the distillation token of DeiT (table 6)."""
+"""Distillation of logits: conventional KD, and the distillation token of DeiT (table 6)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class LogitsKD(Distiller):
     """KL between the softened softmaxes of teacher and student over the classes, * alpha * temperature^2.
 
     Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2: the factor temperature^2
-    keeps the size of the gradients whatever the temperature. Theirs is alpha 1 and the mean over the clips of sums over
-    the classes, reduction "batchmean". Any two models of the same classes fit.
+    makes the size of gradients independent of the temperature. They use alpha 1 and reduction "batchmean" (the mean over
+    clips of sums over classes). Student and teacher can be any models of the same classes.
 
     Args:
         temperature, reduction: see soft_kl.
-        alpha: factor beside temperature^2.
+        alpha: further factor, besides temperature^2.
     """
 
     loss_name = "loss_logits"
@@ -36,7 +36,7 @@ class LogitsKD(Distiller):
 
     @staticmethod
     def learners(student: ModelOutput) -> Tensor:
-        """The student's logits that learn, (B, C)."""
+        """The student's logits that are compared, (B, C)."""
         return student.logits
 
     def __call__(self, student: ModelOutput, teacher: ModelOutput) -> dict[str, Tensor]:
@@ -47,10 +47,10 @@ class LogitsKD(Distiller):
 
 @DISTILLERS.register("deit")
 class DeiTKD(LogitsKD):
-    """The same on the distillation head alone; the labels teach the class head (Touvron et al., ICML 2021, section 4).
+    """LogitsKD on the distillation head only; labels train the class head (Touvron et al., ICML 2021, section 4).
 
-    Soft distillation (their equation 2), temperature 3 there. Their hard form takes the teacher's best class for the
-    label, of which a clip with several muscles has no one.
+    Soft distillation (their equation 2, with temperature 3). Their hard form takes the teacher's best class as the label,
+    which is not defined for clips with several muscles.
     """
 
     teaches_head = True

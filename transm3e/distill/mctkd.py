@@ -1,4 +1,4 @@
-"""Class tokens that learn the teacher's MCTs: MCTKD and the KD beside it in table 4 (paper, equation 1, section C.2)."""
+"""Distillation of the teacher's MCTs into tokens: MCTKD, and the KD of table 4 (paper, equation 1, section C.2)."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from torch import Tensor
 
 from transm3e.distill.kl import token_kl
 from transm3e.distill.pairs import CASES, ZERO
-from transm3e.distill.positions import DENSE, PATCH_EMBED, places_of
+from transm3e.distill.positions import DENSE, PATCH_EMBED, positions_of
 from transm3e.distill.registry import DISTILLERS, Distiller
 from transm3e.errors import UserError
 from transm3e.models.output import ModelOutput
 
 
 class TokenKD(Distiller):
-    """Mean over places of token_kl(learners, senders) * alpha * temperature^2; the senders are the teacher's MCTs.
+    """Mean over positions of token_kl(learners, senders) * alpha * temperature^2; the senders are the teacher's MCTs.
 
     Args:
-        places: of the tokens that are compared, see positions.places_of.
+        positions: indices of the tokens that are compared, see positions_of.
         axis, temperature, reduction: see token_kl.
-        alpha: factor beside temperature^2 (authors' code: 0.9).
-        divisor: what the sum over the places is divided by; 0 = their number, which makes it their mean.
+        alpha: further factor, besides temperature^2 (authors' code: 0.9).
+        divisor: what the sum over the positions is divided by; 0 = their number, which makes it their mean.
     """
 
     compares = "tokens"
     loss_name: ClassVar[str]
 
     def __init__(
-        self, places: Sequence[int], axis: str, temperature: float, alpha: float, reduction: str, divisor: int = 0
+        self, positions: Sequence[int], axis: str, temperature: float, alpha: float, reduction: str, divisor: int = 0
     ) -> None:
-        self.places, self.divisor = tuple(places), divisor or len(places)
+        self.positions, self.divisor = tuple(positions), divisor or len(positions)
         self.axis, self.temperature, self.alpha, self.reduction = axis, temperature, alpha, reduction
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> Any:
         distill = cfg.DISTILL
         return cls(
-            places_of(distill.POSITION, cfg.MVIT.POOL_Q_STRIDE, cfg.MVIT.DEPTH),
+            positions_of(distill.POSITION, cfg.MVIT.POOL_Q_STRIDE, cfg.MVIT.DEPTH),
             distill.AXIS,
             distill.TEMPERATURE,
             distill.ALPHA,
             distill.REDUCTION,
-            # The number of all blocks has no meaning where few are compared.
+            # A number of blocks is meaningless if only some are compared.
             distill.NUM_BLOCKS if distill.POSITION == DENSE else 0,
         )
 
@@ -56,12 +56,12 @@ class TokenKD(Distiller):
         distill = cfg.DISTILL
         if distill.CENTRE and distill.POSITION == PATCH_EMBED:
             raise UserError(
-                "DISTILL.CENTRE leaves nothing of the tokens at DISTILL.POSITION patch_embed, which are the same for every "
+                "DISTILL.CENTRE makes the tokens at DISTILL.POSITION patch_embed zero, as they are the same for every "
                 "clip; set CENTRE False or another POSITION"
             )
         if distill.CENTRE and set(CASES[distill.PAIR_CASE]) == {ZERO}:
             raise UserError(
-                f"DISTILL.CENTRE leaves nothing of DISTILL.PAIR_CASE {distill.PAIR_CASE}, where the teacher sees zeros only; "
+                f"DISTILL.CENTRE makes all targets of DISTILL.PAIR_CASE {distill.PAIR_CASE} zero, as the teacher sees zeros only; "
                 "set CENTRE False or another PAIR_CASE"
             )
         if distill.MODALITY == cfg.DATA.MODALITY:
@@ -75,7 +75,7 @@ class TokenKD(Distiller):
         if distill.POSITION != DENSE and distill.NUM_BLOCKS:
             yield (
                 f"DISTILL.NUM_BLOCKS {distill.NUM_BLOCKS} has no effect on DISTILL.POSITION {distill.POSITION}, where the "
-                "loss is the mean over its places"
+                "loss is the mean over its positions"
             )
         if distill.AXIS == "token" and cfg.TRANSM3E.NUM_MCTS == 1:
             yield (
@@ -86,22 +86,22 @@ class TokenKD(Distiller):
     @staticmethod
     @abstractmethod
     def learners(student: ModelOutput) -> list[Tensor]:
-        """The student's tokens that learn, before the first block and after each, (B, K, D_i) each."""
+        """The student's tokens that are compared, before the first block and after each, (B, K, D_i) each."""
 
     def __call__(self, student: ModelOutput, teacher: ModelOutput) -> dict[str, Tensor]:
-        """Tokens of both at all places -> {loss_name: scalar}."""
+        """Tokens of both at all positions -> {loss_name: scalar}."""
         learners, senders = self.learners(student), teacher.mcts
         assert len(learners) == len(senders), "student and teacher have different depths"
         losses = [
-            token_kl(learners[place], senders[place], self.axis, self.temperature, self.reduction)
-            for place in self.places
+            token_kl(learners[position], senders[position], self.axis, self.temperature, self.reduction)
+            for position in self.positions
         ]
         return {self.loss_name: torch.stack(losses).sum() / self.divisor * (self.alpha * self.temperature**2)}
 
 
 @DISTILLERS.register("mctkd")
 class MCTKD(TokenKD):
-    """The receivers learn the teacher's MCTs; the student's own MCTs are left alone (Figure 6 d)."""
+    """The receivers learn the teacher's MCTs; the student's own MCTs are not compared (Figure 6 d)."""
 
     teaches_receivers = True
     loss_name = "loss_mctkd"

@@ -1,4 +1,4 @@
-"""Which teacher clip a student clip learns from: the cases of section C.8 and table 14.
+"""Pairs of student and teacher clips: the cases of section C.8 and table 14.
 
 A video gives two augmented clips v1, v2 with differences d1, d2. (student, teacher) pairs:
 case 1: (v1, d1), (v2, d2); case 2: (v1, d2), (v2, d1); case 3: (v1, d2), (v2, 0); case 4: (v1, 0), (v2, 0).
@@ -13,12 +13,12 @@ from transm3e.errors import UserError
 # For each case, the teacher's clip of student clips 1 and 2, counted from 0; ZERO is a clip of zeros.
 ZERO = -1
 CASES = {1: (0, 1), 2: (1, 0), 3: (1, ZERO), 4: (ZERO, ZERO)}
-# Those whose first pair makes sense alone.
+# Cases whose first pair can be used alone.
 CASES_OF_ONE = (1, 4)
 
 
 def check_pairs(cfg: CfgNode) -> None:
-    """Whether a video gives as many clips as are paired.
+    """Check that a video gives as many clips as its case pairs.
 
     Raises:
         UserError: names the key, its value, what is allowed and what to change.
@@ -39,8 +39,8 @@ def teacher_clip_of(num_clips: int, samples: int, case: int) -> tuple[int, ...]:
     """The row of the teacher's batch that each row of the student's learns from, ZERO for the clip of zeros.
 
     Args:
-        num_clips: rows of the batch, video-major: the clips of one video stand together.
-        samples: clips of a video: 2; 1 with CASES_OF_ONE.
+        num_clips: rows of the batch; the clips of one video are adjacent.
+        samples: clips of a video: 2, or 1 with CASES_OF_ONE.
         case: a key of CASES.
 
     Returns:

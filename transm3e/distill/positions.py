@@ -11,22 +11,22 @@ from transm3e.config.schema import choices
 DENSE, SPARSE, FINAL, PATCH_EMBED = POSITIONS = choices("DISTILL.POSITION")
 
 
-def places_of(position: str, q_strides: Sequence[Sequence[int]], depth: int) -> tuple[int, ...]:
-    """The places of a position in ModelOutput's lists of tokens: 0 is before the first block, i + 1 after block i.
+def positions_of(position: str, q_strides: Sequence[Sequence[int]], depth: int) -> tuple[int, ...]:
+    """Indices in ModelOutput's lists of tokens that DISTILL.POSITION compares: 0 before the first block, i + 1 after block i.
 
     Args:
         position: one of POSITIONS.
-        q_strides: (block, t, h, w): the stride of q's pooling; a block reduces the patches where one is above 1.
+        q_strides: (block, t, h, w), strides of q's pooling; a block reduces the patches if one of t, h, w is above 1.
         depth: number of blocks.
 
     Returns:
-        ascending places, each once.
+        ascending indices, each once.
     """
     reducing = {block + 1 for block, *stride in q_strides if max(stride) > 1}
-    places = {
+    indices = {
         DENSE: set(range(1, depth + 1)),
         SPARSE: reducing | {depth},
         FINAL: {depth},
         PATCH_EMBED: {0},
     }[position]
-    return tuple(sorted(places))
+    return tuple(sorted(indices))

@@ -1,4 +1,4 @@
-"""Names of DISTILL.METHOD -> distillers, and what they have in common."""
+"""Registry of distillers (DISTILL.METHOD), and their base class."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ DISTILLERS: Registry[Any] = Registry("DISTILL.METHOD")
 
 
 class Distiller(ABC):
-    """(student output, teacher output) -> dict of scalar losses, and what a distiller says of itself to configs.
-
-    The models that it is told of say what they have: transm3e.models.registry.Model.
+    """A distillation loss, and its requirements on configs and models (transm3e.models.registry.Model).
 
     Attributes:
-        compares: "tokens" or "logits"; teacher and student agree in the keys that shape them.
-        teaches_receivers, teaches_head: it needs a student with receivers, or with a distillation head; no other
-            distiller takes a student that has one.
+        compares: "tokens" or "logits"; teacher and student must agree in the keys that determine their shapes.
+        teaches_receivers, teaches_head: requires a student with receivers, or with a distillation head; distillers
+            without it refuse such students.
     """
 
     compares: ClassVar[str] = "logits"
@@ -35,16 +33,16 @@ class Distiller(ABC):
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> Any:
-        """Itself with the settings of a config, if it has any."""
+        """The distiller with the settings of a config."""
         return cls()
 
     @abstractmethod
     def __call__(self, student: ModelOutput, teacher: ModelOutput) -> dict[str, Tensor]:
-        """Outputs for the same clips -> name -> scalar loss; their sum is weighted by DISTILL.WEIGHT."""
+        """Outputs for paired clips -> name -> scalar loss; DISTILL.WEIGHT weighs their sum."""
 
     @classmethod
     def check(cls, cfg: CfgNode, student: Any) -> None:
-        """Refuse a student (its class) that has not what is taught, and settings that contradict each other.
+        """Refuse a student class that lacks what the distiller teaches, and contradictory settings.
 
         Raises:
             UserError: names the key, its value, what is allowed and what to change.
@@ -53,14 +51,14 @@ class Distiller(ABC):
         name, method, receivers = cfg.MODEL.MODEL_NAME, cfg.DISTILL.METHOD, student.has_receivers(cfg)
         if cls.compares == "tokens" and not student.has_mcts:
             raise UserError(
-                f"DISTILL.METHOD {method} needs a model with MCTs, which MODEL.MODEL_NAME {name} has not; "
+                f"DISTILL.METHOD {method} needs a model with MCTs, but MODEL.MODEL_NAME {name} has none; "
                 "set TransM3E, or METHOD logits"
             )
         if cls.teaches_head != student.has_distill_head:
             raise UserError(
                 f"DISTILL.METHOD {method} {'teaches' if cls.teaches_head else 'does not teach'} a distillation head, which "
                 f"MODEL.MODEL_NAME {name} {'has' if student.has_distill_head else 'has not'}; change one of them (METHOD deit "
-                "goes with DeiT)"
+                "belongs to DeiT)"
             )
         if cls.teaches_receivers and not receivers:
             raise UserError(f"DISTILL.METHOD {method} needs receivers; set TRANSM3E.RECEIVERS True, or METHOD kd")
@@ -75,7 +73,7 @@ class Distiller(ABC):
 
     @classmethod
     def warnings_of(cls, cfg: CfgNode) -> Iterable[str]:
-        """What is allowed and has no effect, in a config that passed `check`."""
+        """Settings without effect in a config that passed `check`."""
         method, position = cfg.DISTILL.METHOD, cfg.DISTILL.POSITION
         if cls.compares != "tokens" and position != DENSE:
             yield f"DISTILL.POSITION {position} has no effect on DISTILL.METHOD {method}, which compares logits"

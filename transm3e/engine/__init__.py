@@ -1,1 +1,1 @@
-"""engine"""
+"""Training, evaluation, checkpoints and processes of a run."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: atomic, named by position, best and last kept."""
+"""Checkpoints of a run: written atomically, named by epoch and step; the best and the last are kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # After epoch 10; within epoch 10 after 250 steps.
 NAME = re.compile(r"checkpoint_epoch_(\d{5})(?:_step_(\d{7}))?\.pyth")
 BEST = "checkpoint_best.pyth"
-# Ends the name of one that cannot be read.
+# Suffix of checkpoints that cannot be read.
 DAMAGED = ".damaged"
 
 
@@ -25,8 +25,8 @@ class CheckpointStore:
     """The checkpoints folder of one run.
 
     Args:
-        folder: the run's folder; checkpoints go to `folder`/checkpoints.
-        keep: past epochs to keep besides the last and the best; 0 = all.
+        folder: of the run; checkpoints go to `folder`/checkpoints.
+        keep: number of past epochs to keep in addition to the last and the best; 0 = all.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -37,8 +37,8 @@ class CheckpointStore:
 
         Args:
             state: plain values and tensors.
-            epoch: epochs begun (the current one counted).
-            step: optimiser steps done within it; None = the epoch is complete.
+            epoch: epochs begun, including the current one.
+            step: optimiser steps done in the current epoch; None = the epoch is complete.
 
         Raises:
             UserError: it cannot be written; older checkpoints are untouched.
@@ -51,7 +51,7 @@ class CheckpointStore:
         return self.folder / name
 
     def mark_best(self, checkpoint: Path) -> None:
-        """Keep this checkpoint under the name of the best; a second name, not a second copy, where links exist."""
+        """Keep this checkpoint as the best: a hard link to it, or a copy where links are not supported."""
         with atomic_path(self.folder / BEST) as partial:
             try:
                 os.link(checkpoint, partial)
@@ -64,10 +64,10 @@ class CheckpointStore:
         return found[-1] if found else None
 
     def newest_whole(self, read: Callable[[Path], dict[str, Any]]) -> tuple[Path | None, dict[str, Any] | None]:
-        """The checkpoint furthest in training that `read` can read, and what it holds; damaged ones are set aside.
+        """The checkpoint furthest in training that `read` can read, and its content; damaged ones are renamed.
 
         Raises:
-            UserError: the disk, not the file, is what cannot be read.
+            UserError: the disk cannot be read, rather than the file.
         """
         while newest := self.newest():
             try:
@@ -76,7 +76,7 @@ class CheckpointStore:
                 if isinstance(error.__cause__, OSError):
                     raise
                 newest.replace(newest.with_name(newest.name + DAMAGED))
-                logger.warning("%s; it is now called %s%s, and the one before is taken", error, newest.name, DAMAGED)
+                logger.warning("%s; renamed to %s%s, using the previous checkpoint", error, newest.name, DAMAGED)
         return None, None
 
     def _by_position(self) -> list[Path]:
@@ -87,14 +87,14 @@ class CheckpointStore:
         saved = self._by_position()
         older = [file for file in saved if _position(file) < _position(newest)]
         whole = [file for file in older if "_step_" not in file.name]
-        # Of this epoch also those of a higher step: training with another batch size went on from it.
+        # In this epoch also those of a higher step: training may have resumed with another batch size.
         same = [file for file in saved if file != newest and _position(file)[0] == _position(newest)[0]]
         older += [file for file in same if "_step_" in file.name and file not in older]
-        # A checkpoint within an epoch serves only until the next one.
+        # A checkpoint within an epoch is needed only until the next one.
         spared = set(whole if self.keep == 0 else whole[-self.keep :])
-        # And halves that a killed process left.
-        halves = self.folder.glob(".checkpoint_*")
-        for file in [*halves, *older]:
+        # Also partial files of a killed process.
+        partial_files = self.folder.glob(".checkpoint_*")
+        for file in [*partial_files, *older]:
             if file not in spared:
                 file.unlink(missing_ok=True)
 

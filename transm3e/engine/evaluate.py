@@ -1,4 +1,4 @@
-"""Scores of every clip of a split: views averaged, each clip once, whatever the number of processes."""
+"""Scores of every clip of a split: views are averaged, each clip counts once with any number of processes."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from transm3e.progress import track
 from transm3e.tasks import Classify
 
 logger = logging.getLogger(__name__)
-# DATA.ENSEMBLE_METHOD -> how the scores of a clip's views are put together; a sum is divided by their number.
+# DATA.ENSEMBLE_METHOD -> how the scores of a clip's views are combined; a sum is divided by their number.
 ENSEMBLES = {"sum": np.add, "max": np.maximum}
 
 
 @dataclass
-class Predictions:
-    """N clips of a split, by rising row of the clip table.
+class ScoredSplit:
+    """N clips of a split, sorted by row of the clip table.
 
     Attributes:
         rows: (N,) int64.
         paths: N video files.
-        scores: (N, C) float32 in [0, 1], views put together.
+        scores: (N, C) float32 in [0, 1], views combined.
         labels: (N, C) uint8 of 0 and 1.
-        failed: clips that could not be decoded, each once; they are in none of the above.
-        target: what scores and labels are of, "muscles" or "activity".
-        columns: C names of them.
+        failed: clips that could not be decoded, each once; not among the N.
+        target: what is predicted, "muscles" or "activity".
+        columns: names of the C muscles or activities.
     """
 
     rows: np.ndarray
@@ -50,12 +50,12 @@ class Predictions:
 
 
 class Evaluator:
-    """Scores splits with a task, again and again.
+    """Scores splits with a task; can be called repeatedly.
 
     Args:
         loaders: split -> its loader in evaluation mode.
         device: where the task's model is.
-        ensemble: how views are put together, a name of ENSEMBLES.
+        ensemble: how views are combined, a key of ENSEMBLES.
     """
 
     def __init__(self, loaders: dict[str, ClipLoader], device: torch.device, ensemble: str = "sum") -> None:
@@ -66,7 +66,7 @@ class Evaluator:
     def from_cfg(
         cls, cfg: CfgNode, splits: Sequence[str], device: torch.device, single_view: bool = False
     ) -> Evaluator:
-        """Loaders of this process's share; `single_view`: one view per clip, as a quick look while training."""
+        """Loaders of this process's share; `single_view`: one view per clip, for quick validation while training."""
         share = {"rank": rank(), "world_size": world_size(), "local_size": local_size()}
         return cls(
             {s: build_loader(cfg, s, **share, single_view=single_view) for s in splits},
@@ -74,7 +74,7 @@ class Evaluator:
             cfg.DATA.ENSEMBLE_METHOD,
         )
 
-    def __call__(self, task: Classify) -> dict[str, Predictions]:
+    def __call__(self, task: Classify) -> dict[str, ScoredSplit]:
         """Split -> predictions, the same on every process. The log names clips that cannot be read, once."""
         predictions = {
             split: predict(task, loader.epoch(0), self.device, split, len(loader), self.ensemble)
@@ -95,17 +95,17 @@ def predict(
     title: str,
     num_batches: int,
     ensemble: str,
-) -> Predictions:
+) -> ScoredSplit:
     """Run a task over all views of a split.
 
     Args:
-        task: its `predict` gives scores (B, C) of views, its `conclude` those of clips.
+        task: `predict` gives scores (B, C) of views, `conclude` those of clips.
         batches: this process's share of the split.
         title, num_batches: for the progress bar.
-        ensemble: how views are put together, a name of ENSEMBLES.
+        ensemble: how views are combined, a key of ENSEMBLES.
 
     Raises:
-        ExitRequest: a process was told to stop; all do, between two batches.
+        ExitRequest: a process received a signal to stop; all stop between two batches.
     """
     rows, paths, scores, labels, failed = [], [], [], [], []
     for batch in _together(track(batches, title, num_batches, "batches") if is_main() else batches, title, device):
@@ -125,7 +125,7 @@ def predict(
 
 
 def _together(batches: Iterable[Batch], title: str, device: torch.device) -> Iterator[Batch]:
-    """A process's batches; all go on until the last has none, so that all can stop at once."""
+    """This process's batches; all processes iterate until none has a batch left, so that they can stop together."""
     share, number, more = iter(batches), 0, 1
     with stop_request() as request:
         while more:
@@ -147,26 +147,26 @@ def join_views(
     labels: list[np.ndarray],
     failed: list[FailedClip],
     ensemble: str = "sum",
-) -> Predictions:
+) -> ScoredSplit:
     """Mean (or, class by class, maximum) of the scores of each clip's views.
 
-    A clip of which any view failed is failed as a whole.
+    A clip fails if any of its views failed.
     """
     once = {clip.row: clip for clip in failed}
     unique_failed = [once[row] for row in sorted(once)]
     if not rows:
-        return Predictions(
+        return ScoredSplit(
             np.empty(0, np.int64), [], np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8), unique_failed
         )
     all_rows, all_scores, all_labels = np.concatenate(rows), np.concatenate(scores), np.concatenate(labels)
     keep, first, clip_of_view = np.unique(all_rows, return_index=True, return_inverse=True)
-    # Scores are 0 or more, so zeros take part in neither a sum nor a maximum.
+    # Scores are 0 or more, so zeros change neither a sum nor a maximum.
     joined = np.zeros((len(keep), all_scores.shape[1]))
     ENSEMBLES[ensemble].at(joined, clip_of_view, all_scores.astype(np.float64))
     if ensemble == "sum":
         joined /= np.bincount(clip_of_view)[:, None]
     whole = ~np.isin(keep, list(once))
-    return Predictions(
+    return ScoredSplit(
         rows=keep[whole],
         paths=[paths[i] for i in first[whole]],
         scores=joined[whole].astype(np.float32),

@@ -1,66 +1,115 @@
-"""What ends a training although nobody has made a mistake yet: numbers that are none, and memory that is full."""
+"""Failures during training: a loss or gradient that is NaN or infinite, and running out of memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from transm3e.data.types import Batch
-from transm3e.engine.processes.distributed import gather, rank
+from transm3e.engine.processes.distributed import gather, is_main
 from transm3e.errors import UserError, first_line, is_out_of_memory
 from transm3e.files import atomic_path
+from transm3e.models.weights.files import save_torch
 
 PATHS_SHOWN = 8
+# Part of the error that torch's anomaly detection raises.
+ANOMALY = " returned nan values"
+# In the run's folder, not in checkpoints/, as nothing resumes from them; of the last failure only.
+BAD_WEIGHTS, BAD_BATCH = "bad_weights.pyth", "bad_batch_rank_{}.pt"
+POSITION = "bad_step"
 
 
-def refuse_non_finite(
-    what: str, value: float, mine: bool, where: str, batches: Sequence[Batch], folder: Path, newest: Path | None
-) -> None:
-    """End the training of all processes, which call this together; each saves its own batch if it is one of the culprits.
+@dataclass(frozen=True)
+class BadStep:
+    """A step of one process whose loss or gradient is not finite.
+
+    Attributes:
+        what, value: "loss" or "gradient", and its value here.
+        epoch, step: numbers completed before this step.
+        seed, rank: of its random numbers (see seed_step).
+        accum_steps: batches per step.
+        batches: of this step, up to the last one that was computed, on any device, before mixup.
+    """
+
+    what: str
+    value: float
+    epoch: int
+    step: int
+    seed: int
+    rank: int
+    accum_steps: int
+    batches: list[Batch]
+
+    @property
+    def where(self) -> str:
+        return f"epoch {self.epoch + 1}, step {self.step + 1}"
+
+    @property
+    def paths(self) -> list[str]:
+        return [path for batch in self.batches for path in batch.paths]
+
+    def as_plain(self) -> dict[str, Any]:
+        """Tensors on the CPU, numbers and text."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**plain, "batches": [_plain(batch.to("cpu")) for batch in self.batches]}
+
+
+def refuse_non_finite(bad: BadStep, folder: Path, state: Mapping[str, Any], newest: Path | None) -> None:
+    """End the training of all processes, which call this together, and save what is needed to replay the step.
+
+    Each process whose value is not finite saves its batches; the main process saves the common state.
 
     Args:
-        what: "loss" or "gradient".
-        value: of this process.
-        mine: whether it is not finite here.
-        where: epoch and step.
-        batches: of the step, on any device.
         folder: of the run.
-        newest: the checkpoint to go on from.
+        state: model, optimiser, scaler, task and config, as in a checkpoint.
+        newest: the checkpoint to resume from.
 
     Raises:
-        UserError: always; names the clips and the file.
+        UserError: always; it names the clips and the files.
     """
-    paths = [path for batch in batches for path in batch.paths] if mine else []
-    saved = _save(batches, folder / f"bad_batch_rank_{rank()}.pt", what, where) if mine else ""
-    told = [entry for entry in gather((value, paths, saved) if mine else None) if entry]
-    names = list(dict.fromkeys(path for _, share, _ in told for path in share))
-    more = f" and {len(names) - PATHS_SHOWN} more" if len(names) > PATHS_SHOWN else ""
+    if is_main():
+        # So that no batch of an earlier failure is replayed with these weights.
+        for old in (*folder.glob(BAD_BATCH.format("*")), *folder.glob(f".{Path(BAD_WEIGHTS).stem}.*")):
+            old.unlink(missing_ok=True)
+    fault = gather(_save({**state, POSITION: [bad.epoch, bad.step]}, folder / BAD_WEIGHTS) if is_main() else "")[0]
+    file = folder / BAD_BATCH.format(bad.rank)
+    mine = not math.isfinite(bad.value)
+    told = gather((bad.value, bad.paths, file, _save(bad.as_plain(), file)) if mine else None)
+    (value, _, file, fault_here), *others = [entry for entry in told if entry]
+    names = [path for entry in told if entry for path in entry[1]]
+    more = f", and by {len(others)} more" if others else ""
+    fault = fault or fault_here
+    replay = f"not saved, {fault}" if fault else f"replayed by python tools/show_batch.py --bad {file}{more}"
     raise UserError(
-        f"the {what} is {told[0][0]} in {where}, with the clips {', '.join(names[:PATHS_SHOWN])}{more}; lower "
-        f"SOLVER.BASE_LR or look at these clips (saved batch: {', '.join(file for _, _, file in told)}; "
-        f"newest checkpoint: {newest or 'none'})"
+        f"the {bad.what} is {value} in {bad.where}, with the clips {clip_names(names)}; lower SOLVER.BASE_LR or check "
+        f"these clips ({replay}; newest checkpoint: {newest or 'none'})"
     )
 
 
-def _save(batches: Sequence[Batch], file: Path, what: str, where: str) -> str:
-    """Write a step's batches as plain tensors and text; returns the file's name, or why it is not there."""
-    state = {"what": what, "where": where, "batches": [_plain(batch.to("cpu")) for batch in batches]}
+def clip_names(paths: Iterable[str]) -> str:
+    """The first PATHS_SHOWN different paths, as text."""
+    names = list(dict.fromkeys(paths))
+    more = f" and {len(names) - PATHS_SHOWN} more" if len(names) > PATHS_SHOWN else ""
+    return ", ".join(names[:PATHS_SHOWN]) + more
+
+
+def _save(state: dict[str, Any], file: Path) -> str:
+    """Write a file whole or not at all; returns why it could not be written, or ""."""
     try:
         with atomic_path(file) as partial:
-            torch.save(state, partial)
-    except (UserError, RuntimeError) as error:
-        return f"none, {first_line(error)}"
-    return str(file)
+            save_torch(state, partial)
+    except UserError as error:
+        return first_line(error)
+    return ""
 
 
 def _plain(batch: Batch) -> dict[str, Any]:
-    fields = ("clips", "labels", "rows", "views", "paths", "samples")
-    return {name: getattr(batch, name) for name in fields} | {"mix": asdict(batch.mix) if batch.mix else None}
+    tensors = ("clips", "labels", "rows", "views", "paths", "samples")
+    return {name: getattr(batch, name) for name in tensors} | {"mix": asdict(batch.mix) if batch.mix else None}
 
 
 @contextmanager
@@ -68,7 +117,7 @@ def memory_advice(settings: Mapping[str, Any]) -> Iterator[None]:
     """Turn running out of memory into a message.
 
     Args:
-        settings: those that would help, with their values.
+        settings: keys that reduce memory, with their present values.
 
     Raises:
         UserError: memory has run out.
@@ -79,4 +128,4 @@ def memory_advice(settings: Mapping[str, Any]) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         helpful = ", ".join(f"{key} (now {value})" for key, value in settings.items())
-        raise UserError(f"out of memory: {first_line(error)}; what would help: {helpful}") from error
+        raise UserError(f"out of memory: {first_line(error)}; settings that would help: {helpful}") from error

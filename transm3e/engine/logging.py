@@ -29,20 +29,20 @@ class _Console(logging.Handler):
 
 
 class _File(logging.FileHandler):
-    """stdout.log; where it cannot be written, a full disk, training goes on without it, and says so once."""
+    """stdout.log; if it cannot be written (disk full), training continues without it and warns once."""
 
-    told = False
+    warned = False
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
-        elif not self.told:
-            self.told = True
-            tqdm.write(f"warning: {self.baseFilename} misses lines from here on: {error.strerror}", file=sys.stderr)
+        elif not self.warned:
+            self.warned = True
+            tqdm.write(f"warning: {self.baseFilename} is incomplete from here on: {error.strerror}", file=sys.stderr)
 
     def close(self) -> None:
-        # What could not be written is tried again here.
+        # Tries again to write what is still buffered.
         with suppress(OSError):
             super().close()
 
@@ -67,7 +67,7 @@ def log_to(folder: Path, main: bool = True) -> Iterator[None]:
     try:
         yield
     except (UserError, ExitRequest) as end:
-        # The command line prints it; the run's own log must say it, too.
+        # The command line prints it to the console; the run's log needs it as well.
         root.removeHandler(handlers[0])
         logger.error("%s", end)
         raise
@@ -90,10 +90,10 @@ def _log_file(folder: Path) -> logging.Handler:
 
 
 class Recorder:
-    """Writes statistics as json_stats lines and, if asked, to TensorBoard.
+    """Writes statistics as json_stats lines and, if enabled, to TensorBoard.
 
     Args:
-        folder: the run's folder.
+        folder: of the run.
         tensorboard: whether to write `folder`/tensorboard.
         main: whether this process writes at all.
     """
@@ -115,7 +115,7 @@ class Recorder:
             return
         rounded = {key: round(value, 5) if isinstance(value, float) else value for key, value in stats.items()}
         line = simplejson.dumps(rounded, sort_keys=True, use_decimal=True, ignore_nan=True)
-        # The line is attributed to the caller, as PySlowFast's are.
+        # The log attributes the line to the caller, as PySlowFast does.
         logger.info("json_stats: %s", line, stacklevel=2)
         if self.writer:
             numbers = {key: value for key, value in stats.items() if isinstance(value, (int, float))}
@@ -135,14 +135,10 @@ class Recorder:
 
 
 def memory_stats(device: torch.device) -> dict[str, str]:
-    """Peak memory of the GPU, and of the process, in GiB."""
-    stats = {"RAM": f"{_peak_ram_gib():.2f}G"}
+    """Peak memory of the process ("RAM") and of the GPU ("gpu_mem"), in GiB."""
+    import resource
+
+    stats = {"RAM": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}G"}
     if device.type == "cuda":
         stats["gpu_mem"] = f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f}G"
     return stats
-
-
-def _peak_ram_gib() -> float:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -6,10 +6,11 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from fvcore.common.config import CfgNode
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Schedule:
 
     Attributes:
         policy: "cosine", "constant" or "steps_with_relative_lrs".
-        base, end: rate at the top and at the end of the cosine.
+        base, end: learning rate at the top and at the end of the cosine.
         max_epoch: length of the training.
         warmup_epochs, warmup_start: linear warm-up from this rate to the policy's rate at its end.
         after_warmup: the cosine begins after the warm-up instead of under it.
@@ -36,10 +37,10 @@ class Schedule:
     shares: tuple[float, ...] = (1,)
 
     @classmethod
-    def from_cfg(cls, cfg: CfgNode, machines: int = 0) -> Schedule:
-        """As configured for so many machines; 0 = NUM_SHARDS."""
+    def from_cfg(cls, cfg: CfgNode, hosts: int = 0) -> Schedule:
+        """As configured, for this number of hosts; 0 = NUM_SHARDS."""
         solver = cfg.SOLVER
-        factor = (machines or cfg.NUM_SHARDS) if solver.BASE_LR_SCALE_NUM_SHARDS else 1
+        factor = (hosts or cfg.NUM_SHARDS) if solver.BASE_LR_SCALE_NUM_SHARDS else 1
         return cls(
             policy=solver.LR_POLICY,
             base=solver.BASE_LR * factor,
@@ -66,7 +67,7 @@ class Schedule:
             return self.base * self.shares[bisect_right(self.steps, epoch) - 1]
         offset = self.warmup_epochs if self.after_warmup else 0.0
         length = self.max_epoch - offset
-        # A warm-up as long as the training leaves no room for the cosine: it tops out at the base rate.
+        # If the warm-up is as long as the training there is no cosine part: the warm-up ends at the base rate.
         progress = (epoch - offset) / length if length > 0 else 0.0
         return self.end + (self.base - self.end) * (math.cos(math.pi * progress) + 1) / 2
 
@@ -76,9 +77,25 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     solver = cfg.SOLVER
     groups = parameter_groups(model, solver.WEIGHT_DECAY, solver.ZERO_WD_1D_PARAM)
     if solver.OPTIMIZING_METHOD == "sgd":
-        return torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.MOMENTUM > 0)
+        # Fused on GPUs, where the gradient scaler would wait for the others' result; not of shards, which have no such kernel.
+        fused = all(p.is_cuda and not hasattr(p, "full_tensor") for p in model.parameters())
+        rates = {"lr": solver.BASE_LR, "momentum": solver.MOMENTUM, "nesterov": solver.MOMENTUM > 0}
+        optimizer = torch.optim.SGD(groups, **rates, fused=fused)
+        # Checkpoints bring the setting of where they were written.
+        optimizer.register_load_state_dict_post_hook(partial(_set_fused, fused))
+        return optimizer
     # Fused: one pass over the parameters instead of a dozen.
     return torch.optim.AdamW(groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS), eps=1e-8, fused=True)
+
+
+def _set_fused(fused: bool, optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        group["fused"] = fused
+
+
+def read_numbers(scalars: Sequence[Tensor]) -> list[float]:
+    """Scalars on any device, in one transfer, which waits for what they are computed from."""
+    return torch.stack(list(scalars)).tolist()
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, spare_1d: bool) -> Sequence[dict]:

@@ -1,4 +1,4 @@
-"""Automatic mixed precision by what the device can do."""
+"""Automatic mixed precision, in the type that the device supports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import torch
 from fvcore.common.config import CfgNode
 
-# bf16 units came with compute capability 8.0; before, is_bf16_supported() may be true by emulation.
+# Hardware support of bf16 starts at compute capability 8.0; below it, is_bf16_supported() may be true by emulation.
 BF16_CAPABILITY = (8, 0)
 
 
@@ -35,7 +35,7 @@ class Precision:
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the device computes it (and on CPUs), else fp16."""
+    """bf16 where the device supports it, and on CPUs; else fp16."""
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < BF16_CAPABILITY:
         return torch.float16
     return torch.bfloat16

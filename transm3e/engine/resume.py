@@ -1,4 +1,4 @@
-"""What a training needs to go on: written into checkpoints, and read back from the newest one that is whole."""
+"""The state that a training needs to resume: saved in checkpoints, loaded from the newest one that can be read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """Where training stands.
+    """Position and history of a training.
 
     Attributes:
         epoch: epochs completed.
@@ -30,8 +30,8 @@ class Progress:
         loss_sum: of those steps on this process, for the epoch's mean.
         best: highest mean validation score so far.
         best_epoch: the epoch that reached it, from 1; 0 = none.
-        history: what each epoch came to.
-        failed: training clips that could not be decoded -> why.
+        history: statistics and scores of each epoch.
+        failed: path of each training clip that could not be decoded -> reason.
     """
 
     epoch: int = 0
@@ -43,7 +43,7 @@ class Progress:
     failed: dict[str, str] = field(default_factory=dict)
 
     def shared(self, step_size: int) -> dict[str, Any]:
-        """What is saved, of all processes; each calls this.
+        """The progress of all processes, as it is saved; all call this.
 
         Args:
             step_size: videos of one step, all processes together.
@@ -52,7 +52,7 @@ class Progress:
         return {
             "epoch": self.epoch,
             "step": self.step,
-            # The position that other numbers of processes understand.
+            # A position that does not depend on the number of processes.
             "samples": self.step * step_size,
             "loss_sums": [loss_sum for loss_sum, _ in shares],
             "best": self.best,
@@ -63,10 +63,10 @@ class Progress:
 
     @classmethod
     def from_shared(cls, saved: Mapping[str, Any], step_size: int) -> Progress:
-        """This process's progress, also where steps had another size then.
+        """This process's progress, also if the step size has changed since.
 
         Raises:
-            KeyError, TypeError: of another version.
+            KeyError, TypeError: saved by another version.
         """
         plain = {key: saved[key] for key in ("epoch", "best", "best_epoch", "history", "failed")}
         # Before positions were saved in samples there was one sum, and steps of one size.
@@ -77,7 +77,7 @@ class Progress:
             return cls(step=step, loss_sum=sums[rank()], **plain)
         if samples % step_size:
             logger.warning(
-                "steps had %d videos and have %d now: %d videos of this epoch are seen again",
+                "steps had %d videos and now have %d: %d videos of this epoch are seen twice",
                 samples // saved["step"],
                 step_size,
                 samples % step_size,
@@ -87,7 +87,7 @@ class Progress:
 
 
 def merged(shares: list[dict[str, str]]) -> dict[str, str]:
-    """Failed clips of all processes, in an order that does not tell of interruptions."""
+    """Failed clips of all processes, sorted, so that interruptions do not change the order."""
     return dict(sorted({path: reason for failed in shares for path, reason in failed.items()}.items()))
 
 
@@ -96,9 +96,8 @@ class Resume:
 
     Args:
         store: where checkpoints go.
-        task, optimizer, scaler: what is saved besides the progress.
-        origin: saved in every checkpoint: what it takes to rebuild the model and to tell this run from another.
-            The task's activities are saved beside it.
+        task, optimizer, scaler: saved in addition to the progress.
+        origin: saved in every checkpoint: config and identity of the run. The task's activities are saved, too.
         step_size: videos of one optimiser step, all processes together.
     """
 
@@ -119,34 +118,33 @@ class Resume:
 
         Args:
             step: optimiser steps done in the current epoch; None: the epoch is complete.
-            best: also keep it under the name of the best.
+            best: also mark it as the best.
 
         Raises:
             UserError: it cannot be written; older ones are untouched.
         """
         epoch = progress.epoch + (step is not None)
-        shared = progress.shared(self.step_size)
-        model_state = whole_state(self.task.model.state_dict())
-        optimizer_state = whole_state(self.optimizer.state_dict())
+        # As in PySlowFast: number of the last epoch begun, from 0.
+        state = {**self.state(), "epoch": epoch - 1, "progress": progress.shared(self.step_size)}
         if is_main():
-            state = {
-                "model_state": model_state,
-                "optimizer_state": optimizer_state,
-                "scaler_state": self.scaler.state_dict(),
-                # As PySlowFast: the number, from 0, of the last epoch begun.
-                "epoch": epoch - 1,
-                "progress": shared,
-                "activities": self._activities(),
-                "task_state": self.task.state(),
-                **self.origin,
-            }
             path = self.store.save(state, epoch, step)
             if best:
                 self.store.mark_best(path)
         barrier()
 
+    def state(self) -> dict[str, Any]:
+        """The training state and `origin`; all processes call this, only the main one gets sharded tensors whole."""
+        return {
+            "model_state": whole_state(self.task.model.state_dict()),
+            "optimizer_state": whole_state(self.optimizer.state_dict()),
+            "scaler_state": self.scaler.state_dict(),
+            "activities": self._activities(),
+            "task_state": self.task.state(),
+            **self.origin,
+        }
+
     def load(self) -> Progress:
-        """Go on from the newest checkpoint that is whole; damaged ones are set aside. All processes call this.
+        """Resume from the newest checkpoint that can be read; damaged ones are renamed. All processes call this.
 
         Raises:
             UserError: it belongs to another run, model, version or clip table.
@@ -161,7 +159,7 @@ class Resume:
         if state.get("activities") != self._activities():
             raise UserError(
                 f"{newest} was trained on other activities, or on these in another order, than the clip table has now; "
-                "choose another OUTPUT_DIR, or put the table back"
+                "choose another OUTPUT_DIR, or restore the table"
             )
         load_weights(self.task.model, state["model_state"], name=str(newest), source="transm3e")
         try:
@@ -169,22 +167,25 @@ class Resume:
             if bool(state["scaler_state"]) == self.scaler.is_enabled():
                 self.scaler.load_state_dict(state["scaler_state"])
             else:
-                logger.warning("%s was trained with another AMP type: from here on the numbers differ from its", newest)
+                logger.warning(
+                    "%s was trained with another AMP type: from here on results differ from an uninterrupted run's",
+                    newest,
+                )
             self.task.load_state(state.get("task_state", {}))
             progress = Progress.from_shared(state["progress"], self.step_size)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{newest} was written by another version of this program, or with another optimiser ({first_line(error)}); "
-                "go on with that version, or choose another OUTPUT_DIR"
+                "resume with that version, or choose another OUTPUT_DIR"
             ) from error
-        # A kill may have come between the best epoch's checkpoint and its mark.
+        # The process may have been killed between saving the best epoch's checkpoint and marking it.
         if is_main() and progress.best_epoch == progress.epoch > 0 == progress.step:
             self.store.mark_best(newest)
-        logger.info("going on from %s", newest)
+        logger.info("resuming from %s", newest)
         return progress
 
     def _newest(self) -> tuple[Path | None, dict[str, Any] | None]:
-        """The newest checkpoint that can be read, the same on every process, and what it holds."""
+        """The newest checkpoint that can be read, the same on every process, and its content."""
         newest, state = self.store.newest_whole(read_checkpoint) if is_main() else (None, None)
         newest = gather(newest)[0]
         if newest and state is None:

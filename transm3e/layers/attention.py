@@ -7,18 +7,23 @@ Parameter names are PySlowFast's.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transm3e.layers.common import INIT_STD, NORM_EPS, DropPath, add_branch, narrow, widen
+from transm3e.layers.common import INIT_STD, NORM_EPS, DropPath, add_branch, narrow
 from transm3e.layers.linear import linear
 from transm3e.layers.mlp import Mlp
 from transm3e.layers.pooling import conv_pool, max_pool, pooled_size, take_read
-from transm3e.layers.relative_position import Size, key_codes, query_terms, table_length
+from transm3e.layers.relative_position import Positions, Size, table_length
 
 # Fused attention kernels want head dimensions that are multiples of 8.
 KERNEL_MULTIPLE = 8
+# GPUs from here on have kernels of flash attention, in half precision.
+FLASH_CAPABILITY = (8, 0)
 
 
 class MultiScaleAttention(nn.Module):
@@ -69,6 +74,7 @@ class MultiScaleAttention(nn.Module):
             nn.init.trunc_normal_(table, std=INIT_STD)
             self.register_parameter(f"rel_pos_{axis}", table)
         self.kernel, self.stride_q, self.stride_kv = kernel, stride_q, stride_kv
+        self._made: dict[Any, Positions] = {}
 
     def forward(
         self, patches_BND: Tensor, tokens_BKD: Tensor, size: Size, read_patches: bool = True
@@ -81,48 +87,80 @@ class MultiScaleAttention(nn.Module):
         Returns:
             patches (B, Q, D_out) or None, class tokens (B, K, D_out).
         """
-        q_tokens, k_tokens, v_tokens = self.qkv(tokens_BKD).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
-        k, v = self._keys_values(patches_BND, size)
-        k = torch.cat((_norm(self.norm_k, k_tokens), k), dim=1)
-        v = torch.cat((_norm(self.norm_v, v_tokens), v), dim=1)
-        tokens = self.proj(_attend(_norm(self.norm_q, q_tokens, self.scale), k, v).flatten(2))
+        weights = self._weights()
+        q_weight, kv_weight = weights["qkv.weight"].split([self.dim_out, 2 * self.dim_out])
+        bias = weights.get("qkv.bias")
+        q_bias, kv_bias = (None, None) if bias is None else bias.split([self.dim_out, 2 * self.dim_out])
+        parts = linear(tokens_BKD, weights["qkv.weight"], bias).unflatten(-1, (3, self.num_heads, -1))
+        q_tokens, k_tokens, v_tokens = parts.unbind(2)
+        k, v = self._keys_values(patches_BND, size, weights, kv_weight, kv_bias)
+        # One norm of both, in the copy that makes them one sequence.
+        k, v = (
+            self._norm(name, torch.cat(pair, 1), weights) for name, *pair in (("k", k_tokens, k), ("v", v_tokens, v))
+        )
+        positions = self._positions(size, k_tokens.shape[1], k)
+        k = torch.cat((k, positions.codes[None, :, None].expand(*k.shape[:3], -1)), dim=-1)
+        v = F.pad(v, (0, positions.extra)) if _must_be_as_wide(v) else v
+        q_tokens = F.pad(self._norm("q", q_tokens, weights), (0, positions.extra))
+        proj = weights["proj.weight"], weights["proj.bias"]
+        tokens = linear(self._attend(q_tokens, k, v).flatten(2), *proj)
         if not read_patches:
             return None, tokens + self._without_effect() if torch.is_grad_enabled() else tokens
 
-        k_size = pooled_size(size, self.stride_kv)
-        codes = F.pad(
-            key_codes(k_size, like=k), (0, -(k.shape[-1] + sum(k_size)) % KERNEL_MULTIPLE, k_tokens.shape[1], 0)
-        )
-        k = torch.cat((k, codes[None, :, None].expand(*k.shape[:3], -1)), dim=-1)
-        v = F.pad(v, (0, codes.shape[-1]))
-        q, query = self._queries(patches_BND, size, k_size, codes.shape[-1])
-        # Residual pooling (MViTv2, eq. 5), on patches only.
-        patches = torch.add(_attend(query, k, v)[..., : q.shape[-1]], q, alpha=1 / self.scale)
-        return linear(patches.flatten(2), self.proj.weight, self.proj.bias), tokens
-
-    def _keys_values(self, patches_BND: Tensor, size: Size) -> tuple[Tensor, Tensor]:
-        """Pooled keys and values, (B, N', H, C) each."""
-        read, size, stride = take_read(patches_BND, size, self.kernel, self.stride_kv)
-        kv = linear(read, self.qkv.weight[self.dim_out :], _part(self.qkv.bias, self.dim_out, None))
-        weight = torch.cat([self._pool_weight(name) for name in "kv"])
-        k, v = conv_pool(kv, weight, size, stride).unflatten(-1, (2, self.num_heads, -1)).unbind(2)
-        return _norm(self.norm_k, k), _norm(self.norm_v, v)
-
-    def _queries(self, patches_BND: Tensor, size: Size, k_size: Size, extra: int) -> tuple[Tensor, Tensor]:
-        """Scaled queries (B, Q, H, C), and the same with their relative-position terms, padded to C + extra."""
-        q = linear(patches_BND, self.qkv.weight[: self.dim_out], _part(self.qkv.bias, None, self.dim_out))
+        q = linear(patches_BND, q_weight, q_bias)
         if self.stride_q is not None:
-            q = conv_pool(q, self._pool_weight("q"), size, self.stride_q)
-            size = pooled_size(size, self.stride_q)
-        q = _norm(self.norm_q, q.unflatten(-1, (self.num_heads, -1)), self.scale)
-        tables = [table / self.scale for table in (self.rel_pos_t, self.rel_pos_h, self.rel_pos_w)]
-        terms = query_terms(q, tables, size, k_size)
-        padding = q.new_zeros(()).expand(*q.shape[:3], extra - sum(k_size))
-        return q, torch.cat((q, *terms, padding), dim=-1)
+            q = conv_pool(q, _repeated(self.num_heads, weights["pool_q.weight"]), size, self.stride_q)
+        q = self._norm("q", q.unflatten(-1, (self.num_heads, -1)), weights)
+        query, q = positions.queries(q, (self.rel_pos_t, self.rel_pos_h, self.rel_pos_w), 1 / self.scale)
+        # Residual pooling (MViTv2, eq. 5), on patches only.
+        patches = self._attend(query, k, v) + q
+        return linear(patches.flatten(2), *proj), tokens
 
-    def _pool_weight(self, name: str) -> Tensor:
-        # All heads share a kernel; repeated, one convolution pools them all where they stand.
-        return self.get_parameter(f"pool_{name}.weight").repeat(self.num_heads, 1, 1, 1, 1)
+    def _weights(self) -> dict[str, Tensor]:
+        """All but the tables, which are scaled first, in the type that they are multiplied in."""
+        named = {name: weight for name, weight in self.named_parameters() if not name.startswith("rel_pos")}
+        return dict(zip(named, narrow(*named.values()), strict=True))
+
+    def _positions(self, size: Size, tokens: int, like: Tensor) -> Positions:
+        q_size, k_size = pooled_size(size, self.stride_q or (1, 1, 1)), pooled_size(size, self.stride_kv)
+        make = partial(Positions, q_size, k_size, tokens, like.shape[-1], KERNEL_MULTIPLE, like.dtype, like.device)
+        if torch.compiler.is_compiling():
+            return make()
+        key = (size, tokens, like.dtype, like.device)
+        if key not in self._made:
+            # They may be made in evaluation and serve training.
+            with torch.inference_mode(False):
+                self._made[key] = make()
+        return self._made[key]
+
+    def _keys_values(
+        self, patches_BND: Tensor, size: Size, weights: dict[str, Tensor], weight: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """Pooled keys and values, (B, N', H, C) each, before their norms."""
+        read, size, stride = take_read(patches_BND, size, self.kernel, self.stride_kv)
+        pool = _repeated(self.num_heads, weights["pool_k.weight"], weights["pool_v.weight"])
+        pooled = conv_pool(linear(read, weight, bias), pool, size, stride)
+        return pooled.unflatten(-1, (2, self.num_heads, -1)).unbind(2)
+
+    def _norm(self, name: str, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
+        """The norm of q, k or v in x's type, its sums in float32."""
+        norm = getattr(self, f"norm_{name}")
+        if not isinstance(norm, nn.LayerNorm):
+            return x
+        # Beside wide weights, which only CPUs take, mean and deviation are kept wide, too.
+        own = (norm.weight, norm.bias)
+        weight, bias = (
+            own if x.device.type == "cpu" else (weights[f"norm_{name}.{part}"] for part in ("weight", "bias"))
+        )
+        with torch.autocast(x.device.type, enabled=False):
+            return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of (B, Q, H, C + extra) to (B, N, H, C + extra) -> (B, Q, H, C); v may be padded or not."""
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, scale=self.scale).transpose(1, 2)
+        width = self.dim_out // self.num_heads
+        return out if out.shape[-1] == width else out[..., :width]
 
     def _without_effect(self) -> Tensor:
         """Zero, for what only patches' queries use: so its gradient is zero and not absent, which DDP would wait for."""
@@ -175,41 +213,36 @@ class MultiScaleBlock(nn.Module):
             patches (B, Q, D_out) or None, class tokens (B, K, D_out), the (T, H, W) of the Q patches.
         """
         pooled = pooled_size(size, self.stride_q)
-        normed_patches, normed_tokens = narrow(self.norm1(patches_BND)), narrow(self.norm1(tokens_BKD))
+        normed_patches, normed_tokens = narrow(self.norm1(patches_BND), self.norm1(tokens_BKD))
         patches, tokens = self.attn(normed_patches, normed_tokens, size, read_patches)
         # A sample is dropped as a whole: the same factors for its patches and class tokens.
         after_attention, after_mlp = self.drop_path.factors(tokens_BKD), self.drop_path.factors(tokens_BKD)
-        tokens = add_branch(self._widen(tokens_BKD, normed_tokens), tokens, after_attention)
-        tokens = add_branch(tokens, self.mlp(self.norm2(tokens)), after_mlp)
+        shortcut, wide = tokens_BKD, patches_BND
+        if isinstance(self.proj, nn.Linear):
+            weights = narrow(self.proj.weight, self.proj.bias)
+            shortcut, wide = (linear(normed, *weights) for normed in (normed_tokens, normed_patches))
+        tokens = add_branch(shortcut.to(tokens_BKD.dtype), tokens, after_attention)
+        weights = self.mlp.weights()
         if patches is None:
-            return None, tokens, pooled
-        shortcut = max_pool(self._widen(patches_BND, normed_patches), size, self.stride_q)
-        patches = add_branch(shortcut, patches, after_attention)
-        return add_branch(patches, self.mlp(self.norm2(patches)), after_mlp), tokens, pooled
-
-    def _widen(self, x: Tensor, normed: Tensor) -> Tensor:
-        if not isinstance(self.proj, nn.Linear):
-            return x
+            return None, add_branch(tokens, self.mlp(self.norm2(tokens), weights), after_mlp), pooled
         # Under automatic mixed precision the residual stream stays wide.
-        return linear(normed, self.proj.weight, self.proj.bias).to(x.dtype)
+        patches = add_branch(max_pool(wide, size, self.stride_q).to(patches_BND.dtype), patches, after_attention)
+        normed_tokens, normed_patches = narrow(self.norm2(tokens), self.norm2(patches))
+        tokens = add_branch(tokens, self.mlp(normed_tokens, weights), after_mlp)
+        return add_branch(patches, self.mlp(normed_patches, weights), after_mlp), tokens, pooled
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of (B, Q, H, C) to (B, N, H, C) -> (B, Q, H, C); q is scaled already."""
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2)
+def _must_be_as_wide(v: Tensor) -> bool:
+    """Whether a kernel that is faster than the memory-efficient one takes these values if they are as wide as the keys."""
+    if v.device.type != "cuda" or torch.compiler.is_compiling():
+        return True
+    return v.dtype in (torch.float16, torch.bfloat16) and torch.cuda.get_device_capability(v.device) >= FLASH_CAPABILITY
 
 
-def _norm(norm: nn.Module, x: Tensor, scale: float = 1.0) -> Tensor:
-    """norm(x) * scale, in x's type; the scale goes into the norm's few weights."""
-    if not isinstance(norm, nn.LayerNorm):
-        return x * scale
-    out = F.layer_norm(widen(x), norm.normalized_shape, norm.weight * scale, norm.bias * scale, norm.eps)
-    return out.to(x.dtype)
-
-
-def _part(bias: Tensor | None, start: int | None, stop: int | None) -> Tensor | None:
-    return None if bias is None else bias[start:stop]
+def _repeated(heads: int, *weights: Tensor) -> Tensor:
+    """Kernels (C, 1, kt, kh, kw) that all heads share, for each head: one convolution pools them all where they stand."""
+    whole = torch.stack(weights) if len(weights) > 1 else weights[0][None]
+    return whole[:, None].expand(-1, heads, *(-1,) * whole[0].dim()).flatten(0, 2)
 
 
 def _depthwise(channels: int, kernel: Size, stride: Size) -> nn.Conv3d:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 # As torchvision's and PySlowFast's MViTv2.
 NORM_EPS = 1e-6
@@ -36,18 +40,71 @@ def add_branch(shortcut: Tensor, branch: Tensor, factors: Tensor | None) -> Tens
     """shortcut + branch * factors, written over the branch, which nobody else may read."""
     if branch.dtype != shortcut.dtype:
         # Under automatic mixed precision the residual stream stays wide.
-        return shortcut + (branch if factors is None else branch * factors)
+        if torch.compiler.is_compiling():
+            return shortcut + (branch if factors is None else branch * factors)
+        return _AddBranch.apply(shortcut, branch, factors)
     if factors is not None:
         branch.mul_(factors)
     return branch.add_(shortcut)
 
 
-def narrow(x: Tensor) -> Tensor:
-    """x in the type that automatic mixed precision multiplies in, so that it is cast once for several products."""
-    device = x.device.type
-    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
-        return x
-    return x.to(torch.get_autocast_dtype(device))
+class _AddBranch(torch.autograd.Function):
+    """The same for a narrow branch: one pass forward and one backward, without a wide copy of the branch."""
+
+    @staticmethod
+    def forward(ctx: Any, shortcut: Tensor, branch: Tensor, factors: Tensor | None) -> Tensor:
+        ctx.save_for_backward(factors)
+        ctx.dtype = branch.dtype
+        with torch.autocast(shortcut.device.type, enabled=False):
+            return shortcut + branch if factors is None else torch.addcmul(shortcut, branch, factors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (factors,) = ctx.saved_tensors
+        if factors is None:
+            return gradient, gradient.to(ctx.dtype), None
+        out = torch.empty_like(gradient, dtype=ctx.dtype)
+        return gradient, torch.mul(gradient, factors, out=out), None
+
+
+def narrow(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors in the type that automatic mixed precision multiplies in: cast once for several products, and together."""
+    device = tensors[0].device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    wide = [tensor for tensor in tensors if tensor.dtype != dtype]
+    if len(wide) < 2 or torch.compiler.is_compiling():
+        return tuple(tensor.to(dtype) for tensor in tensors)
+    cast = iter(_Narrow.apply(*wide, dtype))
+    return tuple(tensor if tensor.dtype == dtype else next(cast) for tensor in tensors)
+
+
+class _Narrow(torch.autograd.Function):
+    """Casts of several tensors, and of their gradients, in one pass each."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
+        *tensors, dtype = args
+        ctx.dtypes = [tensor.dtype for tensor in tensors]
+        ctx.set_materialize_grads(False)
+        return _cast(tensors, [dtype] * len(tensors))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        there = [
+            (gradient, dtype) for gradient, dtype in zip(gradients, ctx.dtypes, strict=True) if gradient is not None
+        ]
+        wide = iter(_cast(*zip(*there, strict=True)) if there else ())
+        return *(None if gradient is None else next(wide) for gradient in gradients), None
+
+
+def _cast(tensors: tuple[Tensor, ...] | list[Tensor], dtypes: Sequence[torch.dtype]) -> tuple[Tensor, ...]:
+    out = tuple(torch.empty_like(tensor, dtype=dtype) for tensor, dtype in zip(tensors, dtypes, strict=True))
+    torch._foreach_copy_(out, tensors)
+    return out
 
 
 def widen(x: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class Graph:
         num_joints: V.
         bones: (joint, parent) joint numbers.
         centre: joint number; the paper's centre of gravity, from which `spatial` measures.
-        distance: (V, V) int64, bones on the way from one joint to another.
+        distance: (V, V) int64, number of bones on the path between two joints.
 
     Raises:
         UserError: unknown layout.
@@ -67,7 +67,7 @@ class Graph:
         as PYSKL and MMAction2 for COCO).
 
         Returns:
-            (3, V, V) float32 in [0, 1]; the columns of each subset add up to 1, or to 0 where nobody is sent to.
+            (3, V, V) float32 in [0, 1]; the columns of each subset add up to 1, or to 0 where a joint sends to none.
         """
         inward = torch.zeros(self.num_joints, self.num_joints)
         children, parents = zip(*self.bones, strict=True)
@@ -90,11 +90,11 @@ class Graph:
             nearer = known[:, None] < known
             return [own, ~own & ~nearer, nearer]
         check_value("STGCN.PARTITION", partition)
-        raise AssertionError(f"the partition {partition} is not built here")
+        raise AssertionError(f"the partition {partition} is not implemented")
 
 
 class GraphConv(nn.Module):
-    """y[w] = sum over k, v of A_k[v, w] M_k[v, w] (W_k x[v] + b_k): a joint hears its neighbours.
+    """y[w] = sum over k, v of A_k[v, w] M_k[v, w] (W_k x[v] + b_k): a weighted sum over neighbours.
 
     M, the importance of every bone, is learned and starts at 1.
 
@@ -123,7 +123,7 @@ class RefinedGraphConv(nn.Module):
     R_k[c] = A_k + alpha Q_k[c], where A_k is learned, starts as the skeleton and is the same for all clips, and
     Q_k[u, v] = xi_k(tanh(phi_k(x[u]) - psi_k(x[v]))) comes from the clip: phi, psi and xi are linear, x[v] is here the
     mean over a joint's frames (section 3.2 of the paper, its correlation M_1). The mean is taken before phi and psi,
-    by the authors after: linear maps do not mind. alpha starts at 0, so that at first phi, psi and xi get no gradient.
+    by the authors after: for linear maps this is the same. alpha starts at 0, so that at first phi, psi and xi get no gradient.
 
     Args:
         in_channels, out_channels: of a joint.
@@ -160,7 +160,7 @@ class RefinedGraphConv(nn.Module):
 
 
 def _distances(num_joints: int, bones: tuple[tuple[int, int], ...]) -> Tensor:
-    """(V, V) int64, by Floyd and Warshall: V bones are more than any way has."""
+    """(V, V) int64, by Floyd and Warshall: V exceeds the length of any path."""
     distance = torch.full((num_joints, num_joints), num_joints).fill_diagonal_(0)
     for joint, parent in bones:
         distance[joint, parent] = distance[parent, joint] = 1

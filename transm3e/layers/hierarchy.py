@@ -1,4 +1,4 @@
-"""The layers of HD-GCN (Lee et al., ICCV 2023): joints in levels around a centre, who hears whom, and which level counts.
+"""The layers of HD-GCN (Lee et al., ICCV 2023): joints in levels around a centre, edges between levels, and attention.
 
 Shapes: N skeletons (persons of all clips), L pairs of neighbouring levels (the paper's hierarchy edge sets), C channels,
 T frames, V joints, E edges from a point to its nearest ones.
@@ -13,7 +13,7 @@ from torch.nn import functional
 from transm3e.errors import UserError
 from transm3e.joints import Layout, find_layout
 from transm3e.layers.common import widen
-from transm3e.layers.temporal_graph import he_way_around, init_conv
+from transm3e.layers.temporal_graph import he_shortcut, init_conv
 
 SUBSETS = 3  # a joint itself, outward, inward
 NEAREST_JOINTS, NEAREST_LEVELS = 5, 3  # neighbours of EdgeConv, as published
@@ -52,11 +52,11 @@ class Hierarchy:
         )
 
     def adjacency(self) -> Tensor:
-        """A[l, s, v, u]: the weight of joint u in what joint v hears, of the joints on levels l and l + 1.
+        """A[l, s, v, u]: the weight of joint u in the input of joint v, for joints on levels l and l + 1.
 
-        Subset 0 is v itself (1). In subset 1, outward (centrifugal), every joint of level l + 1 hears all of level l;
-        in subset 2, inward (centripetal), the other way round. As in the published code the weights of a speaker, not
-        of a hearer, add up to 1: each of n hearers gets 1 / n of it.
+        Subset 0 is v itself (1). In subset 1, outward (centrifugal), every joint of level l + 1 receives from all of level l;
+        in subset 2, inward (centripetal), the other way round. As in the published code the outgoing weights of a joint,
+        not the incoming ones, add up to 1: each of n receivers gets 1 / n.
 
         Returns:
             (L, 3, V, V) float32 in [0, 1].
@@ -135,7 +135,7 @@ class HierarchicalConv(nn.Module):
     Args:
         in_channels, out_channels: of a joint; out_channels a multiple of 4.
         hierarchy: whose adjacency the learned edges start from.
-        attention: whether A-HA weighs the level pairs; they are added up otherwise.
+        attention: whether A-HA weighs the level pairs; else they are summed.
     """
 
     def __init__(self, in_channels: int, out_channels: int, hierarchy: Hierarchy, attention: bool = True) -> None:
@@ -151,9 +151,9 @@ class HierarchicalConv(nn.Module):
         self.edge_conv = EdgeConv(width, NEAREST_JOINTS, pairs)
         self.attention = HierarchyAttention(out_channels, hierarchy.members()) if attention else None
         self.norm = nn.BatchNorm2d(out_channels)
-        # As published: a block starts as its way around.
+        # As published: the convolution starts as its shortcut.
         nn.init.constant_(self.norm.weight, 1e-6)
-        self.around = he_way_around(in_channels, out_channels)
+        self.around = he_shortcut(in_channels, out_channels)
 
     def forward(self, x_NCTV: Tensor) -> Tensor:
         """(N, in_channels, T, V) -> (N, out_channels, T, V)."""
@@ -189,7 +189,7 @@ def pointwise(
 def _bones_away(layout: Layout, start: list[int]) -> list[int]:
     """Per joint, how many bones it is away from the nearest of `start`."""
     away = [0 if joint in start else len(layout.names) for joint in range(len(layout.names))]
-    # Each round carries a distance one bone further, and no way has more bones than there are.
+    # Each round carries a distance one bone further, and no path has more bones than there are.
     for _ in layout.bones:
         for one, other in layout.bones:
             away[one], away[other] = min(away[one], away[other] + 1), min(away[other], away[one] + 1)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Below so many rows the weights' repacking costs more than it brings.
+# With fewer rows repacking the weights costs more than it gains.
 LEAST_ROWS = 64
 
 

@@ -5,6 +5,7 @@ Shapes: N rows (clips x tokens), D width, H hidden width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -35,13 +36,17 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: Sequence[Tensor] = ()) -> Tensor:
+        """(..., dim) -> the same shape; `weights`, as `self.weights()` gives them, where it is called several times."""
         if self.drop.p or torch.compiler.is_compiling():
             return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
-        parts = [narrow(p) for p in (x.flatten(0, -2), self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)]
-        if torch.is_grad_enabled():
-            return _LeanMlp.apply(*parts).view_as(x)
-        return _without_gradient(*parts).view_as(x)
+        rows, weights = narrow(x.flatten(0, -2))[0], weights or self.weights()
+        run = _LeanMlp.apply if torch.is_grad_enabled() else _without_gradient
+        return run(rows, *weights).view_as(x)
+
+    def weights(self) -> tuple[Tensor, ...]:
+        """Of both layers, in the type that they are multiplied in."""
+        return narrow(self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
 
 
 def _without_gradient(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
@@ -65,23 +70,25 @@ class _LeanMlp(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         x, w1, w2, *hidden = ctx.saved_tensors
         gradient = gradient.contiguous()
-        grad_x, grad_w1, grad_w2 = [], widen(torch.zeros_like(w1)), widen(torch.zeros_like(w2))
-        grad_b1 = grad_w1.new_zeros(len(w1))
+        of_x, of_w1, of_b1, of_w2 = [], None, None, None
         for x_part, hidden_part, part in zip(_parts(x, len(w1)), hidden, _parts(gradient, len(w1)), strict=True):
-            _add_product(grad_w2, part.t(), F.gelu(hidden_part))
-            grad_hidden = torch.ops.aten.gelu_backward(linear(part, w2.t(), None), hidden_part)
-            _add_product(grad_w1, grad_hidden.t(), x_part)
-            grad_b1 += grad_hidden.sum(0)
-            grad_x.append(linear(grad_hidden, w1.t(), None))
-        return _join(grad_x), grad_w1.to(w1.dtype), grad_b1.to(w1.dtype), grad_w2.to(w2.dtype), gradient.sum(0)
+            of_w2 = _plus_product(of_w2, part.t(), F.gelu(hidden_part))
+            of_hidden = torch.ops.aten.gelu_backward(linear(part, w2.t(), None), hidden_part)
+            of_w1 = _plus_product(of_w1, of_hidden.t(), x_part)
+            of_b1 = of_hidden.sum(0) if of_b1 is None else widen(of_b1) + of_hidden.sum(0)
+            of_x.append(linear(of_hidden, w1.t(), None))
+        assert of_w1 is not None
+        assert of_w2 is not None
+        assert of_b1 is not None
+        return _join(of_x), of_w1.to(w1.dtype), of_b1.to(w1.dtype), of_w2.to(w1.dtype), gradient.sum(0)
 
 
-def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a @ b; the total may be wider than a and b."""
-    if total.dtype == a.dtype:
-        total.addmm_(a, b)
-    else:
-        total += a @ b
+def _plus_product(total: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+    """total, which may be written over, + a @ b; several products are summed in float32 at least."""
+    if total is None:
+        return a @ b
+    wide = widen(total)
+    return wide.addmm_(a, b) if wide.dtype == a.dtype else wide.add_(a @ b)
 
 
 def _parts(x: Tensor, hidden: int) -> tuple[Tensor, ...]:

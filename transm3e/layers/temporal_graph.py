@@ -1,4 +1,4 @@
-"""Convolutions over the time of skeletons, joint by joint, and the way around a block: what the graph models share.
+"""Layers shared by the skeleton models: temporal convolutions, joint by joint, and shortcuts of blocks.
 
 Shapes: N skeletons (persons of all clips), C channels, T frames, V joints.
 """
@@ -21,7 +21,7 @@ EXTRA_BRANCHES = 2
 class MultiScaleTemporalConv(nn.Module):
     """A joint's frames seen at several scales at once (CTR-GCN, Chen et al., ICCV 2021, section 3.4; HD-GCN too).
 
-    Branches of equal width stand beside each other in the output: for each dilation a 1x1 convolution, batch norm, ReLU
+    The output concatenates branches of equal width: for each dilation a 1x1 convolution, batch norm, ReLU
     and a dilated convolution over time; the same with a max pooling of 3 frames instead; and a 1x1 convolution alone.
     A batch norm ends each. In the code the 1x1 convolutions with a ReLU are one, and so are all last batch norms, which
     treat every channel by itself: the parameters and the results are those of the authors' branches.
@@ -68,16 +68,16 @@ def over_time(in_channels: int, out_channels: int, kernel: int, stride: int = 1,
     return nn.Conv2d(in_channels, out_channels, (kernel, 1), (stride, 1), (padding, 0), (dilation, 1))
 
 
-def way_around(in_channels: int, out_channels: int, stride: int = 1) -> nn.Module:
-    """The residual path: (N, in, T, V) -> (N, out, ceil(T / stride), V), as it is where the shape stays."""
+def shortcut(in_channels: int, out_channels: int, stride: int = 1) -> nn.Module:
+    """Shortcut of a block: (N, in, T, V) -> (N, out, ceil(T / stride), V), the identity if the shape does not change."""
     if in_channels == out_channels and stride == 1:
         return nn.Identity()
     return nn.Sequential(over_time(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))
 
 
-def he_way_around(in_channels: int, out_channels: int, stride: int = 1) -> nn.Module:
-    """The same with weights from N(0, 2 / out_channels), as CTR-GCN and HD-GCN start."""
-    around = way_around(in_channels, out_channels, stride)
+def he_shortcut(in_channels: int, out_channels: int, stride: int = 1) -> nn.Module:
+    """A shortcut with weights from N(0, 2 / out_channels), the initialisation of CTR-GCN and HD-GCN."""
+    around = shortcut(in_channels, out_channels, stride)
     for module in around.modules():
         if isinstance(module, nn.Conv2d):
             init_conv(module, out_channels)
@@ -85,7 +85,7 @@ def he_way_around(in_channels: int, out_channels: int, stride: int = 1) -> nn.Mo
 
 
 def init_conv(conv: nn.Conv1d | nn.Conv2d, fan_out: int) -> None:
-    """Weights from N(0, 2 / fan_out), biases 0 (He et al., ICCV 2015); fan_out by hand, as a layer may hold several."""
+    """Weights from N(0, 2 / fan_out), biases 0 (He et al., ICCV 2015); fan_out is given, as one layer may hold several convolutions."""
     nn.init.normal_(conv.weight, 0.0, math.sqrt(2 / fan_out))
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)

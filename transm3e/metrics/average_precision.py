@@ -16,7 +16,7 @@ def average_precision(scores: ArrayLike | torch.Tensor, labels: ArrayLike | torc
     """Average precision of each muscle over the clips of a split.
 
     AP = sum over thresholds of (recall_n - recall_{n-1}) * precision_n, clips of equal score counted
-    at one threshold, as scikit-learn's `average_precision_score` computes it. Only the order of the
+    at one threshold, as in scikit-learn's `average_precision_score`. Only the order of the
     scores within a muscle matters.
 
     Args:
@@ -30,7 +30,7 @@ def average_precision(scores: ArrayLike | torch.Tensor, labels: ArrayLike | torc
         ValueError: shapes differ or are not (N, C), or labels hold something besides 0 and 1.
         UserError: there is no clip, or a score is NaN or infinite (a diverged model).
     """
-    # Here, as scikit-learn takes seconds to import, and a training needs it at its end only.
+    # Imported here: scikit-learn takes seconds to import, and training needs it only at its end.
     from sklearn.metrics import average_precision_score
 
     scores_NC, labels_NC = _checked(scores, labels)
@@ -61,7 +61,7 @@ def _checked(scores: ArrayLike | torch.Tensor, labels: ArrayLike | torch.Tensor)
     if scores_NC.ndim != 2 or scores_NC.shape != labels_NC.shape:
         raise ValueError(
             f"scores {scores_NC.shape} and labels {labels_NC.shape} must have one shape (clips, muscles); "
-            "put the clips of a split together in one array first"
+            "concatenate the clips of a split first"
         )
     if not len(scores_NC):
         raise UserError("average precision of a split without clips is not defined; leave the split out or add clips")

@@ -1,4 +1,4 @@
-"""Scores as probabilities: how far they are from it, and Platt scaling, which corrects it.
+"""Calibration of scores as probabilities: expected calibration error, and Platt scaling.
 
 Legend: N clips, C muscles.
 """
@@ -9,14 +9,14 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 BINS = 10
-# Logits beyond this come from scores that float32 cannot tell from 0 or 1.
+# Larger logits belong to scores that float32 cannot distinguish from 0 or 1.
 LARGEST_LOGIT = 16.0
 
 
 def expected_calibration_error(scores: np.ndarray, labels: np.ndarray) -> float:
     """Mean distance between scores and the share of positives, over ten bins of equal width, all muscles together.
 
-    Naeini et al., AAAI 2015, of yes and no instead of the most probable class.
+    As Naeini et al., AAAI 2015, but for binary decisions instead of the most probable class.
 
     Args:
         scores: (N, C) in [0, 1].
@@ -34,7 +34,7 @@ def bins_of(scores: np.ndarray) -> np.ndarray:
 
 
 def logits(scores: np.ndarray) -> np.ndarray:
-    """Of scores in [0, 1], within LARGEST_LOGIT."""
+    """Logits of scores in [0, 1], clipped to +-LARGEST_LOGIT."""
     p = scores.astype(float)
     with np.errstate(divide="ignore"):
         found: np.ndarray = np.clip(np.log(p) - np.log1p(-p), -LARGEST_LOGIT, LARGEST_LOGIT)
@@ -44,7 +44,7 @@ def logits(scores: np.ndarray) -> np.ndarray:
 def fit_platt(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
     """Platt scaling (Platt 1999): p = sigmoid(slope * logit + bias), one slope for all muscles and a bias for each.
 
-    A slope for each would be fitted to the few positives of a rare muscle. A muscle without positives keeps the bias 0.
+    A slope per muscle would be fitted to the few positives of a rare one. A muscle without positives keeps the bias 0.
 
     Args:
         scores, labels: as expected_calibration_error; of clips that the model was not trained on.

@@ -1,4 +1,4 @@
-"""Average precision of random scores, which say nothing of a clip: of many draws, as one may be far from the rest."""
+"""Average precision of random scores, over many draws, as single draws vary."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 
 
 def random_average_precision(labels: ArrayLike, draws: int, key: Sequence[int]) -> np.ndarray:
-    """Average precision of each muscle under scores drawn anew for each clip and muscle.
+    """Average precision of each muscle under independent random scores, for each draw.
 
-    Only the order of scores matters, and every order is as likely: the labels of a muscle are put into a random one. The
+    Only the order of scores matters, and all orders are equally likely, so each muscle's labels are permuted. The
     mean over all orders is (H + (p - 1) (N - H) / (N - 1)) / N for p of N clips, H = 1 + 1/2 + ... + 1/N (Bestgen, Exact
     expected average precision of the random baseline for system evaluation, 2015).
 

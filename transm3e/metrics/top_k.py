@@ -1,4 +1,4 @@
-"""Top-k accuracy of classes that exclude each other, such as activities."""
+"""Top-k accuracy of mutually exclusive classes, such as activities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transm3e.metrics.average_precision import to_float64
 
 
 def top_k_accuracy(scores: ArrayLike | torch.Tensor, labels: ArrayLike | torch.Tensor, k: int) -> float:
-    """Share of clips whose class is among the k classes with the highest scores; of equal scores the first class wins.
+    """Share of clips whose class is among the k classes with the highest scores; ties go to the lower class number.
 
     Equals scikit-learn's top_k_accuracy_score where no scores are equal.
 
@@ -23,7 +23,7 @@ def top_k_accuracy(scores: ArrayLike | torch.Tensor, labels: ArrayLike | torch.T
         A number in [0, 1].
 
     Raises:
-        ValueError: shapes, labels or k are not as said above.
+        ValueError: shapes, labels or k are not as described above.
     """
     scores_NC, labels_NC = to_float64(scores), to_float64(labels)
     if scores_NC.ndim != 2 or scores_NC.shape != labels_NC.shape or not len(scores_NC):

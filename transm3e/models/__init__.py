@@ -1,4 +1,4 @@
-"""Models: clips in, ModelOutput out; labels, losses and teachers are not their business."""
+"""Models: clips in, ModelOutput out, without labels, losses or teachers."""
 
 from transm3e.models import (
     ctrgcn,

@@ -1,7 +1,7 @@
-"""CTR-GCN (Chen et al., ICCV 2021): graph convolutions whose topology each channel refines; a baseline of table 2.
+"""CTR-GCN (Chen et al., ICCV 2021): graph convolutions with a topology refined per channel; a baseline of table 2.
 
 Shapes: N skeletons (persons of all clips), C channels, T frames, V joints.
-Sizes, order of layers and starting weights are those of the authors' code.
+Sizes, order of layers and initialisation are those of the authors' code.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch.nn import functional
 
 from transm3e.errors import UserError
 from transm3e.layers.graph import Graph, RefinedGraphConv
-from transm3e.layers.temporal_graph import MultiScaleTemporalConv, he_way_around
+from transm3e.layers.temporal_graph import MultiScaleTemporalConv, he_shortcut
 from transm3e.models.registry import MODELS
-from transm3e.models.skeleton import SkeletonModel, block_sizes, check_graph, check_scales
+from transm3e.models.skeleton import SkeletonModel, block_sizes, check_scales
 
-# The graph convolution's branch starts near zero, so that a block starts as the way around it.
+# Initial scale of the graph convolution's branch, so that a block starts as its shortcut.
 SMALL_SCALE = 1e-6
 
 
 class CTRGCNBlock(nn.Module):
-    """Refined graph convolution over joints, then convolutions over time at several scales, each with a way around.
+    """Refined graph convolution over joints, then multi-scale temporal convolutions, each with a shortcut.
 
     Args:
         in_channels, out_channels: of a joint.
@@ -33,7 +33,7 @@ class CTRGCNBlock(nn.Module):
         kernel, dilations: of the temporal convolutions.
         stride: of the temporal convolutions.
         dropout: after the temporal convolutions.
-        residual: whether there is a way around the whole block.
+        residual: whether the whole block has a shortcut.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class CTRGCNBlock(nn.Module):
         super().__init__()
         self.spatial = RefinedGraphConv(in_channels, out_channels, relation_channels, topology)
         self.spatial_norm = nn.BatchNorm2d(out_channels)
-        self.spatial_around = he_way_around(in_channels, out_channels)
+        self.spatial_around = he_shortcut(in_channels, out_channels)
         self.temporal = MultiScaleTemporalConv(out_channels, out_channels, kernel, stride, dilations)
         self.dropout = nn.Dropout(dropout)
-        self.around = he_way_around(in_channels, out_channels, stride) if residual else None
+        self.around = he_shortcut(in_channels, out_channels, stride) if residual else None
         nn.init.constant_(self.spatial_norm.weight, SMALL_SCALE)
 
     def forward(self, x_NCTV: Tensor) -> Tensor:
@@ -75,11 +75,11 @@ class CTRGCN(SkeletonModel):
         width: channels of the first four blocks; they double twice.
         temporal_kernel: frames of the temporal convolutions, odd.
         dilations: of the temporal convolutions, a branch each.
-        reduction: a block's input channels to those of a correlation of two joints; the first block, which reads
-            coordinates, counts from `width`.
+        reduction: ratio of a block's input channels to the channels of a correlation of two joints; the first block,
+            which reads coordinates, uses `width` instead of its input channels.
         dropout: in every block but the first.
         head_dropout: before the last linear layer.
-        modality: what it reads: joints, their bones, or how either moves.
+        modality: the clip it reads: joints, bones, or the motion of either.
         coordinates: key of transm3e.joints.COORDINATES.
 
     Raises:
@@ -103,8 +103,7 @@ class CTRGCN(SkeletonModel):
         coordinates: str = "image",
     ) -> None:
         check_scales("CTRGCN", width, temporal_kernel, dilations)
-        if not 1 <= reduction <= width:
-            raise UserError(f"CTRGCN.REDUCTION is {reduction}; allowed: 1 to CTRGCN.WIDTH, which is {width}")
+        _check_reduction(reduction, width)
         topology, blocks = Graph(layout).directions(), nn.Sequential()
         for number, (before, after, stride) in enumerate(block_sizes(width, coordinates)):
             relations = (before if number else width) // reduction
@@ -116,24 +115,11 @@ class CTRGCN(SkeletonModel):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        check_graph(cfg.CTRGCN, "CTRGCN")
-        if cfg.CTRGCN.REDUCTION > cfg.CTRGCN.WIDTH:
-            raise UserError(
-                f"CTRGCN.REDUCTION is {cfg.CTRGCN.REDUCTION}; it must be at most CTRGCN.WIDTH {cfg.CTRGCN.WIDTH}"
-            )
+        own = cfg.CTRGCN
+        check_scales("CTRGCN", own.WIDTH, own.TEMPORAL_KERNEL, own.DILATIONS)
+        _check_reduction(own.REDUCTION, own.WIDTH)
 
-    @classmethod
-    def from_cfg(cls, cfg: CfgNode) -> CTRGCN:
-        return cls(
-            layout=cfg.SKELETON.LAYOUT,
-            num_classes=cfg.MODEL.NUM_CLASSES,
-            num_persons=cfg.SKELETON.NUM_PERSONS,
-            width=cfg.CTRGCN.WIDTH,
-            temporal_kernel=cfg.CTRGCN.TEMPORAL_KERNEL,
-            dilations=cfg.CTRGCN.DILATIONS,
-            reduction=cfg.CTRGCN.REDUCTION,
-            dropout=cfg.CTRGCN.DROPOUT,
-            head_dropout=cfg.MODEL.DROPOUT_RATE,
-            modality=cfg.DATA.MODALITY,
-            coordinates=cfg.SKELETON.COORDINATES,
-        )
+
+def _check_reduction(reduction: int, width: int) -> None:
+    if not 1 <= reduction <= width:
+        raise UserError(f"CTRGCN.REDUCTION is {reduction}; allowed: 1 to CTRGCN.WIDTH, which is {width}")

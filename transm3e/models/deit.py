@@ -13,19 +13,18 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from transm3e.layers.common import class_tokens, init_weights, widen
-from transm3e.models.check_mvit import check_mvit
-from transm3e.models.mvit import MViTBackbone
+from transm3e.models.mvit import MViTBackbone, check_mvit
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 from transm3e.registry import component
 
 
 def mean_score_logits(one: Tensor, other: Tensor, sigmoid: bool = False) -> Tensor:
-    """Logits whose scores are the mean of two heads' scores, for DeiT adds the heads' softmaxes.
+    """Logits whose scores are the mean of two heads' scores, as DeiT adds the heads' softmaxes.
 
     Args:
         one, other: logits (B, C); computed in float32 or better.
-        sigmoid: scores are sigmoids, each class for itself; else the softmax over the classes.
+        sigmoid: scores are sigmoids, independent for each class; else the softmax over the classes.
 
     Returns:
         (B, C): the logarithm of the mean probability, or its log odds.
@@ -83,7 +82,7 @@ class DeiT(Model):
         )
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
-        """clips[modality]: (B, C, T, H, W) float -> logits (B, num_classes) of both heads together and of each."""
+        """clips[modality]: (B, C, T, H, W) float -> logits (B, num_classes), fused and of each head."""
         both_12D = torch.cat((self.cls_token, self.dist_token), dim=1)
         _, tokens_B2D = self.backbone(clips[self.modality], both_12D)
         tokens_B2D = self.dropout(tokens_B2D)

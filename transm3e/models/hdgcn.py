@@ -1,7 +1,7 @@
 """HD-GCN (Lee et al., ICCV 2023): graph convolutions over joints in levels around a centre; a baseline of table 2.
 
 Shapes: N skeletons (persons of all clips), C channels, T frames, V joints.
-Levels, sizes, order of layers and starting weights are those of the authors' code.
+Levels, sizes, order of layers and initialisation are those of the authors' code.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch.nn import functional
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS
 from transm3e.layers.hierarchy import SUBSETS, HierarchicalConv, Hierarchy
-from transm3e.layers.temporal_graph import MultiScaleTemporalConv, he_way_around
+from transm3e.layers.temporal_graph import MultiScaleTemporalConv, he_shortcut
 from transm3e.models.registry import MODELS
-from transm3e.models.skeleton import SkeletonModel, block_sizes, check_graph, check_scales
+from transm3e.models.skeleton import SkeletonModel, block_sizes, check_scales
 
 
 class HDGCNBlock(nn.Module):
-    """Hierarchical graph convolution over joints, convolutions over time at several scales, and the way around both.
+    """Hierarchical graph convolution over joints, multi-scale temporal convolutions, and a shortcut around both.
 
     Args:
         in_channels, out_channels: of a joint.
@@ -31,7 +31,7 @@ class HDGCNBlock(nn.Module):
         stride: of the temporal convolutions.
         dropout: after the temporal convolutions.
         attention: whether A-HA weighs the level pairs.
-        residual: whether there is a way around the block.
+        residual: whether the block has a shortcut.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class HDGCNBlock(nn.Module):
         self.spatial = HierarchicalConv(in_channels, out_channels, hierarchy, attention)
         self.temporal = MultiScaleTemporalConv(out_channels, out_channels, kernel, stride, dilations)
         self.dropout = nn.Dropout(dropout)
-        self.around = he_way_around(in_channels, out_channels, stride) if residual else None
+        self.around = he_shortcut(in_channels, out_channels, stride) if residual else None
 
     def forward(self, x_NCTV: Tensor) -> Tensor:
         """(N, in_channels, T, V) -> (N, out_channels, ceil(T / stride), V)."""
@@ -62,11 +62,11 @@ class HDGCNBlock(nn.Module):
 class HDGCN(SkeletonModel):
     """HD-GCN with ten blocks; the first has no attention, as published.
 
-    The authors average the scores of models with three centres. With NTU-25 theirs are the chest (spine, the layout's
-    own), the belly (spine_mid) and the hip (spine_base), and each model has the published 1,649,700 parameters (20
-    classes, two persons). COCO-17 has no joint in the trunk's middle: "" starts from the nose, on which the shoulders
-    hang, so that all but the face is where the neck of OpenPose-18 puts it; "shoulder" and "hip" start from both of
-    them and stand for the chest and the hip.
+    The authors average the scores of models with three centres. With NTU-25 they are the chest (spine, the layout's
+    own centre), the belly (spine_mid) and the hip (spine_base), and each model has the published 1,649,700 parameters (20
+    classes, two persons). COCO-17 has no joint on the trunk's midline: "" starts from the nose, the parent of the
+    shoulders, so that all joints but the face are on the same levels as around OpenPose-18's neck; "shoulder" and "hip"
+    start from both joints and correspond to the chest and the hip.
 
     Args:
         layout: key of transm3e.joints.LAYOUTS.
@@ -76,10 +76,10 @@ class HDGCN(SkeletonModel):
         temporal_kernel: frames of the temporal convolutions, odd.
         dilations: of the temporal convolutions, a branch each.
         centre: where the levels start, see transm3e.layers.hierarchy.Hierarchy; "" = the layout's own centre.
-        attention: whether A-HA weighs the level pairs in all blocks but the first; they are added up otherwise.
+        attention: whether A-HA weighs the level pairs in all blocks but the first; else they are summed.
         dropout: in every block but the first.
         head_dropout: before the last linear layer.
-        modality: what it reads: joints, their bones, or how either moves.
+        modality: the clip it reads: joints, bones, or the motion of either.
         coordinates: key of transm3e.joints.COORDINATES.
 
     Raises:
@@ -115,27 +115,11 @@ class HDGCN(SkeletonModel):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        check_graph(cfg.HDGCN, "HDGCN")
+        own = cfg.HDGCN
+        check_scales("HDGCN", own.WIDTH, own.TEMPORAL_KERNEL, own.DILATIONS)
         names = LAYOUTS[cfg.SKELETON.LAYOUT].names
         if cfg.HDGCN.CENTRE and not {cfg.HDGCN.CENTRE, f"left_{cfg.HDGCN.CENTRE}"} & {*names}:
             raise UserError(
                 f"HDGCN.CENTRE is {cfg.HDGCN.CENTRE!r}; allowed with SKELETON.LAYOUT {cfg.SKELETON.LAYOUT}: '', "
                 f"{', '.join(names)}, or two of them without their side, as hip"
             )
-
-    @classmethod
-    def from_cfg(cls, cfg: CfgNode) -> HDGCN:
-        return cls(
-            layout=cfg.SKELETON.LAYOUT,
-            num_classes=cfg.MODEL.NUM_CLASSES,
-            num_persons=cfg.SKELETON.NUM_PERSONS,
-            width=cfg.HDGCN.WIDTH,
-            temporal_kernel=cfg.HDGCN.TEMPORAL_KERNEL,
-            dilations=cfg.HDGCN.DILATIONS,
-            centre=cfg.HDGCN.CENTRE,
-            attention=cfg.HDGCN.ATTENTION,
-            dropout=cfg.HDGCN.DROPOUT,
-            head_dropout=cfg.MODEL.DROPOUT_RATE,
-            modality=cfg.DATA.MODALITY,
-            coordinates=cfg.SKELETON.COORDINATES,
-        )

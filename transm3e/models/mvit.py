@@ -6,7 +6,7 @@ Parameter names inside the backbone are PySlowFast's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,14 +14,97 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from transm3e.config.schema import MAX_SIZE
+from transm3e.errors import UserError
 from transm3e.layers.attention import MultiScaleBlock
 from transm3e.layers.common import NORM_EPS, class_tokens, init_weights
 from transm3e.layers.pooling import pooled_size
 from transm3e.layers.relative_position import Size
 from transm3e.modalities import MODALITIES
-from transm3e.models.check_mvit import block_sizes, check_mvit
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
+
+# Lists whose entries begin with a block's number.
+BLOCK_LISTS = ("POOL_Q_STRIDE", "DIM_MUL", "HEAD_MUL")
+
+
+def check_mvit(cfg: CfgNode) -> None:
+    """Refuse sizes with which the backbone cannot be built or cannot run.
+
+    Raises:
+        UserError: names the key, its value, what is allowed and what to change.
+    """
+    _check_blocks(cfg)
+    _check_clip(cfg)
+    last_width(cfg)
+
+
+def _check_blocks(cfg: CfgNode) -> None:
+    depth = cfg.MVIT.DEPTH
+    for key in BLOCK_LISTS:
+        blocks = [block for block, *_ in cfg.MVIT[key]]
+        for block in blocks:
+            if block not in range(depth):
+                raise UserError(
+                    f"MVIT.{key} names block {block}, but with MVIT.DEPTH {depth} blocks are 0 to {depth - 1}; change one of them"
+                )
+            if blocks.count(block) > 1:
+                raise UserError(f"MVIT.{key} names block {block} twice; keep one of its entries")
+    if any(kernel % 2 != 1 for kernel in cfg.MVIT.POOL_KVQ_KERNEL):
+        raise UserError(f"MVIT.POOL_KVQ_KERNEL is {cfg.MVIT.POOL_KVQ_KERNEL}; it must be three odd numbers")
+    # The shortcut's max-pooling has a kernel of stride + 1, padded by half of the stride.
+    for block, *stride in cfg.MVIT.POOL_Q_STRIDE:
+        if any(step != 1 and step % 2 for step in stride):
+            raise UserError(f"MVIT.POOL_Q_STRIDE gives block {block} the stride {stride}; each must be 1 or even")
+
+
+def _check_clip(cfg: CfgNode) -> None:
+    stride_t, stride_h, stride_w = cfg.MVIT.PATCH_STRIDE
+    if cfg.DATA.TRAIN_CROP_SIZE != cfg.DATA.TEST_CROP_SIZE:
+        raise UserError(
+            f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE} and DATA.TEST_CROP_SIZE {cfg.DATA.TEST_CROP_SIZE} differ, "
+            "but MViT's relative positions belong to one size; set both to the same"
+        )
+    total = [stride_h, stride_w]
+    for _, _, h, w in cfg.MVIT.POOL_Q_STRIDE:
+        total = [total[0] * h, total[1] * w]
+    if cfg.DATA.TRAIN_CROP_SIZE % total[0] or cfg.DATA.TRAIN_CROP_SIZE % total[1]:
+        raise UserError(
+            f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE} must be a multiple of {max(total)}, "
+            "MVIT.PATCH_STRIDE times all of MVIT.POOL_Q_STRIDE"
+        )
+    if cfg.DATA.NUM_FRAMES % stride_t:
+        raise UserError(f"DATA.NUM_FRAMES {cfg.DATA.NUM_FRAMES} must be a multiple of MVIT.PATCH_STRIDE[0] {stride_t}")
+
+
+def last_width(cfg: CfgNode) -> int:
+    """The width of the last block, after a check of every block's width and heads."""
+    width = cfg.MVIT.EMBED_DIM
+    for block, (width, heads) in enumerate(block_sizes(cfg)):
+        if width < 1 or heads < 1 or width % heads:
+            raise UserError(
+                f"MVIT block {block} has {heads} heads and width {width}, but the heads must divide the width; "
+                "change MVIT.NUM_HEADS, MVIT.HEAD_MUL, MVIT.EMBED_DIM or MVIT.DIM_MUL"
+            )
+    return width
+
+
+def block_sizes(cfg: CfgNode) -> Iterator[tuple[int, int]]:
+    """Width and heads of each block.
+
+    Raises:
+        UserError: one is too large for a tensor.
+    """
+    width, heads = cfg.MVIT.EMBED_DIM, cfg.MVIT.NUM_HEADS
+    width_mul, head_mul = dict(cfg.MVIT.DIM_MUL), dict(cfg.MVIT.HEAD_MUL)
+    for block in range(cfg.MVIT.DEPTH):
+        # Floats that grow beyond all whole numbers cannot be rounded.
+        wide, many = width * width_mul.get(block, 1.0), heads * head_mul.get(block, 1.0)
+        if max(wide, many) > MAX_SIZE:
+            raise UserError(f"MVIT block {block} is wider than {MAX_SIZE}; change MVIT.DIM_MUL or MVIT.HEAD_MUL")
+        width, heads = round(wide), round(many)
+        yield width, heads
+
 
 # Clips -> patches (B, N, D) and their (T, H, W).
 Embed = Callable[[Any], tuple[Tensor, Size]]
@@ -166,10 +249,18 @@ class MViTBackbone(nn.Module):
             per_block.append(tokens)
         return per_block, patches
 
-    def _run(self, block: nn.Module, *inputs: Any) -> tuple[Tensor, Tensor, Size]:
-        if self.act_checkpoint and torch.is_grad_enabled():
-            return checkpoint(block, *inputs, use_reentrant=False)
-        return block(*inputs)
+    def _run(
+        self, block: Any, patches: Any, tokens: Tensor, size: Size, read: bool
+    ) -> tuple[Tensor | None, Tensor, Size]:
+        if not (self.act_checkpoint and torch.is_grad_enabled()):
+            return block(patches, tokens, size, read)
+
+        def tensors(patches: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
+            # A compiled graph checkpoints what takes and gives tensors only.
+            return tuple(part for part in block(patches, tokens, size, read)[:2] if part is not None)
+
+        *patches_left, tokens = checkpoint(tensors, patches, tokens, use_reentrant=False)
+        return patches_left[0] if read else None, tokens, pooled_size(size, block.stride_q)
 
 
 @MODELS.register("MViT")

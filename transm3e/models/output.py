@@ -1,4 +1,4 @@
-"""What every model returns."""
+"""The output of every model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 @dataclass
 class ModelOutput:
-    """Predictions of a batch, and what distillation reads.
+    """Predictions for a batch, and the tensors that distillation compares.
 
     Attributes:
         logits: (B, C) before softmax or sigmoid: the prediction.
-        mcts: the multi-classification tokens as they enter the first block, which is the same for all clips, and after
-            each block, (B, K, D_i) each; empty for models without.
-        receivers: likewise the receivers.
-        class_logits, distill_logits: (B, C) of the heads that labels and a teacher teach, where `logits` is made of
-            two; None for models of one head.
+        mcts: the multi-classification tokens before the first block, the same for all clips, and after each block,
+            (B, K, D_i) each; empty for models without MCTs.
+        receivers: the receivers, in the same form.
+        class_logits, distill_logits: (B, C) of the heads trained by labels and by a teacher, if `logits` fuses two heads;
+            None for models with one head.
     """
 
     logits: Tensor
@@ -28,5 +28,5 @@ class ModelOutput:
 
     @property
     def labelled_logits(self) -> Tensor:
-        """(B, C) of the head that labels teach beside a teacher."""
+        """(B, C) of the head that the labels train."""
         return self.logits if self.class_logits is None else self.class_logits

@@ -1,8 +1,7 @@
-"""PoseNet: a small network on joints that takes no notice of camera, place, size and tempo; ours.
+"""PoseNet, our own: a small network on joints, invariant to position, size and tempo of the person.
 
-For 609 training clips of two poses: each frame becomes what a coach would look at (where joints are from the hips, where
-bones point, how far joints are bent, how far hands and feet are from each other), the clip its mean and spread over time,
-and an MLP reads that.
+Made for 609 training clips of two poses. Features of a frame are joints relative to the hips, directions of bones, angles
+of joints, and distances across the body; an MLP reads their mean and standard deviation over the clip.
 
 Shapes: N persons of all clips, T frames, V joints, D coordinates (2, or 3 in space), F features of a frame.
 """
@@ -22,14 +21,14 @@ from transm3e.models.registry import MODELS, Model
 from transm3e.models.skeleton import check_clip
 
 SIDES = ("left", "right")
-# Directions beside the layout's bones, and, across the body, distances too.
+# Pairs of joints whose directions are used besides the bones; of SPANS, across the body, also the distances.
 REACHES = tuple(
     (f"{side}_{far}", f"{side}_{near}")
     for far, near in (("wrist", "shoulder"), ("ankle", "hip"), ("wrist", "ankle"), ("ear", "shoulder"))
     for side in SIDES
 )
 SPANS = tuple((f"left_{joint}", f"right_{joint}") for joint in ("hip", "shoulder", "wrist", "ankle"))
-# Joints that bend, between the two that show how far.
+# Joints whose angles are used, each between its two neighbours.
 BENDS = (
     ("shoulder", "elbow", "wrist"),
     ("hip", "shoulder", "elbow"),
@@ -41,7 +40,7 @@ SHORTEST = 1e-3
 
 
 class PoseFeatures(nn.Module):
-    """Joints of each frame -> what does not depend on where and how large a person is.
+    """Features of each frame that are independent of a person's position and size.
 
     Args:
         layout: key of transm3e.joints.LAYOUTS.
@@ -71,21 +70,21 @@ class PoseFeatures(nn.Module):
         self.count = axes * (len(names) + len(self.pairs)) + len(self.bends) + len(spans)
 
     def forward(self, points: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, T, V, D) and (N, T, V) bool -> (N, T, F), 0 where a joint is missing, and (N, T, F) whether it is there."""
+        """(N, T, V, D) and (N, T, V) bool -> (N, T, F), 0 where a joint is missing, and (N, T, F) bool: known."""
         hips, shoulders = (_middle(points[:, :, ends], there[:, :, ends]) for ends in self.torso)
         seen = there[:, :, self.torso.flatten()].all(-1, keepdim=True)
         length = _mean((shoulders - hips).norm(dim=-1, keepdim=True), seen, 1).clamp_min(SHORTEST)[..., None]
-        places = (points - hips[:, :, None]) / length
+        positions = (points - hips[:, :, None]) / length
         lines = (points[:, :, self.pair[0]] - points[:, :, self.pair[1]]) / length
         lengths = lines.norm(dim=-1)
         first, second = (points[:, :, self.bend[end]] - points[:, :, self.bend[1]] for end in (0, 2))
         bent = functional.cosine_similarity(first, second, dim=-1)
         line_there, bend_there = (there[:, :, group].all(2) for group in (self.pair, self.bend))
-        # Without hips there is no place, and nothing to measure by where no frame shows the whole torso.
+        # Positions need hips; positions and distances need a frame that shows the whole torso, the unit of length.
         measured = seen.any(1, keepdim=True)
         placed = there & there[:, :, self.torso[0]].any(-1, keepdim=True) & measured
         axes = points.shape[-1]
-        values = (places.flatten(2), functional.normalize(lines, dim=-1).flatten(2), bent, lengths[:, :, self.span])
+        values = (positions.flatten(2), functional.normalize(lines, dim=-1).flatten(2), bent, lengths[:, :, self.span])
         masks = (
             *(mask.repeat_interleave(axes, dim=2) for mask in (placed, line_there)),
             *(bend_there, line_there[:, :, self.span] & measured),
@@ -98,8 +97,8 @@ class PoseFeatures(nn.Module):
 class PoseNet(Model):
     """Features of each frame, their mean and standard deviation over time, an MLP; persons are averaged.
 
-    Frames without anybody, and joints that are missing, do not count; a feature that no frame shows is set to its mean in
-    training (for that mean and its spread, clips without the feature count as 0).
+    Frames without persons and missing joints are ignored; a feature missing in all frames is set to its mean in training
+    (for which, as for its standard deviation, clips without the feature count as 0).
 
     Args:
         layout: key of transm3e.joints.LAYOUTS.
@@ -160,7 +159,7 @@ class PoseNet(Model):
         logits = self.mlp(inputs)
         shape = (len(x_BCTVM), -1)
         present = there.any(2).any(1).unflatten(0, shape)[..., None]
-        # A clip without anybody is scored as an average one.
+        # A clip without persons is scored as an average clip.
         present = present | ~present.any(1, keepdim=True)
         return ModelOutput(_mean(logits.unflatten(0, shape), present, 1)[:, 0])
 
@@ -173,17 +172,17 @@ def _mlp(inputs: int, width: int, depth: int, outputs: int, input_dropout: float
 
 
 def _statistics(features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, T, F) twice -> mean and standard deviation over the frames that know it (N, 2 F), and whether there is one."""
+    """(N, T, F) twice -> mean and standard deviation over the frames where it is known (N, 2 F), and whether there is any."""
     mean = _mean(features, known, 1)
     spread = _mean((features - mean) ** 2, known, 1).clamp_min(SHORTEST**2).sqrt()
     return torch.cat([mean, spread], -1)[:, 0], known.any(1).repeat(1, 2)
 
 
 def _mean(values: Tensor, weights: Tensor, axis: int) -> Tensor:
-    """The mean of those that count, 0 where none does; the axis stays."""
+    """Weighted mean over `axis`, which is kept; 0 where all weights are 0."""
     return (values * weights).sum(axis, keepdim=True) / weights.sum(axis, keepdim=True).clamp_min(1)
 
 
 def _middle(points: Tensor, there: Tensor) -> Tensor:
-    """(N, T, 2, D) -> (N, T, D), of those that are there."""
+    """(N, T, 2, D) -> (N, T, D), the mean of the joints that are there."""
     return _mean(points, there[..., None], 2)[:, :, 0]

@@ -1,4 +1,4 @@
-"""Names of MODEL.MODEL_NAME -> model classes, and the builder."""
+"""Registry of models (MODEL.MODEL_NAME), their base class, and the builder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transm3e.registry import Registry
 
 
 class Model(nn.Module):
-    """A model, and what it says of itself to configs, plans and reports.
+    """A model, with the facts that configs, tables and reports need.
 
     A subclass has `from_cfg(cfg)`, and `forward(clips: dict[modality, Tensor])` that returns a ModelOutput.
 
@@ -22,11 +22,11 @@ class Model(nn.Module):
         reads: values of DATA.MODALITY that it takes, or kinds of them (PIXELS, JOINTS of transm3e.modalities).
         config_keys: its own keys; a name ending in "." stands for its group.
         learns: it has weights.
-        draws: its scores are drawn, so results.json gives their spread over draws.
-        can_checkpoint: it heeds MODEL.ACT_CHECKPOINT.
+        draws: its scores are random, so results.json gives their spread over draws.
+        can_checkpoint: it supports MODEL.ACT_CHECKPOINT.
         has_mcts, has_distill_head: what distillers can teach, besides its logits; with MCTs it has `mct_shapes`.
-        also_starts_from: names of other models whose weights it takes; what they have not keeps its random values.
-        new_in_stage_2: beginnings of names of parameters that the run it starts from need not have; all of one or none.
+        also_starts_from: names of other models whose weights it can load; other parameters keep their random initialisation.
+        new_in_stage_2: beginnings of parameter names that starting weights may lack; all of each beginning or none.
     """
 
     reads: ClassVar[tuple[str, ...]] = (PIXELS,)
@@ -64,7 +64,7 @@ class Model(nn.Module):
 
     @classmethod
     def warnings_of(cls, cfg: CfgNode) -> Iterable[str]:
-        """What is allowed and changed to fit, in a config that passed `check`."""
+        """Warnings about settings that are adjusted, in a config that passed `check`."""
         return ()
 
 
@@ -72,7 +72,7 @@ MODELS: Registry[Any] = Registry("MODEL.MODEL_NAME")
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
-    """The model that MODEL.MODEL_NAME names, with weights drawn from RNG_SEED, on the CPU, in training mode.
+    """The model that MODEL.MODEL_NAME names, with random initialisation from RNG_SEED, on the CPU, in training mode.
 
     Raises:
         UserError: no model has this name.
@@ -84,8 +84,5 @@ def build_model(cfg: CfgNode) -> nn.Module:
 
 
 def count_parameters(module: nn.Module, trainable_only: bool = False) -> int:
-    """Numbers in a module's parameters, each shared one once: all of them, or those that training changes.
-
-    A student and its teacher are two modules; what predicts is the student alone.
-    """
+    """Number of parameters of a module, shared ones counted once: all, or the trainable ones."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)

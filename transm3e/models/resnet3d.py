@@ -29,12 +29,12 @@ DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 class Arch(NamedTuple):
-    """What tells these nets apart.
+    """Differences between these nets.
 
     Attributes:
         stem: frames of the first convolution's kernel.
         stages: per stage, frames of the kernels of its blocks' first convolutions, repeated over its blocks.
-        pool: frames that the max pool after the first stage makes one; 1 = no pool.
+        pool: frames that the max pool after the first stage pools into one; 1 = no pool.
     """
 
     stem: int
@@ -55,10 +55,10 @@ ARCHS = {
 class ResNet3D(Model):
     """C2D, I3D or Slow of bottleneck blocks, with pytorchvideo's net as `net`.
 
-    The head takes the mean over all frames and places and then the linear layer: at the training size exactly as
+    The head takes the mean over all frames and positions, then the linear layer: at the training size exactly as
     PySlowFast. At a larger test size PySlowFast slides a window of the training size over the features and averages
     the softmax of all windows, so that the middle counts more and scores are averaged after the softmax; here every
-    place counts once.
+    position counts once.
 
     Args:
         arch: key of ARCHS.
@@ -68,7 +68,7 @@ class ResNet3D(Model):
             (PySlowFast's NUM_BLOCK_TEMP_KERNEL; its R101 "50_50" has those of 50 layers); None = all.
         width: channels of the stem; 64 is the published size.
         dropout: before the last linear layer.
-        fc_init_std: standard deviation of the last linear layer's starting weights.
+        fc_init_std: standard deviation of the last linear layer's initial weights.
         zero_init_final_bn: the last batch norm of every block starts at 0, else at 1.
         act_checkpoint: keep only each residual block's input for the backward pass and compute the block again there.
         modality: the clip it reads, a key of MODALITIES.
@@ -94,9 +94,7 @@ class ResNet3D(Model):
         temporal_blocks: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        if arch not in ARCHS:
-            raise UserError(f"MODEL.ARCH is {arch!r}; allowed for MODEL.MODEL_NAME ResNet: {', '.join(ARCHS)}")
-        check_depth(depth)
+        check_arch(arch)
         kernels = ARCHS[arch]
         self.arch, self.modality, self.min_frames = arch, modality, kernels.pool
         self.net = find_builder("create_resnet")(
@@ -115,11 +113,8 @@ class ResNet3D(Model):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        if cfg.MODEL.ARCH not in ARCHS:
-            raise UserError(
-                f"MODEL.ARCH is {cfg.MODEL.ARCH!r}, but MODEL.MODEL_NAME ResNet is one of {', '.join(ARCHS)}; set it"
-            )
-        check_stages(cfg)
+        check_arch(cfg.MODEL.ARCH)
+        check_stages(cfg.RESNET.DEPTH, cfg.RESNET.NUM_BLOCK_TEMP_KERNEL)
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> ResNet3D:
@@ -144,7 +139,7 @@ class CheckpointedStage(nn.Module):
     """pytorchvideo's stage of residual blocks, each block computed again in the backward pass; same names, same result.
 
     Args:
-        res_blocks: of the stage that it stands for.
+        res_blocks: of the stage that it replaces.
     """
 
     def __init__(self, res_blocks: nn.ModuleList) -> None:
@@ -192,28 +187,46 @@ def stage_kernels(
         temporal_blocks: how many blocks of each stage have them, see ResNet3D.
 
     Raises:
-        UserError: more blocks than a stage has.
+        UserError: no such depth, or more blocks than a stage has.
     """
-    blocks = DEPTHS[depth]
-    temporal = tuple(temporal_blocks or blocks)
-    if len(temporal) != len(blocks) or any(not 0 <= some <= all_ for some, all_ in zip(temporal, blocks, strict=False)):
-        raise UserError(
-            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {list(temporal)}; allowed for RESNET.DEPTH {depth}: up to {list(blocks)}"
-        )
+    check_stages(depth, temporal_blocks)
     return [
         [(frames[i % len(frames)] if i < some else 1, 1, 1) for i in range(count)]
-        for frames, count, some in zip(stages, blocks, temporal, strict=True)
+        for frames, count, some in zip(stages, DEPTHS[depth], temporal_blocks or DEPTHS[depth], strict=True)
     ]
 
 
-def check_depth(depth: int) -> None:
-    """Whether ResNets of this depth exist.
+def check_stages(depth: int, temporal_blocks: Sequence[int | Sequence[int]] | None) -> None:
+    """Refuse unknown depths and wrong numbers of blocks.
+
+    Args:
+        temporal_blocks: of each stage a number, or a list of one for each pathway.
 
     Raises:
-        UserError: they don't.
+        UserError: names the key, its value and what is allowed.
     """
     if depth not in DEPTHS:
         raise UserError(f"RESNET.DEPTH is {depth}; allowed: {', '.join(map(str, DEPTHS))}")
+    most = DEPTHS[depth]
+    stages = [stage if isinstance(stage, list) else [stage] for stage in temporal_blocks or most]
+    if len(stages) != len(most) or not all(
+        of and all(type(number) is int and number == of[0] and 0 <= number <= blocks for number in of)
+        for of, blocks in zip(stages, most, strict=True)
+    ):
+        raise UserError(
+            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {list(temporal_blocks or ())}; it must hold one number of blocks for each "
+            f"stage, alike in both pathways, up to {[[blocks] for blocks in most]} for RESNET.DEPTH {depth}; [] = all"
+        )
+
+
+def check_arch(arch: str) -> None:
+    """Refuse an unknown MODEL.ARCH.
+
+    Raises:
+        UserError: names the key, its value and what is allowed.
+    """
+    if arch not in ARCHS:
+        raise UserError(f"MODEL.ARCH is {arch!r}; allowed for MODEL.MODEL_NAME ResNet: {', '.join(ARCHS)}")
 
 
 def find_builder(name: str) -> Callable[..., nn.Module]:
@@ -241,7 +254,7 @@ def find_builder(name: str) -> Callable[..., nn.Module]:
 
 
 def finish(net: nn.Module, fc_init_std: float, zero_init_final_bn: bool, act_checkpoint: bool) -> None:
-    """Starting weights where PySlowFast's settings differ from pytorchvideo's, plain strides, activation checkpoints.
+    """Initial weights where PySlowFast's settings differ from pytorchvideo's, plain strides, activation checkpoints.
 
     Args:
         net: of one of pytorchvideo's builders; changed in place.
@@ -254,7 +267,7 @@ def finish(net: nn.Module, fc_init_std: float, zero_init_final_bn: bool, act_che
         elif isinstance(module, nn.BatchNorm3d) and hasattr(module, "block_final_bn") and not zero_init_final_bn:
             nn.init.ones_(module.weight)
         elif isinstance(module, nn.Conv3d):
-            # Some are NumPy's numbers, which torch.compile takes for tensors.
+            # Some strides are NumPy numbers, which torch.compile treats as tensors.
             t, h, w = map(int, module.stride)
             module.stride = (t, h, w)
         for name, child in module.named_children() if act_checkpoint else ():
@@ -278,27 +291,3 @@ def _statistics_kept(block: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, counter) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, counter
-
-
-def check_stages(cfg: CfgNode) -> None:
-    """Refuse depths and blocks that there are not.
-
-    Raises:
-        UserError: names the key, its value and what is allowed.
-    """
-    depth, temporal = cfg.RESNET.DEPTH, cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
-    if depth not in DEPTHS:
-        raise UserError(f"RESNET.DEPTH is {depth}; allowed: {', '.join(map(str, DEPTHS))}")
-    stages = [stage if isinstance(stage, list) else [stage] for stage in temporal]
-    most = DEPTHS[depth]
-    if temporal and (
-        len(stages) != len(most)
-        or any(
-            not of or any(type(number) is not int or number != of[0] or not 0 <= number <= blocks for number in of)
-            for of, blocks in zip(stages, most, strict=True)
-        )
-    ):
-        raise UserError(
-            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {temporal}; it must hold one number of blocks for each stage, alike in both "
-            f"pathways, up to {[[blocks] for blocks in most]} for RESNET.DEPTH {depth}; [] = all"
-        )

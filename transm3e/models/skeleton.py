@@ -1,4 +1,4 @@
-"""What the graph models share: persons and joints in, one score per class out; ten blocks in between.
+"""Base class and checks of the skeleton models: persons and joints in, one score per class out.
 
 Shapes: B clips, M persons, N = B x M skeletons, C channels, T frames, V joints.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, ClassVar
 
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
@@ -22,19 +23,18 @@ from transm3e.models.registry import Model
 class SkeletonModel(Model):
     """A batch norm of the coordinates, a network's blocks, the mean over frames, joints and persons, a linear layer.
 
-    A clip's score comes from the mean over its M persons. As in the authors' codes of all three models a person who is
-    absent (all zero) is a skeleton like any other, in that mean and in the batch norms: so feed all clips with the
-    same M.
+    A clip's score comes from the mean over its M persons. As in the authors' code of all three models, absent persons (all
+    zero) take part in that mean and in the batch norms, so all clips must have the same M.
 
     Args:
         layout: key of transm3e.joints.LAYOUTS.
         blocks: (N, C, T, V) -> (N, width, T', V).
-        width: channels that come out of them.
+        width: output channels of `blocks`.
         num_classes: width of the output.
         num_persons: M, where each person has a batch norm of its own (CTR-GCN, HD-GCN); None: all persons share one,
             and M is any (ST-GCN).
         head_dropout: before the last linear layer.
-        modality: what it reads: joints, their bones, or how either moves.
+        modality: the clip it reads: joints, bones, or the motion of either.
         coordinates: key of transm3e.joints.COORDINATES.
 
     Raises:
@@ -42,6 +42,7 @@ class SkeletonModel(Model):
     """
 
     reads = (JOINTS,)
+    counts_persons: ClassVar[bool] = True  # its __init__ takes num_persons
 
     def __init__(
         self,
@@ -62,6 +63,21 @@ class SkeletonModel(Model):
         self.dropout = nn.Dropout(head_dropout)
         self.head = nn.Linear(width, num_classes)
 
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> SkeletonModel:
+        """Keys of the model's first group are passed as arguments of the same names."""
+        own = {name.lower(): value for name, value in cfg[cls.config_keys[0].removesuffix(".")].items()}
+        own |= {"num_persons": cfg.SKELETON.NUM_PERSONS} if cls.counts_persons else {}
+        build: Any = cls
+        return build(
+            layout=cfg.SKELETON.LAYOUT,
+            num_classes=cfg.MODEL.NUM_CLASSES,
+            head_dropout=cfg.MODEL.DROPOUT_RATE,
+            modality=cfg.DATA.MODALITY,
+            coordinates=cfg.SKELETON.COORDINATES,
+            **own,
+        )
+
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """its modality's clips: (B, C, T, V, M) float, coordinates and score, 0 where missing -> logits (B, num_classes).
 
@@ -75,7 +91,7 @@ class SkeletonModel(Model):
         return ModelOutput(self.head(self.dropout(features_BD)))
 
     def _normalised(self, x_BCTVM: Tensor) -> Tensor:
-        """(B, C, T, V, M) -> (N, C, T, V): each channel of each joint to mean 0 and variance 1, as seen in training."""
+        """(B, C, T, V, M) -> (N, C, T, V): the batch norm of each channel of each joint."""
         rows_BMET = x_BCTVM.permute(0, 4, 3, 1, 2).flatten(2, 3)
         rows = rows_BMET.flatten(0, 1) if self.num_persons is None else rows_BMET.flatten(1, 2)
         return self.data_norm(rows).reshape(-1, self.num_joints, *x_BCTVM.shape[1:3]).permute(0, 2, 3, 1)
@@ -91,7 +107,7 @@ class SkeletonModel(Model):
 
 
 def check_clip(x_BCTVM: Tensor, layout: str, coordinates: str) -> None:
-    """Refuse clips of other joints.
+    """Refuse clips of another layout.
 
     Raises:
         UserError: another number of joints than the layout's, or of coordinates.
@@ -107,7 +123,7 @@ def check_clip(x_BCTVM: Tensor, layout: str, coordinates: str) -> None:
 def block_sizes(width: int, coordinates: str = "image") -> list[tuple[int, int, int]]:
     """(in_channels, out_channels, stride) of the ten blocks: width four times, 2 width and 4 width three times each.
 
-    A block that widens also halves the frames.
+    A block that doubles the width also halves the frames.
     """
     widths = [COORDINATES[coordinates], *4 * [width], *3 * [2 * width], *3 * [4 * width]]
     return [
@@ -117,7 +133,7 @@ def block_sizes(width: int, coordinates: str = "image") -> list[tuple[int, int, 
 
 
 def check_kernel(group: str, kernel: int) -> None:
-    """Refuse kernels without a middle frame.
+    """Refuse even temporal kernels.
 
     Args:
         group: of the config, as STGCN.
@@ -130,7 +146,7 @@ def check_kernel(group: str, kernel: int) -> None:
 
 
 def check_scales(group: str, width: int, kernel: int, dilations: Sequence[int]) -> None:
-    """Refuse what MultiScaleTemporalConv cannot be built with.
+    """Refuse arguments that do not fit MultiScaleTemporalConv.
 
     Args:
         group: of the config, as CTRGCN.
@@ -139,32 +155,11 @@ def check_scales(group: str, width: int, kernel: int, dilations: Sequence[int]) 
         UserError: an even kernel, dilations below 1, or a width that does not divide among the branches.
     """
     check_kernel(group, kernel)
-    if any(dilation < 1 for dilation in dilations):
+    if not dilations or not all(type(dilation) is int and dilation >= 1 for dilation in dilations):
         raise UserError(f"{group}.DILATIONS is {list(dilations)}; allowed: whole numbers of frames from 1, as [1, 2]")
     branches = len(dilations) + EXTRA_BRANCHES
     if width < 1 or width % branches:
         raise UserError(
-            f"{group}.WIDTH is {width}; allowed: multiples of {branches}, a share for each of the {len(dilations)} "
-            f"{group}.DILATIONS and two more branches"
-        )
-
-
-def check_graph(settings: CfgNode, group: str) -> None:
-    """Refuse kernels and dilations of a group that do not fit.
-
-    Raises:
-        UserError: names the key, its value, what is allowed and what to change.
-    """
-    if settings.TEMPORAL_KERNEL % 2 == 0:
-        raise UserError(f"{group}.TEMPORAL_KERNEL is {settings.TEMPORAL_KERNEL}; it must be odd")
-    if "DILATIONS" not in settings:
-        return
-    dilations = settings.DILATIONS
-    if not dilations or not all(type(number) is int and number >= 1 for number in dilations):
-        raise UserError(f"{group}.DILATIONS is {dilations}; it must be a list of whole numbers, each at least 1")
-    branches = len(dilations) + EXTRA_BRANCHES
-    if settings.WIDTH % branches:
-        raise UserError(
-            f"{group}.WIDTH {settings.WIDTH} must be a multiple of {branches}, the branches of its temporal convolution: "
-            f"{len(dilations)} of {group}.DILATIONS, max pool and 1x1; change one of them"
+            f"{group}.WIDTH is {width}; allowed: multiples of {branches}, a share for each branch of its temporal "
+            f"convolution: {len(dilations)} of {group}.DILATIONS, max pool and 1x1"
         )

@@ -15,9 +15,9 @@ from transm3e.errors import UserError
 from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
-from transm3e.models.resnet3d import ARCHS, check_depth, check_stages, common_args, find_builder, finish, stage_kernels
+from transm3e.models.resnet3d import ARCHS, check_stages, common_args, find_builder, finish, stage_kernels
 
-# Frames of the kernels of each pathway's stages, and of the fast one's, which has them everywhere.
+# Temporal kernel sizes of the stages of each pathway; the fast one has temporal kernels in all blocks.
 SLOW, FAST = ARCHS["slow"].stages, ((3,),) * 4
 
 
@@ -26,7 +26,7 @@ class SlowFast(Model):
     """Two ResNets, one of few frames and many channels, one the other way round, joined after every stage.
 
     pytorchvideo's net is `net`. SlowFast 8x8 is 32 frames with alpha 4 and a fusion kernel of 7; 4x16 is 32 frames
-    with alpha 8 and a kernel of 5. The head takes the mean over all frames and places; see ResNet3D for how
+    with alpha 8 and a kernel of 5. The head takes the mean over all frames and positions; see ResNet3D for how
     PySlowFast's test at a larger size differs.
 
     Args:
@@ -34,7 +34,7 @@ class SlowFast(Model):
         alpha: frames of the fast pathway for each of the slow one.
         beta_inv: channels of the slow pathway for each of the fast one.
         fusion_ratio: channels that go from fast to slow, in those of the fast pathway.
-        fusion_kernel: frames of the kernel on that way, odd.
+        fusion_kernel: frames of the fusion's kernel, odd.
         depth, width, dropout, fc_init_std, zero_init_final_bn, act_checkpoint, modality, temporal_blocks: see ResNet3D;
             the width is that of the slow pathway.
 
@@ -63,7 +63,6 @@ class SlowFast(Model):
         temporal_blocks: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        check_depth(depth)
         _check_ratios(width, alpha, beta_inv, fusion_ratio, fusion_kernel)
         self.alpha, self.modality = alpha, modality
         self.net = find_builder("create_slowfast")(
@@ -83,20 +82,10 @@ class SlowFast(Model):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        check_stages(cfg)
-        alpha, beta_inv = cfg.SLOWFAST.ALPHA, cfg.SLOWFAST.BETA_INV
-        if cfg.DATA.NUM_FRAMES % alpha:
-            raise UserError(
-                f"DATA.NUM_FRAMES {cfg.DATA.NUM_FRAMES} must be a multiple of SLOWFAST.ALPHA {alpha}: the slow pathway sees "
-                "every ALPHA-th frame; change one of them"
-            )
-        if cfg.RESNET.WIDTH_PER_GROUP % beta_inv:
-            raise UserError(
-                f"RESNET.WIDTH_PER_GROUP {cfg.RESNET.WIDTH_PER_GROUP} must be a multiple of SLOWFAST.BETA_INV {beta_inv}: the "
-                "fast pathway has 1 / BETA_INV of the channels; change one of them"
-            )
-        if cfg.SLOWFAST.FUSION_KERNEL_SZ % 2 == 0:
-            raise UserError(f"SLOWFAST.FUSION_KERNEL_SZ is {cfg.SLOWFAST.FUSION_KERNEL_SZ}; it must be odd")
+        check_stages(cfg.RESNET.DEPTH, cfg.RESNET.NUM_BLOCK_TEMP_KERNEL)
+        alpha, ratio = cfg.SLOWFAST.ALPHA, cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO
+        _check_ratios(cfg.RESNET.WIDTH_PER_GROUP, alpha, cfg.SLOWFAST.BETA_INV, ratio, cfg.SLOWFAST.FUSION_KERNEL_SZ)
+        slow_indices(cfg.DATA.NUM_FRAMES, alpha)
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> SlowFast:
@@ -122,7 +111,7 @@ class SlowFast(Model):
 def slow_frames(x_BCTHW: Tensor, alpha: int) -> Tensor:
     """What the slow pathway sees of a clip: (B, C, T, H, W) -> (B, C, T / alpha, H, W); see slow_indices."""
     indices_S = slow_indices(x_BCTHW.shape[2], alpha)
-    return x_BCTHW.index_select(2, indices_S.to(x_BCTHW.device))
+    return x_BCTHW.index_select(2, indices_S.to(x_BCTHW.device, non_blocking=True))
 
 
 def slow_indices(frames: int, alpha: int) -> Tensor:
@@ -156,6 +145,6 @@ def _check_ratios(width: int, alpha: int, beta_inv: int, fusion_ratio: int, fusi
         raise UserError(f"SLOWFAST.FUSION_KERNEL_SZ is {fusion_kernel}; allowed: odd numbers of frames, as 7")
     if width % beta_inv:
         raise UserError(
-            f"RESNET.WIDTH_PER_GROUP {width} must be a multiple of SLOWFAST.BETA_INV {beta_inv}, which the fast "
-            "pathway's channels are divided by; change one of them"
+            f"RESNET.WIDTH_PER_GROUP {width} must be a multiple of SLOWFAST.BETA_INV {beta_inv}: the fast pathway has "
+            "1 / BETA_INV of the channels; change one of them"
         )

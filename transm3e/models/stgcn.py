@@ -1,7 +1,7 @@
 """ST-GCN (Yan et al., AAAI 2018): graph convolutions over joints, convolutions over time; a baseline of table 2.
 
 Shapes: N skeletons (persons of all clips), C channels, T frames, V joints.
-Sizes, order of layers and starting weights are those of the authors' code.
+Sizes, order of layers and initialisation are those of the authors' code.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from torch.nn import functional
 
 from transm3e.layers.common import INIT_STD
 from transm3e.layers.graph import Graph, GraphConv
-from transm3e.layers.temporal_graph import over_time, way_around
+from transm3e.layers.temporal_graph import over_time, shortcut
 from transm3e.models.registry import MODELS
-from transm3e.models.skeleton import SkeletonModel, block_sizes, check_graph, check_kernel
+from transm3e.models.skeleton import SkeletonModel, block_sizes, check_kernel
 
 
 class STGCNBlock(nn.Module):
-    """Graph convolution over joints, then convolution over time, and the way around both.
+    """Graph convolution over joints, then convolution over time, and a shortcut around both.
 
     Args:
         in_channels, out_channels: of a joint.
@@ -26,7 +26,7 @@ class STGCNBlock(nn.Module):
         temporal_kernel: frames, odd.
         stride: of the temporal convolution.
         dropout: after the temporal convolution.
-        residual: whether there is a way around.
+        residual: whether the block has a shortcut.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class STGCNBlock(nn.Module):
             nn.BatchNorm2d(out_channels),
             nn.Dropout(dropout, inplace=True),
         )
-        self.around = way_around(in_channels, out_channels, stride) if residual else None
+        self.around = shortcut(in_channels, out_channels, stride) if residual else None
 
     def forward(self, x_NCTV: Tensor) -> Tensor:
         """(N, in_channels, T, V) -> (N, out_channels, ceil(T / stride), V)."""
@@ -68,7 +68,7 @@ class STGCN(SkeletonModel):
         temporal_kernel: frames that a temporal convolution sees, odd.
         dropout: in every block but the first.
         head_dropout: before the last linear layer.
-        modality: what it reads: joints, their bones, or how either moves.
+        modality: the clip it reads: joints, bones, or the motion of either.
         coordinates: key of transm3e.joints.COORDINATES.
 
     Raises:
@@ -76,6 +76,7 @@ class STGCN(SkeletonModel):
     """
 
     config_keys = ("STGCN.", "SKELETON.")
+    counts_persons = False
 
     def __init__(
         self,
@@ -100,21 +101,7 @@ class STGCN(SkeletonModel):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        check_graph(cfg.STGCN, "STGCN")
-
-    @classmethod
-    def from_cfg(cls, cfg: CfgNode) -> STGCN:
-        return cls(
-            layout=cfg.SKELETON.LAYOUT,
-            partition=cfg.STGCN.PARTITION,
-            num_classes=cfg.MODEL.NUM_CLASSES,
-            width=cfg.STGCN.WIDTH,
-            temporal_kernel=cfg.STGCN.TEMPORAL_KERNEL,
-            dropout=cfg.STGCN.DROPOUT,
-            head_dropout=cfg.MODEL.DROPOUT_RATE,
-            modality=cfg.DATA.MODALITY,
-            coordinates=cfg.SKELETON.COORDINATES,
-        )
+        check_kernel("STGCN", cfg.STGCN.TEMPORAL_KERNEL)
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -16,8 +16,7 @@ from transm3e.errors import UserError
 from transm3e.layers.common import class_tokens, init_weights
 from transm3e.layers.fusions import FUSIONS, FusionSettings
 from transm3e.layers.transformer_block import head_width
-from transm3e.models.check_mvit import check_mvit, last_width
-from transm3e.models.mvit import MViTBackbone
+from transm3e.models.mvit import MViTBackbone, check_mvit, last_width
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 
@@ -68,8 +67,8 @@ class TransM3E(Model):
         if self.head is None:
             assert num_mcts == num_classes, "a class is read from its own token"
             backbone.add_module("norm", nn.Identity())
-            # Pretrained weights have both (transm3e.models.weights.rename.put_in_places); here they have no place.
-            self.places: dict[str, tuple[str, ...]] = {"backbone.norm.": (), "head.": ()}
+            # Pretrained weights have both; loading drops them (transm3e.models.weights.rename.apply_weight_mapping).
+            self.weight_mapping: dict[str, tuple[str, ...]] = {"backbone.norm.": (), "head.": ()}
         self.apply(init_weights)
 
     @classmethod
@@ -85,7 +84,7 @@ class TransM3E(Model):
         # A trained student is scored without a teacher.
         if receivers and cfg.TASK != "distill" and cfg.TRAIN.ENABLE and not FUSIONS[fusion].learns:
             raise UserError(
-                f"TRANSM3E.RECEIVERS is True, but nobody sends in TASK {cfg.TASK}; set TASK distill or RECEIVERS False"
+                f"TRANSM3E.RECEIVERS is True, but TASK {cfg.TASK} has no teacher; set TASK distill or RECEIVERS False"
             )
         if fusion != "mean" and not receivers:
             raise UserError(

@@ -14,25 +14,24 @@ from transm3e.errors import UserError
 from transm3e.layers.attention import MultiScaleBlock
 from transm3e.layers.common import widen
 from transm3e.layers.transformer_block import TransformerBlock
-from transm3e.models.check_mvit import check_mvit
 from transm3e.models.deit import mean_score_logits
-from transm3e.models.mvit import MViTBackbone, PatchEmbed
+from transm3e.models.mvit import MViTBackbone, PatchEmbed, check_mvit
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 from transm3e.models.two_branch_fusions import (
     AttentionFusion,
     Branch,
+    BranchFusion,
     Clips,
     Combine,
-    ConcatFusion,
-    Fusion,
+    LateConcatFusion,
     LateFusion,
     PatchFusion,
 )
 from transm3e.registry import Registry, component
 
 # Config -> fusion.
-TWO_BRANCH_FUSIONS: Registry[Callable[[CfgNode], Fusion]] = Registry("TWO_BRANCH.FUSION")
+TWO_BRANCH_FUSIONS: Registry[Callable[[CfgNode], BranchFusion]] = Registry("TWO_BRANCH.FUSION")
 
 
 @MODELS.register("TwoBranch")
@@ -47,11 +46,13 @@ class TwoBranch(Model):
     config_keys = ("MVIT.", "TWO_BRANCH.")
     can_checkpoint = True
 
-    def __init__(self, net: Fusion, modalities: tuple[str, str]) -> None:
+    def __init__(self, net: BranchFusion, modalities: tuple[str, str]) -> None:
         super().__init__()
         self.net, self.modalities, self.modality = net, modalities, modalities[0]
-        # Where load_weights puts the weights of one MViT.
-        self.places = {start: tuple(f"net.{name}" for name in names) for start, names in net.places.items()}
+        # How load_weights renames the weights of one MViT.
+        self.weight_mapping = {
+            start: tuple(f"net.{name}" for name in names) for start, names in net.weight_mapping.items()
+        }
 
     @classmethod
     def modalities_of(cls, cfg: CfgNode) -> list[str]:
@@ -99,55 +100,22 @@ def product_score_logits(one: Tensor, other: Tensor) -> Tensor:
     return widen(one) + widen(other)
 
 
-@TWO_BRANCH_FUSIONS.register("late_sum")
-def _build_late_sum(cfg: CfgNode) -> Fusion:
-    return _build_late(
-        cfg, partial(mean_score_logits, sigmoid=component("MODEL.LOSS_FUNC", cfg.MODEL.LOSS_FUNC).of_each)
-    )
+def _build_late_sum(cfg: CfgNode) -> BranchFusion:
+    of_each = component("MODEL.LOSS_FUNC", cfg.MODEL.LOSS_FUNC).of_each
+    return _build_late(cfg, partial(mean_score_logits, sigmoid=of_each))
 
 
-@TWO_BRANCH_FUSIONS.register("late_mul")
-def _build_late_mul(cfg: CfgNode) -> Fusion:
-    return _build_late(cfg, product_score_logits)
-
-
-@TWO_BRANCH_FUSIONS.register("late_concat")
-def _build_late_concat(cfg: CfgNode) -> Fusion:
+def _build_late_concat(cfg: CfgNode) -> BranchFusion:
     branches = _build_branches(cfg)
-    return ConcatFusion(branches, _dims(branches), cfg.MODEL.NUM_CLASSES, cfg.MODEL.DROPOUT_RATE)
+    return LateConcatFusion(branches, _dims(branches), cfg.MODEL.NUM_CLASSES, cfg.MODEL.DROPOUT_RATE)
 
 
-@TWO_BRANCH_FUSIONS.register("cross_attention")
-def _build_cross_attention(cfg: CfgNode) -> Fusion:
-    return _build_attention(cfg, mixed=False)
-
-
-@TWO_BRANCH_FUSIONS.register("mixed")
-def _build_mixed(cfg: CfgNode) -> Fusion:
-    return _build_attention(cfg, mixed=True)
-
-
-@TWO_BRANCH_FUSIONS.register("pe_sum")
-def _build_pe_sum(cfg: CfgNode) -> Fusion:
-    return _build_patch(cfg, torch.add)
-
-
-@TWO_BRANCH_FUSIONS.register("pe_mul")
-def _build_pe_mul(cfg: CfgNode) -> Fusion:
-    return _build_patch(cfg, torch.mul)
-
-
-@TWO_BRANCH_FUSIONS.register("pe_concat")
-def _build_pe_concat(cfg: CfgNode) -> Fusion:
-    return _build_patch(cfg, PatchConcat(cfg.MVIT.EMBED_DIM))
-
-
-def _build_late(cfg: CfgNode, combine: Combine) -> Fusion:
+def _build_late(cfg: CfgNode, combine: Combine) -> BranchFusion:
     branches = _build_branches(cfg)
     return LateFusion(branches, _dims(branches), cfg.MODEL.NUM_CLASSES, combine, cfg.MODEL.DROPOUT_RATE)
 
 
-def _build_attention(cfg: CfgNode, mixed: bool) -> Fusion:
+def _build_attention(cfg: CfgNode, mixed: bool) -> BranchFusion:
     """Its cross-transformers are as wide as the backbones' last blocks, with their heads, MLP and drop path."""
     branches = _build_branches(cfg)
     heads = cast(MultiScaleBlock, branches[0].backbone.blocks[-1]).attn.num_heads
@@ -161,10 +129,10 @@ def _build_attention(cfg: CfgNode, mixed: bool) -> Fusion:
     return AttentionFusion(branches, blocks, cfg.MODEL.NUM_CLASSES, mixed, cfg.MODEL.DROPOUT_RATE)
 
 
-def _build_patch(cfg: CfgNode, combine: Combine) -> Fusion:
+def _build_patch(cfg: CfgNode, combine: Callable[[CfgNode], Combine]) -> BranchFusion:
     backbone, pair = MViTBackbone.from_cfg(cfg), _pair(cfg)
     other = PatchEmbed.from_cfg(_reading(cfg, pair[1]))
-    return PatchFusion(backbone, other, pair, combine, cfg.MODEL.NUM_CLASSES, cfg.MODEL.DROPOUT_RATE)
+    return PatchFusion(backbone, other, pair, combine(cfg), cfg.MODEL.NUM_CLASSES, cfg.MODEL.DROPOUT_RATE)
 
 
 def _build_branches(cfg: CfgNode) -> list[Branch]:
@@ -184,3 +152,17 @@ def _reading(cfg: CfgNode, modality: str) -> CfgNode:
     cfg.defrost()
     cfg.DATA.MODALITY = modality
     return cfg
+
+
+_BUILDERS: dict[str, Callable[[CfgNode], BranchFusion]] = {
+    "late_sum": _build_late_sum,
+    "late_mul": partial(_build_late, combine=product_score_logits),
+    "late_concat": _build_late_concat,
+    "cross_attention": partial(_build_attention, mixed=False),
+    "mixed": partial(_build_attention, mixed=True),
+    "pe_sum": partial(_build_patch, combine=lambda cfg: torch.add),
+    "pe_mul": partial(_build_patch, combine=lambda cfg: torch.mul),
+    "pe_concat": partial(_build_patch, combine=lambda cfg: PatchConcat(cfg.MVIT.EMBED_DIM)),
+}
+for _name, _build in _BUILDERS.items():
+    TWO_BRANCH_FUSIONS.register(_name)(_build)

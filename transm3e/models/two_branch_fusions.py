@@ -19,9 +19,9 @@ from transm3e.models.mvit import MViTBackbone
 Clips = dict[str, Tensor]
 # Two tensors of one shape -> one of that shape.
 Combine = Callable[[Tensor, Tensor], Tensor]
-# Beginnings of the names of one MViT's weights -> beginnings of the names where they go; () = they have no place.
-Places = dict[str, tuple[str, ...]]
-IN_BOTH: Places = {
+# Beginning of a name of one MViT's weights -> beginnings that replace it; () = the weight is dropped.
+WeightMapping = dict[str, tuple[str, ...]]
+IN_BOTH: WeightMapping = {
     "backbone.": ("branches.0.backbone.", "branches.1.backbone."),
     "cls_token": ("branches.0.cls_token", "branches.1.cls_token"),
 }
@@ -51,13 +51,13 @@ class Branch(nn.Module):
         return torch.cat((per_block[-1], patches), dim=1)
 
 
-class Fusion(nn.Module):
+class BranchFusion(nn.Module):
     """Clips of both modalities -> logits (B, C)."""
 
-    places: ClassVar[Places]
+    weight_mapping: ClassVar[WeightMapping]
 
 
-class LateFusion(Fusion):
+class LateFusion(BranchFusion):
     """Two whole classifiers whose scores are fused (decision-level fusion, Roitberg et al., IV 2022).
 
     Args:
@@ -68,7 +68,7 @@ class LateFusion(Fusion):
         dropout: before the linear layers.
     """
 
-    places: ClassVar[Places] = {**IN_BOTH, "head.": ("heads.0.", "heads.1.")}
+    weight_mapping: ClassVar[WeightMapping] = {**IN_BOTH, "head.": ("heads.0.", "heads.1.")}
 
     def __init__(
         self,
@@ -85,37 +85,34 @@ class LateFusion(Fusion):
         self.apply(init_weights)
 
     def forward(self, clips: Clips) -> Tensor:
-        """Clips of both modalities -> logits (B, C)."""
         pairs = zip(self.branches, self.heads, strict=True)
         one, other = (head(self.dropout(branch(clips))) for branch, head in pairs)
         return self.combine(one, other)
 
 
-class ConcatFusion(Fusion):
+class LateConcatFusion(BranchFusion):
     """The class tokens of two branches side by side, and one linear layer.
 
     Args:
         branches, dims, num_classes, dropout: as in LateFusion.
     """
 
-    places: ClassVar[Places] = {**IN_BOTH, "head.": ()}
+    weight_mapping: ClassVar[WeightMapping] = {**IN_BOTH, "head.": ()}
 
     def __init__(
         self, branches: Sequence[nn.Module], dims: Sequence[int], num_classes: int, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(branches)
-        self.dropout = nn.Dropout(dropout)
+        self.branches, self.dropout = nn.ModuleList(branches), nn.Dropout(dropout)
         self.head = nn.Linear(sum(dims), num_classes)
         self.apply(init_weights)
 
     def forward(self, clips: Clips) -> Tensor:
-        """Clips of both modalities -> logits (B, C)."""
         return self.head(self.dropout(torch.cat([branch(clips) for branch in self.branches], dim=-1)))
 
 
-class AttentionFusion(Fusion):
-    """Two branches; behind their last blocks each class token reads the tokens of the other branch, or of both.
+class AttentionFusion(BranchFusion):
+    """Two branches; after their last blocks each class token attends to the tokens of the other branch, or of both.
 
     Nagrani et al.'s (NeurIPS 2021) fusion without a bottleneck, in one layer, the last: each modality has a
     cross-transformer of its own; then one linear layer for both class tokens, whose logits are averaged: those of the
@@ -130,7 +127,7 @@ class AttentionFusion(Fusion):
         dropout: before the linear layer.
     """
 
-    places: ClassVar[Places] = {**IN_BOTH, "head.": ("head.",)}
+    weight_mapping: ClassVar[WeightMapping] = {**IN_BOTH, "head.": ("head.",)}
 
     def __init__(
         self,
@@ -147,7 +144,6 @@ class AttentionFusion(Fusion):
         self.apply(init_weights)
 
     def forward(self, clips: Clips) -> Tensor:
-        """Clips of both modalities -> logits (B, C)."""
         branches = [cast(Branch, branch) for branch in self.branches]
         tokens = [branch.tokens(clips) for branch in branches]
         contexts = [torch.cat(tokens, dim=1)] * 2 if self.mixed else tokens[::-1]
@@ -158,7 +154,7 @@ class AttentionFusion(Fusion):
         return self.head(self.dropout((read[0] + read[1])[:, 0] / 2))
 
 
-class PatchFusion(Fusion):
+class PatchFusion(BranchFusion):
     """Two patch embeddings whose patches are fused one by one; one backbone and classifier behind.
 
     Args:
@@ -170,7 +166,7 @@ class PatchFusion(Fusion):
         dropout: before the linear layer.
     """
 
-    places: ClassVar[Places] = {"backbone.patch_embed.": ("backbone.patch_embed.", "other."), "": ("",)}
+    weight_mapping: ClassVar[WeightMapping] = {"backbone.patch_embed.": ("backbone.patch_embed.", "other."), "": ("",)}
 
     def __init__(
         self,
@@ -189,7 +185,6 @@ class PatchFusion(Fusion):
         self.apply(init_weights)
 
     def forward(self, clips: Clips) -> Tensor:
-        """Clips of both modalities -> logits (B, C)."""
         per_block, _ = self.backbone.encode(clips, self.cls_token, embed=self._embed)
         return self.head(self.dropout(self.backbone.norm(per_block[-1])[:, 0]))
 

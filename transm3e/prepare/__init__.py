@@ -1,1 +1,1 @@
-"""The workshop behind datasets/*.py: makes, converts, checks and resizes data sets. Training never imports it."""
+"""What the scripts datasets/*.py use to make, convert, check and resize data sets. Training never imports it."""

@@ -20,7 +20,7 @@ from transm3e.data.images import IMAGE_SUFFIXES
 from transm3e.data.orientation import UPRIGHT
 from transm3e.errors import UserError
 
-# For pictures and files that say no rate.
+# For images and for files without a frame rate.
 USUAL_RATE = Fraction(25)
 SMALLEST_SIDE = 16
 
@@ -33,10 +33,10 @@ class FrameStream:
         frames: `num_frames` frames, once; those of a video as decoded, neither converted nor turned.
         num_frames: as the loader counts them.
         stamps: when each frame is shown, rising, 0 or greater, in units of `time_base`. Where each frame of a video
-            has a time stamp of its own it stands here (variable frame rates), else frames are an average frame apart.
+            has its own time stamp, that one (variable frame rates); otherwise frames are evenly spaced at `rate`.
         time_base: seconds.
         rate: frames per second on average.
-        pixel_aspect: width of a pixel in heights, of the frames as they are.
+        pixel_aspect: pixel width / pixel height of the frames as stored.
     """
 
     frames: Iterator[av.VideoFrame]
@@ -48,10 +48,10 @@ class FrameStream:
 
 
 class SequentialVideo(Video):
-    """A video file that is decoded from its start to its end without a seek; see Video for arguments and errors."""
+    """A video file decoded from start to end without seeking; see Video for arguments and errors."""
 
     def stream(self) -> FrameStream:
-        """All frames; where the decoder yields a few fewer than there are, the last is held."""
+        """All frames; if the decoder yields a few too few, the last one is repeated."""
         rate = self._stream.average_rate or self._stream.guessed_rate or USUAL_RATE
         rate, unit = (Fraction(each.numerator, each.denominator) for each in (rate, self._stream.time_base or 1 / rate))
         count, times = self.num_frames, self.times
@@ -71,10 +71,10 @@ class SequentialVideo(Video):
 
 @contextmanager
 def frame_stream(path: str | Path, timeout: float) -> Iterator[FrameStream]:
-    """The frames of a video file, a folder of pictures, or one picture; closed at the end.
+    """The frames of a video file, a folder of images, or one image; closed at the end.
 
     Args:
-        timeout: seconds all of them may take.
+        timeout: seconds for reading all of them.
 
     Raises:
         DecodeError: the path cannot be read; also while frames are read.
@@ -92,7 +92,7 @@ def _picture_stream(source: FrameSource) -> FrameStream:
 
 
 def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """(H, W), both even, with a short side of `short_side` or the frame's own where that is less; aspect kept."""
+    """(H, W), both even, the short side at most `short_side` (never enlarged), the aspect ratio kept."""
     scale = min(1.0, short_side / min(height, width))
     even = [max(2, min(2 * round(scale * side / 2), side - side % 2)) for side in (height, width)]
     return even[0], even[1]
@@ -125,7 +125,7 @@ class Scaler:
         orientation = upright(frame, "the video")
         if orientation == UPRIGHT:
             return self._scaled(frame, f"yuv{full}420p")
-        # Planes of one size can be turned; the encoder takes the chroma down to 4:2:0.
+        # Only planes of equal size can be rotated; the encoder subsamples the chroma to 4:2:0 afterwards.
         planes = self._scaled(frame, f"yuv{full}444p").to_ndarray()
         turned = av.VideoFrame.from_ndarray(
             np.ascontiguousarray(orientation.apply(planes, (1, 2))), format=f"yuv{full}444p"

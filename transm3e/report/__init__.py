@@ -1,1 +1,1 @@
-"""What a run leaves behind for people: results.json, tables, pictures and scores per clip."""
+"""Reports of runs: results.json, tables, figures and scores per clip."""

@@ -1,7 +1,7 @@
-"""Ensembles: the scores of several runs averaged clip by clip, and reported as a run's are.
+"""Ensembles: the scores of several runs, averaged per clip and reported like those of a run.
 
 Members may be checkpoints of one model, streams of a graph model (late fusion of joints, bones and their motion) or
-different models. Nothing is run again: what is averaged stands in each run's predictions/<split>.npz.
+different models. No model is run: the scores come from each run's predictions/<split>.npz.
 """
 
 from __future__ import annotations
@@ -22,19 +22,16 @@ from transm3e.data.annotations import SPLITS
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, read_text
 from transm3e.foreign.json_text import parse_json
-from transm3e.report.activity_picture import activity_bars
-from transm3e.report.activity_result import activity_result
-from transm3e.report.pictures import muscle_bars
-from transm3e.report.run import ACTIVITY_PICTURE, METRIC_NAMES, MISSING, MUSCLE_PICTURE
+from transm3e.report.run import ACTIVITY_FIGURE, METRIC_NAMES, MISSING, MUSCLE_FIGURE, draw_scores, score_split
 from transm3e.report.scores import Predictions, read_predictions, write_predictions
 from transm3e.report.table import results_table
 from transm3e.runs.folder import RESULTS
 from transm3e.runs.record import OWNER
-from transm3e.runs.results import METRICS, metric_of, read_results, split_result, summarise, write_results
+from transm3e.runs.results import METRICS, read_results, summarise, write_results
 
 MODEL = "Ensemble"  # in run.json it marks a folder that an ensemble may replace
 PREDICTIONS = "predictions"
-PICTURES = (MUSCLE_PICTURE, ACTIVITY_PICTURE)
+FIGURES = (MUSCLE_FIGURE, ACTIVITY_FIGURE)
 SHOWN = 3  # clips named in a message
 
 
@@ -43,7 +40,7 @@ class Member:
     """An evaluated run.
 
     Attributes:
-        folder: as it was named.
+        folder: as given.
         results: its results.json.
         predictions: split -> scores (N, C), labels (N, C) and clips (N,), for every split of the results.
     """
@@ -54,13 +51,13 @@ class Member:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What results.json says of the run."""
+        """The entry "run" of results.json."""
         return {"name": self.folder.name, "target": MUSCLE_TARGET, **self.results["run"]}
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Runs, their weights, which add up to 1, and what they predict together, as a run's results and predictions."""
+    """Runs, their weights (sum 1), and the results and predictions of their weighted mean."""
 
     members: tuple[Member, ...]
     weights: tuple[float, ...]
@@ -69,7 +66,7 @@ class Ensemble:
 
     @property
     def left_out(self) -> list[str]:
-        """Splits that some members have and others do not."""
+        """Splits that only some members have."""
         return [s for s in SPLITS if s not in self.predictions and any(s in m.predictions for m in self.members)]
 
 
@@ -77,7 +74,7 @@ def read_member(folder: str | Path) -> Member:
     """Read an evaluated run.
 
     Raises:
-        UserError: no run or an incomplete evaluation is there, or its files are damaged or do not belong together.
+        UserError: no run, an incomplete evaluation, or files that are damaged or do not belong together.
     """
     folder = Path(folder)
     if not (folder / RESULTS).is_file():
@@ -97,7 +94,7 @@ def read_member(folder: str | Path) -> Member:
 def build_ensemble(members: Sequence[Member], name: str, weights: Sequence[float] | None = None) -> Ensemble:
     """Average the members' scores in every split that all of them have.
 
-    Clips are matched by path; a path that stands in a split more than once, by its number among those.
+    Clips are matched by path, repeated paths in their order.
 
     Args:
         members: two or more.
@@ -105,7 +102,7 @@ def build_ensemble(members: Sequence[Member], name: str, weights: Sequence[float
         weights: of the members, positive; None = equal. Only their ratios matter.
 
     Raises:
-        UserError: wrong weights, a run named twice, or runs that differ in data set, target, clips or labels.
+        UserError: wrong weights, a run named twice, or runs that differ in dataset, target, clips or labels.
     """
     shares = _shares(members, weights)
     _check_alike(members)
@@ -117,37 +114,42 @@ def build_ensemble(members: Sequence[Member], name: str, weights: Sequence[float
         )
     predictions = {split: _average(members, shares, split) for split in splits}
     target = members[0].facts["target"]
-    scored = {split: _result(target, p, _failed(members, split)) for split, p in predictions.items()}
+    scored = {
+        split: score_split(target, p.scores, p.labels, p.columns, _failed(members, split))
+        for split, p in predictions.items()
+    }
     results = {"run": _facts(members, shares, name), **summarise(scored, METRICS[target])}
     return Ensemble(tuple(members), shares, results, predictions)
 
 
 def check_folder(folder: str | Path, runs: Iterable[str | Path]) -> None:
-    """Whether an ensemble may be written there: a folder that is new, empty, or an ensemble's and nothing else's.
+    """Check that an ensemble may be written there: the folder is new, empty, or an earlier ensemble's.
 
     Raises:
-        UserError: it is one of the runs, is no folder, or holds files that an ensemble does not make.
+        UserError: it is one of the runs, is not a folder, or holds files that no ensemble writes.
     """
     folder = Path(folder)
     if folder.resolve() in {Path(run).resolve() for run in runs}:
         raise UserError(f"--out {folder} is one of the runs; choose another folder")
     try:
         found = {str(file.relative_to(folder)) for file in folder.rglob("*")} if folder.exists() else set()
-        made = {OWNER, RESULTS, *PICTURES, PREDICTIONS, *(f"{PREDICTIONS}/{split}.npz" for split in SPLITS)}
+        made = {OWNER, RESULTS, *FIGURES, PREDICTIONS, *(f"{PREDICTIONS}/{split}.npz" for split in SPLITS)}
         foreign = sorted(found - made if _is_marked(folder) else found)
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--out {folder} is a file; choose a folder")
     except OSError as error:
-        raise UserError(f"cannot look into {folder}: {error.strerror}; choose another --out") from error
+        raise UserError(f"cannot read {folder}: {error.strerror}; choose another --out") from error
     if foreign:
-        raise UserError(f"--out {folder} holds what no ensemble made ({foreign[0]}); choose a new or empty folder")
+        raise UserError(
+            f"--out {folder} holds files that no ensemble wrote ({foreign[0]}); choose a new or empty folder"
+        )
 
 
 def write_ensemble(ensemble: Ensemble, folder: str | Path) -> None:
-    """Write run.json, predictions, the picture, and last results.json; an ensemble that was there goes first.
+    """Write run.json, predictions, the figure, and last results.json; an earlier ensemble is deleted first.
 
     Raises:
-        UserError: the folder holds something else (see check_folder), or a file cannot be written.
+        UserError: the folder holds other files (see check_folder), or a file cannot be written.
     """
     folder = Path(folder)
     check_folder(folder, (member.folder for member in ensemble.members))
@@ -157,12 +159,12 @@ def write_ensemble(ensemble: Ensemble, folder: str | Path) -> None:
     for split, p in ensemble.predictions.items():
         file = folder / PREDICTIONS / f"{split}.npz"
         write_predictions(file, p.scores, p.labels, list(p.clips), split, p.columns)
-    _draw(ensemble.results, folder)
+    draw_scores(ensemble.results, folder)
     write_results(folder / RESULTS, ensemble.results)
 
 
 def ensemble_table(ensemble: Ensemble) -> str:
-    """The members, each with its share, and the ensemble; runs of one name are told apart by their folders."""
+    """Table of the members with their shares and of the ensemble; runs with equal names are named by folder."""
     names = [str(member.facts["name"]) for member in ensemble.members]
     rows = []
     for name, member, share in zip(names, ensemble.members, ensemble.weights, strict=True):
@@ -182,7 +184,9 @@ def _why_no_results(folder: Path) -> str:
             f"{folder}: the evaluation is incomplete, clips could not be read ({folder / MISSING}); fix them and "
             "evaluate again, or leave them out with TEST.ALLOW_MISSING True"
         )
-    return f"{folder} is not the folder of an evaluated run: it has no {RESULTS}; name a folder tools/run_net.py made"
+    return (
+        f"{folder} is not the folder of an evaluated run: it has no {RESULTS}; name a folder that tools/run_net.py made"
+    )
 
 
 def _shares(members: Sequence[Member], weights: Sequence[float] | None) -> tuple[float, ...]:
@@ -194,7 +198,7 @@ def _shares(members: Sequence[Member], weights: Sequence[float] | None) -> tuple
     wrong = next((w for w in weights if not 0 < w < math.inf), None)
     if wrong is not None:
         raise UserError(
-            f"--weights {wrong:g} is not allowed; weights are finite and above 0: leave out a run that is not to count"
+            f"--weights {wrong:g} is not allowed; weights are finite and above 0: leave out a run that should not count"
         )
     # Divided by the largest first, so that no sum overflows.
     scaled = [weight / max(weights) for weight in weights]
@@ -211,7 +215,7 @@ def _check_alike(members: Sequence[Member]) -> None:
             if ours.casefold() != theirs.casefold():
                 raise UserError(
                     f"{first.folder} and {other.folder} differ in {key} ({ours}, {theirs}); "
-                    "an ensemble takes runs that predict the same of the same clips"
+                    "an ensemble takes runs with the same target on the same clips"
                 )
 
 
@@ -225,34 +229,18 @@ def _average(members: Sequence[Member], shares: Sequence[float], split: str) -> 
     return replace(first, scores=total.astype(np.float32))
 
 
-def _result(target: str, p: Predictions, failed: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """A split's part of results.json, by what the runs predict."""
-    if target == MUSCLE_TARGET:
-        return split_result(p.scores, p.labels, failed)
-    return activity_result(p.scores, p.labels, p.columns, failed)
-
-
-def _draw(results: dict[str, Any], folder: Path) -> None:
-    if all(split[metric_of(results)] is None for split in results["splits"].values()):
-        return
-    if results["run"]["target"] == MUSCLE_TARGET:
-        muscle_bars(results, folder / MUSCLE_PICTURE)
-    else:
-        activity_bars(results, folder / ACTIVITY_PICTURE)
-
-
 def _rows(first: Member, other: Member, split: str) -> np.ndarray:
-    """(N,) int64: the row of `other` that holds the first member's clip, labels compared."""
+    """(N,) int64: the rows of `other` with the first member's clips; checks that labels are equal."""
     ours, theirs = first.predictions[split], other.predictions[split]
     counts, other_counts = Counter(ours.clips.tolist()), Counter(theirs.clips.tolist())
     where = f"{first.folder} and {other.folder}"
     if counts != other_counts:
-        lacking = sorted((counts - other_counts) + (other_counts - counts))
+        unmatched = sorted((counts - other_counts) + (other_counts - counts))
         raise UserError(
-            f"{where} scored different clips of {split}: {_listed(lacking)} in one only; evaluate both on one clip "
+            f"{where} scored different clips of {split}: {_listed(unmatched)} in one only; evaluate both on one clip "
             f"table ({MISSING} names clips that a run could not read)"
         )
-    # Stable, so that the nth row of a path meets the nth row of that path.
+    # Stable, so that the nth row of a path is matched with its nth row in the other run.
     rows = np.empty(len(ours.clips), dtype=np.int64)
     rows[np.argsort(ours.clips, kind="stable")] = np.argsort(theirs.clips, kind="stable")
     if ours.columns != theirs.columns:
@@ -269,7 +257,7 @@ def _rows(first: Member, other: Member, split: str) -> np.ndarray:
 
 
 def _failed(members: Sequence[Member], split: str) -> list[tuple[str, str]]:
-    """Clips that no member could read: of what only some could not, _rows has said so."""
+    """Clips that no member could read; clips that only some could not read are refused by _rows."""
     reasons: dict[str, str] = {}
     for member in members:
         try:
@@ -311,10 +299,10 @@ def _is_marked(folder: Path) -> bool:
 
 
 def _clear(folder: Path) -> None:
-    """Make the folder, without the files of an earlier ensemble; results.json goes first, as it vouches for the rest."""
+    """Make the folder, without the files of an earlier ensemble; results.json is deleted first, as it marks a complete one."""
     try:
         (folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
-        for file in (RESULTS, *PICTURES, *(f"{PREDICTIONS}/{split}.npz" for split in SPLITS)):
+        for file in (RESULTS, *FIGURES, *(f"{PREDICTIONS}/{split}.npz" for split in SPLITS)):
             (folder / file).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write into {folder}: {error.strerror}; choose another --out") from error

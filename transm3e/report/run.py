@@ -1,4 +1,4 @@
-"""The report of one run: results.json, predictions, pictures; and the table of several."""
+"""The report of one run: results.json, predictions, figures; and the table of several runs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from transm3e.config.targets import MUSCLE_TARGET, scored_target
 from transm3e.data.annotations import SPLITS
-from transm3e.engine.evaluate import Predictions
+from transm3e.engine.evaluate import ScoredSplit
 from transm3e.engine.processes.distributed import gather
 from transm3e.errors import UserError
 from transm3e.files import atomic_path, atomic_write_text, make_folder
 from transm3e.metrics import mean_average_precision, top_k_accuracy
 from transm3e.modalities import model_class
 from transm3e.models.weights import read_checkpoint
-from transm3e.report.activity_picture import activity_bars
-from transm3e.report.activity_result import activity_result
-from transm3e.report.pictures import muscle_bars, run_title, training_curves
+from transm3e.report.activity_figure import activity_bars, activity_result
+from transm3e.report.figures import muscle_bars, run_title, training_curves
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import results_table
 from transm3e.runs.folder import RESULTS, is_evaluated, is_trained
@@ -39,43 +40,58 @@ from transm3e.runs.results import (
 )
 
 logger = logging.getLogger(__name__)
-MUSCLE_PICTURE = "muscles.png"
-TRAINING_PICTURE = "training.png"
-# Clips that could not be read, all of them.
+MUSCLE_FIGURE = "muscles.png"
+TRAINING_FIGURE = "training.png"
+# Lists all clips that could not be read.
 MISSING, MISSING_SHOWN = "missing_clips.csv", 3
-ACTIVITY_PICTURE = "activities.png"
-PICTURES = (MUSCLE_PICTURE, ACTIVITY_PICTURE, TRAINING_PICTURE)
+ACTIVITY_FIGURE = "activities.png"
+FIGURES = (MUSCLE_FIGURE, ACTIVITY_FIGURE, TRAINING_FIGURE)
 METRIC_NAMES = {"mAP": "mAP", "top1": "top-1 accuracy", "top5": "top-5 accuracy"}
 
 
-def split_scores(predictions: Mapping[str, Predictions]) -> dict[str, float]:
-    """mAP, or top-1 accuracy of activities, in [0, 1] of each split that has one: for validation while training."""
+def split_scores(predictions: Mapping[str, ScoredSplit]) -> dict[str, float]:
+    """mAP, or top-1 accuracy of activities, in [0, 1] of each split that has one, for validation during training."""
     return {split: _score(p) for split, p in predictions.items() if p.labels.any()}
 
 
-def _score(predictions: Predictions) -> float:
+def _score(predictions: ScoredSplit) -> float:
     if predictions.target == MUSCLE_TARGET:
         return mean_average_precision(predictions.scores, predictions.labels)
     known = predictions.labels.any(axis=1)
     return top_k_accuracy(predictions.scores[known], predictions.labels[known], 1)
 
 
-def _result(run: Run, split: str, p: Predictions) -> dict[str, Any]:
-    if p.target != MUSCLE_TARGET:
-        return activity_result(p.scores, p.labels, p.columns, _failed(p))
-    result = split_result(p.scores, p.labels, _failed(p))
-    if not model_class(run.cfg).draws:
-        return result
-    return with_draws(result, p.labels, (run.cfg.RNG_SEED, SPLITS.index(split)))
+def score_split(
+    target: str, scores: np.ndarray, labels: np.ndarray, columns: Sequence[str], failed: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """A split's entry in results.json, for muscles or activities."""
+    if target == MUSCLE_TARGET:
+        return split_result(scores, labels, failed)
+    return activity_result(scores, labels, columns, failed)
+
+
+def draw_scores(results: Mapping[str, Any], folder: Path) -> None:
+    """Draw the scores per muscle or activity, if any split could be scored."""
+    if any(split[metric_of(results)] is not None for split in results["splits"].values()):
+        if results["run"]["target"] == MUSCLE_TARGET:
+            muscle_bars(results, folder / MUSCLE_FIGURE)
+        else:
+            activity_bars(results, folder / ACTIVITY_FIGURE)
+
+
+def _result(run: Run, split: str, p: ScoredSplit) -> dict[str, Any]:
+    result = score_split(p.target, p.scores, p.labels, p.columns, _failed(p))
+    if p.target == MUSCLE_TARGET and model_class(run.cfg).draws:
+        return with_draws(result, p.labels, (run.cfg.RNG_SEED, SPLITS.index(split)))
+    return result
 
 
 def write_report(
-    run: Run, owner: Mapping[str, Any], checkpoint: Path | None, predictions: Mapping[str, Predictions]
+    run: Run, owner: Mapping[str, Any], checkpoint: Path | None, predictions: Mapping[str, ScoredSplit]
 ) -> None:
-    """Write settings, predictions per split, pictures, and last results.json: where it stands, the evaluation is complete.
+    """Write settings, predictions per split, figures, and last results.json, which marks a complete evaluation.
 
-    With clips that could not be read, and TEST.ALLOW_MISSING False, it is not: MISSING names them, and there is no
-    results.json.
+    If clips could not be read and TEST.ALLOW_MISSING is False, MISSING lists them and there is no results.json.
     """
     atomic_write_text(run.folder / TEST_CONFIG, run.cfg.dump())
     make_folder(run.folder / "predictions", "OUTPUT_DIR")
@@ -84,7 +100,7 @@ def write_report(
     missing = [(split, *clip) for split, p in predictions.items() for clip in _failed(p)]
     _write_missing(run.folder / MISSING, missing)
     if missing and not run.cfg.TEST.ALLOW_MISSING:
-        for name in (RESULTS, *PICTURES):  # of an evaluation that was allowed to miss clips
+        for name in (RESULTS, *FIGURES):  # of an earlier evaluation with TEST.ALLOW_MISSING
             (run.folder / name).unlink(missing_ok=True)
         return
     target = scored_target(run.cfg)
@@ -105,14 +121,10 @@ def write_report(
         },
         **summarise({s: _result(run, s, p) for s, p in predictions.items()}, metric),
     }
-    if any(split[metric] is not None for split in results["splits"].values()):
-        if target == MUSCLE_TARGET:
-            muscle_bars(results, run.folder / MUSCLE_PICTURE)
-        else:
-            activity_bars(results, run.folder / ACTIVITY_PICTURE)
+    draw_scores(results, run.folder)
     if progress.get("history"):
         score_name, title = f"{METRIC_NAMES[metric]} (%)", run_title(results)
-        training_curves(progress["history"], run.folder / TRAINING_PICTURE, score_name, title)
+        training_curves(progress["history"], run.folder / TRAINING_FIGURE, score_name, title)
     write_results(run.folder / RESULTS, results)
     for split, result in results["splits"].items():
         logger.info(
@@ -125,18 +137,18 @@ def write_report(
         )
 
 
-def refuse_missing(run: Run, predictions: Mapping[str, Predictions]) -> None:
+def refuse_missing(run: Run, predictions: Mapping[str, ScoredSplit]) -> None:
     """End the program if clips could not be read and TEST.ALLOW_MISSING is False; called on every process.
 
     Raises:
-        UserError: says how many, names some, and where all of them stand.
+        UserError: their number, some names, and the file that lists all.
     """
     failed = [clip for p in predictions.values() for clip in p.failed]
     if failed and not run.cfg.TEST.ALLOW_MISSING:
         shown = "; ".join(f"{clip.path}: {clip.reason}" for clip in failed[:MISSING_SHOWN])
         raise UserError(
             f"{run.name}: {len(failed)} clip(s) could not be read, so there is no score: {shown}"
-            f"{'; ...' if len(failed) > MISSING_SHOWN else ''}; all of them stand in {run.folder / MISSING}; fix them "
+            f"{'; ...' if len(failed) > MISSING_SHOWN else ''}; all are listed in {run.folder / MISSING}; fix them "
             "and evaluate again, or leave them out with TEST.ALLOW_MISSING True"
         )
 
@@ -150,8 +162,7 @@ def _write_missing(file: Path, missing: Sequence[tuple[str, str, str]]) -> None:
 
 
 def already_done(run: Run, owner: Mapping[str, Any]) -> str:
-    """A line that says where the results of a run are with which nothing is left to do, of which data they are, and what
-    they miss; else "".
+    """A line with the folder, data and missing clips of a finished run; "" if the run is not finished.
 
     Raises:
         UserError: the folder is another run's, or results.json is damaged.
@@ -162,13 +173,13 @@ def already_done(run: Run, owner: Mapping[str, Any]) -> str:
     results = read_results(run.folder / RESULTS) if (run.folder / RESULTS).is_file() else {"splits": {}, "run": owner}
     missing = sum(len(split.get("failed_clips", ())) for split in results["splits"].values())
     note = (
-        f", without {missing} clip(s) that could not be read; delete {RESULTS} there to score anew" if missing else ""
+        f", without {missing} clip(s) that could not be read; delete {RESULTS} there to score again" if missing else ""
     )
     return f"{run.name}: done already, in {run.folder} ({data_text(results['run'])}){note}"
 
 
 def final_table(runs: Sequence[Run]) -> str:
-    """The table of the runs that were asked for, each below those that it starts from, and where their pictures lie.
+    """The table of the runs that were asked for, each below its starting runs, and the paths of their figures.
 
     A run that is not evaluated has no row.
     """
@@ -186,12 +197,12 @@ def final_table(runs: Sequence[Run]) -> str:
         have = [row for row in rows if metric_of(row[1]) == metric.replace("top5", "top1")]
         if have:
             tables += f"\n{dataset}, {name} in percent{_of_draws(have)}\n{results_table(have, metric=metric)}"
-    pictures = [str(run.folder / name) for run in shown for name in PICTURES if (run.folder / name).is_file()]
-    return f"{tables}\npictures:\n" + "".join(f"  {p}\n" for p in pictures)
+    figures = [str(run.folder / name) for run in shown for name in FIGURES if (run.folder / name).is_file()]
+    return f"{tables}\nfigures:\n" + "".join(f"  {p}\n" for p in figures)
 
 
 def _steps(run: Run) -> list[Run]:
-    """The runs that a run starts from, the first ones first, and itself."""
+    """The runs that a run starts from, earliest first, and the run itself."""
     return [*(step for start in run.starts for step in _steps(start)), run]
 
 
@@ -200,7 +211,7 @@ def _of_draws(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     return f" ({', '.join(drawn)}: mean ± standard deviation of {DRAWS} draws)" if drawn else ""
 
 
-def _failed(predictions: Predictions) -> list[tuple[str, str]]:
+def _failed(predictions: ScoredSplit) -> list[tuple[str, str]]:
     return [(clip.path, clip.reason) for clip in predictions.failed]
 
 
@@ -209,13 +220,13 @@ def _percent(value: Any) -> str:
 
 
 def agreed(run: Run, owner: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
-    """A run as the main process has planned it: what another host sees of the data may be older."""
-    places = run.cfg.OUTPUT_DIR, run.cfg.INIT.STUDENT_FROM, run.cfg.INIT.TEACHER_FROM
-    (planned, its_places, owner), *_ = gather((replace(run, cfg=None, starts=()), places, owner))
-    if its_places == places:
+    """The run as the main process planned it, as another host may see an older state of the data."""
+    paths = run.cfg.OUTPUT_DIR, run.cfg.INIT.STUDENT_FROM, run.cfg.INIT.TEACHER_FROM
+    (planned, planned_paths, owner), *_ = gather((replace(run, cfg=None, starts=()), paths, owner))
+    if planned_paths == paths:
         return replace(planned, cfg=run.cfg, starts=run.starts), owner
     cfg = run.cfg.clone()
     cfg.defrost()
-    cfg.OUTPUT_DIR, cfg.INIT.STUDENT_FROM, cfg.INIT.TEACHER_FROM = its_places
+    cfg.OUTPUT_DIR, cfg.INIT.STUDENT_FROM, cfg.INIT.TEACHER_FROM = planned_paths
     cfg.freeze()
     return replace(planned, cfg=cfg, starts=run.starts), owner

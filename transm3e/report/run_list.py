@@ -1,4 +1,4 @@
-"""What runs a folder holds, how far they are and what they reached; a damaged folder is a line of the list, too."""
+"""List of the runs in a folder with their state and scores; damaged run folders are listed, too."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from transm3e.errors import RESUMES, UserError, one_line
 from transm3e.files import open_regular, read_text
 from transm3e.foreign.yaml_text import parse_yaml
 from transm3e.report.table import aligned
-from transm3e.runs.folder import LOCK, LOG, RESULTS, holder
+from transm3e.runs.folder import LOCK, LOG, RESULTS
+from transm3e.runs.lock import holder
 from transm3e.runs.record import CONFIG, OWNER, read_owner
 from transm3e.runs.results import MEANS, mean_of, metric_of, read_results
 
 AT_WORK, DONE, TRAINED, STOPPED, FAILED, DAMAGED = "at work", "done", "trained", "stopped", "failed", "damaged"
-HEAD = ("run", "state", "epoch", *MEANS, "data set", "changed")
-# The end of a log, and a line there that says why a run has ended; not an end where it can be resumed.
+HEAD = ("run", "state", "epoch", *MEANS, "dataset", "changed")
+# Bytes read from the end of a log; a line there that says why the run ended.
 TAIL = 1 << 16
 ERROR = re.compile(r"\[ERROR\] [^:]+: +\d+: (.*)")
 NOTE = 160
@@ -29,17 +30,17 @@ NOTE = 160
 
 @dataclass(frozen=True)
 class ListedRun:
-    """A run as its folder shows it.
+    """State of a run, as its folder shows it.
 
     Attributes:
         folder: of the run.
         state: AT_WORK (a process holds the folder), DONE (scored), TRAINED (not scored), STOPPED, FAILED or DAMAGED.
-        epoch: "3 of 10" as far as checkpoints go; "" where nothing is trained.
+        epoch: "3 of 10", from the newest checkpoint; "" if there is none.
         metric: "mAP" or "top1".
-        scores: of MEANS, in [0, 1]; None where there is none.
+        scores: MEANS -> score in [0, 1] or None.
         dataset: its name.
         changed: seconds since 1970.
-        note: who works there, why it has failed, what is damaged.
+        note: the process at work, why it failed, or what is damaged.
     """
 
     folder: Path
@@ -57,7 +58,7 @@ class ListedRun:
 
 
 def list_runs(runs_dir: str | Path) -> list[ListedRun]:
-    """The runs in a folder, the one that changed last first; folders of other things are passed over.
+    """The runs in a folder, the last changed first; folders without a run are left out.
 
     Raises:
         UserError: the folder cannot be read.
@@ -67,18 +68,18 @@ def list_runs(runs_dir: str | Path) -> list[ListedRun]:
     except OSError as error:
         raise UserError(f"cannot read {runs_dir}: {error.strerror}; name the folder that runs are in") from error
     marks = (OWNER, RESULTS, CONFIG, LOCK)
-    runs = [_look(folder) for folder in folders if any((folder / name).is_file() for name in marks)]
+    runs = [_read_run(folder) for folder in folders if any((folder / name).is_file() for name in marks)]
     return sorted(runs, key=lambda run: (-run.changed, str(run.folder)))
 
 
 def runs_table(runs: Sequence[ListedRun]) -> str:
-    """The list as text, a note below its run."""
+    """The list as text, each note below its run."""
     lines = aligned([HEAD, *map(_cells, runs)]).splitlines()
     notes = ["", *(run.note for run in runs)]
     return "".join(f"{line}\n" + (f"    {note}\n" if note else "") for line, note in zip(lines, notes, strict=True))
 
 
-def _look(folder: Path) -> ListedRun:
+def _read_run(folder: Path) -> ListedRun:
     changed = max(_changed(folder / name) for name in (LOG, RESULTS, OWNER, CONFIG, "checkpoints", ""))
     try:
         read_owner(folder / OWNER)
@@ -96,7 +97,7 @@ def _with_state(run: ListedRun, has_trained: bool) -> ListedRun:
         metric, dataset = metric_of(results), str(results["run"].get("dataset") or run.dataset)
         scores = {mean: mean_of(results["splits"], mean, metric) for mean in MEANS}
         run = replace(run, state=DONE, metric=metric, scores=scores, dataset=dataset)
-    if at_work := holder(run):
+    if at_work := holder(run.folder / LOCK):
         return replace(run, state=AT_WORK, note=at_work.process)
     if run.state == DONE:
         return run
@@ -106,11 +107,11 @@ def _with_state(run: ListedRun, has_trained: bool) -> ListedRun:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """Settings as they stand there, of whatever version; {} where there are none."""
+    """The settings of a run of any version; {} if there is no file."""
     file = folder / CONFIG
     cfg = parse_yaml(read_text(file), str(file)) if file.is_file() else {}
     if not isinstance(cfg, dict) or not all(isinstance(cfg.get(key, {}), dict) for key in ("TRAIN", "SOLVER")):
-        raise UserError(f"{file} is no config; delete the folder, or put the file back")
+        raise UserError(f"{file} is not a config; delete the folder, or restore the file")
     return cfg
 
 
@@ -123,12 +124,12 @@ def _epoch(folder: Path, cfg: Mapping[str, Any]) -> str:
     match = NAME.fullmatch(newest.name) if newest else None
     if not match:
         return ""
-    # One within an epoch is named after the epoch that is not complete.
+    # A checkpoint within an epoch has the number of that incomplete epoch.
     return f"{int(match[1]) - bool(match[2])} of {_epochs(cfg)}"
 
 
 def _last_error(log: Path) -> str:
-    """What the last line of a log says if it is an error's; "" else."""
+    """The message of the last line of a log if it is an error, else ""."""
     try:
         with open_regular(log) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
@@ -150,6 +151,6 @@ def _cells(run: ListedRun) -> tuple[str, ...]:
     scores = [(run.scores or {}).get(mean) for mean in MEANS]
     unit = "" if run.metric in ("", "mAP") else f" {run.metric}"
     shown = [one_line(word) for word in (run.folder.name, run.state, run.epoch)]
-    figures = ["" if score is None else f"{100 * score:.1f}{unit}" for score in scores]
+    values = ["" if score is None else f"{100 * score:.1f}{unit}" for score in scores]
     date = f"{datetime.fromtimestamp(run.changed):%Y-%m-%d %H:%M}"
-    return (*shown, *figures, one_line(run.dataset), date)
+    return (*shown, *values, one_line(run.dataset), date)

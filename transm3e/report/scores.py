@@ -1,4 +1,4 @@
-"""Scores per clip: a CSV file to look at, and an npz file to compute on (ensembles of runs)."""
+"""Scores per clip: a CSV file to read, and an npz file for computations (ensembles of runs)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write_scores(
 ) -> None:
     """Write a CSV table: clip, one column per muscle (or activity) with 6 decimals, error; it appears whole or not at all.
 
-    An empty score in a row without an error is one that is not known.
+    An empty score in a row without an error is not known.
 
     Args:
         path: the file to write.
@@ -61,7 +61,7 @@ def write_scores(
         columns: M names.
         failed: (clip, reason) of clips without scores: rows at the end with empty scores and the reason
             under error, which is empty for all others.
-        unknown: those of `columns` whose scores say nothing: their cells stay empty.
+        unknown: those of `columns` whose scores are meaningless: their cells stay empty.
         more: columns after error: name -> clip -> cell.
 
     Raises:
@@ -102,7 +102,7 @@ def write_predictions(
         columns: C names.
 
     Raises:
-        ValueError: a shape, a label or the split is not as said above.
+        ValueError: a shape, a label or the split is not as described above.
         UserError: the file cannot be written.
     """
     scores_NM, labels_NM = clip_rows(scores, len(columns)), clip_rows(labels, len(columns))
@@ -156,5 +156,5 @@ def _format_problem(scores: np.ndarray, labels: np.ndarray, clips: np.ndarray, s
     if not (np.abs(scores) <= np.finfo(np.float32).max).all():
         return "scores hold NaN or infinite values"
     if not np.isin(labels, (0, 1)).all():
-        return "labels hold values besides 0 and 1"
+        return "labels hold values other than 0 and 1"
     return None if split in SPLITS else f"unknown split {shown(split)}, allowed: {', '.join(SPLITS)}"

@@ -1,6 +1,6 @@
-"""How modalities look: transm3e.modalities names one of the functions Drawing -> Screen for each.
+"""How modalities are drawn: transm3e.modalities names one of these functions, Drawing -> Screen, for each.
 
-Drawn is what the model reads; only what a screen needs is undone: the normalisation of RGB and of coordinates.
+They draw what the model reads; only the normalisation of RGB and of coordinates is undone.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from transm3e.data.modalities import ModalityInput
 from transm3e.data.skeleton.streams import normalize
 from transm3e.joints import LAYOUTS, Layout
 
-SCREEN = 240  # pixels that the side of a frame with joints on it has at least
-# What is magnified is magnified so far that this share of the values is not cut off; of differences most are about 0.
+SCREEN = 240  # minimal side of a frame with joints on it, in pixels
+# Values are magnified so that this share of them is not clipped; most differences are near 0.
 NOT_CUT, NOT_CUT_OF_DIFFERENCES = 0.995, 0.97
 LEAST_FLOW = 1 / 127  # the smallest motion that is stored
 ARROW = 0.15  # length of a long arrow of motion, in sides of a frame
 # Okabe and Ito's sky blue, orange and bluish green, as RGB.
 SIDES = {"left": (86, 180, 233), "right": (230, 159, 0), "middle": (0, 158, 115)}
 DARK, GREY = (34, 34, 34), (190, 190, 190)
-FAR = 1e6  # pixels; OpenCV counts in 32 bits
+FAR = 1e6  # pixels; OpenCV's coordinates have 32 bits
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Screen:
 
     Attributes:
         images: (B, n, S, S, 3) uint8 RGB.
-        note: what is to be said of all.
-        row_notes: of each clip, or ().
-        key: below the pictures: "wheel" of directions, "sides" of persons, or "".
+        note: text about all clips.
+        row_notes: text about each clip, or ().
+        key: legend below the images: "wheel" of directions, "sides" of persons, or "".
     """
 
     images: np.ndarray
@@ -48,13 +48,13 @@ class Screen:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a screen is made of.
+    """Input of the functions below.
 
     Attributes:
-        x: (B, C, n, ...) what the model reads of some frames of a modality.
-        clips: what the loader gave of them, all frames: key of transm3e.modalities.STORED -> (B, C, T, ...).
-        frames: n numbers from 0.
-        inputs: what made x of them.
+        x: (B, C, n, ...) some frames of a modality, as the model reads them.
+        clips: all frames as loaded: key of transm3e.modalities.STORED -> (B, C, T, ...).
+        frames: n frame numbers, from 0.
+        inputs: computed x from the clips.
     """
 
     x: Tensor
@@ -63,13 +63,13 @@ class Drawing:
     inputs: ModalityInput
 
 
-def pictures(of: Drawing) -> Screen:
-    """RGB as it was."""
+def images(of: Drawing) -> Screen:
+    """RGB without normalisation."""
     return Screen(_images(of.x * of.inputs.std + of.inputs.mean), "normalisation undone")
 
 
 def changes(of: Drawing) -> Screen:
-    """Values from 0 on."""
+    """Non-negative differences."""
     gain = max(1, int(1 / max(_most(of.x, NOT_CUT_OF_DIFFERENCES), 1 / 255)))
     return Screen(_images(of.x * gain), f"differences times {gain}")
 
@@ -78,7 +78,7 @@ def departures(of: Drawing) -> Screen:
     """Normalised pixels around 0."""
     x = of.x * of.inputs.std
     gain = max(1, int(0.5 / max(_most(x.abs(), NOT_CUT_OF_DIFFERENCES), 1 / 255)))
-    return Screen(_images(x * gain + 0.5), f"grey is the clip's mean; what differs from it times {gain}")
+    return Screen(_images(x * gain + 0.5), f"grey is the clip's mean; differences from it times {gain}")
 
 
 def values(of: Drawing) -> Screen:
@@ -91,7 +91,7 @@ def values(of: Drawing) -> Screen:
 
 
 def directions(of: Drawing) -> Screen:
-    """(B, 2, n, S, S) -> each clip in full colours, however slow it is."""
+    """Flow (B, 2, n, S, S) as colours, scaled to the largest motion of each clip."""
     flow = of.x.permute(0, 2, 3, 4, 1)
     full = [max(_most(clip.norm(dim=-1), NOT_CUT), LEAST_FLOW) for clip in flow]
     images = np.stack([flow_colours(clip.numpy(), most) for clip, most in zip(flow, full, strict=True)])
@@ -101,12 +101,12 @@ def directions(of: Drawing) -> Screen:
 
 
 def joints(of: Drawing) -> Screen:
-    """Joints, joined to their parents."""
+    """Joints, connected to their parents."""
     return _joints_screen(of, of_bones=False, of_motion=False)
 
 
 def bones(of: Drawing) -> Screen:
-    """Bones, from the joints that they begin at."""
+    """Bones, as lines from their parent joints."""
     return _joints_screen(of, of_bones=True, of_motion=False)
 
 
@@ -132,10 +132,10 @@ def _images(x: Tensor) -> np.ndarray:
 def _joints_screen(of: Drawing, of_bones: bool, of_motion: bool) -> Screen:
     """Joints, and bones or motion as lines from them; on the RGB clip, where coordinates are the frame's."""
     inputs, x = of.inputs, of.x
-    # Normalised as a whole: where the first frames lie depends on all of them.
+    # Normalised with all frames, as positions depend on all of them.
     joints = normalize(of.clips["skeleton"], inputs.normalize, inputs.layout)[:, :, of.frames]
     rgb = of.clips["rgb"][:, :, of.frames] if "rgb" in of.clips else None
-    extent, note = 1.0, "on the rgb clip of the same draw"
+    extent, note = 1.0, "on the rgb clip with the same augmentation"
     if inputs.normalize == "body":
         extent, rgb = max(1.0, float(joints[:, :2].abs().max())), None
         note = f"a frame is {2 * extent:.1f} torso lengths wide"
@@ -146,11 +146,11 @@ def _joints_screen(of: Drawing, of_bones: bool, of_motion: bool) -> Screen:
         gain = max(1, int(ARROW * 2 * extent / max(_most(x[:, :2].norm(dim=1), NOT_CUT), 1e-3)))
         note += f"; motion to the next frame of the clip times {gain}"
     images = _backdrop(x, rgb)
-    places = joints.movedim(1, -1).numpy()  # (B, n, V, M, 3)
-    lines = joint_lines(places, x.movedim(1, -1).numpy(), LAYOUTS[inputs.layout], of_bones, of_motion, gain)
+    positions = joints.movedim(1, -1).numpy()  # (B, n, V, M, 3)
+    lines = joint_lines(positions, x.movedim(1, -1).numpy(), LAYOUTS[inputs.layout], of_bones, of_motion, gain)
     side = images.shape[2]
     for clip, frame in np.ndindex(images.shape[:2]):
-        dots, strokes = (part[clip, frame].copy() for part in (places, lines))
+        dots, strokes = (part[clip, frame].copy() for part in (positions, lines))
         dots[..., :2], strokes[..., :4] = (
             (at / extent + 1) * side / 2 - 0.5 for at in (dots[..., :2], strokes[..., :4])
         )
@@ -171,7 +171,7 @@ def joint_lines(
 ) -> np.ndarray:
     """Joints and a stream of them, (..., V, M, 3) -> (..., V, M, 5): a line from x, y to x, y per joint, and its score.
 
-    Joints are joined to their parents. A bone starts at its parent, motion at its joint.
+    Joints are connected to their parents. A bone starts at its parent, motion at its joint.
     """
     start, score = joints[..., :2].copy(), x[..., 2:].copy()
     if not of_motion:
@@ -183,10 +183,10 @@ def joint_lines(
 
 
 def draw_joints(image: np.ndarray, dots: np.ndarray, lines: np.ndarray, names: Sequence[str], arrows: bool) -> None:
-    """(V, M, 3) joints and (V, M, 5) lines of a frame into it, in pixels; the first person's are the thickest."""
+    """Draw (V, M, 3) joints and (V, M, 5) lines, in pixels, into a frame; the first person's lines are thickest."""
     lines[..., :4], dots[..., :2] = (np.clip(at, -FAR, FAR).round() for at in (lines[..., :4], dots[..., :2]))
     draw = cv2.arrowedLine if arrows else cv2.line
-    for rim in (2, 0):  # all dark rims lie below all colours
+    for rim in (2, 0):  # all dark rims are below all colours
         for joint, person in np.ndindex(lines.shape[:2]):
             side, width = names[joint].partition("_")[0], max(1, 3 - person)
             colour = DARK if rim else SIDES.get(side, SIDES["middle"])

@@ -1,4 +1,4 @@
-"""Scores of video files: a table, and a picture for each."""
+"""Scores of video files: a table, and a figure for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transm3e.data.annotations import read_clip_table
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.bodies import Body
 from transm3e.data.videos import Videos
-from transm3e.engine.evaluate import Predictions, predict
+from transm3e.engine.evaluate import ScoredSplit, predict
 from transm3e.engine.processes.distributed import gather, is_main, local_size, note, rank, world_size
 from transm3e.engine.processes.signals import StopRequest
 from transm3e.errors import RESUMES, ExitRequest, UserError, first_line
@@ -23,7 +23,7 @@ from transm3e.files import atomic_write_text, clip_table_file, local_path, make_
 from transm3e.foreign.json_text import parse_json
 from transm3e.modalities import JOINTS, MODALITIES
 from transm3e.report.scores import write_scores
-from transm3e.report.video_picture import draw_video
+from transm3e.report.video_figure import draw_video
 from transm3e.runs.folder import evaluation_checkpoint
 from transm3e.runs.plan import Run
 from transm3e.runs.record import DEMO_CONFIG
@@ -33,22 +33,22 @@ logger = logging.getLogger(__name__)
 
 
 def find_videos(run: Run, request: StopRequest) -> Videos:
-    """This process's share of the video files, and for a model of joints the persons in them, which may take long."""
+    """This process's share of the video files, and for a model of joints the persons in them; detection may take long."""
 
-    def get_on(where: str) -> None:
+    def report_progress(where: str) -> None:
         note(where)
         if request.signal_number:
-            raise ExitRequest(f"stopped while looking for persons; {RESUMES} there", request.exit_status)
+            raise ExitRequest(f"stopped while detecting persons; {RESUMES} there", request.exit_status)
 
     share = {"rank": rank(), "world_size": world_size(), "local_size": local_size()}
-    return build_videos(run.cfg, run.cfg.DEMO.INPUT_VIDEO, **share, note=get_on)
+    return build_videos(run.cfg, run.cfg.DEMO.INPUT_VIDEO, **share, note=report_progress)
 
 
 def score_videos(run: Run, videos: Videos, device: torch.device) -> None:
-    """Muscle scores of any video files, as CSV, and their pictures."""
+    """Muscle scores of any video files, as CSV, and their figures."""
     task = build_trained_task(run.cfg, evaluation_checkpoint(run), device)
-    # A report that cannot be read is said before all videos are scored.
-    unknown = untaught(run, task.columns)
+    # Before all videos are scored, so that a report that cannot be read is refused early.
+    unknown = untrained_muscles(run, task.columns)
     batches = videos.loader.epoch(0)
     predictions = predict(task, batches, device, "videos", len(videos.loader), run.cfg.DATA.ENSEMBLE_METHOD)
     bodies = list(chain.from_iterable(gather(videos.bodies)))
@@ -58,14 +58,14 @@ def score_videos(run: Run, videos: Videos, device: torch.device) -> None:
 
 
 def write_video_scores(
-    run: Run, predictions: Predictions, unknown: Sequence[str] = (), bodies: Sequence[Body] = ()
+    run: Run, predictions: ScoredSplit, unknown: Sequence[str] = (), bodies: Sequence[Body] = ()
 ) -> None:
     """Scores of video files as CSV, paths relative to their folder; see write_scores.
 
     Args:
-        predictions: of all that could be read.
-        unknown: muscles whose scores say nothing, see untaught.
-        bodies: of every process; of a model of joints they give the columns frames and coverage, and rows for those
+        predictions: of all videos that could be read.
+        unknown: muscles whose scores are meaningless, see untrained_muscles.
+        bodies: of all processes; for a model of joints they give the columns frames and coverage, and rows for videos
             without a body.
     """
     file = Path(run.cfg.DEMO.OUTPUT_FILE or run.folder / "scores.csv")
@@ -85,12 +85,11 @@ def write_video_scores(
         print(f"not known, as hardly any training clip shows them: {', '.join(unknown)}")
 
 
-def untaught(run: Run, columns: Sequence[str]) -> list[str]:
-    """Muscles whose scores say nothing, as hardly any training clip shows them.
+def untrained_muscles(run: Run, columns: Sequence[str]) -> list[str]:
+    """Muscles whose scores are meaningless, as hardly any training clip has them.
 
-    Of a run of ours: those that no training clip of its table shows; [] where the table is gone. Of a checkpoint from
-    elsewhere (TEST.CHECKPOINT_FILE_PATH): those that the report of tools/calibrate.py beside it calls not known; [] without
-    a report.
+    For a run: those without a training clip in its table; [] if the table is missing. For another checkpoint
+    (TEST.CHECKPOINT_FILE_PATH): those not known by the report of tools/calibrate.py beside it; [] without a report.
     """
     cfg = run.cfg
     table = cfg.DATA.PATH_TO_DATA_DIR
@@ -106,10 +105,10 @@ def untaught(run: Run, columns: Sequence[str]) -> list[str]:
 
 
 def _unreliable(report: Path, columns: Sequence[str]) -> list[str]:
-    """Of a report of tools/calibrate.py; none where there is no such file.
+    """Muscles that a report of tools/calibrate.py calls not known; [] if there is no file.
 
     Raises:
-        UserError: it is another file.
+        UserError: the file is not such a report.
     """
     if not report.is_file():
         return []
@@ -122,11 +121,11 @@ def _unreliable(report: Path, columns: Sequence[str]) -> list[str]:
         ) from error
 
 
-def draw_videos(run: Run, predictions: Predictions, unknown: Sequence[str], videos: Videos) -> None:
-    """A picture for each video of this process's share, into DEMO.PICTURES if that is set.
+def draw_videos(run: Run, predictions: ScoredSplit, unknown: Sequence[str], videos: Videos) -> None:
+    """Draw a figure for each video of this process's share into DEMO.PICTURES, if that is set.
 
     Raises:
-        UserError: one cannot be written.
+        UserError: a figure cannot be written.
     """
     if not run.cfg.DEMO.PICTURES:
         return
@@ -147,5 +146,5 @@ def draw_videos(run: Run, predictions: Predictions, unknown: Sequence[str], vide
             draw_video(videos.root / body.path, shown, known, unknown, file)
             drawn += 1
         except DecodeError as error:
-            logger.warning("no picture of %s: %s", body.path, error.reason)
-    print(f"pictures of {drawn} videos: {folder}")
+            logger.warning("no figure of %s: %s", body.path, error.reason)
+    print(f"figures of {drawn} videos: {folder}")

@@ -1,1 +1,1 @@
-"""What a run is: its plan and identity, its folder, lock and record, its results, what it starts from."""
+"""Runs: plan and id, folder, lock and record, results, starting weights."""

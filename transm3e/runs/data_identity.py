@@ -1,7 +1,7 @@
-"""Which data a run is of: the cells of its clip table that it reads, and the names and sizes of the files behind them.
+"""Identity of a run's data: the cells of the clip table that it reads, and the names and sizes of the files they name.
 
-No times and no places, so a data set that is moved or copied stays the same. A file that is missing counts as missing:
-plans are made without data, too. Nothing is refused here; what is wrong with a table is said where it is read.
+Neither times nor absolute paths count, so a dataset that is moved or copied stays the same. A missing file counts as
+missing, as plans can be made without data. Nothing is refused here; faults of a table are reported where it is read.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from transm3e.config.targets import (
 from transm3e.files import CLIP_TABLE, MEMBER, clip_table_file, local_path, read_bytes, split_member
 from transm3e.modalities import columns_of, stored_modalities
 
-# What a generated data set was made by (transm3e.prepare.musclesynth.generate, which config does not import).
+# How a generated dataset was made (written by transm3e.prepare.musclesynth.generate, not imported here).
 MANIFEST = "musclesynth.json"
 LABEL_COLUMN = {MUSCLE_TARGET: "muscles", ACTIVITY_TARGET: "activity"}
-# A network's disk takes half a millisecond to tell a size, 200,000 of them a minute and a half one after the other.
-THREADS, AT_ONCE = 32, 256
+# A network disk needs half a millisecond per file size: one after the other, 200,000 files would take 100 seconds.
+THREADS, BATCH = 32, 256
 MISSING, OUTSIDE = "missing", "outside"
-# Folders that hold data sets, not one.
+# Folders that contain datasets.
 DATA_ROOTS = ("data", "datasets")
 LONGEST_NAME = 60
 
@@ -53,9 +53,9 @@ class Data:
     Attributes:
         table: the clip table's path.
         prefix: DATA.PATH_PREFIX.
-        clips: rows of the splits that it trains, validates and tests on.
+        clips: number of rows of the splits that it trains, validates and tests on.
         digest: 10 hex digits over the parts of the data that it reads.
-        trained, scored: the same over those that its weights, and its results, depend on.
+        trained, scored: the same over the parts that its weights, or its results, depend on.
     """
 
     table: str
@@ -71,8 +71,7 @@ class Data:
 
 
 class DataFiles:
-    """What is looked up of data sets, once for all runs of a command: whoever plans again, after files have changed,
-    takes a new one."""
+    """Caches tables and file sizes of datasets for all runs of a command; use a new one after files have changed."""
 
     def __init__(self) -> None:
         self._tables: dict[str, _Table] = {}
@@ -83,20 +82,20 @@ class DataFiles:
         """The data of a config's run."""
         file = clip_table_file(cfg.DATA.PATH_TO_DATA_DIR)
         table, root = self._table(file), str(cfg.DATA.PATH_PREFIX or file.parent)
-        goal, scored_by = trained_target(cfg), [LABEL_COLUMN[scored_target(cfg)]]
-        learned = list(LABEL_COLUMN.values()) if cfg.TASK == LOOKUP_TASK else [LABEL_COLUMN[goal]]
-        # Which checkpoint is the best one hangs on validation.
-        looks = VALIDATION if cfg.TRAIN.EVAL_PERIOD else ()
+        target, scored_by = trained_target(cfg), [LABEL_COLUMN[scored_target(cfg)]]
+        learned = list(LABEL_COLUMN.values()) if cfg.TASK == LOOKUP_TASK else [LABEL_COLUMN[target]]
+        # Validation determines the best checkpoint.
+        validated = VALIDATION if cfg.TRAIN.EVAL_PERIOD else ()
         trains, tests = (
             columns_of(stored_modalities(cfg, training), bool(cfg.DATA.TARGET_FPS), perhaps=True)
             for training in (True, False)
         )
         trained = {"train": self._part(table, root, "train", learned, trains)}
-        tested = {split: self._part(table, root, split, scored_by, tests) for split in (*looks, *cfg.TEST.SPLITS)}
-        trained |= {split: tested[split] for split in looks}
-        # Videos drawn anew by a changed generator under the same table are other data.
+        tested = {split: self._part(table, root, split, scored_by, tests) for split in (*validated, *cfg.TEST.SPLITS)}
+        trained |= {split: tested[split] for split in validated}
+        # Videos that a changed generator renders again under the same table are other data.
         trained["manifest"] = content_id(str(file.parent / MANIFEST), absent="")
-        if goal == ACTIVITY_TARGET:
+        if target == ACTIVITY_TARGET:
             trained["order"] = content_id(str(file.parent / ORDER_FILE), absent="")
         scored = {split: tested[split] for split in cfg.TEST.SPLITS}
         return Data(
@@ -117,7 +116,7 @@ class DataFiles:
         return self._tables[digest]
 
     def _part(self, table: _Table, root: str, split: str, labels: Sequence[str], files: Sequence[str]) -> str:
-        """Digest of a split's rows, as far as they are read; their numbers count, as clips are drawn by them."""
+        """Digest of the columns read of a split's rows, and of row numbers, which the random draws depend on."""
         key = (table.digest, root, split, *labels, "", *files)
         if key not in self._parts:
             numbers = table.numbers(split)
@@ -137,8 +136,8 @@ class DataFiles:
     def _sizes_of(self, root: str, cells: Iterable[str]) -> dict[str, str]:
         known = self._sizes.setdefault(root, {})
         new = [cell for cell in dict.fromkeys(cells) if cell not in known]
-        parts = [new[i : i + AT_ONCE] for i in range(0, len(new), AT_ONCE)]
-        # Gone before anything forks.
+        parts = [new[i : i + BATCH] for i in range(0, len(new), BATCH)]
+        # The threads end before anything forks.
         with ThreadPoolExecutor(THREADS) as pool:
             for found in pool.map(lambda part: {cell: _size(root, cell) for cell in part}, parts):
                 known.update(found)
@@ -146,7 +145,7 @@ class DataFiles:
 
 
 class _Table:
-    """The cells of a clip table, told leniently apart; one that has no columns path and split counts by its bytes."""
+    """A clip table, parsed leniently; of one without the columns path and split only the bytes count."""
 
     def __init__(self, digest: str, content: bytes) -> None:
         self.digest = digest
@@ -168,17 +167,17 @@ class _Table:
         return self._numbers.get(split, [])
 
     def cells(self, column: str, numbers: Iterable[int]) -> list[str]:
-        """Of these rows; "" where there is none."""
+        """Cells of these rows; "" where a cell is missing."""
         return [self._cell(self._rows[number], column) for number in numbers]
 
     def _cell(self, row: Sequence[str], column: str) -> str:
-        place = self._columns.get(column, len(row))
-        return row[place].strip() if place < len(row) else ""
+        i = self._columns.get(column, len(row))
+        return row[i].strip() if i < len(row) else ""
 
 
 def data_name(path: str) -> str:
-    """What data are called, by their folder: "Mine" of data/Mine or data/Mine/clips.csv, "Mine-fold1" of
-    data/Mine/fold1.csv, "MuscleSynth-tiny" of data/MuscleSynth/tiny; "" where no path is given."""
+    """Name of a dataset, from its folder: "Mine" of data/Mine or data/Mine/clips.csv, "Mine-fold1" of
+    data/Mine/fold1.csv, "MuscleSynth-tiny" of data/MuscleSynth/tiny; "" if the path is ""."""
     if not path:
         return ""
     file = clip_table_file(path)
@@ -194,7 +193,7 @@ def folder_word(name: str) -> str:
 
 
 def content_id(path: str, absent: str | None = None) -> str:
-    """SHA-256 of the content of a file (or URL), with the member that is named; without one, `absent` or the path."""
+    """SHA-256 of the content of a file (or URL) plus its ::member; `absent` (default: the path) if there is no file."""
     name, member = split_member(path)
     file = local_path(name)
     if path and file.is_file():
@@ -208,12 +207,12 @@ def hash_of(settings: Any) -> str:
 
 
 def _plain_label(cell: str) -> str:
-    """Muscles in any order are the same ones; an activity is a list of one."""
+    """Labels in sorted order: the order of muscles does not matter; an activity is a list of one."""
     return ";".join(sorted({word.strip() for word in cell.split(";")}))
 
 
 def _size(root: str, cell: str) -> str:
-    """Bytes of a file; of a folder of pictures their names and the first one's bytes."""
+    """Size of a file in bytes; of a folder of frames their number, a hash of their names and the first one's size."""
     if not cell or cell.startswith(("/", "../")) or cell == "..":
         return OUTSIDE
     # A pickle of many videos is named as file::video.

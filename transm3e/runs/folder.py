@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what is done in it already."""
+"""The folder of a run: locking it, and what is already done in it."""
 
 from __future__ import annotations
 
@@ -8,60 +8,39 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from transm3e.cli import USER_MISTAKE
 from transm3e.errors import ExitRequest, UserError
 from transm3e.files import local_path, make_folder
 from transm3e.modalities import model_class
-from transm3e.runs import lock as folder_lock
 from transm3e.runs.lock import hold
 from transm3e.runs.plan import Run
 from transm3e.runs.record import CONFIG, OWNER, check_owner, write_record
 from transm3e.runs.results import read_results
 
-LOCK, LOG = ".lock", "stdout.log"
+LOCK, LOG = ".lock.owner", "stdout.log"
 GPUS = "CUDA_VISIBLE_DEVICES"
 RESULTS = "results.json"
-# What a start leaves that has come to nothing.
+# What a run leaves that ended before it began.
 BOOKKEEPING = {LOG, CONFIG, OWNER}
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who works in a run's folder.
-
-    Attributes:
-        process: "process N on HOST"; "" in the moment before it says so.
-        devices: its CUDA_VISIBLE_DEVICES; "" = all.
-    """
-
-    process: str
-    devices: str
-
-
-class HasFolder(Protocol):
-    """A run, or as much of one as lies there."""
-
-    @property
-    def folder(self) -> Path: ...
 
 
 @dataclass
 class Start:
-    """Whether training, of which something is to be kept whatever happens, has begun."""
+    """Whether training has begun, so that the folder is kept whatever happens."""
 
     begun: bool = False
 
 
 @contextmanager
 def claim(run: Run, owner: Mapping[str, Any]) -> Iterator[Start]:
-    """Make the run's folder with its record, and hold it against other processes meanwhile.
+    """Make the run's folder with its record, and lock it against other processes meanwhile.
 
-    A folder that is made here goes again where a user's mistake ends the run before anything is in it.
+    A folder that was made here is removed if a user's mistake ends the run before it holds results.
 
     Raises:
-        UserError: as check_owner, or another process is working in the folder.
+        UserError: as check_owner, or another process holds the folder.
     """
     check_owner(run, owner)
     with _made(run.folder) as is_new, hold(run.folder / LOCK, os.environ.get(GPUS, "")):
@@ -78,8 +57,8 @@ def claim(run: Run, owner: Mapping[str, Any]) -> Iterator[Start]:
 
 @contextmanager
 def _made(folder: Path) -> Iterator[bool]:
-    """Make a folder; whether it is new. One that is empty in the end goes: network file systems keep a lock that is
-    removed until it is closed."""
+    """Make a folder; yields whether it is new. If it is new and empty in the end, it is removed, only here because network
+    file systems keep a deleted lock file until it is closed."""
     is_new = not folder.exists()
     make_folder(folder, "OUTPUT_DIR or RUNS_DIR")
     try:
@@ -94,19 +73,13 @@ def _is_unused(folder: Path) -> bool:
     return all(file.name in BOOKKEEPING or file.name.startswith(LOCK) for file in folder.iterdir())
 
 
-def holder(run: HasFolder) -> Holder | None:
-    """Who works in the run's folder, as far as this machine sees; None where nobody does."""
-    owner = folder_lock.holder(run.folder / LOCK)
-    return Holder(owner.process, owner.note) if owner else None
-
-
 def is_trained(run: Run) -> bool:
     """Whether nothing is left to train."""
     return not run.cfg.TRAIN.ENABLE or (run.cfg.TRAIN.AUTO_RESUME and run.final_checkpoint.is_file())
 
 
 def is_evaluated(run: Run) -> bool:
-    """Whether results.json is there and was made with these settings."""
+    """Whether results.json exists and was made with these settings."""
     file = run.folder / RESULTS
     return not run.cfg.TEST.ENABLE or (file.is_file() and read_results(file)["run"].get("eval_id") == run.eval_id)
 
@@ -115,7 +88,7 @@ def evaluation_checkpoint(run: Run) -> Path | None:
     """The checkpoint to score; None for models without weights.
 
     Raises:
-        UserError: none is there.
+        UserError: there is no such checkpoint.
     """
     test = run.cfg.TEST
     if not model_class(run.cfg).learns:

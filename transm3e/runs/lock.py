@@ -1,15 +1,13 @@
-"""One process at a time in a folder, on whatever file system it lies.
+"""A lock on a folder for one process at a time, on any file system.
 
-Where there are POSIX locks the system frees one when its holder ends, however that happens. But not all have them (Lustre
-without -o flock, NFS without lockd), and of some they hold for one machine only (Lustre's -o localflock). So the holder
-also keeps a file by the lock's name and ".owner", made by nobody else meanwhile (O_EXCL), and touches it every BEAT_S.
-Who finds it sees whether its process is alive, on this machine at once, of another one by waiting for a touch.
+Some file systems have no POSIX locks (Lustre without -o flock, NFS without lockd), on others they hold within one host
+only (Lustre's -o localflock). So the holder creates a lock file (O_EXCL) and touches it every BEAT_S. Whether the holder
+is alive can be seen at once on the same host; for another host, by waiting for the next touch.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -21,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 from uuid import uuid4
 
 from transm3e.cli import USER_MISTAKE
@@ -30,14 +27,13 @@ from transm3e.files import read_text
 from transm3e.foreign.json_text import parse_json
 
 logger = logging.getLogger(__name__)
-TRIES, TRIES_OTHER_HOST, WAIT_S = 20, 2400, 0.05
-# Seconds between two signs of life, and without one until a process of another machine counts as dead.
+WAIT_S = 0.05
+# Seconds between two heartbeats; seconds without one after which a process of another host counts as dead.
 BEAT_S, SILENCE_S = 10.0, 60.0
 TAKEOVER_S = 5.0
 LONGEST = 1 << 16
-# Tokens of what this process holds.
+# Tokens of the locks that this process holds.
 _held_here: set[str] = set()
-NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 
 
 class InUse(UserError):
@@ -50,10 +46,10 @@ class Owner:
 
     Attributes:
         process: "process N on HOST".
-        note: what it says of itself.
-        place: where process numbers mean the same: a boot of a machine, and a container; "" where nobody can tell.
-        pid, started: which process there.
-        token: of this hold, and of no other.
+        note: free text of the holder.
+        place: where `pid` is valid: boot id of the host and PID namespace; "" if unknown.
+        pid, started: process number and start time there.
+        token: unique to this lock.
     """
 
     process: str
@@ -69,8 +65,8 @@ class Owner:
         return cls(f"process {pid} on {socket.gethostname()}", note, _place(), pid, _started(pid) or "", uuid4().hex)
 
     @property
-    def lives(self) -> bool | None:
-        """None: another machine's, which cannot be asked."""
+    def is_alive(self) -> bool | None:
+        """Whether the process is alive; None if it is on another host and cannot be checked."""
         if not self.place or self.place != _place():
             return None
         if self.pid == os.getpid():
@@ -81,125 +77,79 @@ class Owner:
 
 @contextmanager
 def hold(file: Path, note: str = "") -> Iterator[None]:
-    """Hold what `file` stands for against other processes.
+    """Hold the lock `file` against other processes.
 
     Args:
-        file: the lock, which is made and stays.
-        note: told to who asks `holder`.
+        file: exists while it is held.
+        note: what `holder` returns to other processes.
 
     Raises:
-        InUse: by another process.
-        UserError: it cannot be written.
+        InUse: another process holds it.
+        UserError: the file cannot be written.
     """
     owner = Owner.of_this_process(note)
-    with _open(file) as lock:
-        if _lock(file, lock):
-            lock.truncate(0)
-            lock.write(f"{owner.process}\n{note}\n")
-            lock.flush()
-        sign = file.with_name(file.name + ".owner")
-        _take(sign, owner)
-        with _Beats(sign, owner):
-            yield
-
-
-def holder(file: Path) -> Owner | None:
-    """Who holds it, as far as this machine sees; None where nobody does."""
     try:
-        with file.open(encoding="utf-8") as lock:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                process, note, *_ = [*lock.read().split("\n"), "", ""]
-                return Owner(process, note)
-            except OSError:  # there are no locks
-                pass
-        sign = file.with_name(file.name + ".owner")
-        owner, silence = _read(sign), time.time() - sign.stat().st_mtime
-    except OSError:  # nobody's yet, or somebody else's: hold() says which
-        return None
-    lives = owner and owner.lives
-    return owner if lives or (lives is None and silence < SILENCE_S) else None
-
-
-def _open(file: Path) -> IO[str]:
-    try:
-        return file.open("a+", encoding="utf-8")
+        _take(file, owner)
     except OSError as error:
         remedy = "choose another OUTPUT_DIR or RUNS_DIR"
         raise UserError(f"cannot write to {file.parent}: {disk_fault(error, remedy)}") from error
+    with _Heartbeat(file, owner):
+        yield
 
 
-def _lock(file: Path, lock: IO[str]) -> bool:
-    """Lock it; False where there are no locks.
-
-    `holder` of another process may have it for a moment, and a network file system keeps that of a lost host for a while.
-    """
-    lock.seek(0)
-    process = lock.readline().strip()
-    is_here = not process or process.endswith(f" on {socket.gethostname()}")
-    for _ in range(TRIES if is_here else TRIES_OTHER_HOST):
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except (BlockingIOError, PermissionError):
-            time.sleep(WAIT_S)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            logger.warning(
-                "%s lies on a file system without locks (%s); a file beside it, touched every %g s, tells others that the "
-                "folder is in use",
-                *(file, error.strerror, BEAT_S),
-            )
-            return False
-    lock.seek(0)
-    raise InUse(_held(file, lock.readline().strip() or "another process"))
+def holder(file: Path) -> Owner | None:
+    """The process that holds the lock, as far as this host can tell; None if none does."""
+    try:
+        owner, silence = _read(file), time.time() - file.stat().st_mtime
+    except OSError:  # not locked yet, or not readable: hold() reports which
+        return None
+    is_alive = owner and owner.is_alive
+    return owner if is_alive or (is_alive is None and silence < SILENCE_S) else None
 
 
 def _held(file: Path, process: str, remedy: str = "") -> str:
     return f"{file.parent} is in use by {one_line(process)}; wait for it, or choose another OUTPUT_DIR{remedy}"
 
 
-def _take(sign: Path, owner: Owner) -> None:
-    while not _make(sign, owner):
-        other = _read(sign)
+def _take(lock: Path, owner: Owner) -> None:
+    while not _make(lock, owner):
+        other = _read(lock)
         if other is None:
             continue
-        lives = other.lives
-        if lives is None:
+        is_alive = other.is_alive
+        if is_alive is None:
             logger.warning(
-                "%s held %s last; waiting %g s for a sign of life", one_line(other.process), sign.parent, SILENCE_S
+                "%s held %s last; waiting %g s for a heartbeat", one_line(other.process), lock.parent, SILENCE_S
             )
-            lives = _beats(sign)
-        if lives:
+            is_alive = _is_touched(lock)
+        if is_alive:
             raise InUse(
-                _held(sign, other.process, f"; if that process has certainly ended, delete {sign} and start again")
+                _held(lock, other.process, f"; if that process has certainly ended, delete {lock} and start again")
             )
-        _remove(sign, other)
+        _remove(lock, other)
 
 
-def _make(sign: Path, owner: Owner) -> bool:
-    """Make the owner's file unless there is one."""
+def _make(lock: Path, owner: Owner) -> bool:
+    """Create the lock file; False if it exists."""
     try:
-        file = sign.open("x", encoding="utf-8")
+        file = lock.open("x", encoding="utf-8")
     except FileExistsError:
         return False
     try:
         with file:
             file.write(json.dumps(asdict(owner)) + "\n")
     except OSError:
-        sign.unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
         raise
     return True
 
 
-def _remove(sign: Path, owner: Owner) -> None:
-    """Remove a dead owner's file; not one that somebody who found the same has made meanwhile."""
-    guard = sign.with_name(sign.name + ".takeover")
+def _remove(lock: Path, owner: Owner) -> None:
+    """Remove a dead owner's lock file, but not one that a third process has created meanwhile."""
+    guard = lock.with_name(lock.name + ".takeover")
     try:
         guard.open("x").close()
-    except FileExistsError:  # somebody is at it, or was killed just then
+    except FileExistsError:  # another process is removing it, or was killed while doing so
         end = time.monotonic() + TAKEOVER_S
         while guard.exists():
             if time.monotonic() > end:
@@ -207,41 +157,41 @@ def _remove(sign: Path, owner: Owner) -> None:
             time.sleep(WAIT_S)
         return
     try:
-        if _read(sign) == owner:
-            sign.unlink()
+        if _read(lock) == owner:
+            lock.unlink()
     finally:
         guard.unlink(missing_ok=True)
 
 
-def _read(sign: Path) -> Owner | None:
-    """None: there is none."""
+def _read(lock: Path) -> Owner | None:
+    """The owner in a lock file; None if there is no file."""
     try:
-        said = parse_json(read_text(sign, LONGEST))
-        return Owner(**{key: type(value)(said[key]) for key, value in asdict(Owner("")).items()})
+        plain = parse_json(read_text(lock, LONGEST))
+        return Owner(**{key: type(value)(plain[key]) for key, value in asdict(Owner("")).items()})
     except FileNotFoundError:
         return None
     except OSError as error:
         if error.errno != errno.EFBIG:
             raise
         return Owner("another process")
-    except (ValueError, KeyError, TypeError, OverflowError):  # it is being written, or was never written in full
+    except (ValueError, KeyError, TypeError, OverflowError):  # being written, or never written completely
         return Owner("another process")
 
 
-def _beats(sign: Path) -> bool:
-    """Whether the file is touched in the next SILENCE_S: times of two machines are never compared."""
-    before, end = _look(sign), time.monotonic() + SILENCE_S
+def _is_touched(lock: Path) -> bool:
+    """Whether the file is touched in the next SILENCE_S; clocks of two hosts are never compared."""
+    before, end = _touched(lock), time.monotonic() + SILENCE_S
     while before and time.monotonic() < end:
         time.sleep(min(1.0, SILENCE_S / 10))
-        now = _look(sign)
+        now = _touched(lock)
         if now != before:
             return now is not None
     return False
 
 
-def _look(sign: Path) -> tuple[int, int] | None:
+def _touched(lock: Path) -> tuple[int, int] | None:
     try:
-        with sign.open("rb") as file:  # opened, a network file system asks its server
+        with lock.open("rb") as file:  # opening it makes a network file system ask its server
             found = os.fstat(file.fileno())
             return found.st_ino, found.st_mtime_ns
     except FileNotFoundError:
@@ -257,7 +207,7 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this machine began, in its clock's ticks; "" where it has ended, None where that is hidden."""
+    """Start time of a process of this host, in clock ticks; "" if it has ended, None if that cannot be read."""
     try:
         state, *numbers = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return "" if state in "ZX" else numbers[18]
@@ -271,12 +221,12 @@ def _started(pid: int) -> str | None:
         return None
 
 
-class _Beats(threading.Thread):
-    """Signs of life, until the context is left."""
+class _Heartbeat(threading.Thread):
+    """Sends heartbeats until the context is left."""
 
-    def __init__(self, sign: Path, owner: Owner) -> None:
-        super().__init__(daemon=True, name="signs of life")
-        self._sign, self._owner, self._over = sign, owner, threading.Event()
+    def __init__(self, lock: Path, owner: Owner) -> None:
+        super().__init__(daemon=True, name="lock heartbeat")
+        self._file, self._owner, self._over = lock, owner, threading.Event()
 
     def __enter__(self) -> None:
         _held_here.add(self._owner.token)
@@ -287,25 +237,25 @@ class _Beats(threading.Thread):
         self.join()
         _held_here.discard(self._owner.token)
         with suppress(OSError):
-            if _read(self._sign) == self._owner:
-                self._sign.unlink()
+            if _read(self._file) == self._owner:
+                self._file.unlink()
 
     def run(self) -> None:
         while not self._over.wait(BEAT_S):
-            with suppress(OSError):  # a disk that stalls: the next one may reach it
+            with suppress(OSError):  # the disk may stall: the next heartbeat may succeed
                 self._beat()
 
     def _beat(self) -> None:
-        other = _read(self._sign)
+        other = _read(self._file)
         if other is None:
-            _make(self._sign, self._owner)
+            _make(self._file, self._owner)
         elif other == self._owner:
-            os.utime(self._sign)
+            os.utime(self._file)
         elif other.token:
-            # It was suspended for longer than SILENCE_S: whatever it wrote now would spoil the other's run.
+            # This process was suspended for longer than SILENCE_S: anything it wrote now would corrupt the other's run.
             print(
-                f"error: {_held(self._sign, other.process)} (it took the folder over while "
-                "this process gave no sign of life); ended without saving",
+                f"error: {_held(self._file, other.process)} (it took the folder over while "
+                "this process sent no heartbeat); ended without saving",
                 file=sys.stderr,
                 flush=True,
             )

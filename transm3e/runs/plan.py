@@ -1,8 +1,8 @@
-"""Which runs a command line asks for, which runs those start from, and where each one lives.
+"""The runs that a command line asks for, the runs they start from, and the folder of each.
 
-A run is identified by a hash of its resolved settings, without those that cannot change its weights, of the data it
-reads (transm3e.runs.data_identity), and of the runs it starts from. So several configs share their stage-1 runs, and
-what is there already is not run again.
+A run is identified by a hash of the settings that can change its weights, of the data it reads
+(transm3e.runs.data_identity), and of the runs it starts from. So several configs share their stage-1 runs, and finished
+runs are not run again.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Run:
     Attributes:
         name: the config file's stem.
         id: 10 hex digits over everything that determines its weights.
-        settings: the same without the data: what runs of one config on other data have in common.
+        settings: the same hash without the data, equal for runs of one config on different data.
         cfg: frozen; OUTPUT_DIR and TRAIN.DATASET are set, and INIT names checkpoints instead of configs.
         data: what it reads.
-        asked: named on the command line, not only a run that another one starts from.
+        asked: named on the command line; False for a run that only another one starts from.
         starts: the runs it starts from.
     """
 
@@ -54,7 +54,7 @@ class Run:
 
     @property
     def final_checkpoint(self) -> Path:
-        """The checkpoint it ends with."""
+        """The checkpoint of the last epoch."""
         return self.folder / "checkpoints" / f"checkpoint_epoch_{self.cfg.SOLVER.MAX_EPOCH:05d}.pyth"
 
     @property
@@ -66,24 +66,33 @@ class Run:
 
 
 def plan(paths: Sequence[str], opts: Sequence[Any] = (), files: DataFiles | None = None) -> list[Run]:
-    """The runs behind config files, in the order to run them; each once, what they start from first.
+    """The runs of config files, each once, in the order to run them: starting runs first.
 
-    What a run starts from is in the list only while something is left to train.
+    Starting runs are listed only if the run that needs them is not trained yet.
 
     Args:
         paths: config files, each with `opts` applied.
         opts: KEY VALUE pairs or KEY=VALUE words.
-        files: what other plans of the same command have looked up of data sets.
+        files: cache that is shared with other plans of the same command.
 
     Raises:
         UserError: a config is wrong or does not fit what it starts from, configs start from each other in a circle, two
-            runs share a folder, or two configs are one training with other settings besides.
+            runs share a folder, or two configs are one training but differ in other settings.
     """
     runs: dict[Path, Run] = {}
     files = files or DataFiles()
     for path in paths:
         _add(runs, _run(path, load_cfg(path, opts), files, asked=True, below=()))
     return list(runs.values())
+
+
+def print_plan(paths: Sequence[str], opts: Sequence[Any]) -> None:
+    """Print every setting of every run.
+
+    Raises:
+        UserError: as plan.
+    """
+    print("\n".join(f"# {run.name} -> {run.folder}\n{run.cfg.dump()}" for run in plan(paths, opts)), end="")
 
 
 def _add(runs: dict[Path, Run], run: Run) -> None:
@@ -94,7 +103,7 @@ def _add(runs: dict[Path, Run], run: Run) -> None:
     if twin:
         _check_same(twin, run)
         return
-    # By folder and not by id: what starts from a run looks for its checkpoint in the folder.
+    # By folder, not by id: a run that starts from another looks for its checkpoint in the folder.
     known = runs.get(run.folder.resolve())
     if known and known.id != run.id:
         raise UserError(
@@ -109,15 +118,15 @@ def _check_same(known: Run, run: Run) -> None:
     different = [key for key in ours if ours[key] != theirs[key]]
     if different:
         raise UserError(
-            f"{known.name} and {run.name} are one training with other settings besides ({', '.join(different)}) "
-            f"and would be one run in {known.folder}; run them one after the other"
+            f"{known.name} and {run.name} are the same training with other settings ({', '.join(different)}) "
+            f"and would share the run folder {known.folder}; run them one after the other"
         )
 
 
 def _settings(run: Run) -> dict[str, Any]:
     settings = all_keys(run.cfg)
     if run.folder.name.endswith(f"-{run.id}"):
-        # Named after the config, not chosen.
+        # Derived from the config, not chosen by the user.
         settings["OUTPUT_DIR"] = ""
     return settings
 
@@ -126,7 +135,7 @@ def _folder(cfg: CfgNode, name: str, dataset: str, run_id: str) -> str:
     if cfg.OUTPUT_DIR:
         return cfg.OUTPUT_DIR
     folder = Path(cfg.RUNS_DIR) / "-".join(filter(None, (name, folder_word(dataset), run_id)))
-    # Data whose folder is called otherwise now keep their runs.
+    # If the dataset's folder was renamed, its runs are still found.
     there = [] if folder.is_dir() else sorted(folder.parent.glob(f"{escape(name)}-*{run_id}"))
     return str(next((other for other in there if other.name.endswith(f"-{run_id}")), folder))
 
@@ -135,7 +144,7 @@ def _run(path: str, cfg: CfgNode, files: DataFiles, asked: bool, below: tuple[Pa
     file = local_path(path).resolve()
     if file in below:
         raise UserError(
-            f"{path} starts from itself by way of {' -> '.join(other.name for other in below)}; change INIT there"
+            f"{path} starts from itself through {' -> '.join(other.name for other in below)}; change INIT there"
         )
     starts = {
         key: _run(cfg.INIT[key], _start_cfg(cfg.INIT[key], cfg), files, asked=False, below=(*below, file))
@@ -153,16 +162,16 @@ def _run(path: str, cfg: CfgNode, files: DataFiles, asked: bool, below: tuple[Pa
     return Run(name, run_id, settings, _resolved(cfg, name, run_id, starts), data, asked, tuple(starts.values()))
 
 
-def handed_down(cfg: CfgNode) -> list[Any]:
-    """KEY VALUE words for what the runs that a config starts from take over from it, whatever their files say.
+def inherited_opts(cfg: CfgNode) -> list[Any]:
+    """KEY VALUE words that the starting runs of a config inherit from it, overriding their own files.
 
-    PROTOCOL they take over where their files name none.
+    They inherit PROTOCOL, too, if their files do not set it.
     """
     return [word for key in keys_with(inherited=True) for word in (key, get(cfg, key))]
 
 
 def _start_cfg(source: str, parent: CfgNode) -> CfgNode:
-    return load_cfg(source, [*handed_down(parent), *parent.INIT.OPTS], parent.PROTOCOL)
+    return load_cfg(source, [*inherited_opts(parent), *parent.INIT.OPTS], parent.PROTOCOL)
 
 
 def _settings_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
@@ -170,7 +179,7 @@ def _settings_id(cfg: CfgNode, starts: dict[str, Run]) -> str:
     for key in STARTS:
         settings[f"INIT.{key}"] = starts[key].settings if key in starts else content_id(cfg.INIT[key])
     if not cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS:
-        # What matters is the global batch, not on how many machines it is computed.
+        # What matters is the global batch, not the number of hosts.
         settings["TRAIN.BATCH_SIZE"] = cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS
         settings["NUM_SHARDS"] = 1
     settings["start"] = content_id(cfg.TRAIN.CHECKPOINT_FILE_PATH)
@@ -182,7 +191,7 @@ def _resolved(cfg: CfgNode, name: str, run_id: str, starts: dict[str, Run]) -> C
     resolved.defrost()
     resolved.TRAIN.DATASET = cfg.TRAIN.DATASET or data_name(cfg.DATA.PATH_TO_DATA_DIR)
     resolved.OUTPUT_DIR = _folder(cfg, name, resolved.TRAIN.DATASET, run_id)
-    # Processes that are started anew build the teacher, too.
+    # Spawned processes build the teacher, too.
     resolved.IMPORTS = list(dict.fromkeys([*cfg.IMPORTS, *(own for run in starts.values() for own in run.cfg.IMPORTS)]))
     for key, run in starts.items():
         resolved.INIT[key] = str(run.final_checkpoint)

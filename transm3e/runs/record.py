@@ -1,7 +1,7 @@
-"""What a run's folder says of itself: whose it is, on which data, and with which settings it was trained and scored.
+"""Records in a run's folder: its id, its data, and the settings it was trained and scored with.
 
-The training's record, config.yaml and run.json, is written once, when it begins. An evaluation, and a scoring of video
-files, have settings of their own beside it, those of the results.json and the scores that are there.
+The record of the training, config.yaml and run.json, is written once, when it begins. Evaluation and the scoring of video
+files have config files of their own, which belong to the results.json and scores in the folder.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check_owner(run: Run, owner: Mapping[str, Any]) -> None:
 
 
 def read_owner(file: Path) -> dict[str, Any] | None:
-    """What stands in a run.json, name, id and table as text; None where there is none.
+    """The content of a run.json, with name, id and table as text; None if there is no file.
 
     Raises:
         UserError: it is damaged.
@@ -70,7 +70,7 @@ def read_owner(file: Path) -> dict[str, Any] | None:
 
 
 def data_text(facts: Mapping[str, Any]) -> str:
-    """The data that a run.json, or "run" of a results.json, names; "unknown" where an older version wrote it."""
+    """The data that a run.json, or "run" of a results.json, names; "unknown" if an older version wrote it."""
     data = facts.get("data")
     if not isinstance(data, dict) or not {"clips", "table", "prefix", "digest"} <= set(data):
         return "unknown"
@@ -79,7 +79,7 @@ def data_text(facts: Mapping[str, Any]) -> str:
 
 
 def write_record(run: Run, owner: Mapping[str, Any]) -> None:
-    """The record of a training that begins, or of a folder that has none; that of another one stays."""
+    """Write the record if a training begins or the folder has none; otherwise keep the existing one."""
     begins = run.cfg.TRAIN.ENABLE and not any((run.folder / "checkpoints").glob("*.pyth"))
     for name, text in ((CONFIG, run.cfg.dump()), (OWNER, json.dumps(owner, indent=2) + "\n")):
         if begins or not (run.folder / name).is_file():
@@ -87,7 +87,7 @@ def write_record(run: Run, owner: Mapping[str, Any]) -> None:
 
 
 def changed_settings(run: Run) -> str:
-    """ "KEY new (was old), ...": what a resumed training is set otherwise than when it began; "" for nothing."""
+    """ "KEY new (was old), ...": settings that differ from those the resumed training began with; "" if none do."""
     try:
         began = all_keys(cfg_from_text(read_text(run.folder / CONFIG), str(run.folder / CONFIG)))
     except (OSError, ValueError) as error:
@@ -97,7 +97,7 @@ def changed_settings(run: Run) -> str:
 
 
 def on_other_data(run: Run, owner: Mapping[str, Any]) -> str:
-    """A line that says which run, of these settings on other data, a run is not that is about to begin; else ""."""
+    """A line naming an existing run with these settings on other data, if this run is new; else ""."""
     if (run.folder / OWNER).exists():
         return ""
     for file in sorted(run.folder.parent.glob(f"{escape(run.name)}-*/{OWNER}")):
@@ -106,7 +106,9 @@ def on_other_data(run: Run, owner: Mapping[str, Any]) -> str:
         except UserError:
             continue
         if there and _differ_in_data(there, owner):
-            return f"not the run in {file.parent}: that is of {data_text(there)}, this one of {data_text(owner)}"
+            return (
+                f"a new run, as the one in {file.parent} is on other data: {data_text(there)}; here: {data_text(owner)}"
+            )
     return ""
 
 

@@ -1,10 +1,10 @@
-"""`results.json`: what one run reached, per split and muscle.
+"""`results.json`: the scores of one run, per split and muscle.
 
     {"run": {"id", "name", "model", "dataset", ...},
      "splits": {"known_val": {"mAP", "num_clips", "per_muscle", "positives", "failed_clips"[, "reason"]}, ...},
      "mean_val": ..., "mean_test": ...}
 
-Where "run" has the "target" "activity", splits hold what transm3e.report.activity_result gives: "top1", "top5", ...
+Where "run" has the "target" "activity", splits hold the result of transm3e.report.activity_figure: "top1", "top5", ...
 Those of the model Random hold means over many draws, and "draws", see with_draws.
 Scores are fractions in [0, 1]; null means "could not be computed", never 0.
 """
@@ -34,7 +34,7 @@ from transm3e.metrics.random_scores import random_average_precision
 # What a run predicts -> the name of a split's headline score.
 METRICS = {MUSCLE_TARGET: "mAP", ACTIVITY_TARGET: "top1"}
 MEANS = {"mean_val": ("known_val", "new_val"), "mean_test": ("known_test", "new_test")}
-# Of random scores; the standard error of their mean is then a fourteenth of their spread.
+# Draws of random scores; the standard error of their mean is 1/14 of their standard deviation.
 DRAWS = 200
 DRAWS_KEYS = ("std", "low", "high", "predictions")
 
@@ -44,20 +44,20 @@ def split_result(
     labels: ArrayLike | torch.Tensor,
     failed_clips: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Score one split; what comes back is ready for JSON.
+    """Score one split; the result is ready for JSON.
 
     Args:
-        scores: (N, 20) real numbers, array or tensor; N may be 0, then of any width.
+        scores: (N, 20) real numbers, array or tensor; N may be 0, with any width.
         labels: (N, 20) of 0 and 1.
-        failed_clips: (path, reason) of every clip that gave no scores; they are not among the N.
+        failed_clips: (path, reason) of every clip without scores; these are not among the N.
 
     Returns:
         {"mAP": in [0, 1] or None, "num_clips": N, "per_muscle": {muscle: AP in [0, 1] or None},
-        "positives": {muscle: how many of the N clips carry it}, "failed_clips": [{"path", "reason"}]},
-        and a "reason" where mAP is None.
+        "positives": {muscle: how many of the N clips have it}, "failed_clips": [{"path", "reason"}]},
+        and a "reason" if mAP is None.
 
     Raises:
-        ValueError: shapes are not (N, 20), or labels hold something besides 0 and 1.
+        ValueError: shapes are not (N, 20), or labels hold values other than 0 and 1.
         UserError: a score is NaN or infinite.
     """
     scores_NM, labels_NM = clip_rows(scores), clip_rows(labels)
@@ -79,19 +79,19 @@ def split_result(
 
 
 def with_draws(result: Mapping[str, Any], labels: ArrayLike | torch.Tensor, key: Sequence[int]) -> dict[str, Any]:
-    """What split_result gave for one draw of random scores, with the means over DRAWS draws in place of its figures.
+    """A result of split_result for one draw of random scores, with its scores replaced by means over DRAWS draws.
 
-    One draw can be far off where a muscle has few clips: the only one of 80 in the first place is an AP of 100% where
-    6% is to be expected.
+    One draw can be far off if a muscle has few clips: if its only clip of 80 ranks first, AP is 100%, where 6% is
+    expected.
 
     Args:
-        labels: (N, 20) of 0 and 1, those of the split.
-        key: of the generator, non-negative numbers.
+        labels: (N, 20) of 0 and 1.
+        key: seed of the generator, non-negative integers.
 
     Returns:
-        the result with "mAP" and "per_muscle" of the draws' means, and "draws": {"number", "std" (n - 1), "low" and
-        "high" (95% of the draws are between), "predictions": mAP of the one draw whose scores are kept}; as it was
-        where there is no mAP.
+        The result with means over draws as "mAP" and "per_muscle", and "draws": {"number", "std" (n - 1), "low" and
+        "high" (95% of the draws are between), "predictions": mAP of the one draw whose scores are stored};
+        unchanged if there is no mAP.
     """
     if result["mAP"] is None:
         return dict(result)
@@ -104,7 +104,7 @@ def with_draws(result: Mapping[str, Any], labels: ArrayLike | torch.Tensor, key:
 
 
 def clip_rows(values: ArrayLike | torch.Tensor, columns: int = len(MUSCLES)) -> np.ndarray:
-    """As float64; an array without rows becomes (0, columns): an evaluation without clips never learns the width."""
+    """As float64; an array without rows becomes (0, columns): an evaluation without clips does not know the width."""
     rows = np.atleast_1d(to_float64(values))
     return rows if len(rows) else np.zeros((0, columns))
 
@@ -115,7 +115,7 @@ def metric_of(results: Mapping[str, Any]) -> str:
 
 
 def mean_of(splits: Mapping[str, Mapping[str, Any]], mean: str, metric: str) -> float | None:
-    """(known + new) / 2 of "mean_val" or "mean_test"; None for lack of a part."""
+    """(known + new) / 2 of "mean_val" or "mean_test"; None if a part is missing."""
     parts = [splits[name][metric] for name in MEANS[mean] if name in splits]
     return sum(parts) / 2 if len(parts) == 2 and None not in parts else None
 
@@ -124,17 +124,17 @@ def draws_std(splits: Mapping[str, Mapping[str, Any]], column: str) -> float | N
     """Standard deviation of a split's mAP, or of "mean_val" or "mean_test", over the draws of random scores; else None."""
     parts = MEANS.get(column, (column,))
     stds = [splits[name]["draws"]["std"] for name in parts if "draws" in splits.get(name, {})]
-    # The splits are drawn each by itself.
+    # The draws of the splits are independent.
     return math.hypot(*stds) / len(parts) if len(stds) == len(parts) else None
 
 
 def mAP_of_predictions(split: Mapping[str, Any]) -> float:
-    """That of the scores that a run keeps: of random ones one draw, not the mean; of a split that has one."""
+    """mAP of the scores that a run stores (of random scores: one draw, not the mean), for a split that has an mAP."""
     return float(split.get("draws", {}).get("predictions", split["mAP"]))
 
 
 def summarise(splits: Mapping[str, Mapping[str, Any]], metric: str = "mAP") -> dict[str, Any]:
-    """{"splits": splits, "mean_val": (known_val + new_val) / 2, "mean_test": likewise}; None for lack of a part."""
+    """{"splits": splits, "mean_val": (known_val + new_val) / 2, "mean_test": the same of test}; None if a part is missing."""
     return {"splits": dict(splits), **{mean: mean_of(splits, mean, metric) for mean in MEANS}}
 
 
@@ -142,7 +142,7 @@ def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
     """Write results as JSON with sorted keys; the file appears whole or not at all.
 
     Raises:
-        ValueError: a number is NaN or infinite (write None where a score could not be computed).
+        ValueError: a number is NaN or infinite (write None if a score could not be computed).
         UserError: the file cannot be written.
     """
     atomic_write_text(path, json.dumps(results, indent=2, sort_keys=True, allow_nan=False) + "\n")
@@ -170,7 +170,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
 
 def _why_no_score(num_clips: int, num_failed: int) -> str:
     if num_clips:
-        return f"none of the {num_clips} clips carries a muscle"
+        return f"none of the {num_clips} clips has a muscle"
     return f"all {num_failed} clips failed" if num_failed else "the split has no clips"
 
 

@@ -1,4 +1,4 @@
-"""Whether a run fits what it starts from: its teacher, and the run whose weights it takes."""
+"""Checks that a run fits its teacher and its starting weights."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def check_teacher(cfg: CfgNode, teacher: CfgNode, path: str) -> None:
-    """Whether what DISTILL.METHOD compares of a teacher can be compared with the student's.
+    """Check that DISTILL.METHOD can compare teacher and student.
 
     Raises:
-        UserError: names the first setting in which they differ.
+        UserError: names the first setting that differs.
     """
     compared = component("DISTILL.METHOD", cfg.DISTILL.METHOD).compares
     shared = keys_comparing(compared)
@@ -30,17 +30,17 @@ def check_teacher(cfg: CfgNode, teacher: CfgNode, path: str) -> None:
     if compared == "logits" and trained_target(teacher) != trained_target(cfg):
         raise UserError(
             f"the classes are {trained_target(cfg)} here, but {trained_target(teacher)} in the teacher {path}, and "
-            f"DISTILL.METHOD {cfg.DISTILL.METHOD} compares logits; make DATA.TARGET and TASK har_lookup fit, or take "
+            f"DISTILL.METHOD {cfg.DISTILL.METHOD} compares logits; make DATA.TARGET and TASK har_lookup agree, or use "
             "another teacher"
         )
     _warn_of_other_clips(cfg, teacher, f"the teacher {path}")
 
 
 def check_student(cfg: CfgNode, start: CfgNode, path: str) -> None:
-    """Whether a model can start from the weights of the run of another config.
+    """Check that a model can start from the weights of another config's run.
 
     Raises:
-        UserError: names the first setting in which they differ.
+        UserError: names the first setting that differs.
     """
     model = model_class(cfg)
     own = [key for key in keys_with(NETWORK, of_model=True, may_change=False) if names_key(model.config_keys, key)]
@@ -70,5 +70,7 @@ def _warn_of_other_clips(cfg: CfgNode, other: CfgNode, what: str) -> None:
     ]
     if different:
         logger.warning(
-            "%s learnt from clips read otherwise: %s (INIT.OPTS sets keys there)", what, "; ".join(different)
+            "%s was trained on clips that are read differently: %s (INIT.OPTS sets keys there)",
+            what,
+            "; ".join(different),
         )

@@ -1,1 +1,1 @@
-"""Tables of experiments: rows in YAML -> the runs they need -> figures beside the paper's."""
+"""Tables of experiments: rows in YAML -> the runs they need -> scores beside the paper's."""

@@ -5,27 +5,24 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transm3e.config.node import merge_opts, opt_settings
 from transm3e.config.schema import MAX_SEED, get_cfg
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, make_folder
-from transm3e.tables.cluster.backends import RunnerType
-from transm3e.tables.figures import table_figures
+from transm3e.tables.figure import table_figure
 from transm3e.tables.formats import Caption, comma_separated, latex, markdown
 from transm3e.tables.jobs import Plan, PlannedTable
 from transm3e.tables.listing import problems
-from transm3e.tables.picture import table_picture
-from transm3e.tables.progress import FAILED
-from transm3e.tables.read import NOT_OF_ROWS, Row, Table, read_table
+from transm3e.tables.progress import FAILED, View, failure
+from transm3e.tables.read import NOT_OF_ROWS, Table, TableRow, read_table
 from transm3e.tables.runner import Runner
-from transm3e.tables.statistics.comparison import Comparison
-from transm3e.tables.statistics.formats import uncertainty_cells, uncertainty_latex, uncertainty_markdown
-from transm3e.tables.statistics.uncertainty import table_uncertainty
-from transm3e.tables.view import View
+from transm3e.tables.scores import table_scores
+from transm3e.tables.statistics.uncertainty import Comparison, table_uncertainty
 
 SET_BY_ARGUMENTS = {"RNG_SEED": "--seeds", "NUM_GPUS": "--gpus-per-run"}
 
@@ -42,11 +39,11 @@ def build_plan(
     """The plan of a command line.
 
     Args:
-        on: data sets, folders of configs/; None = those that a table names, or its paper's figures are on.
+        on: data sets, folders of configs/; None = those that a table names, or else those with scores of the paper.
         labels: only rows whose labels begin with one of these.
 
     Raises:
-        UserError: a table file is wrong, an option names what does not exist, or no row can be planned.
+        UserError: a table file is wrong, an option names something that does not exist, or no row can be planned.
     """
     _check(seeds, opts)
     tables = [read_table(file) for file in dict.fromkeys(files)]
@@ -68,15 +65,15 @@ def run_missing(
     command: Sequence[str],
     environments: Sequence[Mapping[str, str]],
     logs: Path,
-    runner: RunnerType = Runner,
+    runner: Callable[..., Any] = Runner,
 ) -> dict[Path, str]:
-    """Run what is missing; returns key -> why it failed, with the log's path, of the runs that did.
+    """Make the missing runs; returns for each failed run its key -> the reason with the log's path.
 
     Args:
-        command, environments, logs, runner: see Runner and Places.
+        command, environments, logs, runner: see Runner and Backend.
 
     Raises:
-        ExitRequest, UserError: see the runner; UserError, too, if a results.json is damaged.
+        ExitRequest, UserError: see the runner; UserError also if a results.json is damaged.
     """
     missing = plan.missing()
     for problem in [line for table in plan.tables for line in problems(table)]:
@@ -84,18 +81,14 @@ def run_missing(
     if not missing:
         return {}
     ended = runner(missing, command, environments, logs, View()).run()
-    return {
-        progress.job.key: f"failed, {progress.reason}; log: {progress.log}"
-        for progress in ended
-        if progress.state == FAILED
-    }
+    return {progress.job.key: failure(progress) for progress in ended if progress.state == FAILED}
 
 
 def write_tables(plan: Plan, failures: Mapping[Path, str], out: Path, comparison: Comparison | None = None) -> str:
-    """Write every table as .md, .csv, .tex and .png below `out`; returns them as Markdown, with where they lie.
+    """Write every table as .md, .csv, .tex and .png below `out`; returns them as Markdown, with their paths.
 
     Args:
-        comparison: how intervals and tests are made; None = as by default.
+        comparison: how intervals and tests are made; None = the defaults.
 
     Raises:
         UserError: a results.json is damaged, or a file cannot be written.
@@ -108,40 +101,30 @@ def write_tables(plan: Plan, failures: Mapping[Path, str], out: Path, comparison
 def _write_table(
     planned: PlannedTable, plan: Plan, failures: Mapping[Path, str], out: Path, comparison: Comparison
 ) -> str:
-    rows = table_figures(planned, plan, failures)
+    rows = table_scores(planned, plan, failures)
     found = table_uncertainty(planned, plan, comparison) if comparison.resamples else None
     title = f"{planned.table.title} ({planned.table.name}, {planned.dataset}, {planned.scale})"
     caption = Caption(title, planned.table.source, plan.made_with)
-    shown, in_latex = markdown(rows, caption), latex(rows, caption)
-    beside = None
-    if found:
-        shown, in_latex = f"{shown}\n{uncertainty_markdown(found)}", f"{in_latex}\n{uncertainty_latex(found)}"
-        beside = uncertainty_cells(found)
+    shown = markdown(rows, found, caption)
     file = out / f"{planned.table.name}-{planned.dataset}-{planned.scale}"
-    atomic_write_text(file.with_name(file.name + ".md"), shown)
-    atomic_write_text(file.with_name(file.name + ".csv"), comma_separated(rows, beside))
-    atomic_write_text(file.with_name(file.name + ".tex"), in_latex)
-    drawn = table_picture(rows, found, file.with_name(file.name + ".png"), title)
+    for suffix, text in ((".md", shown), (".csv", comma_separated(rows, found)), (".tex", latex(rows, found, caption))):
+        atomic_write_text(file.with_name(file.name + suffix), text)
+    drawn = table_figure(rows, found, file.with_name(file.name + ".png"), title)
     return f"{shown}\nin {file}.md, .csv, .tex{', .png' if drawn else ''}\n\n"
-
-
-class _Once(logging.Filter):
-    """Passes each message once: a hundred configs give the same warning."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shown: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        is_new = record.getMessage() not in self.shown
-        self.shown.add(record.getMessage())
-        return is_new
 
 
 @contextmanager
 def _warnings_once() -> Iterator[None]:
+    """Log each warning once: a hundred configs may give the same one."""
+    shown: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        before = len(shown)
+        shown.add(record.getMessage())
+        return len(shown) > before
+
     handler, logger = logging.StreamHandler(), logging.getLogger("transm3e")
-    handler.addFilter(_Once())
+    handler.addFilter(is_new)
     logger.addHandler(handler)
     try:
         yield
@@ -177,11 +160,11 @@ def _check_labels(tables: Sequence[Table], labels: Sequence[str] | None) -> None
     for label in labels or ():
         if not any(_chosen(table.rows, [label]) for table in tables):
             known = ", ".join(dict.fromkeys(row.label for table in tables for row in table.rows))
-            raise UserError(f"--rows names {label!r}, but no row's label begins so; there are: {known}")
+            raise UserError(f"--rows {label!r}: no row's label begins with it; there are: {known}")
 
 
-def _chosen(rows: Sequence[Row], labels: Sequence[str] | None) -> list[Row]:
-    """Rows labelled so, or else those whose labels begin so; all of them for None."""
+def _chosen(rows: Sequence[TableRow], labels: Sequence[str] | None) -> list[TableRow]:
+    """The rows with these labels; a label that no row has selects by prefix; None selects all rows."""
     if labels is None:
         return list(rows)
     known = {row.label for row in rows}

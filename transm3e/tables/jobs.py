@@ -1,4 +1,4 @@
-"""From rows to runs: each run once, whatever number of rows and tables need it, and each with its own command line."""
+"""From rows to runs: each run once, however many rows and tables need it, with its own command line."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ from transm3e.errors import UserError
 from transm3e.files import clip_table_file
 from transm3e.runs.data_identity import DataFiles
 from transm3e.runs.folder import is_evaluated, is_trained
-from transm3e.runs.plan import STARTS, Run, handed_down, plan
-from transm3e.tables.datasets import configs_folder
-from transm3e.tables.grid import START_OPTS
-from transm3e.tables.read import Row, Table
-from transm3e.tables.scale import row_words
+from transm3e.runs.plan import STARTS, Run, inherited_opts, plan
+from transm3e.tables.read import START_OPTS, Table, TableRow, configs_folder
+from transm3e.tables.scale import row_opts
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run, and how to ask tools/run_net.py for it.
+class PlannedRun:
+    """A planned run with its arguments for tools/run_net.py.
 
     Attributes:
-        run: planned.
+        run: the run.
         config: its config file.
-        words: KEY VALUE words for it.
+        words: its KEY VALUE words.
         needs: keys of the runs it starts from.
-        is_row: a row shows its figures; else other runs start from it, nothing more.
+        is_row: whether a row shows its scores; otherwise other runs only start from it.
     """
 
     run: Run
@@ -42,7 +40,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Unique: the names of config and data set, and the hash of settings and data."""
+        """Unique name: config, data set, and the hash of settings and data."""
         return self.run.folder.name
 
     @property
@@ -51,11 +49,11 @@ class Job:
 
     @property
     def has_data(self) -> bool:
-        """Whether the clip table is there; a run's hash, and so its name, changes with it."""
+        """Whether the clip table exists; a run's hash, and so its name, depends on its content."""
         return clip_table_file(self.run.cfg.DATA.PATH_TO_DATA_DIR).is_file()
 
     def is_done(self) -> bool:
-        """Whether what a table needs of it is there: the figures of a row, the weights of a run others start from.
+        """Whether the table has what it needs: a row's scores, or the weights of a run that others start from.
 
         Raises:
             UserError: its results.json is damaged.
@@ -64,7 +62,7 @@ class Job:
 
 
 def run_key(run: Run) -> Path:
-    """What tells runs from each other: their folders."""
+    """The identity of a run: its folder."""
     return run.folder.resolve()
 
 
@@ -73,11 +71,11 @@ class PlannedRow:
     """A row with one seed on one data set.
 
     Attributes:
-        key: of its run in Plan.jobs; None where it cannot be planned.
-        problem: why not.
+        key: of its run in Plan.jobs; None if it cannot be planned.
+        problem: why it cannot be planned.
     """
 
-    row: Row
+    row: TableRow
     seed: int
     key: Path | None
     problem: str = ""
@@ -97,36 +95,31 @@ class Plan:
     """All tables of a command line.
 
     Args:
-        made_with: what was asked for beside the tables, for whoever reads them.
+        made_with: seeds and options, for the caption.
 
     Attributes:
         tables: in order.
-        jobs: run_key -> job, what others start from before them.
+        jobs: run_key -> job; a run comes after those that it starts from.
     """
 
     def __init__(self, made_with: str = "") -> None:
         self.made_with = made_with
         self.tables: list[PlannedTable] = []
-        self.jobs: dict[Path, Job] = {}
+        self.jobs: dict[Path, PlannedRun] = {}
         self._files = DataFiles()
 
     @property
     def runs_dir(self) -> Path:
-        """Where the runs go; all of a plan have one place."""
+        """The folder of all runs of the plan."""
         return next((job.run.folder.parent for job in self.jobs.values()), Path("runs"))
-
-    @property
-    def has_problems(self) -> bool:
-        """Whether a row cannot be planned."""
-        return bool(self.problems)
 
     @property
     def problems(self) -> list[str]:
         """Why rows cannot be planned."""
         return [row.problem for table in self.tables for row in table.rows if row.problem]
 
-    def missing(self) -> list[Job]:
-        """The jobs that are left to do: rows without figures, and what is missing to train them; in order.
+    def missing(self) -> list[PlannedRun]:
+        """The jobs left to do, in order: rows without scores, and the missing runs that they start from.
 
         Raises:
             UserError: a results.json is damaged.
@@ -140,9 +133,15 @@ class Plan:
         return [job for key, job in self.jobs.items() if key in wanted and not job.is_done()]
 
     def add(
-        self, table: Table, dataset: str, rows: Iterable[Row], seeds: Sequence[int], scale: str, opts: Sequence[Any]
+        self,
+        table: Table,
+        dataset: str,
+        rows: Iterable[TableRow],
+        seeds: Sequence[int],
+        scale: str,
+        opts: Sequence[Any],
     ) -> None:
-        """Plan rows of a table on a data set; one that cannot be planned is kept with the reason.
+        """Plan rows of a table on a data set; a row that cannot be planned is kept with the reason.
 
         Args:
             opts: KEY VALUE words for every row, after the row's own.
@@ -154,10 +153,14 @@ class Plan:
         planned = tuple(self._row(configs, row, dataset, seed, scale, opts) for row in rows for seed in seeds)
         self.tables.append(PlannedTable(table, dataset, scale, planned))
 
-    def _row(self, configs: Path, row: Row, dataset: str, seed: int, scale: str, opts: Sequence[Any]) -> PlannedRow:
+    def _row(
+        self, configs: Path, row: TableRow, dataset: str, seed: int, scale: str, opts: Sequence[Any]
+    ) -> PlannedRow:
         try:
-            leaf, words = row_words(configs, row, dataset, scale)
-            return PlannedRow(row, seed, self._job(leaf, _merged(leaf, [*words, "RNG_SEED", seed, *opts]), is_row=True))
+            config, words = row_opts(configs, row, dataset, scale)
+            return PlannedRow(
+                row, seed, self._job(config, _merged(config, [*words, "RNG_SEED", seed, *opts]), is_row=True)
+            )
         except UserError as error:
             return PlannedRow(row, seed, None, str(error))
 
@@ -169,9 +172,9 @@ class Plan:
         if known is None:
             needs = tuple(run_key(start) for start in run.starts)
             if not all(need in self.jobs for need in needs):
-                starts = [self._job(*start, is_row=False) for start in _start_words(config, words, run)]
+                starts = [self._job(*start, is_row=False) for start in _start_opts(config, words, run)]
                 assert tuple(starts) == needs, "a run asked for by itself is the run that others start from"
-            self.jobs[key] = Job(run, config, tuple(words), needs, is_row)
+            self.jobs[key] = PlannedRun(run, config, tuple(words), needs, is_row)
         elif is_row:
             if known.is_row and known.run.eval_id != run.eval_id:
                 raise UserError(
@@ -179,16 +182,16 @@ class Plan:
                     "DATA.ENSEMBLE_METHOD), but a run has one results.json; make one of the two with --rows and another "
                     "RUNS_DIR"
                 )
-            # The row's words, as those with which others start from it say nothing of how it is scored.
-            self.jobs[key] = Job(run, config, tuple(words), known.needs, is_row=True)
+            # The row's own words: those with which other runs start from it do not say how it is scored.
+            self.jobs[key] = PlannedRun(run, config, tuple(words), known.needs, is_row=True)
         return key
 
 
-def _merged(leaf: Path, words: Sequence[Any]) -> list[Any]:
-    """KEY VALUE words with the INIT.OPTS of the leaf and every one among the words joined."""
+def _merged(config: Path, words: Sequence[Any]) -> list[Any]:
+    """KEY VALUE words in which the INIT.OPTS of the config and of the words are joined into one."""
     merged: list[Any] = []
     for_starts: list[Any] = []
-    for where, key, value in (*_own_start_opts(leaf), *opt_settings(words)):
+    for where, key, value in (*_own_start_opts(config), *opt_settings(words)):
         if key == START_OPTS:
             cfg = get_cfg()
             merge_opts(cfg, [key, value], where)
@@ -199,15 +202,15 @@ def _merged(leaf: Path, words: Sequence[Any]) -> list[Any]:
 
 
 @cache
-def _own_start_opts(leaf: Path) -> tuple[Setting, ...]:
-    return tuple(setting for setting in file_settings(leaf) if setting[1] == START_OPTS)
+def _own_start_opts(config: Path) -> tuple[Setting, ...]:
+    return tuple(setting for setting in file_settings(config) if setting[1] == START_OPTS)
 
 
-def _start_words(config: Path, words: Sequence[Any], run: Run) -> list[tuple[Path, list[Any]]]:
-    """Config and words with which the runs that `run` starts from can be asked for by themselves."""
+def _start_opts(config: Path, words: Sequence[Any], run: Run) -> list[tuple[Path, list[Any]]]:
+    """Config and words that plan the runs that `run` starts from on their own."""
     cfg = load_cfg(config, words)
     sources = [cfg.INIT[key] for key in STARTS if cfg.INIT[key].endswith((".yaml", ".yml"))]
     return [
-        (Path(source), [*handed_down(cfg), *cfg.INIT.OPTS, "PROTOCOL", start.cfg.PROTOCOL])
+        (Path(source), [*inherited_opts(cfg), *cfg.INIT.OPTS, "PROTOCOL", start.cfg.PROTOCOL])
         for source, start in zip(sources, run.starts, strict=True)
     ]

@@ -1,8 +1,7 @@
-"""Run what tables miss: each run a process of its own, what others start from first, as many at once as slots.
+"""Make a table's missing runs: each in its own process, after the runs that it starts from, as many at once as slots.
 
-Nothing is kept but the runs' own folders, so whatever ends this process, the same call goes on from there: a run that
-is done is not run again, one that was stopped goes on from its checkpoint, and one that another process still works on
-is waited for.
+All state is in the runs' folders, so the same call continues after any interruption: a finished run is not repeated, a
+stopped one is resumed, and a run that another process is making is waited for.
 """
 
 from __future__ import annotations
@@ -16,13 +15,14 @@ from pathlib import Path
 
 from transm3e.engine.processes.signals import stop_request
 from transm3e.errors import RESUMES, ExitRequest
-from transm3e.runs.folder import GPUS, Holder, holder
-from transm3e.tables.jobs import Job
-from transm3e.tables.progress import DONE, ELSEWHERE, RUNNING, WAITING, Progress, last_words, start_all
+from transm3e.runs.folder import GPUS, LOCK
+from transm3e.runs.lock import Owner, holder
+from transm3e.tables.jobs import PlannedRun
+from transm3e.tables.progress import DONE, ELSEWHERE, RUNNING, WAITING, RunProgress, initial_progress, last_line
 
 POLL_S = 0.5
 
-Watch = Callable[[Sequence[Progress]], None]
+Watch = Callable[[Sequence[RunProgress]], None]
 Poll = Callable[[], int | None]  # exit status, or None while it runs
 
 
@@ -30,32 +30,32 @@ class Runner:
     """Runs jobs in processes.
 
     Args:
-        jobs: what is to run, what others start from before them.
-        command: the program and what stands before its `--cfg`.
-        slots: environment variables of each slot; as many runs at once.
-        logs: folder of the processes' outputs, one file per run; they are appended to.
+        jobs: the runs to make; a run comes after those that it starts from.
+        command: the program and its arguments before `--cfg`.
+        slots: environment variables, one mapping per concurrent run.
+        logs: folder of the processes' outputs, one file per run, appended to.
         watch: called with every job's progress about twice a second.
     """
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[PlannedRun],
         command: Sequence[str],
         slots: Sequence[Mapping[str, str]],
         logs: Path,
         watch: Watch = lambda progress: None,
     ) -> None:
         self.command, self.slots, self.watch = tuple(command), tuple(slots), watch
-        self.progress = start_all(jobs, logs)
+        self.progress = initial_progress(jobs, logs)
         self._polls: dict[Path, Poll] = {}
         self._children: list[subprocess.Popen[bytes]] = []
-        self._taken: dict[Path, int] = {}  # slots, also of runs that another process has begun
+        self._taken: dict[Path, int] = {}  # slots in use, also by runs that another process has begun
 
-    def run(self) -> list[Progress]:
-        """Run all to their ends; one that fails stops only those that start from it.
+    def run(self) -> list[RunProgress]:
+        """Make all runs; a failed run stops only those that start from it.
 
         Raises:
-            ExitRequest: SIGINT or SIGTERM came; the runs were asked to stop, and have.
+            ExitRequest: on SIGINT or SIGTERM, after all runs have stopped.
         """
         with stop_request() as stop:
             while not stop.signal_number and not all(p.is_over for p in self.progress.values()):
@@ -71,48 +71,48 @@ class Runner:
         for key, poll in list(self._polls.items()):
             if (status := poll()) is not None:
                 self._end(key, status)
-        # First whose slots are taken, then who gets those that are free.
+        # First find the slots in use, then start runs in the free ones.
         for progress in self.progress.values():
             if progress.state in (WAITING, ELSEWHERE):
-                self._look_elsewhere(progress, holder(progress.job.run))
+                self._check_lock(progress, holder(progress.job.run.folder / LOCK))
         for progress in self.progress.values():
             if progress.state == WAITING:
-                self._try_to_begin(progress)
+                self._try_to_start(progress)
 
-    def _look_elsewhere(self, progress: Progress, at_work: Holder | None) -> None:
-        if at_work is None:
+    def _check_lock(self, progress: RunProgress, owner: Owner | None) -> None:
+        if owner is None:
             progress.state = WAITING
             self._taken.pop(progress.job.key, None)
         elif progress.state == WAITING:
             progress.state = ELSEWHERE
-            slot = self._slot_of(at_work)
+            slot = self._slot_of(owner)
             if slot is not None:
                 self._taken[progress.job.key] = slot
 
-    def _slot_of(self, at_work: Holder) -> int | None:
-        """The slot that another process of this machine works in: that of its GPUs, else any."""
-        if not at_work.process.endswith(f" on {socket.gethostname()}"):
+    def _slot_of(self, owner: Owner) -> int | None:
+        """The slot that another process of this host uses: the one with its GPUs, else any free one."""
+        if not owner.process.endswith(f" on {socket.gethostname()}"):
             return None
         free = self._free()
-        same = [slot for slot in free if self.slots[slot].get(GPUS, "") == at_work.devices]
+        same = [slot for slot in free if self.slots[slot].get(GPUS, "") == owner.note]
         return next(iter(same or free), None)
 
     def _free(self) -> list[int]:
         return [slot for slot in range(len(self.slots)) if slot not in self._taken.values()]
 
-    def _try_to_begin(self, progress: Progress) -> None:
-        progress.look_at_needs(self.progress)
+    def _try_to_start(self, progress: RunProgress) -> None:
+        progress.check_needs(self.progress)
         free = self._free()
         if progress.is_over or not free or any(need.state != DONE for need in progress.needs(self.progress)):
             return
-        if not progress.look():
+        if not progress.check_done():
             progress.state = RUNNING
             self._polls[progress.job.key] = self._start(progress, self.slots[free[0]])
             self._taken[progress.job.key] = free[0]
 
-    def _start(self, progress: Progress, variables: Mapping[str, str]) -> Poll:
+    def _start(self, progress: RunProgress, variables: Mapping[str, str]) -> Poll:
         with progress.log.open("ab") as log:
-            # A process group of its own: Ctrl-C reaches it once, from here.
+            # Its own process group, so that Ctrl-C reaches it only once, through this process.
             process = subprocess.Popen(
                 progress.words(self.command),
                 stdin=subprocess.DEVNULL,
@@ -128,11 +128,11 @@ class Runner:
         del self._polls[key], self._taken[key]
         progress = self.progress[key]
         progress.state = WAITING
-        if not progress.look() and holder(progress.job.run) is None:
+        if not progress.check_done() and holder(progress.job.run.folder / LOCK) is None:
             progress.fail(self._reason(progress, status))
 
-    def _reason(self, progress: Progress, status: int) -> str:
-        return f"status {status}: {last_words(progress.log)}"
+    def _reason(self, progress: RunProgress, status: int) -> str:
+        return f"status {status}: {last_line(progress.log)}"
 
     def _stop(self) -> str:
         for process in self._children:

@@ -1,10 +1,10 @@
-"""How large a table's runs are: model, clips and epochs shrink together, of a row and of the runs it starts from.
+"""Scales of a table's runs: model, clips and epochs of a row, and of the runs it starts from, shrink together.
 
-- "full": the leaf as it stands.
-- "small": the size of the demo, minutes on two CPU cores. A row on a benchmark of the paper takes over SIZES from the
-  row's leaf in configs/MuscleSynth/, so it starts from drawn weights; the leaves of MuscleSynth and FreeExercise have
+- "full": the config unchanged.
+- "small": the size of the demo, minutes on two CPU cores. A row on a benchmark of the paper takes the scaled keys from its
+  config in configs/MuscleSynth/, so it trains from random initialisation; the configs of MuscleSynth and FreeExercise have
   this size already.
-- "tiny": as small, with clips of 4 frames of 32x32 and one epoch, and MuscleSynth at its size tiny: whether it runs.
+- "tiny": like "small", with clips of 4 frames of 32x32, one epoch, and MuscleSynth of size tiny: a smoke test.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from transm3e.config import load_cfg
 from transm3e.config.schema import get, keys_with
 from transm3e.errors import UserError
 from transm3e.runs.plan import STARTS
-from transm3e.tables.datasets import DEMO, MAIN, is_full_size, leaf_name
-from transm3e.tables.grid import START_OPTS
-from transm3e.tables.read import Row
+from transm3e.tables.read import DEMO, MAIN, START_OPTS, TableRow, config_name, is_full_size
 
 FULL = "full"
 SCALES = (FULL, "small", "tiny")
@@ -42,26 +40,26 @@ TINY_DATA = {"MuscleSynth": {"DATA.PATH_TO_DATA_DIR": "data/MuscleSynth/tiny"}}
 INIT_KEYS = tuple(f"INIT.{name}" for name in STARTS)
 
 
-def leaf_file(configs: Path, config: str, dataset: str) -> Path:
-    """The leaf behind a row's config, or behind a config that it starts from.
+def config_file(configs: Path, config: str, dataset: str) -> Path:
+    """The file of a row's config, or of a config that it starts from.
 
     Raises:
         UserError: there is none.
     """
-    file = configs / dataset / f"{leaf_name(config, dataset)}.yaml"
+    file = configs / dataset / f"{config_name(config, dataset)}.yaml"
     if not file.is_file():
-        which = "" if dataset == MAIN else f" that {configs / dataset} has, too"
-        raise UserError(f"no config {file}; name a leaf of {configs / MAIN}{which}")
+        which = "" if dataset == MAIN else f" that {configs / dataset} also has"
+        raise UserError(f"no config {file}; name a config in {configs / MAIN}{which}")
     return file
 
 
-def row_words(configs: Path, row: Row, dataset: str, scale: str) -> tuple[Path, list[Any]]:
-    """The leaf of a row, and its KEY VALUE words for tools/run_net.py; INIT.OPTS comes last.
+def row_opts(configs: Path, row: TableRow, dataset: str, scale: str) -> tuple[Path, list[Any]]:
+    """The config file of a row and its KEY VALUE words for tools/run_net.py; INIT.OPTS comes last.
 
     Raises:
-        UserError: a leaf is missing or wrong.
+        UserError: a config is missing or wrong.
     """
-    leaf = leaf_file(configs, row.config, dataset)
+    file = config_file(configs, row.config, dataset)
     opts = dict(row.opts)
     for_starts = opts.pop(START_OPTS, {})
     for key in INIT_KEYS:
@@ -70,13 +68,13 @@ def row_words(configs: Path, row: Row, dataset: str, scale: str) -> tuple[Path, 
                 raise UserError(
                     f"{row.label}: {key} is {opts[key]!r}; it must be the name of a config, such as mcts_rgb_s"
                 )
-            opts[key] = leaf_file(configs, opts[key], dataset).name
+            opts[key] = config_file(configs, opts[key], dataset).name
     settings, of_starts = _scaled(configs, row.config, dataset, scale)
-    return leaf, [*_words({**settings, **opts}), START_OPTS, _words({**of_starts, **for_starts})]
+    return file, [*_words({**settings, **opts}), START_OPTS, _words({**of_starts, **for_starts})]
 
 
 def _scaled(configs: Path, config: str, dataset: str, scale: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings that bring a leaf to a scale, and those for what it starts from."""
+    """Settings that scale a config, and those for the configs that it starts from."""
     if scale == FULL:
         return {}, {}
     settings, of_starts = _shrunk(configs, config, dataset) if is_full_size(dataset) else ({}, {})
@@ -86,14 +84,14 @@ def _scaled(configs: Path, config: str, dataset: str, scale: str) -> tuple[dict[
 
 
 def _shrunk(configs: Path, config: str, dataset: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    ours, demo = leaf_file(configs, config, dataset), leaf_file(configs, config, DEMO)
+    ours, demo = config_file(configs, config, dataset), config_file(configs, config, DEMO)
     starts = next(_starts(ours), None), next(_starts(demo), None)
     return _sizes(ours, demo), _sizes(*starts) if starts[0] and starts[1] else {}
 
 
-def _starts(leaf: Path) -> Iterator[Path]:
-    """The configs that a leaf starts from; all of a leaf have one size."""
-    cfg = load_cfg(leaf)
+def _starts(file: Path) -> Iterator[Path]:
+    """The configs that a config starts from, which all have one size."""
+    cfg = load_cfg(file)
     yield from (Path(cfg.INIT[key]) for key in STARTS if cfg.INIT[key].endswith(".yaml"))
 
 

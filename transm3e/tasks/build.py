@@ -1,4 +1,4 @@
-"""The only place that joins model, loss and teacher."""
+"""Builds tasks: the only module that joins model, loss and teacher."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ logger = logging.getLogger(__name__)
 
 
 def build_task(cfg: CfgNode, device: torch.device) -> Classify:
-    """What a config trains, with its starting weights, on `device`.
+    """The task that a config trains, with its starting weights, on `device`.
 
     Args:
-        cfg: INIT names checkpoints by now (transm3e.runs.plan puts them in the place of configs).
+        cfg: INIT names checkpoints (transm3e.runs.plan has replaced configs by them).
 
     Raises:
         UserError: a checkpoint is missing or belongs to another model, or the teacher does not fit the student.
@@ -55,10 +55,10 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
 
 
 def build_classify(cfg: CfgNode, model: nn.Module, activities: Activities | None = None) -> Classify:
-    """The classification that a config describes, of a model that is there already.
+    """The classification task of a config, with a model that is already built.
 
     Args:
-        activities: the classes, where it classifies activities (build_activities).
+        activities: the classes, if it classifies activities (build_activities).
     """
     parts = (model, build_loss(cfg), build_modalities(cfg, model_modalities(cfg)))
     if cfg.TASK == LOOKUP_TASK and activities:
@@ -69,7 +69,7 @@ def build_classify(cfg: CfgNode, model: nn.Module, activities: Activities | None
 def build_distill(
     cfg: CfgNode, student: nn.Module, teacher: nn.Module, activities: Activities | None = None
 ) -> Distill:
-    """The distillation that a config describes, of models that are there already; `activities` as build_classify."""
+    """The distillation task of a config, with models that are already built; `activities` as in build_classify."""
     return Distill(
         student,
         teacher,
@@ -87,7 +87,7 @@ def build_distill(
 
 
 def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.device) -> Classify:
-    """A model that only predicts, on `device`: neither a teacher nor starting weights are needed or read.
+    """A task that only predicts, on `device`; neither a teacher nor starting weights are read.
 
     Args:
         checkpoint: its weights; None for models without.
@@ -110,7 +110,7 @@ def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.devi
 
 
 def _trained_activities(cfg: CfgNode, checkpoint: Path | None) -> Activities | None:
-    """The classes that a checkpoint was trained on, which those of the clip table must be if it is scored by them."""
+    """The classes that a checkpoint was trained on; those of the clip table must be equal if activities are scored."""
     if trained_target(cfg) != ACTIVITY_TARGET:
         return None
     plain = read_checkpoint(checkpoint).get("activities") if checkpoint else None
@@ -146,12 +146,12 @@ def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:
         if absent and any(name.startswith(part) for name in report.loaded):
             raise UserError(
                 f"{start} holds only some of {part}: not {', '.join(absent[:3])} in this shape; "
-                "set TRANSM3E and MCTF as the run was trained that it comes from"
+                "set TRANSM3E and MCTF as in the run that it comes from"
             )
 
 
 def _warn_of_other_settings(cfg: CfgNode, checkpoint: str | Path, keys: Iterable[str]) -> None:
-    """Weights load whatever the input was scaled by; the log says which of `keys` this config has otherwise."""
+    """Log which of `keys` differ from the checkpoint's config: weights load even if, say, inputs are scaled differently."""
     text = read_checkpoint(checkpoint).get("cfg")
     if not isinstance(text, str) or not text:
         return

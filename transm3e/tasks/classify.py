@@ -24,12 +24,12 @@ class Classify:
     Args:
         model: the trainable model.
         loss: classification loss with its scores.
-        inputs: uint8 clips -> what the models read.
-        activities: the classes, where it classifies activities; None = muscles.
+        inputs: uint8 clips -> input of the model.
+        activities: the classes, if it classifies activities; None = muscles.
 
     Attributes:
-        target: what the scores that `conclude` gives are of, MUSCLE_TARGET or ACTIVITY_TARGET.
-        columns: their names, in order.
+        target: of the scores that `conclude` returns, MUSCLE_TARGET or ACTIVITY_TARGET.
+        columns: names of these scores, in order.
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class Classify:
         self.model, self.loss, self.inputs, self.activities = model, loss, inputs, activities
         self.target = ACTIVITY_TARGET if activities else MUSCLE_TARGET
         self.columns: tuple[str, ...] = activities.names if activities else MUSCLES
-        # The model as it is called in training: the engine may put DDP around it; evaluation never needs that.
+        # The model as called in training: the engine may wrap it in DDP; evaluation does not need that.
         self.replica = model
-        # What a step computes from tensors alone; compile() puts the compiled form here.
+        # The part of a step that takes only tensors; compile() replaces it by its compiled form.
         self._step: Callable[..., dict[str, Tensor]] = self.classify
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
@@ -54,37 +54,37 @@ class Classify:
         return {"loss": self.loss(output.logits, labels), "logits": output.logits}
 
     def compile(self, **options: Any) -> None:
-        """Compile what a step computes, as one graph, when it is first called; `options` are torch.compile's."""
+        """Compile the training step, at its first call; `options` are torch.compile's."""
         self._step = torch.compile(self._step, **options)
 
     @torch.inference_mode()
     def predict(self, batch: Batch) -> Tensor:
-        """Scores (B, C) in [0, 1] of a batch, in evaluation mode, from what the model reads, never a teacher."""
+        """Scores (B, C) in [0, 1] of a batch, in evaluation mode, without a teacher."""
         self.model.eval()
         return self.loss.scores(self.model(self.inputs(batch.clips)).logits)
 
     def conclude(self, scores: Tensor) -> Tensor:
-        """Scores of whole clips (N, C), views averaged -> what is reported, (N, len(columns))."""
+        """Scores of whole clips (N, C), views averaged -> reported scores (N, len(columns))."""
         return scores
 
     def state(self) -> dict[str, Tensor]:
-        """What changes in training besides the model, for checkpoints; {} where nothing does."""
+        """State that training changes in addition to the model's, for checkpoints; {} if there is none."""
         return {}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` gave.
+        """Load what `state` returned.
 
         Raises:
-            ValueError: it is another task's.
+            ValueError: the state is another task's.
         """
         if set(state) != set(self.state()):
-            raise ValueError("what the task had learnt besides the model does not fit")
+            raise ValueError("the saved state of the task does not fit")
 
     def train(self) -> None:
         """Put the model into training mode."""
         self.model.train()
 
     def to(self, device: torch.device) -> None:
-        """Move the model and what prepares its input."""
+        """Move the model and its input preparation."""
         self.model.to(device)
         self.inputs.to(device)

@@ -1,4 +1,4 @@
-"""Train a student on labels and on what a frozen teacher, as a rule of another modality, sends (stage 2 of TransM3E)."""
+"""Train a student on labels and on a frozen teacher, usually of another modality (stage 2 of TransM3E)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from transm3e.data.activities import Activities
 from transm3e.data.modalities import ModalityInput
-from transm3e.data.types import Batch, mixed
+from transm3e.data.types import Batch, mixed, numbers_on
 from transm3e.distill import Centre, Distiller
 from transm3e.distill.pairs import ZERO, teacher_clip_of
 from transm3e.layers.common import DropPath
@@ -19,7 +19,7 @@ from transm3e.losses import Loss
 from transm3e.models.output import ModelOutput
 from transm3e.tasks.classify import Classify
 
-# Here, as a graph of torch.compile cannot ask for them.
+# Computed here, as torch.compile cannot trace fields().
 FIELDS = tuple(field.name for field in fields(ModelOutput))
 
 
@@ -37,7 +37,7 @@ class Distill(Classify):
         weight, class_weight: factors on the distillation losses and on the classification loss (paper: 1 and 1).
         pair_case: which teacher clip a student clip learns from (table 14).
         teacher_drop_path: the teacher's drop path stays active, as in the authors' code.
-        centre: takes their mean from the teacher's tokens; None = they are compared as they are.
+        centre: subtracts the mean of the teacher's tokens; None = tokens are compared unchanged.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Distill(Classify):
         """{"loss", "loss_class", the distiller's losses, "logits"} of a batch."""
         batch = mixed(batch)
         partners = teacher_clip_of(len(batch.labels), batch.samples, self.pair_case)
-        # The teacher is frozen, so what it says to a clip of zeros is asked once; unless every draw changes it.
+        # The teacher is frozen, so its output for a clip of zeros is computed once, unless drop path changes it.
         if ZERO in partners and self._zeros is None and not self.teacher_drop_path:
             one = self.teacher_inputs({name: clip[:1] for name, clip in batch.clips.items()})
             self._zeros = self._teach({name: torch.zeros_like(clip) for name, clip in one.items()})
@@ -107,14 +107,15 @@ class Distill(Classify):
     def _teach_partners(
         self, clips: dict[str, Tensor], partners: Sequence[int], of_zeros: ModelOutput | None
     ) -> ModelOutput:
-        """What the teacher says to the partner of each student clip; with `of_zeros` it need not see clips of zeros."""
+        """The teacher's outputs for the partner of each student clip; `of_zeros` is reused for clips of zeros."""
         if of_zeros is None:
             inputs = self.teacher_inputs(clips)
             return self._teach({name: _rows_or_zeros(clip, partners) for name, clip in inputs.items()})
         seen = [row for row in partners if row != ZERO]
         if not seen:
             return _pick([0] * len(partners), of_zeros)
-        taught = self._teach(self.teacher_inputs({name: clip[seen] for name, clip in clips.items()}))
+        rows = numbers_on(next(iter(clips.values())).device, seen)
+        taught = self._teach(self.teacher_inputs({name: clip.index_select(0, rows) for name, clip in clips.items()}))
         # Row 0 is the clip of zeros, the seen clips follow in order.
         order = iter(range(1, len(seen) + 1))
         return _pick([0 if row == ZERO else next(order) for row in partners], of_zeros, taught)
@@ -126,15 +127,15 @@ class Distill(Classify):
 
 def _rows_or_zeros(clips: Tensor, rows: Sequence[int]) -> Tensor:
     """Clips by row number, ZERO as a clip of zeros."""
-    chosen = clips[[max(row, 0) for row in rows]]
-    chosen[[place for place, row in enumerate(rows) if row == ZERO]] = 0
-    return chosen
+    chosen = clips.index_select(0, numbers_on(clips.device, [max(row, 0) for row in rows]))
+    zeros = [place for place, row in enumerate(rows) if row == ZERO]
+    return chosen.index_fill_(0, numbers_on(clips.device, zeros), 0) if zeros else chosen
 
 
 def _pick(rows: list[int], *outputs: ModelOutput) -> ModelOutput:
     """Rows by number, as often as named, of outputs one after the other."""
     # One tensor for all blocks: a list would go to the GPU once for each.
-    where = torch.tensor(rows, device=outputs[0].logits.device)
+    where = numbers_on(outputs[0].logits.device, rows)
 
     def picked(*parts: Any) -> Any:
         if parts[0] is None:

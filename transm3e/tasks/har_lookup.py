@@ -18,13 +18,12 @@ PREDICTED, EXPECTED = choices("LOOKUP.MUSCLES")
 
 
 class HARLookup(Classify):
-    """A classifier of activities whose scores are the muscles of an activity seen in training.
+    """A classifier of activities whose scores are the muscles of activities seen in training.
 
-    A new activity gets the muscles of the known one that it is taken for, which is why this is the baseline that cannot
-    generalise.
+    A new activity gets the muscles of the known activity that it is classified as, so this baseline cannot generalise.
 
     Args:
-        model, loss, inputs: as Classify's; the loss is a softmax cross entropy.
+        model, loss, inputs: as in Classify; the loss is a softmax cross entropy.
         activities: the classes and their muscles.
 
     Attributes:

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 from transm3e.data.randaugment import GEOMETRIC, parse_policy
 from transm3e.data.skeleton import Skeleton, read_skeleton
-from transm3e.data.skeleton.clip import skeleton_clip
-from transm3e.data.skeleton.layouts import POSSIBLE, mirror_order, to_layout
-from transm3e.data.skeleton.persons import pick_persons
+from transm3e.data.skeleton.clip import POSSIBLE, mirror_order, pick_persons, skeleton_clip, to_layout
 from transm3e.data.transforms import Augmentation, Box, ViewParams, apply, draw_train, eval_params
 from transm3e.errors import UserError
 from transm3e.joints import LAYOUTS

@@ -16,7 +16,7 @@ from transm3e.config import get_cfg
 from transm3e.config.node import merge_opts
 from transm3e.data.types import Batch
 from transm3e.engine.processes import distributed as d
-from transm3e.engine.processes.parallel import summing, wrap
+from transm3e.engine.processes.parallel import gradient_sync, wrap
 from transm3e.engine.processes.sharding import shard, shard_model, whole
 from transm3e.engine.train import Trainer
 from transm3e.models import build_model
@@ -133,7 +133,7 @@ class Task(Classify):
 
 
 def one_unit() -> dict[str, Any]:
-    """Gradient of the mean over processes, after one part that is not exchanged, and what evaluation sees."""
+    """Gradient of the mean over processes, after one part that is not all-reduced, and what evaluation sees."""
     torch.manual_seed(d.rank())
     task = Task(Normed())
     start = copy.deepcopy(task.model.state_dict())
@@ -151,8 +151,8 @@ def one_unit() -> dict[str, Any]:
     draw = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, 2, 5, 3, generator=draw)
     for part in range(2):
-        seen[f"exchanged before part {part}"] = [p.grad is not None for p in task.model.parameters()]
-        with summing(task.replica, last=part == 1):
+        seen[f"all-reduced before part {part}"] = [p.grad is not None for p in task.model.parameters()]
+        with gradient_sync(task.replica, last=part == 1):
             task.model(inputs[part, d.rank()]).logits.square().sum().backward()
     gradients = {name: whole(p.grad).clone() for name, p in task.model.named_parameters()}
     validate()

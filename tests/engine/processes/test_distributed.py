@@ -1,4 +1,4 @@
-"""Two processes on gloo: what they tell each other, DDP, and how a run with an error in one of them ends."""
+"""Two processes on gloo: collectives, DDP, and how a run with an error in one of them ends."""
 
 import importlib
 import re
@@ -37,7 +37,7 @@ from torch import nn
 import transm3e.engine.processes.distributed as d
 import transm3e.engine.processes.launch
 from transm3e.distill.centre import Centre
-from transm3e.engine.processes.parallel import summing, wrap
+from transm3e.engine.processes.parallel import gradient_sync, wrap
 from transm3e.errors import UserError
 from transm3e.models.output import ModelOutput
 
@@ -55,15 +55,15 @@ def talk(folder, device):
     raw.weight.grad = None
     parts = []
     for last in (False, True):
-        with summing(model, last):
+        with gradient_sync(model, last):
             model(torch.full((1, 2), d.rank() + 1.0)).sum().backward()
         parts.append(raw.weight.grad.tolist())
-    centre = Centre(1, [1])
+    centre = Centre([(1, 1)])
     # One process sends 2 clips of 1, the other 1 clip of 4: the mean is 2.
     centred = centre(ModelOutput(torch.zeros(()), mcts=[torch.full((2 - d.rank(), 1, 1), 1.0 + 3 * d.rank())])).mcts
     told = {
         "centre": [centre.count.item(), centre.mean.item(), centred[0].flatten().tolist()],
-        "place": (d.rank(), d.world_size(), d.is_main()),
+        "process": (d.rank(), d.world_size(), d.is_main()),
         "gathered": d.gather({"rank": d.rank()}),
         "any": d.highest([0, d.rank(), -d.rank()], device),
         "same_start": start[0] == start[1],
@@ -109,7 +109,7 @@ def two_gpus():
 def test_two_processes_talk_and_share_gradients(jobs, tmp_path):
     launch(jobs.talk, two_gpus(), "", str(tmp_path))
     told = [torch.load(tmp_path / f"{number}.pt", weights_only=True) for number in (0, 1)]
-    assert [one["place"] for one in told] == [(0, 2, True), (1, 2, False)]
+    assert [one["process"] for one in told] == [(0, 2, True), (1, 2, False)]
     for one in told:
         assert one["gathered"] == [{"rank": 0}, {"rank": 1}]
         assert one["any"] == [0, 1, 0]
@@ -117,7 +117,7 @@ def test_two_processes_talk_and_share_gradients(jobs, tmp_path):
         # The mean of the inputs, 1 and 2.
         assert one["gradient"] == [[1.5, 1.5]]
         # Each for itself until the last part, which brings the mean of the sums, 2 and 4.
-        own = float(one["place"][0] + 1)
+        own = float(one["process"][0] + 1)
         assert one["accumulated"] == [[[own, own]], [[3.0, 3.0]]]
         assert one["wrapped"]
         assert one["names"] == ["weight", "bias"]
@@ -145,7 +145,7 @@ def test_processes_that_do_not_meet_say_where_and_who():
     cfg = get_cfg()
     merge_opts(cfg, ["NUM_GPUS", 0, "NUM_SHARDS", 2, "DIST_TIMEOUT", 1.0])
     address = f"tcp://127.0.0.1:{free_port()}"
-    with pytest.raises(UserError, match=rf"rank 0 of 2 has not met the others at {address}: .*\(DIST_TIMEOUT 1 s\)"):
+    with pytest.raises(UserError, match=rf"rank 0 of 2 could not join the others at {address}: .*\(DIST_TIMEOUT 1 s\)"):
         launch(print, cfg, address)
     assert world_size() == 1
 
@@ -173,7 +173,7 @@ def test_more_gpus_than_there_are_is_a_users_error():
     assert select_device(0) == CPU
 
 
-def test_several_machines_need_an_address():
+def test_several_hosts_need_an_address():
     cfg = get_cfg()
     merge_opts(cfg, ["NUM_GPUS", 0, "NUM_SHARDS", 2])
     with pytest.raises(UserError, match="--init_method tcp://HOST:PORT"):

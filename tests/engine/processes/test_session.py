@@ -56,5 +56,5 @@ def test_a_smaller_world_may_meet_where_a_larger_one_did():
 
 
 def test_who_does_not_come_is_named():
-    with pytest.raises(TimeoutError, match="rank 1, 2 did not come"):
+    with pytest.raises(TimeoutError, match="rank 1, 2 did not arrive"):
         agree_on_session(dist.HashStore(), 0, 3, 0.2)

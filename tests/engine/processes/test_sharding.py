@@ -116,7 +116,7 @@ def test_a_model_without_blocks_is_one_unit_and_starts_from_the_first_processs_w
     assert not torch.equal(first["start"]["head.weight"], second["start"]["head.weight"])
     model = jobs.Normed()
     model.load_state_dict(first["start"])
-    assert first["seen"]["exchanged before part 1"] == [False] * 4
+    assert first["seen"]["all-reduced before part 1"] == [False] * 4
     # Sums over parts, means over processes.
     sum(model(first["inputs"][part, rank]).logits.square().sum() / 2 for part in (0, 1) for rank in (0, 1)).backward()
     for unit in (first, second):
@@ -162,7 +162,7 @@ def test_one_process_alone_is_told_that_it_shares_with_nobody(jobs, caplog):
 
 def test_a_torch_without_it_is_named_with_the_remedy():
     with pytest.raises(UserError, match=r"needs fully_shard of torch\.nowhere, .* install torch 2\.6 or newer, or set"):
-        sharding._feature("fully_shard", "torch.nowhere", "torch.distributed")
+        sharding._feature("fully_shard", "torch.nowhere")
 
 
 def test_plain_states_stay_as_they_are():
@@ -192,7 +192,7 @@ class Spy:
 
 
 @pytest.mark.parametrize("how", ["in shards", "in DDP", "alone"])
-def test_a_process_that_does_not_come_is_missed_in_a_forward_pass_that_exchanges(how, tmp_path, monkeypatch):
+def test_a_process_that_does_not_arrive_is_named_in_a_forward_pass_that_communicates(how, tmp_path, monkeypatch):
     """Shards are gathered; DDP's second one compares its buckets: a process killed just then was not named."""
     spy, met = Spy(), []
 

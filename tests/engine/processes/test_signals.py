@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from transm3e.engine.processes.signals import IF_NOT_IGNORED, SIGNALS, left_to, stop_request
+from transm3e.engine.processes.signals import IF_NOT_IGNORED, SIGNALS, forward_signals, stop_request
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_signals_are_passed_on_to_processes():
         [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"], stdout=subprocess.PIPE
     )
     child.stdout.readline()
-    with left_to(lambda: [child.pid]):
+    with forward_signals(lambda: [child.pid]):
         send(signal.SIGINT)
         assert child.poll() is None
         send(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Who is said to be lost or late: two or three watches on one store in memory, with short limits."""
+"""Which process is reported as lost or late: two or three watches on one store in memory, with short limits."""
 
 import json
 import time
@@ -6,45 +6,45 @@ import time
 import pytest
 
 from transm3e.cli import LOST_PROCESS
+from transm3e.engine.processes import watch
 from transm3e.engine.processes.watch import Watch, stacks
 
 
 class Memory(dict):
-    """A store as torch's: set, check, multi_get; `broken` is an unplugged network."""
+    """A store as torch's: set, multi_get; `broken` is an unplugged network, `calls` what was asked of it."""
 
-    broken = False
+    broken, calls = False, 0
 
     def set(self, key, value):
         if self.broken:
             raise RuntimeError("Connection reset by peer")
+        self.calls += 1
         self[key] = value.encode()
 
-    def check(self, keys):
-        return all(key in self for key in keys)
-
     def multi_get(self, keys):
+        self.calls += 1
         return [self[key] for key in keys]
 
 
 @pytest.fixture
-def watches():
-    """watches(number, stall_s, silent_s) -> so many that have met; their deaths are in .deaths."""
+def watches(monkeypatch):
+    """watches(number, stall_s, silent_s) -> that many, started; exit statuses are in .deaths."""
     made = []
+    monkeypatch.setattr(watch, "GRACE_S", 0.5)
 
     def make(number, stall_s=30.0, silent_s=0.5):
         store = Memory()
         for rank in range(number):
             deaths = []
-            watch = Watch(store, rank, number, rank == 0, stall_s, silent_s, die=deaths.append)
-            watch.deaths = deaths
-            made.append(watch)
-        for watch in made:
-            watch.start()
+            made.append(Watch(store, rank, number, stall_s, silent_s, die=deaths.append))
+            made[-1].deaths = deaths
+        for each in made:
+            each.start()
         return made
 
     yield make
-    for watch in made:
-        watch._closed.set()
+    for each in made:
+        each._closed.set()
 
 
 def wait_for(condition, seconds=20):
@@ -54,11 +54,11 @@ def wait_for(condition, seconds=20):
     assert condition()
 
 
-def silence(watch):
-    watch._closed.set()
+def silence(process):
+    process._closed.set()
 
 
-def test_a_silent_process_is_named_with_its_place(watches):
+def test_a_silent_process_is_named_with_its_position(watches):
     first, second = watches(2)
     second.note("epoch 3, step 7")
     wait_for(lambda: first.peers[1].beat.get("where") == "epoch 3, step 7")
@@ -70,13 +70,51 @@ def test_a_silent_process_is_named_with_its_place(watches):
     assert "last at epoch 3, step 7" in first.message
 
 
-def test_who_is_waited_for_too_long_is_named_and_learns_why_all_end(watches):
+def test_of_many_processes_all_learn_who_is_silent(watches):
+    *others, last = watches(5)
+    silence(last)
+    wait_for(lambda: all(other.deaths for other in others))
+    for other in others:
+        assert "rank 4 (process " in other.message
+        assert "has not been heard of for" in other.message
+
+
+def test_if_rank_0_is_silent_the_others_name_it_themselves(watches):
+    first, *others = watches(3)
+    silence(first)
+    wait_for(lambda: all(other.deaths for other in others))
+    assert all("rank 0 (process " in other.message and "not been heard of" in other.message for other in others)
+
+
+@pytest.mark.parametrize("number", [2, 64])
+def test_a_beat_costs_each_process_two_operations_however_many_there_are(number):
+    store = Memory()
+    made = [Watch(store, rank, number, stall_s=30.0) for rank in range(number)]
+    costs = []
+    for process in made:
+        before = store.calls
+        process._update()
+        costs.append(store.calls - before)
+    assert costs == [2] * number
+    assert [len(process.peers) for process in made] == [number] + [1] * (number - 1)
+
+
+def test_after_an_error_silence_is_explained_sooner_also_if_rank_0_has_not_seen_the_error(watches):
+    first, second, third = watches(3)
+    for process in (first, second):
+        process.silent_s = 1000.0
+    silence(third)
+    assert "rank 2 (process " in str(second.explain(RuntimeError("Connection closed by peer")))
+    wait_for(lambda: first.deaths)
+
+
+def test_a_process_waited_for_too_long_is_named_and_told_why_all_end(watches):
     first, second, third = watches(3, stall_s=0.6)
     third.note("epoch 1, step 2")
-    with first.waiting("the sum of gradients"), second.waiting("the sum of gradients"):
+    with first.waiting("the all-reduce of gradients"), second.waiting("the all-reduce of gradients"):
         wait_for(lambda: first.deaths or second.deaths)
     ended = first if first.deaths else second
-    assert "in the sum of gradients for rank 2 (process " in ended.message
+    assert "in the all-reduce of gradients for rank 2 (process " in ended.message
     assert "rank 0" not in ended.message
     assert "at epoch 1, step 2" in ended.message
     wait_for(lambda: third.deaths)
@@ -84,9 +122,9 @@ def test_who_is_waited_for_too_long_is_named_and_learns_why_all_end(watches):
     assert "ended the run: waited" in third.message
 
 
-def test_a_slow_process_that_gets_on_is_waited_for(watches):
+def test_a_slow_process_that_makes_progress_is_waited_for(watches):
     first, second = watches(2, stall_s=0.6)
-    with first.waiting("an exchange of results"):
+    with first.waiting("an all-gather of results"):
         for batch in range(15):
             second.note(f"batch {batch}")
             time.sleep(0.1)
@@ -97,7 +135,7 @@ def test_all_arrived_and_still_no_end_blames_nobody(watches):
     first, second = watches(2, stall_s=0.6)
     with first.waiting("x"), second.waiting("x"):
         wait_for(lambda: first.deaths or second.deaths)
-    assert "for nobody that is missing: the network or a device is stuck" in (first.message + second.message)
+    assert "for no missing process: the network or a device is stuck" in (first.message + second.message)
 
 
 def test_without_contact_the_holder_of_the_store_is_named(watches):
@@ -110,10 +148,10 @@ def test_without_contact_the_holder_of_the_store_is_named(watches):
     assert "held by rank 0 (process " in second.message
 
 
-def test_an_end_is_told_to_the_others(watches):
+def test_an_end_is_announced_to_the_others(watches):
     first, second = watches(2)
     second.leave_with("error: RNG_SEED is odd", 2)
-    wait_for(lambda: first.peers[1].ended)
+    wait_for(lambda: first._verdict_read)
     found = first.explain(RuntimeError("Connection closed\nby peer"))
     assert "rank 1 (process " in str(found)
     assert "ended the run: error: RNG_SEED is odd (Connection closed); " in str(found)
@@ -125,13 +163,13 @@ def test_an_error_of_ones_own_is_not_put_down_to_others(watches):
     assert first.explain(RuntimeError("shapes differ")) is None
 
 
-def test_a_beat_says_who_and_where(watches):
+def test_a_heartbeat_has_process_and_position(watches):
     first, _ = watches(2)
-    with first.waiting("an exchange of flags"):
-        assert first._own()["where"] == "an exchange of flags"
+    with first.waiting("an all-reduce of flags"):
+        assert first._own()["where"] == "an all-reduce of flags"
     assert set(json.loads(json.dumps(first._own()))) >= {"host", "pid", "where", "arrived", "work", "state"}
 
 
 def test_the_stacks_of_all_other_threads(watches):
     watches(1)
-    assert "_judge" in stacks()
+    assert "_check" in stacks()

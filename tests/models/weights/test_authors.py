@@ -124,7 +124,7 @@ def test_the_student_comes_whole_and_the_teacher_is_left_out(cfg, file):
     assert (report.source, report.missing) == ("authors", ())
     assert set(report.loaded) == set(model.state_dict())
     assert all("_diff" in name for name in report.unused)
-    assert dict(report.reshaped) == {"fusion.fuse.0.weight": "halves swapped: receivers come first there"}
+    assert dict(report.reshaped) == {"fusion.fuse.0.weight": "halves swapped: in the file receivers come first"}
     assert torch.equal(model.mcts, file["cls_token"])
     assert torch.equal(model.receivers, file["cls_token_distill"])
     assert torch.equal(model.head.weight, file["head_cls.projection.weight"])

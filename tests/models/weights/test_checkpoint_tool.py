@@ -61,7 +61,7 @@ def test_inspect_prints_a_line_per_group(tool, file, capsys):
     lines = capsys.readouterr().out.splitlines()
     count = len(read_checkpoint(file)["model_state"])
     assert lines[0].startswith(f"{file}: source pyslowfast, {count} tensors, ")
-    assert lines[0].endswith("; module. (DDP) taken off the names; epoch 199; a config of 2 lines")
+    assert lines[0].endswith("; module. (DDP) removed from the names; epoch 199; a config of 2 lines")
     groups = {line.split()[0] for line in lines[2:]}
     assert groups == {"cls_token", "patch_embed.proj", "blocks.0", "blocks.1", "blocks.2", "norm", "head.projection"}
     assert len(lines) == 2 + len(groups)
@@ -93,7 +93,7 @@ def test_inspect_against_a_config(tool, file, config, capsys):
     )
     out = capsys.readouterr().out
     assert "reshaped  mcts" in out
-    assert "(1, 1, 16) -> (1, 3, 16), one class token added to each drawn token" in out
+    assert "(1, 1, 16) -> (1, 3, 16), one class token added to each token's random initialisation" in out
     assert "missing   head" in out
 
 

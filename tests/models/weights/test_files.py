@@ -116,8 +116,8 @@ def test_a_compressed_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"a": 1}, 'no "blobs" in it'),
-        ([], 'no "blobs" in it'),
+        ({"a": 1}, 'holds no "blobs"'),
+        ([], 'holds no "blobs"'),
         ({"blobs": {1: np.ones(1)}}, 'no "blobs"'),
         (pytest.raises, "refused, it holds"),
         ({"blobs": {}}, "no arrays of numbers"),

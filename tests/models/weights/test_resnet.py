@@ -9,7 +9,7 @@ from transm3e.errors import UserError
 from transm3e.models.resnet3d import ResNet3D
 from transm3e.models.slowfast import SlowFast
 from transm3e.models.weights import find_source, load_weights
-from transm3e.models.weights.resnet_names import pytorchvideo_name
+from transm3e.models.weights.resnet import pytorchvideo_name
 
 BN = ("weight", "bias", "running_mean", "running_var")
 DEPTHS = (3, 4, 6, 3)

@@ -107,14 +107,16 @@ def test_slowfasts_slow_pathway_starts_as_the_image_model(image, frame):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model, report = loaded(model, image)
     state = model.state_dict()
-    # The fast pathway and the fusion keep what was drawn; their counters, too.
+    # The fast pathway and the fusion keep their random initialisation, and so do their counters.
     kept = {name for name in state if "multipathway_blocks.1." in name or "multipathway_fusion" in name}
     assert set(report.missing) == kept | {name for name in state if name.startswith(HEAD)}
     assert all(torch.equal(before[name], state[name]) for name in report.missing)
-    wide = {name: done for name, done in report.reshaped if "as drawn" in done}
+    wide = {name: done for name, done in report.reshaped if "randomly initialised" in done}
     assert len(wide) == 8
     name = f"net.blocks.4.{SLOW_PATH}res_blocks.0.branch2.conv_a.weight"
-    assert wide[name] == ("(512, 1024, 1, 1) -> (512, 1280, 3, 1, 1), inflated, its last 256 input channels as drawn")
+    assert wide[name] == (
+        "(512, 1024, 1, 1) -> (512, 1280, 3, 1, 1), inflated, its last 256 input channels randomly initialised"
+    )
     assert "the fast pathway" in str(report)
     for name in wide:
         channels = state[name].shape[1] * 4 // 5

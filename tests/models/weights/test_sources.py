@@ -93,7 +93,7 @@ def test_one_class_token_is_added_to_every_drawn_mct_and_receiver(mvit_cfg, stud
     drawn = {name: getattr(model, name).detach().clone() for name in ("mcts", "receivers")}
     report = load_weights(model, pyslowfast(theirs), ("fusion.",))
     assert dict(report.reshaped) == dict.fromkeys(
-        ("mcts", "receivers"), "(1, 1, 16) -> (1, 20, 16), one class token added to each drawn token"
+        ("mcts", "receivers"), "(1, 1, 16) -> (1, 20, 16), one class token added to each token's random initialisation"
     )
     assert all(name.startswith("fusion.") for name in report.missing)
     for name, tokens in drawn.items():

@@ -48,14 +48,14 @@ def equal(a, b):
     ("content", "expected", "note"),
     [
         ({"state_dict": A, "optimizer": {"state": {}}, "epoch": 3}, A, ""),
-        ({"model": A, "model_ema": B}, A, "as trained ('model') taken; those averaged are FILE::model_ema"),
-        ({"state_dict": A, "state_dict_ema": B}, A, "averaged are FILE::state_dict_ema"),
+        ({"model": A, "model_ema": B}, A, "as trained ('model') used; for those averaged give FILE::model_ema"),
+        ({"state_dict": A, "state_dict_ema": B}, A, "averaged give FILE::state_dict_ema"),
         (
             {"state_dict": A, "ema_state_dict": B, "message_hub": {}},
             A,
-            "averaged ('state_dict') taken; those as trained",
+            "averaged ('state_dict') used; for those as trained",
         ),
-        ({"model_ema": B}, B, "averaged weights of 'model_ema', the only ones there"),
+        ({"model_ema": B}, B, "averaged weights of 'model_ema', the only ones in the file"),
         ({"ema_state": B, "epoch": 3}, B, "averaged weights of 'ema_state'"),
         ({"model": {}, "ema": B}, B, "averaged weights of 'ema'"),
         ({"model_state_dict": A, "loss": torch.ones(1)}, A, ""),
@@ -78,9 +78,9 @@ def test_a_member_names_what_to_take(tmp_path):
     assert taken(tmp_path, content, "::student")["model_state"]["backbone.w"][0] == 2
     assert taken(tmp_path, content, "::model_ema")["epoch"] == 3
     assert set(taken(tmp_path, {"model": A}, "::backbone")["model_state"]) == {"w"}
-    with pytest.raises(UserError, match=r"no weights under 'gone'.*lie under model, model_ema, student: name one"):
+    with pytest.raises(UserError, match=r"no weights under 'gone'.*are under model, model_ema, student: name one"):
         taken(tmp_path, content, "::gone")
-    with pytest.raises(UserError, match="weights lie under student, teacher: name one, FILE::student"):
+    with pytest.raises(UserError, match="weights are under student, teacher: name one, FILE::student"):
         taken(tmp_path, {"student": A, "teacher": B, "epoch": 3})
 
 
@@ -116,7 +116,7 @@ def test_wrappers_come_off_in_any_order(models, wraps):
         state = {wrap(name): tensor for name, tensor in state.items()}
     report = load_weights(model, state)
     assert (report.missing, report.unused) == ((), ())
-    assert "taken off the names" in str(report)
+    assert "removed from the names" in str(report)
     assert equal(theirs, model)
 
 
@@ -127,7 +127,7 @@ def test_a_lightning_module_is_its_model_and_the_rest_is_named(models, tmp_path)
     hooks = {"callbacks": {"EMA{}": {}}, "hyper_parameters": {"lr": 0.1}, "pytorch-lightning_version": "2.2.0"}
     report = load_weights(model, saved(tmp_path, {"state_dict": state, "optimizer_states": [], **hooks}))
     assert set(report.unused) == {"criterion.pos_weight", "metric.tp"}
-    assert "model. taken off the names, 2 other tensors left out (criterion.pos_weight, ...)" in str(report)
+    assert "model. removed from the names, 2 other tensors left out (criterion.pos_weight, ...)" in str(report)
     assert equal(theirs, model)
 
 

@@ -150,41 +150,41 @@ def test_listed_videos_that_are_not_there_are_named_or_left_out_on_demand(videos
         (
             {"train": ["a/one.mp4 1"]},
             "x\ny\nz",
-            "labels are 1 to 1, so they may count from 0 or from 1: say --first-label",
+            "labels are 1 to 1, so they may start at 0 or at 1; use --first-label",
         ),
         (
             {"train": ["a/one.mp4 0", "b/two.mp4 0"]},
             "a\nb",
             "train.csv:2: label 0 of a video in b, which is number 1 (from 0)",
         ),
-        ({"train": ["a/one.mp4 0"], "val": ["a/one.mp4 0"]}, "", "val.csv:1: a/one.mp4 stands in"),
+        ({"train": ["a/one.mp4 0"], "val": ["a/one.mp4 0"]}, "", "val.csv:1: a/one.mp4 is also in"),
         ({"val": ["a/one.mp4 0"], "test": ["a/one.mp4 1"]}, "", "two classes"),
         ({"train": []}, "", "an empty list"),
         ({"train": ["a/one.mp4 0", "b/two.mp4 99999999"]}, "", "train.csv:2: label 99999999 is above 100000"),
         ({}, "", "holds no .csv or .txt file"),
         ({"one": ["a/one.mp4 0"]}, "", "one.csv: its name says none of train, val, test; write SPLIT=one.csv"),
-        ({"train": ["nowhere.mp4 0"]}, "", "none of 1 listed videos is there"),
-        ({"train": ["x"]}, "", "'x' lies in no folder"),
+        ({"train": ["nowhere.mp4 0"]}, "", "none of 1 listed videos exists"),
+        ({"train": ["x"]}, "", "'x' is in no folder"),
         (
             {"train": ["a/one.mp4 0 1"]},
             "",
-            "train.csv:1: 2 numbers after 'a/one.mp4', and its paths are videos: say with --line",
+            "train.csv:1: 2 numbers after 'a/one.mp4', and its paths are videos; tell their meaning with --line",
         ),
-        ({"train": ["a/one.mp4 0 1", "b/two.mp4 1"]}, "", "has one activity; --muscles if the numbers are muscles"),
-        ({"train": ["a/one.mp4 0 1 0 1"]}, "", "train.csv:1: a label stands there twice"),
+        ({"train": ["a/one.mp4 0 1", "b/two.mp4 1"]}, "", "has one activity; use --muscles if the numbers are muscles"),
+        ({"train": ["a/one.mp4 0 1 0 1"]}, "", "train.csv:1: a label occurs twice"),
         (
             {"train_split1": ["a/one.mp4 0"], "train_split_2": ["a/one.mp4 0"]},
             "",
-            "--fold is not given: by their names the lists are of these divisions of the same videos: 1, 2",
+            "--fold is not given: by their names the lists are of these folds: 1, 2",
         ),
         ({"train": ["youtube_id,label", "x,y"]}, "", "train.csv: column(s) time_start, time_end missing"),
-        ({"train": ["a/one.mp4 0"]}, "x\nx", "class 'x' stands there twice"),
+        ({"train": ["a/one.mp4 0"]}, "x\nx", "class 'x' occurs twice"),
         ({"train": ["a/one.mp4 0"]}, "{}", "no class"),
         ({"train": ["a/one.mp4 0"]}, '{"x": 0, "y": 2}', "must be a JSON object"),
         ({"train": ["a/one.mp4 0"]}, "{", "cannot be read"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(videos, tmp_path, lists, classes, said, capsys):
+def test_mistakes_are_reported_in_one_line(videos, tmp_path, lists, classes, said, capsys):
     folder = listed(tmp_path / "lists", **lists)
     options = ["--videos", videos, "--lists", folder]
     if classes:
@@ -198,7 +198,7 @@ def test_what_is_wrong_is_said_in_one_line(videos, tmp_path, lists, classes, sai
     ("files", "said"),
     [
         (["a/one.mp4"], "holds none of train/, val/, test/"),
-        (["train/one.mp4"], "lies in no class folder"),
+        (["train/one.mp4"], "is in no class folder"),
         (["train/a/notes.txt"], "no video in train"),
     ],
 )
@@ -233,7 +233,7 @@ PUBLISHED = {
         [(0, "train", "Archery"), (1, "train", "BasketballDunk"), (2, "known_test", "Archery")],
         (
             "classInd.txt: the names of the classes",
-            "Labels count from 1, as the folders are named",
+            "Labels start at 1, as the folders are named",
             "UCF101's testlist",
         ),
     ),
@@ -246,7 +246,7 @@ PUBLISHED = {
         },
         (),
         [(1, "known_val", "BasketballDunk"), (0, "train", "Archery")],
-        ("Labels count from 0, as the folders are named", "`path label`"),
+        ("Labels start at 0, as the folders are named", "`path label`"),
     ),
     "HMDB51": (
         "hmdb",
@@ -286,7 +286,7 @@ PUBLISHED = {
             (1, "train", "squats", "quadriceps"),
             (2, "known_val", "rest", "neck_and_head"),
         ],
-        ("several labels of a video (1 to 3 numbers in a line, and the paths are videos)",),
+        ("several labels per video (1 to 3 numbers in a line, and the paths are videos)",),
     ),
     "PySlowFast's several labels, counted from 1, with two in each line": (
         "multi",
@@ -297,7 +297,7 @@ PUBLISHED = {
             (1, "train", "squats", "neck_and_head;quadriceps"),
             (2, "known_test", "rest", "chest;shoulder"),
         ],
-        ("numbers joined by commas", "Labels count from 1, as --first-label says"),
+        ("numbers joined by commas", "Labels start at 1, as --first-label says"),
     ),
 }
 
@@ -325,10 +325,13 @@ def test_what_a_list_leaves_open_is_asked_for_and_then_believed(tmp_path, capsys
     videos = touch(tmp_path / "v", "clip 12/img_1.jpg", "clip 7/img_1.jpg")
     lists = listed(tmp_path / "lists", train=["clip 12 1"], val=["clip 7 2"])
     asked = fails(capsys, tmp_path / "out", "--videos", videos, "--lists", lists)
-    assert "train.csv:1: 2 numbers after 'clip', and none of its paths is in --videos: say with --line" in asked
+    assert (
+        "train.csv:1: 2 numbers after 'clip', and none of its paths is in --videos; tell their meaning with --line"
+        in asked
+    )
     lists = listed(tmp_path / "more", train=["clip 12 30 1", "clip 7 31 2"])
     given = ("--videos", videos, "--lists", lists, "--line", "frames")
-    assert "labels are 1 to 2, so they may count from 0 or from 1" in fails(capsys, tmp_path / "out", *given)
+    assert "labels are 1 to 2, so they may start at 0 or at 1" in fails(capsys, tmp_path / "out", *given)
     rows, names = run(tmp_path / "out", *given, "--first-label", "1")
     assert rows == [["videos/clip 12", "train", "1"], ["videos/clip 7", "train", "2"]]
     assert names == ["1", "2"]

@@ -60,13 +60,13 @@ def test_pictures_of_one_colour_have_no_fingerprint_and_still_ones_no_movement()
     assert not unpack([fingerprint([film(0)[0]] * SAMPLES)])[1].any()
 
 
-@pytest.mark.parametrize("frames", [1, 3, 16, 17, 1000])
-def test_sampled_frames_lie_within_the_video_and_spread_over_it(frames):
-    numbers = sampled(frames)
-    assert len(numbers) == SAMPLES
-    assert numbers == sorted(numbers)
-    assert 0 <= numbers[0] <= frames // SAMPLES
-    assert frames - 1 - frames // SAMPLES <= numbers[-1] <= frames - 1
+def test_sampled_frames_lie_within_the_video_and_spread_over_it():
+    for frames in [1, 3, 16, 17, 1000]:
+        numbers = sampled(frames)
+        assert len(numbers) == SAMPLES
+        assert numbers == sorted(numbers)
+        assert 0 <= numbers[0] <= frames // SAMPLES
+        assert frames - 1 - frames // SAMPLES <= numbers[-1] <= frames - 1
 
 
 def from_bits(bits):

@@ -5,7 +5,7 @@ import pytest
 from transm3e.data.annotations import SPLITS, Clip, table_from_clips
 from transm3e.errors import UserError
 from transm3e.prepare.check import Checked, Finding, VideoFacts, label_statistics
-from transm3e.prepare.check.figures import PICTURES, draw_dataset, long_tail
+from transm3e.prepare.check.figures import FIGURES, draw_dataset, long_tail
 from transm3e.prepare.check.finding import DUPLICATE
 from transm3e.prepare.check.report import make_report_folder, report_text, write_dataset_report
 
@@ -22,10 +22,10 @@ def table(activities):
 
 
 @pytest.mark.parametrize("activities", [1, 136])
-def test_all_pictures_are_drawn_for_any_number_of_activities(tmp_path, activities):
+def test_all_figures_are_drawn_for_any_number_of_activities(tmp_path, activities):
     draw_dataset(table(activities), tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == set(PICTURES)
-    for name in PICTURES:
+    assert {file.name for file in tmp_path.iterdir()} == set(FIGURES)
+    for name in FIGURES:
         picture = cv2.imread(str(tmp_path / name))
         assert min(picture.shape[:2]) > 200
         assert max(picture.shape[:2]) < 4000
@@ -57,7 +57,7 @@ def test_the_report_has_problems_first_and_says_what_it_leaves_out():
     assert "- and 15 more, see [problems.csv](problems.csv)" in text
     assert "25*.mp4" not in text
     assert f"| portrait (higher than wide) | {len(table(3))} |" in text
-    for name in PICTURES:
+    for name in FIGURES:
         assert f"]({name})" in text
     for line in text.splitlines():  # names with | keep a table's columns
         if line.startswith("| `activity"):

@@ -74,7 +74,7 @@ def test_a_folder_of_alphapose_files(main, root, tmp_path, capsys):
     assert (root / "clips.csv.bak").is_file()
 
 
-def test_what_stands_is_kept_and_what_is_newer_is_made_anew(main, root, tmp_path):
+def test_files_up_to_date_are_kept_and_older_ones_are_made_again(main, root, tmp_path):
     source = tmp_path / "found"
     files = [write(source / f"{name}.json", result(8, seed=i)) for i, name in enumerate("abc")]
     arguments = [str(root), "--from", str(source), "--update-table"]

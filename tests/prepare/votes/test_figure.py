@@ -1,4 +1,4 @@
-"""The picture of a vote: one cell per vote, one frame per region set, whatever the names."""
+"""The figure of a vote: one cell per vote, one frame per region set, whatever the names."""
 
 import cv2
 import pytest
@@ -6,16 +6,16 @@ from matplotlib.patches import Rectangle
 
 from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
-from transm3e.prepare.votes import figure as vote_picture
+from transm3e.prepare.votes import figure as vote_figure
 from transm3e.prepare.votes.vote import ActivityVote
-from transm3e.report import pictures
+from transm3e.report import figures
 
 
 @pytest.fixture
 def figures(monkeypatch):
     """The figures that are drawn, kept for a look inside."""
     drawn = []
-    monkeypatch.setattr(vote_picture, "new_figure", lambda *size: drawn.append(pictures.new_figure(*size)) or drawn[-1])
+    monkeypatch.setattr(vote_figure, "new_figure", lambda *size: drawn.append(figures.new_figure(*size)) or drawn[-1])
     return drawn
 
 
@@ -26,7 +26,7 @@ def vote(activity, *ballots, enough=True):
 
 def test_figures_shades_and_frames(tmp_path, figures):
     votes = [vote("push $up$_^", {1, 2}, {1, 4}, {1}, {1, 4}), vote("x" * 300, {17}, enough=False), vote("nobody")]
-    vote_picture.vote_picture(votes, tmp_path / "votes.png")
+    vote_figure.vote_figure(votes, tmp_path / "votes.png")
     assert min(cv2.imread(str(tmp_path / "votes.png")).shape[:2]) > 300
     axes = figures[0].axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
@@ -42,7 +42,7 @@ def test_figures_shades_and_frames(tmp_path, figures):
 
 def test_nothing_to_draw_and_an_unknown_suffix(tmp_path):
     with pytest.raises(UserError, match="no activity to draw"):
-        vote_picture.vote_picture([], tmp_path / "votes.png")
+        vote_figure.vote_figure([], tmp_path / "votes.png")
     with pytest.raises(UserError, match="unknown suffix"):
-        vote_picture.vote_picture([vote("a", {1})], tmp_path / "votes.gif")
+        vote_figure.vote_figure([vote("a", {1})], tmp_path / "votes.gif")
     assert list(tmp_path.iterdir()) == []

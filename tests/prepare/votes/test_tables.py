@@ -6,9 +6,17 @@ from hypothesis import strategies as st
 
 from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
-from transm3e.prepare.votes.matching import match_by_name, match_by_table, name_key, read_activities
-from transm3e.prepare.votes.sources import read_same_sources, read_sources, source_name, without
-from transm3e.prepare.votes.vocabulary import read_vocabulary, refuse_unknown
+from transm3e.prepare.votes.tables import (
+    match_by_name,
+    match_by_table,
+    name_key,
+    read_activities,
+    read_same_sources,
+    read_sources,
+    read_vocabulary,
+    refuse_unknown,
+    source_name,
+)
 
 FULL = """source,exercise,primary_muscles,secondary_muscles,ref
 https://www.site.org/squats,Squats,quads; glutes,calves,1
@@ -30,8 +38,8 @@ def entries(tmp_path):
     write(tmp_path / "in", "full.csv", FULL)
     write(tmp_path / "in", "simple.csv", "\ufeff" + SIMPLE)
     write(tmp_path / "in", "coverage.csv", "activity,count\nsquat,3\n")
-    found, passed_over = read_sources([tmp_path / "in"])
-    assert [path.name for path in passed_over] == ["coverage.csv"]
+    found, left_out = read_sources([tmp_path / "in"])
+    assert [path.name for path in left_out] == ["coverage.csv"]
     return found
 
 
@@ -52,18 +60,15 @@ def test_a_site_is_one_source_and_remarks_are_no_part_of_a_name():
     assert {source_name(page) for page in pages} == {"fit.info"}
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "says"),
-    [
+def test_broken_tables_of_sources(tmp_path):
+    for name, text, says in [
         ("none.csv", "activity,count\na,1\n", "not a table of sources"),
         ("void.csv", "source,exercise,primary_muscles\n,Squat,quads\n", "void.csv:2: empty source"),
         ("long.csv", "activity,muscles\na,b,c\n", "long.csv:2: 3 cells, but the header has 2"),
         ("open.csv", 'activity,muscles\na,"b\n', "cannot be read"),
-    ],
-)
-def test_broken_tables_of_sources(tmp_path, name, text, says):
-    with pytest.raises(UserError, match=says):
-        read_sources([write(tmp_path, name, text)])
+    ]:
+        with pytest.raises(UserError, match=says):
+            read_sources([write(tmp_path, name, text)])
 
 
 def test_missing_binary_and_empty_input(tmp_path):
@@ -76,10 +81,11 @@ def test_missing_binary_and_empty_input(tmp_path):
         read_sources([tmp_path / "empty"])
 
 
-def test_sources_to_leave_out_must_exist(entries):
-    assert {e.source for e in without(entries, ["Base"])} == {"site.org", "simple"}
+@pytest.mark.usefixtures("entries")
+def test_sources_to_leave_out_must_exist(tmp_path):
+    assert {e.source for e in read_sources([tmp_path / "in"], ["Base"])[0]} == {"site.org", "simple"}
     with pytest.raises(UserError, match=r"cannot exclude Bass: .*there are Base, simple, site\.org"):
-        without(entries, ["Bass"])
+        read_sources([tmp_path / "in"], ["Bass"])
 
 
 def test_copies(tmp_path):
@@ -104,22 +110,19 @@ def test_vocabulary_tells_regions_from_none_and_unspecific(tmp_path):
         refuse_unknown(words.unknown(["quad", "zzz"]), words, tmp_path / "words.csv")
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
+def test_broken_vocabularies(tmp_path):
+    for text, says in [
         ("abs,belly\n", "words.csv:2: unknown muscle 'belly'"),
         ("abs,\n", "words.csv:2: empty term or regions"),
-        ("abs,9\nABS,10\n", "words.csv:3: 'abs' stands in an earlier row"),
-    ],
-)
-def test_broken_vocabularies(tmp_path, text, says):
-    with pytest.raises(UserError, match=says):
-        read_vocabulary(write(tmp_path, "words.csv", "term,regions\n" + text))
+        ("abs,9\nABS,10\n", "words.csv:3: 'abs' has other regions in an earlier row"),
+    ]:
+        with pytest.raises(UserError, match=says):
+            read_vocabulary(write(tmp_path, "words.csv", "term,regions\n" + text))
 
 
 def test_names_match_but_for_case_signs_and_plural_and_nothing_vaguer(entries):
     matches = match_by_name(["Squats", "jump squat"], entries)
-    assert [(m.activity, m.entry.source, m.how) for m in matches] == [
+    assert [(m.activity, m.row.source, m.how) for m in matches] == [
         ("Squats", "site.org", "name"),
         ("Squats", "simple", "name"),
     ]
@@ -142,7 +145,7 @@ def test_match_table(tmp_path, entries):
         "activity,source,exercise,match\n" + rows + "squats,gone.org,x,\nother,Base,Bodyweight Squat,\n",
     )
     matches, absent = match_by_table(table, ["squats"], entries)
-    assert [(m.activity, m.entry.exercise, m.how) for m in matches] == [
+    assert [(m.activity, m.row.exercise, m.how) for m in matches] == [
         ("squats", "Squats", "same"),
         ("squats", "Bodyweight Squat", "same"),
         ("squats", "Squat, Jump", "near"),
@@ -151,17 +154,16 @@ def test_match_table(tmp_path, entries):
     assert read_activities(table) == ["squats", "other"]
 
 
-@pytest.mark.parametrize(
-    ("row", "says"),
-    [
+def test_broken_match_tables(tmp_path, entries):
+    for row, says in [
         ("squats,Base,Squat Jump,", "match.csv:2: Base has no 'Squat Jump', it has 'Squat, Jump'"),
         ("squats,Base,,", "match.csv:2: needs activity, source, exercise"),
         ("squats,Base,Bodyweight Squat,maybe", "match.csv:2: needs activity, source, exercise, and match"),
-    ],
-)
-def test_broken_match_tables(tmp_path, entries, row, says):
-    with pytest.raises(UserError, match=says):
-        match_by_table(write(tmp_path, "match.csv", f"activity,source,exercise,match\n{row}\n"), ["squats"], entries)
+    ]:
+        with pytest.raises(UserError, match=says):
+            match_by_table(
+                write(tmp_path, "match.csv", f"activity,source,exercise,match\n{row}\n"), ["squats"], entries
+            )
 
 
 def test_activities_must_be_named(tmp_path):

@@ -8,10 +8,9 @@ import pytest
 
 from transm3e.data.annotations import MUSCLES, parse_muscles
 from transm3e.errors import UserError
-from transm3e.prepare.votes.folder import own_files
-from transm3e.prepare.votes.matching import NEAR, SAME
-from transm3e.prepare.votes.run import run_vote
-from transm3e.prepare.votes.vocabulary import read_vocabulary
+from transm3e.prepare.votes.output import own_files
+from transm3e.prepare.votes.tables import NEAR, SAME, read_vocabulary
+from transm3e.prepare.votes.vote import VoteRules, run_vote
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ANNOTATIONS = REPOSITORY / "datasets" / "annotations"
@@ -98,8 +97,8 @@ def test_near_variants_and_sources_count_as_asked(arguments, tmp_path):
     match = tmp_path / "match.csv"
     match.write_text("activity,source,exercise,match\npush up,a,Push-Ups,same\npush up,b,Push-Ups,near\nplank,x,y,\n")
 
-    def sources(**options):
-        result = run_vote([tables], VOCABULARY, activities, match, **options)
+    def sources(same_as=None, **options):
+        result = run_vote([tables], VOCABULARY, activities, match, same_as, VoteRules(**options))
         return set(result.votes[0].ballots), result.absent
 
     assert sources() == ({"a"}, ["x"])

@@ -16,19 +16,18 @@ import cv2
 import torch
 
 from transm3e.benchmark.loader.files import FileSet, made_files, resized_files, source_files
-from transm3e.benchmark.loader.ours import Ours
-from transm3e.benchmark.loader.plain import Plain, check_plain
-from transm3e.benchmark.loader.results import LoaderResults, Stages, Throughput, where
+from transm3e.benchmark.loader.pipelines import BATCH_SIZE, PASSES, SHAPE, LoadingJob, Ours, Plain, check_plain
 from transm3e.benchmark.loader.stopwatch import DECODE, SEEK, STAGES, Stopwatch
-from transm3e.benchmark.loader.task import BATCH_SIZE, PASSES, SHAPE, Pipeline, Task
 from transm3e.benchmark.machine import describe
+from transm3e.benchmark.markdown import where
+from transm3e.benchmark.results import LoaderResults, Stages, Throughput
 from transm3e.benchmark.timing import no_garbage_collection, time_rounds
 from transm3e.errors import UserError
 from transm3e.progress import track
 
 CPU = torch.device("cpu")
 WARMUP = 1
-# Epochs that are watched, at most: shares of a whole vary less than the whole.
+# Most epochs that are watched; few suffice, since shares of the time vary less than the time itself.
 WATCHED = 3
 
 
@@ -41,8 +40,8 @@ class LoaderSettings:
         source: folder of own files to measure on, or None.
         videos: files of each kind, at least 1.
         views: clips per video.
-        workers: numbers of loading processes, besides one core alone.
-        against: names of plain pipelines, see plain.check_plain.
+        workers: numbers of data-loading workers, besides one core alone.
+        against: names of plain pipelines, see pipelines.check_plain.
         repeats: timed epochs.
         resize: also measure on the files re-encoded as datasets/resize_videos.py does.
     """
@@ -76,20 +75,20 @@ def measure_loaders(
     kinds = list(_file_sets(settings, folder))
     results = LoaderResults(list(command), _machine(), _record(settings), [files for kind in kinds for files in kind])
     for kind in kinds:
-        contestants = [one for files in kind for one in _contestants(files, settings)]
+        pairs = [one for files in kind for one in _pairs(files, settings)]
         for workers in (0, *settings.workers):
-            results.throughputs.extend(_throughputs(contestants, workers, settings.repeats))
-        results.stages.extend(_stages(contestants, min(WATCHED, settings.repeats)))
+            results.throughputs.extend(_throughputs(pairs, workers, settings.repeats))
+        results.stages.extend(_stages(pairs, min(WATCHED, settings.repeats)))
         keep(results)
     return results
 
 
 @dataclass(frozen=True)
-class _Contestant:
+class _Pair:
     """A pipeline on a set of files; clips: per epoch."""
 
     files: str
-    pipeline: Pipeline
+    pipeline: Ours | Plain
     clips: int
 
     @property
@@ -100,8 +99,8 @@ class _Contestant:
 class _Epochs:
     """Runs one epoch after the other."""
 
-    def __init__(self, contestant: _Contestant, workers: int, first: int = 0) -> None:
-        self.contestant, self.loader, self.number = contestant, contestant.pipeline.loader(workers), first
+    def __init__(self, pair: _Pair, workers: int, first: int = 0) -> None:
+        self.pair, self.loader, self.number = pair, pair.pipeline.loader(workers), first
 
     def __call__(self) -> None:
         """The next epoch.
@@ -111,11 +110,11 @@ class _Epochs:
         """
         clips = 0
         for batch in self.loader.epoch(self.number):
-            clips += len(batch)
+            clips += len(batch.rows)
             for one in batch.failed:
                 raise UserError(f"{one.path}: {one.reason}; remove it, or measure on other files")
         self.number += 1
-        assert clips == self.contestant.clips, f"{self.contestant.name}: {clips} of {self.contestant.clips} clips"
+        assert clips == self.pair.clips, f"{self.pair.name}: {clips} of {self.pair.clips} clips"
 
 
 def _file_sets(settings: LoaderSettings, folder: Path) -> Iterator[list[FileSet]]:
@@ -127,51 +126,47 @@ def _file_sets(settings: LoaderSettings, folder: Path) -> Iterator[list[FileSet]
         yield [files, resized_files(files, folder)] if settings.resize else [files]
 
 
-def _contestants(files: FileSet, settings: LoaderSettings) -> list[_Contestant]:
-    task = Task(files.films, settings.views)
-    pipelines: list[Pipeline] = [Ours(task), *(Plain(task, name) for name in settings.against)]
-    return [_Contestant(files.name, pipeline, task.clips) for pipeline in pipelines]
+def _pairs(files: FileSet, settings: LoaderSettings) -> list[_Pair]:
+    job = LoadingJob(files.films, settings.views)
+    pipelines: list[Ours | Plain] = [Ours(job), *(Plain(job, name) for name in settings.against)]
+    return [_Pair(files.name, pipeline, job.clips) for pipeline in pipelines]
 
 
-def _throughputs(contestants: Sequence[_Contestant], workers: int, repeats: int) -> list[Throughput]:
-    """All in turn, epoch by epoch."""
+def _throughputs(pairs: Sequence[_Pair], workers: int, repeats: int) -> list[Throughput]:
+    """Time all pairs in turn, epoch by epoch."""
     with _one_thread(one_core=not workers), ExitStack() as stack:
-        calls = {one.name: _Epochs(one, workers) for one in contestants}
+        calls = {one.name: _Epochs(one, workers) for one in pairs}
         for epochs in calls.values():
             stack.callback(epochs.loader.close)
-        seconds = time_rounds(calls, repeats, WARMUP, CPU, f"{contestants[0].files}, {where(workers)}")
-    return [
-        Throughput(one.files, one.pipeline.name, workers, one.clips, tuple(seconds[one.name])) for one in contestants
-    ]
+        seconds = time_rounds(calls, repeats, WARMUP, CPU, f"{pairs[0].files}, {where(workers)}")
+    return [Throughput(one.pipeline.name, one.clips, tuple(seconds[one.name]), one.files, workers) for one in pairs]
 
 
-def _stages(contestants: Sequence[_Contestant], repeats: int) -> list[Stages]:
-    """All in turn, epoch by epoch, on one core."""
-    title = f"{contestants[0].files}, stages"
+def _stages(pairs: Sequence[_Pair], repeats: int) -> list[Stages]:
+    """Time the stages of all pairs in turn, epoch by epoch, on one core."""
+    title = f"{pairs[0].files}, stages"
     with _one_thread(one_core=True), no_garbage_collection():
-        watched = [[_watched(one, n) for one in contestants] for n in track(range(repeats), title, repeats, "round")]
-    return [_stages_of(one, rows) for one, rows in zip(contestants, zip(*watched, strict=True), strict=True)]
+        watched = [[_watched(one, n) for one in pairs] for n in track(range(repeats), title, repeats, "round")]
+    found = []
+    for one, epochs in zip(pairs, zip(*watched, strict=True), strict=True):
+        stages = {name: tuple(seconds.get(name, 0.0) for _, seconds in epochs) for name in STAGES}
+        found.append(Stages(one.pipeline.name, one.clips, tuple(whole for whole, _ in epochs), one.files, stages))
+    return found
 
 
-def _watched(contestant: _Contestant, epoch: int) -> tuple[float, dict[str, float]]:
+def _watched(pair: _Pair, epoch: int) -> tuple[float, dict[str, float]]:
     """One epoch: seconds of the whole, and by stage."""
-    clock, pipeline = Stopwatch(), contestant.pipeline
-    with clock.watching(pipeline.watched()):
-        run = _Epochs(contestant, 0, epoch)
+    clock, pipeline = Stopwatch(), pair.pipeline
+    with clock.watching(pipeline.calls, pipeline.reads):
+        run = _Epochs(pair, 0, epoch)
         begin = time.perf_counter()
         run()
         whole = time.perf_counter() - begin
         run.loader.close()
-    approach = pipeline.approach(epoch)
-    if approach is not None:
-        clock.seconds[SEEK] += approach
-        clock.seconds[DECODE] -= approach
+    if seek_seconds := pipeline.seek_seconds(epoch):
+        clock.seconds[SEEK] += seek_seconds
+        clock.seconds[DECODE] -= seek_seconds
     return whole, dict(clock.seconds)
-
-
-def _stages_of(one: _Contestant, rows: Sequence[tuple[float, dict[str, float]]]) -> Stages:
-    seconds = {name: tuple(stages.get(name, 0.0) for _, stages in rows) for name in STAGES}
-    return Stages(one.files, one.pipeline.name, one.clips, tuple(whole for whole, _ in rows), seconds)
 
 
 @contextmanager
@@ -206,13 +201,8 @@ def _version(name: str) -> str | None:
 
 
 def _record(settings: LoaderSettings) -> dict[str, Any]:
-    shape = (SHAPE.length, SHAPE.stride, SHAPE.size)
     return {
         **{"views": settings.views, "repeats": settings.repeats, "videos": settings.videos},
-        **{
-            "frames_stride_size": shape,
-            "batch_videos": BATCH_SIZE,
-            "passes": PASSES,
-            "pinned": hasattr(os, "sched_setaffinity"),
-        },
+        "frames_stride_size": (SHAPE.length, SHAPE.stride, SHAPE.size),
+        **{"batch_videos": BATCH_SIZE, "passes": PASSES, "pinned": hasattr(os, "sched_setaffinity")},
     }

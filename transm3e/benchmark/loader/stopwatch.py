@@ -1,4 +1,4 @@
-"""Where the time goes within a pipeline: its own functions, watched while it runs as always."""
+"""Time of the stages of a pipeline, by timing its functions while it runs unchanged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -18,22 +18,8 @@ OPEN, SEEK, DECODE, CROP, AUGMENT, NORMALISE, COLLATE = STAGES
 Frames = Iterator[tuple[int, np.ndarray]]
 
 
-@dataclass(frozen=True)
-class Watched:
-    """Functions and methods of this package.
-
-    Attributes:
-        calls: function -> stage.
-        reads: FrameSource.read or the like -> stride of the clips. A frame further than that from the one before it
-            counts as SEEK, the others as DECODE.
-    """
-
-    calls: Mapping[Callable, str]
-    reads: Mapping[Callable[..., Frames], int] = field(default_factory=dict)
-
-
 class Stopwatch:
-    """Adds up seconds by stage; a stage within another counts for itself only.
+    """Adds up seconds by stage; time in a nested stage counts for that stage only.
 
     Attributes:
         seconds: stage -> seconds.
@@ -45,7 +31,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count what happens within."""
+        """Add the time of the block to a stage."""
         begin = time.perf_counter()
         self._inner.append(0.0)
         try:
@@ -53,21 +39,35 @@ class Stopwatch:
         finally:
             taken = time.perf_counter() - begin
             self.seconds[name] -= self._inner.pop()
-            self.add(name, taken)
+            self._add(name, taken)
 
-    def add(self, name: str, seconds: float) -> None:
-        """Count `seconds` that have just passed."""
+    @contextmanager
+    def watching(
+        self, calls: Mapping[Callable, str], reads: Mapping[Callable[..., Frames], int] | None = None
+    ) -> Iterator[None]:
+        """Time functions and methods of this package wherever its modules and classes hold them, and restore them at the end.
+
+        Args:
+            calls: function -> stage.
+            reads: FrameSource.read or the like -> stride of the clips. A frame further than that from the one before it
+                counts as SEEK, the others as DECODE.
+        """
+        counted: dict[Callable, Callable] = {call: self._counted(call, stage) for call, stage in calls.items()}
+        counted |= {read: self._counted_read(read, stride) for read, stride in (reads or {}).items()}
+        holders = [(owner, name, call) for owner, name, call in _functions_of_package() if call in counted]
+        assert {call for _, _, call in holders} == set(counted), "each function is found somewhere"
+        for owner, name, call in holders:
+            setattr(owner, name, counted[call])
+        try:
+            yield
+        finally:
+            for owner, name, call in holders:
+                setattr(owner, name, call)
+
+    def _add(self, name: str, seconds: float) -> None:
         self.seconds[name] += seconds
         if self._inner:
             self._inner[-1] += seconds
-
-    @contextmanager
-    def watching(self, watched: Watched) -> Iterator[None]:
-        """Count these functions, wherever they are called."""
-        reads = {read: self._counted_read(read, stride) for read, stride in watched.reads.items()}
-        calls = {call: self._counted(call, stage) for call, stage in watched.calls.items()}
-        with _replaced(reads | calls):
-            yield
 
     def _counted(self, call: Callable, stage: str) -> Callable:
         @functools.wraps(call)
@@ -85,7 +85,7 @@ class Stopwatch:
                 begin = time.perf_counter()
                 item = next(frames, None)
                 is_near = item is None or item[0] - last <= stride
-                self.add(DECODE if is_near else SEEK, time.perf_counter() - begin)
+                self._add(DECODE if is_near else SEEK, time.perf_counter() - begin)
                 if item is None:
                     return
                 last = item[0]
@@ -94,29 +94,13 @@ class Stopwatch:
         return counted
 
 
-@contextmanager
-def _replaced(calls: dict[Callable, Callable]) -> Iterator[None]:
-    """Functions and methods exchanged wherever this package's modules hold them; afterwards all is as before."""
-    places = [(owner, name, call) for owner, name, call in _holders() if call in calls]
-    assert {call for _, _, call in places} == set(calls), "each function is found somewhere"
-    for owner, name, call in places:
-        setattr(owner, name, calls[call])
-    try:
-        yield
-    finally:
-        for owner, name, call in places:
-            setattr(owner, name, call)
-
-
-def _holders() -> list[tuple[Any, str, Callable]]:
+def _functions_of_package() -> Iterator[tuple[Any, str, Callable]]:
     """(module or class, name, function) of all functions in the package's modules and their classes."""
-    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == "transm3e"]
-    classes = {thing for module in modules for thing in vars(module).values() if isinstance(thing, type)}
-    ours = [one for one in classes if one.__module__.partition(".")[0] == "transm3e"]
-    function = type(_holders)
-    return [
-        (owner, name, thing)
-        for owner in [*modules, *ours]
-        for name, thing in list(vars(owner).items())
-        if isinstance(thing, function)
-    ]
+
+    def is_ours(name: str) -> bool:
+        return name.partition(".")[0] == "transm3e"
+
+    modules = [module for name, module in list(sys.modules.items()) if is_ours(name)]
+    things = {thing for module in modules for thing in vars(module).values() if isinstance(thing, type)}
+    for owner in [*modules, *(thing for thing in things if is_ours(thing.__module__))]:
+        yield from ((owner, name, it) for name, it in list(vars(owner).items()) if isinstance(it, FunctionType))

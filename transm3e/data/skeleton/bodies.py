@@ -20,9 +20,8 @@ from transm3e.data.backends import open_source
 from transm3e.data.clip_names import target_names
 from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton import blazepose, keypointrcnn  # noqa: F401 (they register themselves)
-from transm3e.data.skeleton.detectors import DETECTORS
-from transm3e.data.skeleton.extract import Maker
-from transm3e.data.skeleton.layouts import POSSIBLE
+from transm3e.data.skeleton.clip import POSSIBLE
+from transm3e.data.skeleton.detectors import DETECTORS, Maker
 from transm3e.data.skeleton.pyskl import write_npz
 from transm3e.data.skeleton.read import read_skeleton
 from transm3e.data.skeleton.sequence import Skeleton, check_frames

@@ -13,7 +13,7 @@ It is a Maker; transm3e.data.skeleton.bodies imports its module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from transm3e.data.backends import open_source
-from transm3e.data.skeleton.extract import Maker
+from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.errors import UserError
 from transm3e.progress import track
 from transm3e.registry import Registry
@@ -61,6 +61,26 @@ class Options:
     max_persons: int = 8
     smooth: bool = False
     note: Note = ignore
+
+
+class Maker(Protocol):
+    """Finds the joints of clips.
+
+    Attributes:
+        origin: what it works with, in words; another origin makes a file anew.
+    """
+
+    origin: str
+
+    def inputs(self, clip: str) -> Sequence[Path]:
+        """The files a clip's skeleton is made of; a newer one makes it anew."""
+
+    def make(self, clip: str) -> tuple[Skeleton, tuple[int, int]]:
+        """The skeleton of a clip, and (height, width) of its video in pixels.
+
+        Raises:
+            DecodeError: the clip cannot have one.
+        """
 
 
 class Detector(Maker, Protocol):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from transm3e.config.schema import choices
+from transm3e.data.types import numbers_on
 from transm3e.joints import COORDINATES, LAYOUTS, Layout
 
 NORMALIZATIONS = choices("SKELETON.NORMALIZE")
@@ -29,7 +30,7 @@ def normalize(x: Tensor, how: str, layout: str) -> Tensor:
     assert how in NORMALIZATIONS, f"normalisation {how!r}"
     if x.shape[1] == COORDINATES["world"]:
         return _facing(x, LAYOUTS[layout]) if how == "body" else x
-    origin, unit = _torso(x, LAYOUTS[layout]) if how == "body" else (x.new_tensor(0.5), x.new_tensor(0.5))
+    origin, unit = _torso(x, LAYOUTS[layout]) if how == "body" else (0.5, 0.5)
     return _keep(torch.cat([(x[:, :-1] - origin) / unit, x[:, -1:]], dim=1), x[:, -1:] > 0)
 
 
@@ -38,11 +39,9 @@ def bones(x: Tensor, layout: str) -> Tensor:
 
     (B, C, T, V, M) -> the same shape.
     """
-    joints = [joint for joint, _ in LAYOUTS[layout].bones]
-    parents = [parent for _, parent in LAYOUTS[layout].bones]
-    out = torch.zeros_like(x)
-    out[:, :, :, joints] = _difference(x[:, :, :, joints], x[:, :, :, parents])
-    return out
+    joints, parents = (numbers_on(x.device, numbers) for numbers in zip(*LAYOUTS[layout].bones, strict=True))
+    found = _difference(x.index_select(3, joints), x.index_select(3, parents))
+    return torch.zeros_like(x).index_copy_(3, joints, found)
 
 
 def motion(x: Tensor) -> Tensor:
@@ -78,7 +77,7 @@ def _facing(x: Tensor, layout: Layout) -> Tensor:
 def _torso(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     """Origin (B, 2, 1, 1, 1) and unit (B, 1, 1, 1, 1) of each clip, in shares of the frame."""
     ends = [[layout.names.index(f"{side}_{end}") for side in ("left", "right")] for end in ("hip", "shoulder")]
-    hip, shoulder = (x[:, :, :, end, 0] for end in ends)  # (B, 3, T, 2) each
+    hip, shoulder = (x[..., 0].index_select(3, numbers_on(x.device, end)) for end in ends)  # (B, 3, T, 2) each
     middle, top = hip[:, :2].mean(dim=-1), shoulder[:, :2].mean(dim=-1)  # (B, 2, T)
     length = (top - middle).norm(dim=1)  # (B, T)
     usable = (hip[:, 2] >= MIN_SCORE).all(-1) & (shoulder[:, 2] >= MIN_SCORE).all(-1) & (length > MIN_TORSO)

@@ -1,1 +1,1 @@
-"""Processes of one run, on one host or many: launch, collectives, sharding, signals, and a watch over peers."""
+"""Processes of one run, on one host or many: launch, collectives, sharding, signals, and detection of lost processes."""

@@ -1,4 +1,4 @@
-"""What several processes tell each other, on torch.distributed."""
+"""Collectives over the processes of a run, on torch.distributed; joining and leaving the process group."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from transm3e.cli import FAILED, INTERRUPTED, USER_MISTAKE
-from transm3e.engine.processes.device import Place
+from transm3e.engine.processes.device import ProcessInfo
 from transm3e.engine.processes.session import agree_on_session
 from transm3e.engine.processes.watch import Watch
 from transm3e.errors import ExitRequest, UserError, first_line, is_out_of_memory
 
-# The watch judges by DIST_TIMEOUT who is lost; torch's own limit only ends what it overlooks.
+# The watch detects lost processes after DIST_TIMEOUT; torch's own limit, so many times longer, is only a fallback.
 BACKSTOP = 10
 
 
-class _Here:
-    """This process's place among all, its watch, and the stores that it has met the others at.
+class _State:
+    """This process, its watch, and the rendezvous stores it has joined.
 
-    Several runs of one command meet at one store: a new one could be reached before the old one is gone.
+    Several runs of one command share a store: a process could otherwise connect to the old store before it is closed.
     """
 
-    place = Place()
+    process = ProcessInfo()
     watch: Watch | None = None
     stores: ClassVar[dict[str, Any]] = {}
 
 
 def rank() -> int:
-    """Number of this process among all."""
-    return _Here.place.rank
+    """Number of this process among all, from 0."""
+    return _State.process.rank
 
 
 def world_size() -> int:
     """Number of processes."""
-    return _Here.place.world_size
+    return _State.process.world_size
 
 
 def local_size() -> int:
-    """Number of processes on this machine."""
-    return _Here.place.local_size
+    """Number of processes on this host."""
+    return _State.process.local_size
 
 
-def machines() -> int:
-    """Number of machines; each runs as many processes."""
-    return _Here.place.machines
+def num_hosts() -> int:
+    """Number of hosts; each runs the same number of processes."""
+    return _State.process.num_hosts
 
 
 def is_main() -> bool:
@@ -61,38 +61,46 @@ def is_main() -> bool:
 def barrier() -> None:
     """Wait for all processes."""
     if dist.is_initialized():
-        # On the CPU and on GPUs alike, without a device of its own.
+        # Works on CPUs and GPUs without choosing a device.
         gather(None)
 
 
 def gather(item: Any) -> list[Any]:
-    """Every process's item, in rank order, on every process."""
+    """The items of all processes, in rank order, on every process."""
     if not dist.is_initialized():
         return [item]
     items: list[Any] = [None] * world_size()
-    with meeting("an exchange of results"):
+    with collective("an all-gather of results"):
         dist.all_gather_object(items, item)
     return items
 
 
 def highest(numbers: Sequence[int], device: torch.device) -> list[int]:
-    """Each number's maximum over all processes, from one exchange."""
+    """Each number's maximum over all processes, by one all-reduce."""
     if not dist.is_initialized():
         return list(numbers)
-    tensor = torch.tensor(numbers, device=device)
-    with meeting("an exchange of flags"):
+    with collective("an all-reduce of flags"):
+        return highest_of(torch.tensor(numbers, device=device)).tolist()
+
+
+def highest_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The same in a tensor, within a collective: on a GPU the processor does not wait for it."""
+    if dist.is_initialized():
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-        return tensor.tolist()
+    return tensor
 
 
 @contextmanager
-def meeting(what: str) -> Iterator[None]:
-    """All processes meet within; one that does not come is named after DIST_TIMEOUT.
+def collective(what: str) -> Iterator[None]:
+    """A part of the program that all processes must reach; one that does not is named after DIST_TIMEOUT.
+
+    Args:
+        what: describes it in messages.
 
     Raises:
-        ExitRequest: the exchange has failed because another process is gone or has ended.
+        ExitRequest: the collective failed because another process is gone or has ended.
     """
-    watch = _Here.watch
+    watch = _State.watch
     if watch is None:
         yield
         return
@@ -106,19 +114,19 @@ def meeting(what: str) -> Iterator[None]:
 
 
 def note(where: str) -> None:
-    """Tell the other processes that this one gets on: it is at `where` now."""
-    if _Here.watch:
-        _Here.watch.note(where)
+    """Tell the other processes that this one makes progress: it is at `where` now."""
+    if _State.watch:
+        _State.watch.note(where)
 
 
 def select_device(num_gpus: int, local_rank: int = 0, own: bool = False) -> torch.device:
     """The device of this process.
 
     Args:
-        own: the launcher may have given each process a GPU of its own, the only one it sees.
+        own: the launcher may have restricted each process to one visible GPU.
 
     Raises:
-        UserError: more GPUs are asked for than there are.
+        UserError: there are fewer GPUs than NUM_GPUS.
     """
     if num_gpus == 0:
         return torch.device("cpu")
@@ -135,66 +143,61 @@ def select_device(num_gpus: int, local_rank: int = 0, own: bool = False) -> torc
 
 
 @contextmanager
-def joined(place: Place, device: torch.device, backend: str, timeout_s: float) -> Iterator[None]:
-    """Meet the other processes, watch each other meanwhile, and part together.
+def joined(process: ProcessInfo, device: torch.device, backend: str, timeout_s: float) -> Iterator[None]:
+    """Join the process group, watch the other processes meanwhile, and leave together.
 
     Args:
         backend: of torch.distributed.
-        timeout_s: how long processes are waited for that do not arrive or get on.
+        timeout_s: how long to wait for processes that do not arrive or make no progress.
 
     Raises:
-        UserError: not all have met in time.
+        UserError: not all processes joined in time.
         ExitRequest: another process is gone, stuck, or has ended the run; its message names it.
     """
     limit = timedelta(seconds=timeout_s)
     try:
-        if place.meeting not in _Here.stores:
-            _Here.stores[place.meeting], *_ = next(
-                rendezvous(place.meeting, place.rank, place.world_size, timeout=limit)
+        if process.init_method not in _State.stores:
+            _State.stores[process.init_method], *_ = next(
+                rendezvous(process.init_method, process.rank, process.world_size, timeout=limit)
             )
-        store = _Here.stores[place.meeting]
-        session = agree_on_session(dist.PrefixStore("transm3e", store), place.rank, place.world_size, timeout_s)
+        store = _State.stores[process.init_method]
+        session = agree_on_session(dist.PrefixStore("transm3e", store), process.rank, process.world_size, timeout_s)
     except (dist.DistError, RuntimeError, ValueError, TimeoutError) as error:
         raise UserError(
-            f"rank {place.rank} of {place.world_size} has not met the others at {place.meeting}: {first_line(error)}; start "
-            "all of them, and look whether the address can be reached from here and its port is free (DIST_TIMEOUT "
-            f"{timeout_s:g} s)"
+            f"rank {process.rank} of {process.world_size} could not join the others at {process.init_method}: "
+            f"{first_line(error)}; start all of them, and check that the address can be reached from here and its port "
+            f"is free (DIST_TIMEOUT {timeout_s:g} s)"
         ) from error
     own = dist.PrefixStore(f"transm3e/{session}", store)
-    _Here.place = place
-    watch = _Here.watch = Watch(
-        dist.PrefixStore(f"transm3e/{session}/watch", _connection(store, limit)),
-        place.rank,
-        place.world_size,
-        holds_store=place.rank == 0,
-        stall_s=timeout_s,
-    )
-    # The watch judges who is lost, and says so; NCCL's own guard would end the process before.
+    _State.process = process
+    connection = dist.PrefixStore(f"transm3e/{session}/watch", _second_connection(store, limit))
+    watch = _State.watch = Watch(connection, process.rank, process.world_size, stall_s=timeout_s)
+    # The watch detects lost processes and names them; NCCL's own error handling would end this process first.
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
     try:
         dist.init_process_group(
-            backend, store=own, rank=place.rank, world_size=place.world_size, timeout=BACKSTOP * limit
+            backend, store=own, rank=process.rank, world_size=process.world_size, timeout=BACKSTOP * limit
         )
         watch.start()
         yield
         watch.leave()
     except BaseException as error:
-        end = _end_of(error)
+        end = _exit_request(error)
         watch.leave_with(str(end), end.exit_status)
-        _part(after_error=True)
+        _leave_group(after_error=True)
         raise
-    _part()
+    _leave_group()
 
 
-def _part(after_error: bool = False) -> None:
-    _Here.place, _Here.watch = Place(), None
-    # NCCL would wait for what the others never send.
+def _leave_group(after_error: bool = False) -> None:
+    _State.process, _State.watch = ProcessInfo(), None
+    # After an error NCCL would wait for data that the others never send.
     if dist.is_initialized() and not (after_error and dist.get_backend() == "nccl"):
         dist.destroy_process_group()
 
 
-def _end_of(error: BaseException) -> ExitRequest:
-    """How this process ends, and in which words the others hear of it."""
+def _exit_request(error: BaseException) -> ExitRequest:
+    """The exit status of this process and the message that the others receive."""
     if isinstance(error, ExitRequest):
         return error
     if isinstance(error, UserError):
@@ -204,8 +207,8 @@ def _end_of(error: BaseException) -> ExitRequest:
     return ExitRequest(f"{type(error).__name__}: {first_line(error)}", FAILED)
 
 
-def _connection(store: Any, limit: timedelta) -> Any:
-    """A store's second connection, where it is one of TCP: the watch must not wait behind torch's own use of it."""
+def _second_connection(store: Any, limit: timedelta) -> Any:
+    """A second connection to a TCP store: the watch must not wait while torch uses the first."""
     while isinstance(store, dist.PrefixStore):
         store = store.underlying_store
     if not isinstance(store, dist.TCPStore):

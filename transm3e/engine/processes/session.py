@@ -1,8 +1,8 @@
-"""A name that the processes of one meeting agree on, so that none takes for news what earlier ones left in the store.
+"""A name that the processes of one start agree on, so that none reads entries that earlier ones left in the store.
 
-Processes that a launcher has started again meet at the store of the dead, and not all launchers count alike how often that
-was. So each says hello with a word of its own; the first process makes a session of the words that it reads, anew
-whenever one changes; a session counts when everybody has found his own word in it.
+Processes that a launcher restarts use the store of those that ended, and not all launchers number the restarts alike. So
+each process writes a random word; rank 0 makes a session of the words that it reads, a new one whenever a word changes;
+a session is valid once every process has found its own word in it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ POLL_S = 0.02
 
 
 def agree_on_session(store: Any, rank: int, world_size: int, limit_s: float) -> str:
-    """The name of this meeting, the same on all processes and never used before.
+    """The name of this session, the same on all processes and never used before.
 
     Args:
         store: set, get, check; all processes have the same.
-        limit_s: how long the others are waited for.
+        limit_s: how long to wait for the others.
 
     Raises:
-        TimeoutError: says who has not come.
+        TimeoutError: names the ranks that did not arrive.
     """
     own, end = uuid4().hex, time.monotonic() + limit_s
     store.set(f"hello/{rank}", own)
@@ -44,11 +44,13 @@ def agree_on_session(store: Any, rank: int, world_size: int, limit_s: float) -> 
                     return str(session["name"])
         time.sleep(POLL_S)
     missing = [str(other) for other in range(world_size) if not store.check([f"hello/{other}"])]
-    raise TimeoutError(f"rank {', '.join(missing)} did not come" if missing else "not all have come back")
+    raise TimeoutError(
+        f"rank {', '.join(missing)} did not arrive" if missing else "not all ranks confirmed the session"
+    )
 
 
 def _lead(store: Any, session: dict[str, Any], world_size: int) -> dict[str, Any]:
-    """The session of the words that are there now; the present one if they are its own."""
+    """The session of the words that are in the store now: `session` itself if they have not changed."""
     words = _read(store, [f"hello/{other}" for other in range(world_size)])
     if words is None or words == session.get("words"):
         return session
@@ -58,7 +60,7 @@ def _lead(store: Any, session: dict[str, Any], world_size: int) -> dict[str, Any
 
 
 def _read(store: Any, keys: Sequence[str]) -> list[str] | None:
-    """What stands under the keys; None if one is not there."""
+    """The values of the keys; None if one is missing."""
     if keys and not store.check(list(keys)):
         return None
     return [store.get(key).decode() for key in keys]

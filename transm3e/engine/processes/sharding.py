@@ -1,4 +1,4 @@
-"""A model whose parameters several processes share out among them (FSDP2), and the whole of it where it is needed.
+"""A model whose parameters are sharded over several processes (FSDP2), and whole tensors where they are needed.
 
 Each process holds its part of every parameter, gradient and optimiser state. Before a block runs, forward or backward,
 its parameters are gathered; after the backward pass its gradients are averaged and each process keeps its part.
@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from transm3e.engine.processes.distributed import is_main, meeting
+from transm3e.engine.processes.distributed import collective, is_main
 from transm3e.errors import UserError
 from transm3e.models.output import ModelOutput
 from transm3e.tasks import Classify
@@ -31,18 +31,18 @@ BLOCKS = "blocks"
 
 
 def shard(task: Classify, device: torch.device, validate: Callable[[], Result]) -> Callable[[], Result]:
-    """Share the parameters of a task's model out among all processes, which call this together; a teacher stays whole.
+    """Shard the parameters of a task's model over all processes, which call this together; a teacher stays whole.
 
     Returns:
-        validate, but that the task's model is whole meanwhile: no process has to wait for another one there.
+        `validate`, during which the task's model is whole: no process has to wait for another one there.
 
     Raises:
         UserError: this torch cannot do it.
     """
     if not dist.is_initialized():
-        logger.warning("TRAIN.FSDP has no effect: there is one process")
+        logger.warning("TRAIN.FSDP has no effect with one process")
         return validate
-    twin = _hollow(task.model)
+    twin = _copy_without_memory(task.model)
     task.model = task.replica = shard_model(task.model, device)
 
     def validate_whole() -> Result:
@@ -53,58 +53,58 @@ def shard(task: Classify, device: torch.device, validate: Callable[[], Result]) 
 
 
 def shard_model(model: nn.Module, device: torch.device) -> nn.Module:
-    """The same model, its parameters in shards: one unit for each of its blocks, if it has such, and one for the rest.
+    """The same model with sharded parameters: one unit for each of its blocks, if it has any, and one for the rest.
 
-    It goes on taking and giving state dicts by the names it had: it takes whole tensors, and gives shards (whole_state).
+    State dicts keep their names: it loads whole tensors and returns shards (see whole_state).
 
     Raises:
         UserError: this torch cannot do it.
     """
-    fully_shard = _feature("fully_shard", "torch.distributed.fsdp", "torch.distributed._composable.fsdp")
+    fully_shard = _feature("fully_shard", "torch.distributed.fsdp")
     init_device_mesh = _feature("init_device_mesh", "torch.distributed.device_mesh")
-    _open_output()
-    # It warns of blocks that return views, which must not be written over. Nothing here writes over a block's output.
+    _register_output()
+    # FSDP warns of blocks that return views, which must not be changed in place; nothing here does that.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    with meeting("the comparison of models"), torch.no_grad():
-        # Every process keeps its part of what it has: they must have the same.
+    with collective("the check that models are alike"), torch.no_grad():
+        # Every process keeps its part of its own tensors, so these must be equal on all.
         for tensor in (*model.parameters(), *model.buffers()):
             dist.broadcast(tensor.data, 0)
         for unit in (*_blocks(model), model):
             fully_shard(unit, mesh=mesh)
-    model._register_load_state_dict_pre_hook(_take_whole, with_module=True)
+    model._register_load_state_dict_pre_hook(_shard_before_load, with_module=True)
     return model
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether shard_model has made it so."""
+    """Whether shard_model was applied."""
     return hasattr(model, "set_requires_gradient_sync")
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor, gathered if it is in shards; all processes call this."""
-    return cast(Any, tensor).full_tensor() if _in_shards(tensor) else tensor
+    """The whole tensor, gathered if it is sharded; all processes call this."""
+    return cast(Any, tensor).full_tensor() if _is_sharded_tensor(tensor) else tensor
 
 
 def whole_state(state: Any) -> Any:
-    """A state of plain values with whole tensors in place of shards, on the CPU; all processes call this.
+    """A state with whole tensors on the CPU in place of shards; all processes call this.
 
-    One tensor after the other is whole on the device. Only the main process gets them, the others None in their place.
+    Tensors are gathered on the device one at a time. Only the main process gets them; the others get None instead.
     """
-    with meeting("the gathering of a checkpoint"):
+    with collective("the all-gather of a checkpoint"):
         return _whole_state(state)
 
 
 def shard_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """An optimiser's state of whole tensors as an optimiser of sharded parameters takes it; all processes call this.
+    """Shard an optimiser state of whole tensors for an optimiser of sharded parameters; all processes call this.
 
     Raises:
-        KeyError, TypeError: it is the state of another optimiser.
+        KeyError, TypeError: the state is another optimiser's.
     """
     parameters = dict(enumerate(p for group in optimizer.param_groups for p in group["params"]))
-    if not any(_in_shards(parameter) for parameter in parameters.values()):
+    if not any(_is_sharded_tensor(parameter) for parameter in parameters.values()):
         return state
-    with meeting("the sharing of a checkpoint"):
+    with collective("the sharding of a checkpoint"):
         entries = {
             number: {name: _shard_like(value, parameters[number]) for name, value in entry.items()}
             for number, entry in state["state"].items()
@@ -118,7 +118,7 @@ def _blocks(model: nn.Module) -> Iterator[nn.Module]:
             yield from module
 
 
-def _hollow(model: nn.Module) -> nn.Module:
+def _copy_without_memory(model: nn.Module) -> nn.Module:
     """A copy whose parameters have no memory."""
     empty = {id(p): nn.Parameter(p.detach().new_empty(0), requires_grad=False) for p in model.parameters()}
     return copy.deepcopy(model, empty)
@@ -126,9 +126,9 @@ def _hollow(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def _whole_model(task: Classify, twin: nn.Module) -> Iterator[None]:
-    """Within, the task's model is a plain one with the parameters of all processes, and the main one's buffers."""
+    """Meanwhile the task's model is a plain one with whole parameters and the main process's buffers."""
     sharded = task.model
-    with meeting("the gathering of parameters"), torch.no_grad():
+    with collective("the all-gather of parameters"), torch.no_grad():
         for mine, theirs in zip(twin.parameters(), sharded.parameters(), strict=True):
             mine.data = whole(theirs.detach())
         for buffer, trained in zip(twin.buffers(), sharded.buffers(), strict=True):
@@ -143,19 +143,24 @@ def _whole_model(task: Classify, twin: nn.Module) -> Iterator[None]:
             mine.data = mine.new_empty(0)
 
 
-def _take_whole(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Before a sharded model takes a state dict: its own part of what is whole there."""
-    with meeting("the sharing of a checkpoint"):
+def _shard_before_load(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Before a sharded model loads a state dict: replace whole tensors by this process's part."""
+    with collective("the sharding of a checkpoint"):
         for name, parameter in model.named_parameters(prefix.removesuffix(".")):
             if name in state:
                 state[name] = _shard_like(state[name], parameter)
 
 
 def _shard_like(value: Any, parameter: Any) -> Any:
-    """This process's part of a whole tensor of a sharded parameter's shape; anything else as it is."""
-    if not isinstance(value, Tensor) or _in_shards(value) or not _in_shards(parameter) or not value.dim():
+    """This process's part of a whole tensor that belongs to a sharded parameter; anything else unchanged."""
+    if (
+        not isinstance(value, Tensor)
+        or _is_sharded_tensor(value)
+        or not _is_sharded_tensor(parameter)
+        or not value.dim()
+    ):
         return value
-    distribute_tensor = _feature("distribute_tensor", "torch.distributed.tensor", "torch.distributed._tensor")
+    distribute_tensor = _feature("distribute_tensor", "torch.distributed.tensor")
     return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
 
 
@@ -164,35 +169,33 @@ def _whole_state(state: Any) -> Any:
         return type(state)((key, _whole_state(value)) for key, value in state.items())
     if isinstance(state, (list, tuple)):
         return type(state)(_whole_state(value) for value in state)
-    if not _in_shards(state):
+    if not _is_sharded_tensor(state):
         return state
     gathered = state.full_tensor()
     return gathered.cpu() if is_main() else None
 
 
-def _in_shards(value: Any) -> bool:
-    # Without the import of DTensor, which takes a second that most runs have no use for.
+def _is_sharded_tensor(value: Any) -> bool:
+    # Avoids the import of DTensor, which takes a second that most runs need not spend.
     return isinstance(value, Tensor) and hasattr(value, "full_tensor")
 
 
 @cache
-def _open_output() -> None:
-    """Let FSDP find the tensors in what a model returns; without it, older ones reduce no gradients of the last unit."""
+def _register_output() -> None:
+    """Let FSDP find the tensors in a ModelOutput; otherwise older versions never reduce the last unit's gradients."""
     _feature("register_dataclass", "torch.export")(ModelOutput)
 
 
-def _feature(name: str, *places: str) -> Any:
-    """A part of torch that has moved between versions.
+def _feature(name: str, module: str) -> Any:
+    """A function of torch that older versions lack; imported only here, as most runs do not need it.
 
     Raises:
-        UserError: it is nowhere.
+        UserError: this torch does not have it.
     """
-    for place in places:
-        try:
-            return getattr(importlib.import_module(place), name)
-        except (ImportError, AttributeError):
-            continue
-    raise UserError(
-        f"TRAIN.FSDP needs {name} of {places[0]}, which torch {torch.__version__} has not; install torch 2.6 or newer, or "
-        "set TRAIN.FSDP False"
-    )
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"TRAIN.FSDP needs {name} of {module}, which torch {torch.__version__} lacks; install torch 2.6 or newer, or "
+            "set TRAIN.FSDP False"
+        ) from error

@@ -1,11 +1,11 @@
-"""Weights in and out: checkpoints read safely, also under other projects' names, loaded whole or not at all."""
+"""Reads, converts, loads and writes weights: checkpoints of this and other projects, loaded whole or not at all."""
 
 from transm3e.models.weights import authors, mmaction, mvit, stgcn, torchvision
 from transm3e.models.weights.detect import find_source
 from transm3e.models.weights.files import check_target, read_checkpoint, write_weights
 from transm3e.models.weights.load import load_weights
-from transm3e.models.weights.report import LoadReport
 from transm3e.models.weights.source import SOURCES
+from transm3e.models.weights.tables import LoadReport
 
 __all__ = [
     "SOURCES",

@@ -1,6 +1,6 @@
 """The authors' TransM3E: student and teacher in one file (their slowfast/models/video_model_builder.py).
 
-Their fusion is called with (receivers, MCTs): token 1, t1 and pathway 1 are the receivers, t2 the MCTs.
+Their fusion takes (receivers, MCTs): token 1, t1 and pathway 1 are the receivers, token 2 and t2 the MCTs.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ def convert_student(state: State, own: State) -> Converted:
     ours = renamed({name: tensor for name, tensor in state.items() if name not in teacher}, STUDENT)
     changed = {}
     if FIRST_OF_FUSE in ours:
-        # It reads both streams side by side: theirs receivers first, ours MCTs first.
+        # Its input is the two streams concatenated: receivers first in theirs, MCTs first in ours.
         ours[FIRST_OF_FUSE] = _swap_halves(ours[FIRST_OF_FUSE])
-        changed[FIRST_OF_FUSE] = "halves swapped: receivers come first there"
+        changed[FIRST_OF_FUSE] = "halves swapped: in the file receivers come first"
     notes = ("the teacher is left out (source authors_teacher reads it)",) if teacher else ()
     return Converted(ours, changed, dropped=teacher, notes=notes)
 
 
 @register_source("authors_teacher", None)
 def convert_teacher(state: State, own: State) -> Converted:
-    """The teacher: a TransM3E without receivers; its head is not in the file."""
+    """The teacher: a TransM3E without receivers; the file does not hold its head."""
     student = tuple(name for name in state if not OF_TEACHER.match(name))
     ours = renamed({name: tensor for name, tensor in state.items() if name not in student}, TEACHER)
     notes = ("the teacher only; the file does not hold its head",)

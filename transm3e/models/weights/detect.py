@@ -1,4 +1,4 @@
-"""Which project a checkpoint is of, by its names."""
+"""Finds the project that a checkpoint comes from, by its names."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def convert_ours(state: State, own: State) -> Converted:
 
 
 def find_source(state: State, own: State | None = None) -> str | None:
-    """The source whose names these are, or None.
+    """The source that uses these names, or None.
 
-    Half of the names in common with the model make it ours, unless others are another source's; then the sources'
-    markers decide, in the order of SOURCES; last, any name in common makes it ours (a checkpoint of another model of
+    It is ours if the model has at least half of the names, unless a marker matches one of the others. Else the sources'
+    markers decide, in the order of SOURCES. Last, a single common name makes it ours (a checkpoint of another model of
     this project).
 
     Args:
         state: the checkpoint, without wrappers' prefixes.
-        own: the model's state, if there is one.
+        own: the model's state, if known.
     """
     common = sum(name in own for name in state) if own else 0
     is_ours = 2 * common >= len(state) and (common or not state)

@@ -1,4 +1,4 @@
-"""Checkpoint files: nothing in them is executed on reading, and one shape of dict comes out for all of them."""
+"""Reads and writes checkpoint files: reading executes nothing in them, and returns a dict of the same form for all."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from transm3e.models.weights.wrappers import EMA_KEYS, STATE_KEYS, find_state
 from transm3e.unpickle import read_pickle
 
 NOTE = "weights_note"
-# Bytes that find out what a disk has against being written to.
+# Bytes written to learn why a disk cannot be written to.
 PROBE = 1 << 22
 SAFETENSORS = ".safetensors"
-# In PySlowFast's model zoo most are Caffe2's, {"blobs": {name: array}}, and some torch's own.
+# Most .pkl files of PySlowFast's model zoo are Caffe2's, {"blobs": {name: array}}; some are torch's.
 CAFFE2, BLOBS = ".pkl", "blobs"
 GZIP = b"\x1f\x8b"
 PICKLED = (".pyth", ".pth", ".pt")
@@ -35,8 +35,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         path: also a URL; `FILE::KEY` takes the tensors under KEY, as `a.pth::model_ema` (see find_state).
 
     Returns:
-        "model_state": name -> tensor on the CPU, always; NOTE: a sentence on where they lay, if there was a choice;
-        beside it what else the file holds (epoch, cfg, ...).
+        "model_state": name -> tensor on the CPU, always; NOTE: a sentence on where the tensors were, if there was a choice;
+        and everything else in the file (epoch, cfg, ...).
 
     Raises:
         UserError: the file is missing, damaged, holds other objects, or has no dict of tensors.
@@ -55,7 +55,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{file}: damaged, or holds objects other than tensors and plain values; use another checkpoint"
         ) from error
     except Exception as error:
-        # A damaged file makes the readers raise nearly anything: IndexError, KeyError, struct.error ...
+        # On a damaged file the readers raise nearly any exception: IndexError, KeyError, struct.error ...
         why = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"{file}: not a readable checkpoint ({why}); use another one") from error
     normal = _normal(state, file, member)
@@ -79,7 +79,7 @@ def write_weights(path: Path, state: Mapping[str, Tensor], cfg_text: str) -> Non
 
 
 def save_torch(state: dict[str, Any], path: Path) -> None:
-    """torch.save that says what the disk says.
+    """torch.save that raises the error of the file system.
 
     Raises:
         OSError: the file cannot be written.
@@ -87,7 +87,7 @@ def save_torch(state: dict[str, Any], path: Path) -> None:
     try:
         torch.save(state, path)
     except RuntimeError as error:
-        # torch's zip writer reports whatever the disk says as a RuntimeError; the disk says it again.
+        # torch's zip writer turns errors of the disk into a RuntimeError; writing again raises the OSError.
         with path.open("ab") as file:
             file.write(bytes(PROBE))
             file.flush()
@@ -96,22 +96,20 @@ def save_torch(state: dict[str, Any], path: Path) -> None:
 
 
 def check_target(path: Path) -> None:
-    """Whether write_weights could write there, asked before the work.
+    """Check, before the work, that write_weights can write to `path`.
 
     Raises:
-        UserError: the folder is not there, the path is a folder, the file has another suffix, or the package
+        UserError: the folder does not exist, the path is a folder, the file has another suffix, or the package
             safetensors is needed and missing.
     """
     if not path.parent.is_dir():
-        raise UserError(f"no folder {path.parent.absolute()} to write {path.name} into; make it, or choose another")
+        raise UserError(f"no folder {path.parent.absolute()} to write {path.name} into; create it, or choose another")
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it")
     if path.suffix == SAFETENSORS:
         _safetensors(path)
     elif path.suffix not in PICKLED:
-        raise UserError(
-            f"no format of checkpoints has the suffix {path.suffix!r}; use {', '.join((*PICKLED, SAFETENSORS))}"
-        )
+        raise UserError(f"unknown checkpoint suffix {path.suffix!r}; use {', '.join((*PICKLED, SAFETENSORS))}")
 
 
 def _normal(content: Any, file: Path, member: str) -> dict[str, Any]:
@@ -119,8 +117,8 @@ def _normal(content: Any, file: Path, member: str) -> dict[str, Any]:
         state, key, note = find_state(content, member)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-    besides = {k: v for k, v in content.items() if k != key} if key else {}
-    return {**besides, **({NOTE: note} if note else {}), "model_state": state}
+    others = {k: v for k, v in content.items() if k != key} if key else {}
+    return {**others, **({NOTE: note} if note else {}), "model_state": state}
 
 
 def _load_torch(file: Path) -> Any:
@@ -128,7 +126,7 @@ def _load_torch(file: Path) -> Any:
 
 
 def _check_sizes(state: dict[str, Tensor], file: Path) -> None:
-    """A tensor can repeat what is stored once; one larger than its file would take memory when it is used."""
+    """A stored value can be expanded to a tensor of any size; one larger than its file would exhaust memory in use."""
     size = file.stat().st_size
     for name, tensor in state.items():
         if tensor.is_nested or (_has_values(tensor) and tensor.numel() * tensor.element_size() > size):
@@ -155,13 +153,13 @@ def _read_caffe2(file: Path) -> dict[str, Any]:
     content = read_pickle(file)
     blobs = content.get(BLOBS) if isinstance(content, dict) else None
     if not isinstance(blobs, dict) or not all(isinstance(name, str) for name in blobs):
-        raise UserError(f'{file}: no "{BLOBS}" in it, so it is no checkpoint of Caffe2; use another one')
+        raise UserError(f'{file}: holds no "{BLOBS}", so it is not a Caffe2 checkpoint; use another one')
     arrays = {
         name: array for name, array in blobs.items() if isinstance(array, np.ndarray) and array.dtype.kind in "fi"
     }
     if not arrays:
         raise UserError(f'{file}: no arrays of numbers in its "{BLOBS}"; use another checkpoint')
-    # In the machine's byte order, which tensors have.
+    # Tensors need native byte order.
     return {"model_state": {n: torch.from_numpy(np.array(a, a.dtype.newbyteorder("="))) for n, a in arrays.items()}}
 
 
@@ -176,7 +174,7 @@ READERS = {SAFETENSORS: _read_safetensors, CAFFE2: _read_pkl}
 
 
 def _safetensors(file: Path) -> Any:
-    # Imported here: only this kind of file needs the package.
+    # Imported here: only .safetensors files need the package.
     try:
         import safetensors
         import safetensors.torch

@@ -1,4 +1,4 @@
-"""Weights into a model: everything fits, or nothing is loaded."""
+"""Loads weights into a model, all or none."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from transm3e.errors import UserError
 from transm3e.models.weights.detect import find_source
 from transm3e.models.weights.files import NOTE, read_checkpoint
-from transm3e.models.weights.fit import fit
-from transm3e.models.weights.rename import put_in_places
-from transm3e.models.weights.report import LoadReport, some
+from transm3e.models.weights.fit import check_values, fit
+from transm3e.models.weights.rename import apply_weight_mapping
 from transm3e.models.weights.source import SOURCES, Converted, State
-from transm3e.models.weights.values import check_values
+from transm3e.models.weights.tables import LoadReport, some
 from transm3e.models.weights.wrappers import unwrap
 
 AUTO = "auto"
@@ -31,19 +30,20 @@ def load_weights(
 ) -> LoadReport:
     """Copy weights into a model; nothing is loaded unless everything fits.
 
-    One class token for several MCTs is added to those that the model has, so load into a fresh model; see fit.
+    A single class token is added to the MCTs that the model has, so load into a newly built model; see fit.
 
     Args:
-        model: any device. If it has `places`, it also takes the weights of one model that it holds (put_in_places).
+        model: on any device. If it has a `weight_mapping`, it also takes the weights of a model that it contains
+            (apply_weight_mapping).
         weights: a checkpoint's path, or a state dict.
-        allow_missing: beginnings of names of the model that the checkpoint need not hold, or may hold in another
-            shape; there the model keeps its values.
-        name: what messages call a state dict; a path stands for itself.
-        source: whose names these are, one of SOURCES, or "auto": told by the names.
+        allow_missing: beginnings of parameter names that may be missing from the checkpoint or have another shape
+            there; these parameters keep their values.
+        name: what messages call a state dict; a file is named by its path.
+        source: project whose names these are, one of SOURCES, or "auto": recognised by the names.
 
     Raises:
-        UserError: a tensor is missing, not used, or of another shape: the checkpoint belongs to another model; its
-            source is not known; values that the model cannot take (complex, integer, NaN, infinite); or
+        UserError: a tensor is missing, unused, or of another shape, so the checkpoint is of another model; its source is
+            unknown; values that the model cannot take (complex, integer, NaN, infinite); or
             read_checkpoint's reasons.
     """
     name = name if isinstance(weights, Mapping) else str(weights)
@@ -51,8 +51,8 @@ def load_weights(
     own, given = model.state_dict(), read["model_state"]
     another = f"{name} belongs to another model than {type(model).__name__} as configured"
     source, converted = _convert(given, {**dict(model.named_buffers()), **own}, source, name, another)
-    if places := getattr(model, "places", None):
-        converted = put_in_places(converted, own, places)
+    if mapping := getattr(model, "weight_mapping", None):
+        converted = apply_weight_mapping(converted, own, mapping)
     allowed = tuple(allow_missing)
     check_values(converted.state, own, allowed, name)
     state, changed = fit(converted, own)
@@ -60,7 +60,7 @@ def load_weights(
     if any(problems.values()):
         raise UserError(
             f"{another}: {', '.join(some(kind, names) for kind, names in problems.items())}; "
-            "use its own config or a checkpoint of this one, or name what may keep its drawn values "
+            "use its own config or a checkpoint of this one, or name what may keep its random initialisation "
             "(TRAIN.CHECKPOINT_ALLOW, --allow), such as head. for another number of classes"
         )
     kept = [k for k in own if k in state and own[k].shape != state[k].shape]

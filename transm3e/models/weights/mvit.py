@@ -1,6 +1,6 @@
-"""MViTv2 of torchvision, timm and PySlowFast, for video and for images, in our names.
+"""Converts MViTv2 of torchvision, timm and PySlowFast, for video and for images, to our names.
 
-Facts of the names: torchvision/models/video/mvit.py, timm/models/mvitv2.py, PySlowFast's video_model_builder.py.
+Sources of the names: torchvision/models/video/mvit.py, timm/models/mvitv2.py, PySlowFast's video_model_builder.py.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from torch import Tensor
 
 from transm3e.errors import UserError
 from transm3e.models.weights.rename import INTO_BACKBONE, Rules, renamed, under_prefix
-from transm3e.models.weights.resnet import convert_resnet
-from transm3e.models.weights.resnet_names import STEM
+from transm3e.models.weights.resnet import STEM, convert_resnet
 from transm3e.models.weights.source import Converted, State, register_source
 from transm3e.models.weights.videoswin import IN_STAGES, convert_timm_swin
 
@@ -32,7 +31,7 @@ PYSLOWFAST: Rules = ((r"^head\.projection\.", "head."), *INTO_BACKBONE)
 TOKENS = r"(^|\.)(cls_token|mcts|receivers)$"
 TEMPORAL_TABLES = r"\.rel_pos_t$"
 FIRST_MVIT = (
-    "it holds MViT's first version (absolute positions), which has no place in MViTv2; "
+    "it is MViT's first version (absolute positions), which does not fit MViTv2; "
     "use MViTv2 weights of torchvision, PySlowFast or timm"
 )
 
@@ -47,7 +46,7 @@ def convert_torchvision_mvit(state: State) -> Converted:
 
 @register_source("timm", rf"^stages\.\d+\.blocks\.\d+\.attn\.pool_k\.|^{IN_STAGES}")
 def convert_timm(state: State, own: State) -> Converted:
-    """Image models mvitv2_*, whose blocks are numbered within their stage there, and swin_*."""
+    """Image models mvitv2_*, whose blocks timm numbers within their stage, and swin_*."""
     if any(re.search(IN_STAGES, name) for name in state):
         return convert_timm_swin(state, own)
     stages = sorted({int(found[1]) for name in state if (found := re.match(r"stages\.(\d+)\.", name))})
@@ -84,9 +83,9 @@ def _image_or_video(state: dict[str, Tensor]) -> Converted:
 
 @register_source("pytorchvideo", r"^(blocks\.\d+\.(res_blocks|multipathway_blocks)\.|cls_positional_encoding\.)")
 def convert_pytorchvideo(state: State, own: State) -> Converted:
-    """ResNets and SlowFast as they are, under the prefix where our model holds them.
+    """ResNets and SlowFast unchanged, under the prefix of the net in our model.
 
-    Its MViT has absolute positions and separate q, k and v, so it cannot be MViTv2.
+    pytorchvideo's MViT has absolute positions and separate q, k and v, so it cannot be MViTv2.
     """
     if any(name.startswith("cls_positional_encoding.") for name in state):
         raise UserError(FIRST_MVIT)

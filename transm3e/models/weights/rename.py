@@ -1,4 +1,4 @@
-"""Names of tensors: rules, places, prefixes."""
+"""Renames tensors: rules, weight mappings, prefixes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transm3e.models.weights.source import Converted, State
 # (pattern, replacement as for re.sub), applied one after the other.
 Rules = Sequence[tuple[str, str]]
 
-# What MViT's and TransM3E's backbone holds, in PySlowFast's names.
+# Modules of the backbone of MViT and TransM3E, in PySlowFast's names.
 INTO_BACKBONE: Rules = ((r"^(patch_embed|blocks|norm)\.", r"backbone.\1."),)
 
 
@@ -30,7 +30,7 @@ def renamed(state: State, rules: Rules) -> dict[str, Tensor]:
     """All names after all rules.
 
     Raises:
-        UserError: two tensors come to one name.
+        UserError: two tensors get the same name.
     """
     result: dict[str, Tensor] = {}
     for name, tensor in state.items():
@@ -41,29 +41,29 @@ def renamed(state: State, rules: Rules) -> dict[str, Tensor]:
     return result
 
 
-def put_in_places(converted: Converted, own: State, places: Mapping[str, Sequence[str]]) -> Converted:
-    """One model's weights under every name where a model that holds it, once or several times, wants them.
+def apply_weight_mapping(converted: Converted, own: State, mapping: Mapping[str, Sequence[str]]) -> Converted:
+    """Rename a model's weights for a model that contains it, once or several times.
 
     Args:
-        converted: with the one model's names.
-        own: the holding model's state; a name that it has itself stays.
-        places: beginnings of the one model's names -> beginnings of the names they get, () = they are dropped; the first
-            that fits counts.
+        converted: weights under the inner model's names.
+        own: the outer model's state; names that are in it are kept.
+        mapping: beginning of an inner name -> beginnings that replace it, one for each copy, () = the tensor is dropped;
+            the first match counts.
     """
-    placed: dict[str, Tensor] = {}
+    mapped: dict[str, Tensor] = {}
     dropped = list(converted.dropped)
     for name, tensor in converted.state.items():
-        start = next((start for start in places if name not in own and name.startswith(start)), None)
-        names = [name] if start is None else [new + name.removeprefix(start) for new in places[start]]
-        placed.update(dict.fromkeys(names, tensor))
+        start = next((start for start in mapping if name not in own and name.startswith(start)), None)
+        names = [name] if start is None else [new + name.removeprefix(start) for new in mapping[start]]
+        mapped.update(dict.fromkeys(names, tensor))
         dropped += [] if names else [name]
-    return replace(converted, state=placed, dropped=tuple(dropped))
+    return replace(converted, state=mapped, dropped=tuple(dropped))
 
 
 def under_prefix(state: State, own: State) -> dict[str, Tensor]:
-    """Names behind the prefix under which the model holds a net of these names, e.g. net. of net.blocks.0.conv.weight.
+    """Tensors under the prefix that the model puts before these names, e.g. net. in net.blocks.0.conv.weight.
 
-    The prefix with the most names in common wins, of equals the shortest; none in common = no prefix.
+    The prefix that matches most names is taken, the shortest of several; if no name matches, none.
     """
     votes: Counter[str] = Counter()
     for name in own:

@@ -1,4 +1,4 @@
-"""Where weights may come from: the registry of converters, and what a converter gives."""
+"""The registry of converters from other projects' names of weights, and their result."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ State = Mapping[str, Tensor]
 
 @dataclass
 class Converted:
-    """A checkpoint in our names.
+    """A checkpoint under our names.
 
     Attributes:
-        state: our names -> tensors, of the checkpoint's shapes.
-        changed: our name -> what the converter did to its values, in a few words.
-        absent: patterns (re.search) of our names that such a checkpoint cannot give.
-        dropped: names of the checkpoint that have no place in the model, and why is in `notes`.
-        image: kernels without time (or with one step of it) are to be inflated.
+        state: our name -> tensor in the checkpoint's shape.
+        changed: our name -> how the converter changed the values, in a few words.
+        absent: patterns (re.search) of our names that such checkpoints lack.
+        dropped: names of the checkpoint without a counterpart in the model; `notes` say why.
+        image: whether kernels without a time axis (or with one time step) are to be inflated.
         notes: sentences for the report.
     """
 
@@ -35,11 +35,11 @@ class Converted:
 
 @dataclass(frozen=True)
 class Source:
-    """A project's way of naming weights.
+    """The names that a project gives to weights.
 
     Attributes:
-        convert: (checkpoint, the model's own state) -> Converted; raises UserError for what it cannot hold.
-        marker: pattern (re.search) of names that only this project has; None = told by name only.
+        convert: (checkpoint, the model's own state) -> Converted; raises UserError for what it cannot convert.
+        marker: pattern (re.search) of names that only this project has; None = never recognised, must be named.
     """
 
     convert: Callable[[State, State], Converted]

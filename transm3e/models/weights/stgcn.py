@@ -1,6 +1,6 @@
-"""ST-GCN of its authors, PYSKL and MMAction2 (0.x and 1.x) in our names.
+"""Converts ST-GCN of its authors, PYSKL and MMAction2 (0.x and 1.x) to our names.
 
-Facts: st-gcn/net/st_gcn.py, mmaction/models/backbones/stgcn.py, mmaction/models/utils/gcn_utils.py and graph.py.
+Sources of the names: st-gcn/net/st_gcn.py, mmaction/models/backbones/stgcn.py, mmaction/models/utils/gcn_utils.py and graph.py.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ NAMES: Rules = (
     (r"^(blocks\.\d+)\.residual\.(?:conv|0)\.", r"\1.around.0."),
     (r"^(blocks\.\d+)\.residual\.(?:bn|1)\.", r"\1.around.1."),
 )
-# Of the file, one of all blocks or one each; of the model.
+# In the file, one for all blocks or one for each; in the model.
 GRAPH, ADJACENCY = r"A|blocks\.\d+\.gcn\.A", ".spatial.adjacency"
-PLUS = "it is STGCN++ or another relative of ST-GCN (several branches over time), which is not built here"
+PLUS = "it is STGCN++ or another relative of ST-GCN (several branches over time), which is not implemented"
 OTHER_GRAPH = (
-    "its graph is another than that of SKELETON.LAYOUT and STGCN.PARTITION here; the spatial graphs of the authors, PYSKL "
-    "and MMAction2 are STGCN.PARTITION spatial_code (PYSKL's and MMAction2's NTU-25 hangs the finger tips elsewhere)"
+    "its graph is not that of SKELETON.LAYOUT and STGCN.PARTITION here; the spatial graphs of the authors, PYSKL "
+    "and MMAction2 are STGCN.PARTITION spatial_code (PYSKL and MMAction2 connect the finger tips of NTU-25 to other joints)"
 )
-OFFSET = "what it learned is added to the graph (gcn_adaptive offset), not multiplied with it as in ST-GCN"
-NO_GRAPH = "no graph in the file: STGCN.PARTITION must be what it was trained with"
+OFFSET = "its learned weights are added to the graph (gcn_adaptive offset), not multiplied by it as in ST-GCN"
+NO_GRAPH = "the file holds no graph: STGCN.PARTITION must be that of its training"
 
 
 @register_source("stgcn", MARKER)
 def convert_stgcn(state: State, own: State) -> Converted:
-    """The graph of every block in the file must be the model's.
+    """ST-GCN; the graph of every block in the file must be the model's.
 
     Raises:
         UserError: another graph, or a relative of ST-GCN.
@@ -79,8 +79,8 @@ def _check_graph(theirs: Tensor, ours: Tensor) -> None:
 
 
 def _check_importance(learned: Tensor, graph: Tensor) -> None:
-    """Where there is no bone a factor gets no gradient and all stay equal; an offset (gcn_adaptive offset) moves freely."""
-    # Of another kind or shape it is refused by its name later.
+    """Refuse offsets: factors get no gradient where there is no bone and stay equal there, offsets do not."""
+    # Another kind or shape is refused by name later.
     apart = learned[graph == 0] if _is_plain(learned) and learned.shape == graph.shape else graph[:0]
     if apart.numel() and not torch.equal(apart, apart[0].expand_as(apart)):
         raise UserError(OFFSET)

@@ -1,8 +1,9 @@
-"""Checkpoints and load reports as text tables, a line per group of names."""
+"""Reports on checkpoints and on what was loaded of them, as text tables with a line per group of names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 
@@ -10,8 +11,40 @@ from torch import Tensor
 
 from transm3e.models.weights.detect import find_source
 from transm3e.models.weights.files import NOTE, read_checkpoint
-from transm3e.models.weights.report import LoadReport
 from transm3e.models.weights.wrappers import unwrap
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Names of parameters and buffers; ours where the model has them, else the checkpoint's.
+
+    Attributes:
+        loaded: copied into the model.
+        missing: in the model only, or of another shape where that is allowed; they keep their values.
+        unused: in the checkpoint only.
+        reshaped: (name, what was done) of loaded tensors that were interpolated, inflated, spread or reordered.
+        source: the converter, a name of SOURCES.
+        notes: what else the reader should know, one sentence each.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+    reshaped: tuple[tuple[str, str], ...] = ()
+    source: str = "transm3e"
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        counts = f"{len(self.loaded)} tensors loaded, {len(self.missing)} missing, {len(self.unused)} unused"
+        reshaped = f", {len(self.reshaped)} reshaped" if self.reshaped else ""
+        source = f" (names of {self.source})" if self.source != "transm3e" else ""
+        return "; ".join((counts + reshaped + source, *self.notes))
+
+
+def some(kind: str, names: Sequence[str]) -> str:
+    """How many there are of a kind, and the first three, e.g. "1 missing (head.bias)"."""
+    shown = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+    return f"{len(names)} {kind}{shown}"
 
 
 def group_of(name: str) -> str:
@@ -23,7 +56,7 @@ def group_of(name: str) -> str:
 
 
 def checkpoint_table(path: str | Path, every: bool = False) -> str:
-    """What a file holds: source, sizes, epoch and config where it has them, then tensor_table.
+    """Contents of a file: source, sizes, epoch and config if present, then tensor_table.
 
     Raises:
         UserError: see read_checkpoint.

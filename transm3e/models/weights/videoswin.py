@@ -1,6 +1,6 @@
-"""Swin Transformers for video and for images, under torchvision's names of SwinTransformer3d.
+"""Converts Swin Transformers for video and for images to torchvision's names of SwinTransformer3d.
 
-Facts of the names: Video-Swin-Transformer and mmaction2 (mmaction/models/backbones/swin*.py), timm and the Swin authors
+Sources of the names: Video-Swin-Transformer and mmaction2 (mmaction/models/backbones/swin*.py), timm and the Swin authors
 (swin_transformer.py), torchvision/models/swin_transformer.py.
 """
 
@@ -18,12 +18,12 @@ from transm3e.models.weights.source import Converted, State, register_source
 TABLE = "attn.relative_position_bias_table"
 INDEX = "attn.relative_position_index"
 PATCH_KERNEL = "patch_embed.proj.weight"
-# What follows from the sizes of windows and clips, and is no weight.
+# Derived from the sizes of windows and clips, not weights.
 DERIVED = re.compile(r"\.(relative_position_index|attn_mask)$")
 # In the names of timm, of the Swin authors and, after "backbone.", of Video Swin.
 IN_STAGES = rf"layers\.\d+\.blocks\.\d+\.{re.escape(TABLE)}$"
 NAMES: Rules = (
-    # mmaction2 numbers the norms after its stages and keeps the last one's.
+    # mmaction2 numbers norms by stage; only the last one is kept.
     (r"^norm\d+\.", "norm."),
     (r"^(cls_head\.fc_cls|head\.fc)\.", "head."),
     (r"\.mlp\.fc1\.", ".mlp.0."),
@@ -67,7 +67,7 @@ def convert_torchvision_image(state: State, own: State) -> Converted:
 
 
 def _stage_rules(state: State, start: str) -> Rules:
-    # The authors merge patches at a stage's end, timm (since 0.9) at the next one's beginning.
+    # The authors merge patches at the end of a stage, timm (since 0.9) at the beginning of the next.
     after = 1 if any(name.startswith(f"{start}0.downsample.") for name in state) else -1
     stages = _numbers(state, start)
     blocks = [(rf"^layers\.{i}\.blocks\.", f"features.{2 * i}.") for i in stages]
@@ -81,10 +81,10 @@ def _numbers(state: State, start: str) -> list[int]:
 
 
 def _converted(state: State, rules: Rules, own: State) -> Converted:
-    """Under torchvision's video names where the model holds them, tables of an image model repeated in time.
+    """Convert to torchvision's video names under the model's prefix; repeat an image model's tables over time.
 
-    Each serves all 2 T - 1 relative positions in time (Video Swin, on starting from image models); the patch kernel is
-    inflated later (see fit). The index of positions and masks are the model's own.
+    A table serves all 2 T - 1 relative positions in time (Video Swin, on initialising from image models); the patch
+    kernel is inflated later (see fit). Position indices and masks are the model's own.
     """
     dropped = tuple(name for name in state if DERIVED.search(name))
     ours = under_prefix(renamed({name: state[name] for name in state if name not in dropped}, rules), own)
@@ -100,10 +100,10 @@ def _converted(state: State, rules: Rules, own: State) -> Converted:
 
 
 def _steps(given: Tensor, wanted: Tensor, index: Tensor, is_image: bool) -> int:
-    """How often the rows of a table are to be repeated: once for a video's, 2 T - 1 times for an image's.
+    """How often to repeat the rows of a table: once for a video model, 2 T - 1 times for an image model.
 
     Raises:
-        UserError: the table is of another window; one of other heads is left to be named by its shape.
+        UserError: the table is of another window; a table of other heads is refused later, by its shape.
     """
     if given.dim() != 2 or not given.numel() or given.shape[1] != wanted.shape[1]:
         return 1
@@ -115,5 +115,5 @@ def _steps(given: Tensor, wanted: Tensor, index: Tensor, is_image: bool) -> int:
     window = f"an image window of {side}x{side} patches" if is_image else "another window"
     raise UserError(
         f"it was trained with {window} (tables of {rows} relative positions), which do not fit VIDEOSWIN.WINDOW_SIZE "
-        f"({wanted_rows}); set VIDEOSWIN.WINDOW_SIZE to its window, or use weights of another"
+        f"({wanted_rows}); set VIDEOSWIN.WINDOW_SIZE to its window, or use other weights"
     )

@@ -1,6 +1,6 @@
-"""What stands around a model's tensors: dicts of checkpoints, averaged copies, and what wrappers put before names.
+"""Finds a model's tensors in a checkpoint: nested dicts, averaged copies, and prefixes that wrappers add to names.
 
-Facts of the names: torch.nn.parallel, torch.compile, FSDP and activation checkpoints, torch.optim.swa_utils, Lightning,
+Sources of the names: torch.nn.parallel, torch.compile, FSDP and activation checkpoints, torch.optim.swa_utils, Lightning,
 timm, torchvision's references/video_classification, MMEngine, DeepSpeed.
 """
 
@@ -19,42 +19,42 @@ from transm3e.models.weights.detect import OURS, find_source
 from transm3e.models.weights.rename import renamed
 from transm3e.models.weights.source import SOURCES, State
 
-# Where projects keep the tensors; a file may also be nothing but tensors.
+# Keys under which projects store the tensors; a file may also hold tensors only.
 STATE_KEYS = ("model_state", "state_dict", "model", "model_state_dict", "module", "net")
-# Where they keep copies averaged over training.
+# Keys of weights averaged over training.
 EMA_KEYS = (
     *("model_ema", "ema_state", "state_dict_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "ema"),
     *("averaged_model", "swa_model"),
 )
-# What only files of MMEngine's training hold.
+# Key that only checkpoints of MMEngine hold.
 MMENGINE = "message_hub"
-# Of the tensors themselves: what modules keep besides, which is no tensor.
-BESIDES = "_extra_state"
+# Entries of a state dict that are no tensors.
+EXTRA_STATE = "_extra_state"
 INSIDE = {
     "_orig_mod": "torch.compile",
     "_forward_module": "Lightning",
     "_fsdp_wrapped_module": "FSDP",
     "_checkpoint_wrapped_module": "activation checkpoints",
 }
-# Names of our transformers: a program's `backbone.` holds a head or class tokens, too.
+# Names of our transformers: the `backbone.` of other programs may also hold a head or class tokens.
 OF_OURS = r"backbone\.(patch_embed\.proj|blocks|norm)\.|(?!backbone\.)"
-# What MMAction2 scales clips by, which DATA.MEAN and DATA.STD do here.
+# MMAction2's mean and standard deviation of clips; here DATA.MEAN and DATA.STD.
 OF_INPUT = "data_preprocessor."
-# What torch and MMEngine count an average's steps in, beside module.
+# Counters of averaging steps in torch and MMEngine, beside `module.`.
 COUNTERS = ("n_averaged", "steps")
 DDP = "module."
 DEEPEST = 4
 
 
 def find_state(content: Any, member: str) -> tuple[dict[str, Tensor], str | None, str]:
-    """A file's tensors, the key they lie under (None: the file is nothing but tensors), and what to say of the choice.
+    """A file's tensors, their key (None: the file holds tensors only), and a note on the choice.
 
-    STATE_KEYS go before EMA_KEYS, which are taken where they are alone or named as the member. In files of MMEngine
+    STATE_KEYS take precedence over EMA_KEYS, which are used if they are alone or named by `member`. In files of MMEngine
     "state_dict" is the average, and "ema_state_dict" the weights as trained (its EMAHook swaps them for deployment).
 
     Args:
-        content: of the file.
-        member: of split_member, a key of the file, or the beginning of names in what is taken without it; "" = none.
+        content: the file's content.
+        member: from split_member: a key of the file, or the beginning of names in the default weights; "" = none.
 
     Raises:
         UserError: no tensors are found, or none under that name.
@@ -69,7 +69,7 @@ def find_state(content: Any, member: str) -> tuple[dict[str, Tensor], str | None
     if member:
         return _part(state, member, [*holding]), key, f"weights of {member!r}"
     empty = next((key for key, each in _items(content) if key in STATE_KEYS and each == {}), None)
-    if empty and not holding:  # of a model without weights
+    if empty and not holding:  # a model without weights
         return {}, empty, ""
     if not state:
         raise UserError(
@@ -77,13 +77,13 @@ def find_state(content: Any, member: str) -> tuple[dict[str, Tensor], str | None
             f"checkpoint; {_name_one(holding) or 'use another one'}"
         )
     if key in EMA_KEYS:
-        return state, key, f"averaged weights of {key!r}, the only ones there"
+        return state, key, f"averaged weights of {key!r}, the only ones in the file"
     return state, key, _choice(key, averaged[0], MMENGINE in content) if averaged else ""
 
 
 def _choice(key: str | None, other: str, is_mmengine: bool) -> str:
     which = ("averaged", "as trained") if is_mmengine else ("as trained", "averaged")
-    return f"weights {which[0]} ({key!r}) taken; those {which[1]} are FILE{MEMBER}{other}"
+    return f"weights {which[0]} ({key!r}) used; for those {which[1]} give FILE{MEMBER}{other}"
 
 
 def _items(content: Any) -> list[tuple[str, Any]]:
@@ -94,7 +94,7 @@ def _tensors(content: Any) -> dict[str, Tensor]:
     """The tensors of a dict that holds nothing else; {} for others."""
     if not isinstance(content, Mapping):
         return {}
-    state = {k: v for k, v in content.items() if not (isinstance(k, str) and k.endswith(BESIDES))}
+    state = {k: v for k, v in content.items() if not (isinstance(k, str) and k.endswith(EXTRA_STATE))}
     return state if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()) else {}
 
 
@@ -108,7 +108,7 @@ def _part(state: dict[str, Tensor], member: str, keys: list[str]) -> dict[str, T
 
 def _name_one(keys: Any) -> str:
     names = [shown(key)[1:-1] for key in keys][:6]
-    return f"weights lie under {', '.join(names)}: name one, FILE{MEMBER}{names[0]}" if names else ""
+    return f"weights are under {', '.join(names)}: name one, FILE{MEMBER}{names[0]}" if names else ""
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ class Unwrapped:
 
     Attributes:
         state: the tensors.
-        dropped: names, as they are in the file, of what belongs to other parts of a wrapper.
-        notes: what was taken off, one sentence each.
-        known: whether these are names of a source.
+        dropped: names, as in the file, that belong to other parts of a wrapper.
+        notes: which prefixes were removed, one sentence each.
+        known: whether a source has these names.
     """
 
     state: dict[str, Tensor]
@@ -129,34 +129,34 @@ class Unwrapped:
 
 
 def unwrap(state: State, own: State | None = None, source: str = "", depth: int = 0) -> Unwrapped:
-    """Names without what wrappers put before them.
+    """Remove the prefixes that wrappers put before names.
 
-    What DDP, torch.compile, FSDP and averages add is known by name. A program's own prefix (`model.` of a Lightning
-    module) is told by what follows it: names of a known source, which the whole are not.
+    Prefixes of DDP, torch.compile, FSDP and averages are known. A program's own prefix (`model.` of a Lightning module)
+    is recognised by what follows it: names of a known source, where the full names are of none.
 
     Args:
-        own: the model's state, if there is one.
-        source: where names must be of one source; "" = of any.
+        own: the model's state, if known.
+        source: the source that names must be of; "" = any.
 
     Raises:
         UserError: it holds several models.
     """
     plain, notes = _strip({name: state[name] for name in state if not name.startswith(OF_INPUT)})
-    besides = tuple(name for name in state if name.startswith(OF_INPUT))
+    inputs = tuple(name for name in state if name.startswith(OF_INPUT))
     if depth == DEEPEST or _is_known(plain, own, source):
-        return Unwrapped(plain, besides, notes, known=depth < DEEPEST)
+        return Unwrapped(plain, inputs, notes, known=depth < DEEPEST)
     inside = {start: unwrap(part, own, source, depth + 1) for start, part in _parts(plain).items()}
     known = {start: part for start, part in inside.items() if part.known}
     if len(known) > 1:
         names = ", ".join([*known][:4])
         raise UserError(f"it holds several models ({names}); name one, FILE{MEMBER}{next(iter(known))[:-1]}")
     if not known:
-        return Unwrapped(plain, besides, notes)
+        return Unwrapped(plain, inputs, notes)
     ((start, part),) = known.items()
     others = tuple(name for name in plain if not name.startswith(start))
-    dropped = (*besides, *others, *(start + name for name in part.dropped))
+    dropped = (*inputs, *others, *(start + name for name in part.dropped))
     left = f", {len(others)} other tensors left out ({others[0]}{', ...' if len(others) > 1 else ''})" if others else ""
-    return Unwrapped(part.state, dropped, (*notes, f"{start} taken off the names{left}", *part.notes), known=True)
+    return Unwrapped(part.state, dropped, (*notes, f"{start} removed from the names{left}", *part.notes), known=True)
 
 
 def _is_known(state: State, own: State | None, source: str) -> bool:
@@ -173,7 +173,7 @@ def _is_known(state: State, own: State | None, source: str) -> bool:
 
 
 def _parts(state: State) -> dict[str, dict[str, Tensor]]:
-    """Tensors by the first word of their names, which goes."""
+    """First word of the names -> tensors, under names without it."""
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         start, dot, rest = name.partition(".")
@@ -187,11 +187,11 @@ def _strip(state: State) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     for word, what in INSIDE.items():
         if any(f"{word}." in name for name in plain):
             plain = renamed(plain, ((rf"(^|\.)({word}\.)+", r"\1"),))
-            notes.append(f"{word}. ({what}) taken off the names")
+            notes.append(f"{word}. ({what}) removed from the names")
     while plain and (within := [name for name in plain if name.startswith(DDP)]):
         others = [name for name in plain if not name.startswith(DDP)]
         if any(name not in COUNTERS for name in others):
             break
         plain = renamed({name: plain[name] for name in within}, ((r"^module\.", ""),))
-        notes.append(f"module. ({'an average of weights' if others else 'DDP'}) taken off the names")
+        notes.append(f"module. ({'an average of weights' if others else 'DDP'}) removed from the names")
     return plain, tuple(dict.fromkeys(notes))

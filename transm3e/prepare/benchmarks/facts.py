@@ -1,4 +1,4 @@
-"""What the paper says of its three benchmarks (sections 3 and D.2), and what is known of their source data sets."""
+"""Facts about the paper's three benchmarks (sections 3 and D.2) and their source data sets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ class Benchmark:
         source: the data set that its videos are from.
         counts: split -> clips in the paper, in SPLITS' order.
         activities: known and new ones in the paper.
-        group: what in a file's name tells clips of one source video from others, a regular expression whose
-            first group names the video; "" where names do not tell. `{activity}` stands for the activity.
-        unpack: how the official archives become class folders; "" where there are none.
-        notes: sentences about numbers that do not fit together.
+        group: regular expression for file names whose first group names the source video, with `{activity}` for the
+            activity; "" where file names do not identify it.
+        files: prefix of the names of its class list and draft labels; "" without such files.
+        unpack: command that unpacks the official archives into class folders; "" without archives.
+        notes: sentences about inconsistent numbers.
     """
 
     name: str
@@ -29,11 +30,12 @@ class Benchmark:
     counts: Mapping[str, int]
     activities: int
     group: str = ""
+    files: str = ""
     unpack: str = ""
     notes: tuple[str, ...] = ()
 
     def group_of(self, stem: str, activity: str) -> str:
-        """The source video of a clip by its file name without suffix, or "" where it does not say."""
+        """The source video of a clip, from its file name without suffix; "" where the name does not identify it."""
         pattern = self.group.replace("{activity}", re.escape(activity))
         found = re.fullmatch(pattern, stem, re.IGNORECASE) if pattern else None
         return found[1] if found else ""
@@ -51,6 +53,7 @@ MUSCLEUCF90 = Benchmark(
     activities=90,
     # v_ApplyEyeMakeup_g01_c02.avi: clip 2 of group (video) 1.
     group=r"v_{activity}_(g\d+)_c\d+",
+    files="ucf101",
     unpack="unrar x UCF101.rar",
     notes=(
         "The paper's nine new activities hold 1290 clips in UCF101; the paper counts 1192 + 1192 = 2384.",
@@ -65,6 +68,7 @@ MUSCLEHMDB41 = Benchmark(
     activities=41,
     # <video>_<class>_<visible parts>_<camera motion>_np<persons>_<view>_<quality>_<clip>.avi
     group=r"(.+)_{activity}_[a-z]_[a-z]+_np\d+_[a-z]+_[a-z]+_\d+",
+    files="hmdb51",
     unpack="unrar x hmdb51_org.rar rars/ && mkdir videos && cd videos && for f in ../rars/*.rar; do unrar x $f; done",
     notes=(
         "The paper's split sizes sum to 5260; its text says 5259 samples.",

@@ -1,4 +1,4 @@
-"""Class folders and labels -> clips, split as the paper says."""
+"""Class folders and labels -> clips, in splits drawn as the paper describes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from transm3e.data.annotations import Clip
 from transm3e.errors import UserError
 from transm3e.prepare.benchmarks.facts import Benchmark
-from transm3e.prepare.benchmarks.prepared import Prepared, listing
+from transm3e.prepare.benchmarks.publish import Prepared, listing
 from transm3e.prepare.benchmarks.splits import draw_splits
 from transm3e.prepare.benchmarks.tables import ActivityClass, Labels, name_key
 from transm3e.prepare.benchmarks.tree import ClassVideo, find_videos, sort_into_classes
@@ -29,11 +29,11 @@ def prepare_tree(
     """Clips of a folder <activity>/<video>; activities without labels are left out.
 
     Args:
-        benchmark: which.
-        videos: the folder; nothing is written there.
+        benchmark: the benchmark to prepare.
+        videos: the folder; it is only read.
         labels: muscles per activity.
-        new: names of the new activities; those without labels are passed over.
-        classes: the source's official classes; without them the activities in `labels` are looked for.
+        new: names of the new activities; those without labels are ignored.
+        classes: the source's official classes; () = the activities in `labels`.
         split_by: "group" keeps the clips of one source video in one split, "clip" draws single clips.
         seed: of the splits.
 
@@ -61,14 +61,14 @@ def prepare_tree(
 
 
 def _spelled(new: Sequence[str], names: Sequence[str]) -> set[str]:
-    """The new activities among `names`, as spelled there; the others come back as they are, for the report."""
+    """The new activities, spelled as in `names`; those not in `names` stay as given, for the report."""
     spelling = {name_key(name): name for name in names}
     return {spelling.get(name_key(name), name) for name in new}
 
 
 def _why_unlabelled(activity: str, labels: Labels) -> str:
     if activity in labels.excluded:
-        return f"{activity} is left out by its labels' table: {labels.excluded[activity] or 'no reason given'}"
+        return f"{activity} is excluded by the table of labels: {labels.excluded[activity] or 'no reason given'}"
     return f"{activity} has no labels"
 
 
@@ -89,8 +89,10 @@ def _facts(
         facts.append(f"No clips of {len(unseen)} new activities: {listing(unseen)}.")
     short = [f"{c.name} {present[c.name]} of {c.clips}" for c in classes if present[c.name] not in (0, c.clips)]
     if short:
-        facts.append(f"Classes that are not complete: {listing(short)}.")
+        facts.append(f"Incomplete classes: {listing(short)}.")
     alone = [file.path for file in kept if file.group == file.path]
     if split_by == "group" and alone:
-        facts.append(f"{len(alone)} file names do not tell their source video, each counts as one: {listing(alone)}.")
+        facts.append(
+            f"{len(alone)} file names do not identify their source video; each counts as its own: {listing(alone)}."
+        )
     return facts

@@ -2,93 +2,358 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from transm3e.data.activities import ORDER_FILE
-from transm3e.data.annotations import MUSCLE_COLUMN, MUSCLES, NO_MUSCLE, REQUIRED_COLUMNS, SPLITS
-from transm3e.errors import UserError
+from transm3e.data.annotations import (
+    MUSCLE_COLUMN,
+    MUSCLES,
+    NO_MUSCLE,
+    REQUIRED_COLUMNS,
+    SPLIT_ALIASES,
+    SPLITS,
+    parse_muscles,
+)
+from transm3e.errors import UserError, shown
 from transm3e.files import CLIP_TABLE, atomic_path, make_folder
-from transm3e.prepare.benchmarks.classes import read_classes, read_folders
-from transm3e.prepare.benchmarks.listed import Found, Options, Video, read_published
-from transm3e.prepare.benchmarks.publish import SKIPPED, place_videos
-from transm3e.prepare.benchmarks.tables import Labels, read_labels
+from transm3e.prepare.benchmarks.list_files import (
+    FOLDER,
+    FRAMES,
+    LABELS,
+    VIDEO,
+    ListedVideo,
+    ListFile,
+    first_label,
+    list_files,
+    numbered_names,
+    numbers_of,
+    read_classes,
+    read_lines,
+    read_list,
+)
+from transm3e.prepare.benchmarks.publish import SKIPPED, csv_bytes, link_videos, listing
+from transm3e.prepare.benchmarks.tables import Labels, name_key, read_labels, resolve_names
+from transm3e.prepare.benchmarks.tree import find_videos, match_paths, path_suffixes
+
+NOT_THERE = "no such file"
+MAX_CLASSES = 100_000
+PATHS_LOOKED_AT = 100  # to see whether they are videos or folders
+# Class folders of a split.
+FOLDERS = {"train": "train", "val": SPLIT_ALIASES["val"], "test": SPLIT_ALIASES["test"]}
 
 
-def prepare_published(videos: Path, out: Path, lists: Sequence[str], options: Options, overwrite: bool = False) -> str:
+@dataclass(frozen=True)
+class ListOptions:
+    """How lists are read; each option decides only what the lists leave open.
+
+    Attributes:
+        classes: file of the classes' names, see read_classes.
+        labels: CSV activity,muscles, for a table with muscles.
+        muscles: whether the numbers are muscles, not activities.
+        line: layout of lines, see read_list; "" = recognised.
+        first: number of the first class, 0 or 1; None = recognised.
+        fold: number of the fold; "" = the only one.
+        strip: prefix to remove from the listed paths, see match_paths.
+        allow_missing: leave out missing videos instead of raising an error.
+    """
+
+    classes: Path | None = None
+    labels: Path | None = None
+    muscles: bool = False
+    line: str = ""
+    first: int | None = None
+    fold: str = ""
+    strip: str = ""
+    allow_missing: bool = False
+
+
+class ListRow(NamedTuple):
+    """A future row: path below the folder of videos, split, activity, muscles (None = unknown), and "file:line"."""
+
+    path: str
+    split: str
+    activity: str
+    muscles: tuple[int, ...] | None
+    where: str
+
+
+@dataclass
+class ReadLists:
+    """The content of a table to be: rows, class names in order, (path, reason) of videos left out, sentences."""
+
+    rows: list[ListRow]
+    classes: list[str]
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare_published(
+    videos: Path, out: Path, lists: Sequence[str], options: ListOptions, overwrite: bool = False
+) -> str:
     """Write clips.csv, activities.txt and skipped.csv to `out`, and return a report.
 
-    Where `videos` does not lie below `out`, out/videos becomes a link to it. Files that say the same are replaced by
-    themselves.
+    Unless `videos` is below `out`, out/videos becomes a link to it.
 
     Args:
-        videos: the folder of the videos, or that holds train/, val/ and test/ with class folders; nothing is written
-            there.
+        videos: the folder of the videos, or of train/, val/ and test/ with class folders; it is only read.
         out: folder to make.
         lists: FILE, FOLDER of lists, or SPLIT=FILE; () = class folders.
         options: how they are read.
-        overwrite: replace a clip table that says something else.
+        overwrite: replace a clip table with other content.
 
     Raises:
-        UserError: see read_published, read_folders, read_classes, read_labels; videos that are listed with two classes
-            or in train and elsewhere; an option without effect; another clip table is there, or the folder cannot be
-            written.
+        UserError: a list, table or option is wrong (see read_list, read_classes, first_label, read_labels); there are
+            several folds; videos are missing, or listed with two classes or both in train and elsewhere; there is another
+            clip table, or the folder cannot be written.
     """
     if not videos.is_dir():
         raise UserError(f"--videos {videos}: not a folder; give the folder that holds the videos")
     if options.labels and options.muscles:
-        raise UserError("--labels and --muscles: the muscles are those of activities or those listed; leave one out")
-    found = read_published(videos, lists, options) if lists else _from_folders(videos, options)
+        raise UserError(
+            "--labels and --muscles: muscles are either read per activity or listed per video; leave one out"
+        )
+    found = _of_lists(videos, lists, options) if lists else _of_folders(videos, options)
     if options.labels:
         _label(found, read_labels(options.labels, f"Labels are from {options.labels}.", found.classes))
-    kept, repeated = _each_once(found.videos)
+    kept, repeated = _each_once(found.rows)
     make_folder(out, "--out")
-    prefix, place = place_videos(videos, out)
-    rows = [video._replace(path=str(PurePosixPath(prefix) / video.path)) for video in kept]
+    prefix, link_notes = link_videos(videos, out)
+    rows = [row._replace(path=str(PurePosixPath(prefix) / row.path)) for row in kept]
     _write(out, rows, found, overwrite)
     left_out = f"Files left out: {len(found.skipped)} ({out / SKIPPED})."
-    return _report(out, rows, found.classes, [*found.notes, *repeated, left_out, *place])
+    return _report(out, rows, found.classes, [*found.notes, *repeated, left_out, *link_notes])
 
 
-def _from_folders(videos: Path, options: Options) -> Found:
-    given = Options(classes=options.classes, labels=options.labels)
-    if options != given:
+def _of_folders(videos: Path, options: ListOptions) -> ReadLists:
+    """Class folders: train/<class>/<video>, likewise val and test.
+
+    Classes are in the order of --classes, whose names may differ from the folders' in case, blanks and punctuation; without
+    it in the order of the folders' names.
+    """
+    if options != ListOptions(classes=options.classes, labels=options.labels):
         raise UserError("without --lists only --classes, --labels and --overwrite have an effect; leave the others out")
-    entries, classes, skipped = read_folders(videos, read_classes(options.classes) if options.classes else [])
-    return Found([Video(e.path, e.split, e.name, None, e.where) for e in entries], classes, skipped)
+    classes = read_classes(options.classes) if options.classes else []
+    names = [name for name in FOLDERS if (videos / name).is_dir()]
+    if not names:
+        raise UserError(
+            f"--videos {videos}: holds none of train/, val/, test/ with class folders; or give --lists FILE ..."
+        )
+    below = {name: find_videos(videos / name) for name in names}
+    paths = [(name, PurePosixPath(path)) for name in names for path in below[name].videos]
+    loose = [f"{name}/{path}" for name, path in paths if len(path.parts) < 2]
+    if loose:
+        raise UserError(f"{videos / loose[0]}: is in no class folder ({len(loose)} such videos); move it into one")
+    folders = sorted({path.parts[0] for _, path in paths})
+    if not folders:
+        raise UserError(f"--videos {videos}: no video in {', '.join(names)}; give the folder of unpacked videos")
+    spelt = dict(zip(folders, resolve_names(folders, classes, str(videos)) if classes else folders, strict=True))
+    rows = [ListRow(f"{n}/{path}", FOLDERS[n], spelt[path.parts[0]], None, f"{n}/{path}") for n, path in paths]
+    skipped = [(f"{name}/{path}", reason) for name in names for path, reason in below[name].skipped]
+    return ReadLists(rows, classes or folders, skipped)
 
 
-def _label(found: Found, labels: Labels) -> None:
-    """Give the videos their activity's muscles; those of activities without are left out."""
+def _of_lists(videos: Path, lists: Sequence[str], options: ListOptions) -> ReadLists:
+    """The listed videos that exist, with their activities or muscles."""
+    classes_file, files = options.classes, []
+    for split, file in list_files(lists):
+        if numbered_names([line for _, line in read_lines(file)]):
+            classes_file = classes_file or file
+        else:
+            files.append(
+                read_list(file, split, options.line, lambda paths: _kind_of_paths(videos, paths), options.muscles)
+            )
+    files = _of_one_fold(files, options.fold.lstrip("0"))
+    notes = _format_notes(files) + ([f"{classes_file}: the names of the classes."] if classes_file else [])
+    names = read_classes(classes_file) if classes_file else []
+    entries = [entry for file in files for entry in file.entries]
+    muscles: list[tuple[int, ...] | None] = [None] * len(entries)
+    if options.muscles:
+        activities, names = [PurePosixPath(entry.path).parent.name for entry in entries], names or list(MUSCLES)
+        muscles, names = [*_muscles(entries, names, options.first, notes)], []
+    else:
+        activities, names = _activities(entries, files, names, options.first, notes)
+    paths = _on_disk(videos, files, options.strip)
+    missing = [entry.path for entry, path in zip(entries, paths, strict=True) if not path]
+    if len(missing) == len(entries):
+        raise UserError(
+            f"--videos {videos}: none of {len(entries)} listed videos exists, such as {missing[0][:200]}; give the folder that "
+            "the paths are relative to, or --strip PREFIX"
+        )
+    if missing and not options.allow_missing:
+        raise UserError(
+            f"{len(missing)} of {len(entries)} listed videos are not in {videos}: {listing(missing)[:1000]}; "
+            "--allow-missing leaves them out"
+        )
+    rows = [
+        ListRow(path, entry.split, activity, some, entry.where)
+        for entry, activity, some, path in zip(entries, activities, muscles, paths, strict=True)
+        if path
+    ]
+    return ReadLists(rows, names, [(path, NOT_THERE) for path in sorted(set(missing))], notes)
+
+
+def _kind_of_paths(videos: Path, paths: Sequence[str]) -> str:
+    for path in paths[:PATHS_LOOKED_AT]:
+        for end in path_suffixes(path):
+            if (videos / end).exists():
+                return FOLDER if (videos / end).is_dir() else VIDEO
+    return ""
+
+
+def _of_one_fold(files: list[ListFile], fold: str) -> list[ListFile]:
+    folds = sorted({file.fold for file in files if file.fold})
+    if (fold and fold not in folds) or (not fold and len(folds) > 1):
+        raise UserError(
+            f"--fold {fold or 'is not given'}: by their names the lists are of these folds: "
+            f"{', '.join(folds) or 'none'}; choose one"
+        )
+    kept = [file for file in files if not fold or file.fold in ("", fold)]
+    if not any(file.entries for file in kept):
+        raise UserError("--lists: no list among the files names a video; give the lists of train, val or test")
+    return kept
+
+
+def _format_notes(files: Sequence[ListFile]) -> list[str]:
+    """A sentence on the format of each file, or of several alike."""
+    alike: dict[tuple[str, str], list[ListFile]] = defaultdict(list)
+    for file in files:
+        splits = ", ".join(sorted({entry.split for entry in file.entries}))
+        alike[file.detected, splits].append(file)
+    return [
+        f"{some[0].file}{f' and {len(some) - 1} more' if len(some) > 1 else ''}: {detected}; {splits or 'no video'}."
+        for (detected, splits), some in alike.items()
+    ]
+
+
+def _activities(
+    entries: Sequence[ListedVideo], files: Sequence[ListFile], names: list[str], given: int | None, notes: list[str]
+) -> tuple[list[str], list[str]]:
+    """The activity of each entry, and all classes in order; `notes` gets how labels were read."""
+    several = next((file for file in files if file.layout == LABELS), None)
+    if several:
+        raise UserError(
+            f"{several.file}: read as {several.detected}, but a clip has one activity; use --muscles if the numbers "
+            "are muscles (datasets/muscle_regions.csv)"
+        )
+    numbered = [entry for entry in entries if entry.labels]
+    for entry in numbered:
+        if len(entry.labels) > 1:
+            count = len(entry.labels)
+            raise UserError(f"{entry.where}: {count} labels, but a clip has one activity; see --muscles")
+    first = _first(numbered, names, given, notes) if numbered else 0
+    for entry in numbered:
+        if entry.labels[0] > MAX_CLASSES:
+            label = entry.labels[0]
+            raise UserError(f"{entry.where}: label {label} is above {MAX_CLASSES}, too large for a class; see --line")
+    if not names and numbered:
+        names = [str(number) for number in range(first, max(entry.labels[0] for entry in numbered) + 1)]
+        if len(numbered) < len(entries):
+            where = next(entry.where for entry in entries if not entry.labels)
+            raise UserError(
+                f"{where}: a class by name, others by number; give their names in order with --classes (classInd.txt)"
+            )
+    names = names or sorted({entry.name for entry in entries})
+    spelling = {key: names[number] for key, number in numbers_of(names).items()} | {name: name for name in names}
+    found = []
+    for entry in entries:
+        if entry.labels:
+            name: str | None = names[_index(entry, entry.labels[0], len(names), first)]
+        else:
+            name = spelling.get(entry.name) or spelling.get(name_key(entry.name))
+        if name is None:
+            raise UserError(f"{entry.where}: {shown(entry.name)} is none of the {len(names)} classes; check --classes")
+        found.append(name)
+    return found, names
+
+
+def _muscles(
+    entries: Sequence[ListedVideo], names: Sequence[str], given: int | None, notes: list[str]
+) -> list[tuple[int, ...]]:
+    bare = next((entry.where for entry in entries if not entry.labels), None)
+    if bare:
+        raise UserError(f"{bare}: no numbers, which --muscles reads; leave --muscles out")
+    order = [number for name in names for number in parse_muscles(name, "--classes")]
+    if len(order) != len(names):
+        raise UserError("--classes: with --muscles each line names one muscle; see datasets/muscle_regions.csv")
+    first = _first(entries, names, given, notes, by_folder=False)
+    return [tuple(sorted(order[_index(e, label, len(order), first)] for label in e.labels)) for e in entries]
+
+
+def _first(
+    entries: Sequence[ListedVideo], names: Sequence[str], given: int | None, notes: list[str], by_folder: bool = True
+) -> int:
+    first, why = (given, "as --first-label says") if given is not None else first_label(entries, names, by_folder)
+    notes.append(f"Labels start at {first}, {why}.")
+    return first
+
+
+def _index(entry: ListedVideo, label: int, count: int, first: int) -> int:
+    if not first <= label < count + first:
+        raise UserError(
+            f"{entry.where}: label {label} has no class; there are {count}, {first}..{count - 1 + first}: see --classes and "
+            "--first-label"
+        )
+    return label - first
+
+
+def _on_disk(videos: Path, files: Sequence[ListFile], strip: str) -> list[str]:
+    """The path below `videos` of every entry, "" where it does not exist."""
+    # Folders of frames are not searched: they may hold millions of images.
+    there = find_videos(videos).videos if any(file.layout != FRAMES for file in files) else []
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for path in there:
+        by_stem[PurePosixPath(path).stem].append(path)
+    found = []
+    for file in files:
+        listed = [entry.path for entry in file.entries]
+        if file.layout == FRAMES:
+            ends = {end for path in listed for end in path_suffixes(path.removeprefix(strip))}
+            found += match_paths(listed, sorted(end for end in ends if (videos / end).is_dir()), strip)
+        elif any(entry.stems for entry in file.entries):
+            found += [_anywhere(entry, by_stem) for entry in file.entries]
+        else:
+            found += match_paths(listed, there, strip)
+    return found
+
+
+def _anywhere(entry: ListedVideo, by_stem: Mapping[str, list[str]]) -> str:
+    some = next((by_stem[stem] for stem in entry.stems if stem in by_stem), [])
+    inside = [path for path in some if name_key(entry.name) in map(name_key, PurePosixPath(path).parts[:-1])]
+    some = inside if len(some) > 1 and inside else some
+    if len(some) > 1:
+        raise UserError(f"{entry.where} fits both {' and '.join(some[:2])}; give the folder of one as --videos")
+    return some[0] if some else ""
+
+
+def _label(found: ReadLists, labels: Labels) -> None:
+    """Give the rows their activity's muscles; rows of activities without labels are left out."""
     reason = {name: f"activity {name}: {why or 'excluded by --labels'}" for name, why in labels.excluded.items()}
-    lacking = [video for video in found.videos if video.activity not in labels.muscles]
-    if len(lacking) == len(found.videos):
+    lacking = [row for row in found.rows if row.activity not in labels.muscles]
+    if len(lacking) == len(found.rows):
         raise UserError(f"--labels: has muscles of none of the {len(found.classes)} activities; check its names")
     found.skipped += [(v.path, reason.get(v.activity, f"activity {v.activity} has no labels")) for v in lacking]
-    found.videos = [
-        video._replace(muscles=labels.muscles[video.activity])
-        for video in found.videos
-        if video.activity in labels.muscles
-    ]
+    labelled = (row for row in found.rows if row.activity in labels.muscles)
+    found.rows = [row._replace(muscles=labels.muscles[row.activity]) for row in labelled]
     found.notes.append(labels.origin)
 
 
-def _each_once(videos: Iterable[Video]) -> tuple[list[Video], list[str]]:
-    """Every video once, in the order of SPLITS, of which the first that lists it counts; and what there is to say."""
-    first: dict[str, Video] = {}
+def _each_once(rows: Iterable[ListRow]) -> tuple[list[ListRow], list[str]]:
+    """Every video once, in the first split of SPLITS that lists it; and sentences on repeated ones."""
+    first: dict[str, ListRow] = {}
     repeated: Counter[tuple[str, str]] = Counter()
-    for video in sorted(videos, key=lambda video: SPLITS.index(video.split)):
-        known = first.setdefault(video.path, video)
-        if known is video:
+    for row in sorted(rows, key=lambda row: SPLITS.index(row.split)):
+        known = first.setdefault(row.path, row)
+        if known is row:
             continue
-        same = (known.activity, known.muscles) == (video.activity, video.muscles)
-        if not same or (known.split == "train") != (video.split == "train"):
+        same = (known.activity, known.muscles) == (row.activity, row.muscles)
+        if not same or (known.split == "train") != (row.split == "train"):
             what = "train and evaluation" if same else "two classes"
-            raise UserError(f"{video.where}: {video.path} stands in {known.where} too, {what}; keep one of the lines")
-        repeated[video.split, known.split] += 1
+            raise UserError(f"{row.where}: {row.path} is also in {known.where} ({what}); keep one of the lines")
+        repeated[row.split, known.split] += 1
     notes = [
         f"Videos of {name} that {'it' if name == split else split} lists {'twice' if name == split else 'too'}: {count}; "
         f"each is written once, as {split}."
@@ -97,45 +362,29 @@ def _each_once(videos: Iterable[Video]) -> tuple[list[Video], list[str]]:
     return list(first.values()), notes
 
 
-def _write(out: Path, rows: Sequence[Video], found: Found, overwrite: bool) -> None:
+def _write(out: Path, rows: Sequence[ListRow], found: ReadLists, overwrite: bool) -> None:
     cells: list[tuple[str, ...]] = [row[:3] for row in rows]
     header: tuple[str, ...] = REQUIRED_COLUMNS
     if any(row.muscles is not None for row in rows):
         header = (*REQUIRED_COLUMNS, MUSCLE_COLUMN)
         named = [";".join(MUSCLES[number] for number in row.muscles or ()) or NO_MUSCLE for row in rows]
         cells = [(*row, muscles) for row, muscles in zip(cells, named, strict=True)]
-    files = {CLIP_TABLE: _csv(header, cells)}
+    files = {CLIP_TABLE: csv_bytes([header, *cells])}
     if found.classes:
         files[ORDER_FILE] = "".join(f"{name}\n" for name in found.classes).encode()
-    for file, content in ((out / name, content) for name, content in files.items()):
-        if file.exists() and not overwrite and file.read_bytes() != content:
-            raise UserError(f"{file}: says something else; choose another --out, or --overwrite replaces it")
-    for name, content in {**files, SKIPPED: _csv(("path", "reason"), found.skipped)}.items():
+    for name, content in files.items():
+        if (out / name).exists() and not overwrite and (out / name).read_bytes() != content:
+            raise UserError(f"{out / name} has other content; choose another --out, or replace it with --overwrite")
+    for name, content in {**files, SKIPPED: csv_bytes([("path", "reason"), *found.skipped])}.items():
         with atomic_path(out / name) as partial:
             partial.write_bytes(content)
 
 
-def _csv(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([header, *rows])
-    # Names of files that are left out may not be UTF-8; they come as surrogates.
-    return text.getvalue().encode(errors="backslashreplace")
-
-
-def _report(out: Path, rows: Sequence[Video], classes: Sequence[str], notes: Sequence[str]) -> str:
-    lines = []
-    for split in SPLITS:
-        shown_here = [row.activity for row in rows if row.split == split]
-        if shown_here:
-            lines.append(f"{split}: {len(shown_here)} clips of {len(set(shown_here))} classes")
+def _report(out: Path, rows: Sequence[ListRow], classes: Sequence[str], notes: Sequence[str]) -> str:
+    by_split = {split: [row.activity for row in rows if row.split == split] for split in SPLITS}
+    lines = [f"{split}: {len(some)} clips of {len(set(some))} classes" for split, some in by_split.items() if some]
     order = f"; {out / ORDER_FILE}: {len(classes)} classes" if classes else ""
     evaluated = ", ".join(sorted({row.split for row in rows} - {"train"}))
     target = "" if rows[0].muscles is not None else f"DATA.TARGET activity MODEL.NUM_CLASSES {len(classes)} "
-    return "\n".join(
-        [
-            *notes,
-            *lines,
-            f'{out / CLIP_TABLE}: {len(rows)} clips{order}. For training: {target}TEST.SPLITS "[{evaluated}]"',
-            "",
-        ]
-    )
+    last = f'{out / CLIP_TABLE}: {len(rows)} clips{order}. For training: {target}TEST.SPLITS "[{evaluated}]"'
+    return "\n".join([*notes, *lines, last, ""])

@@ -1,4 +1,4 @@
-"""Which clip goes to which split, as the paper says (D.2), drawn from a seed."""
+"""Draw the splits as the paper describes (section D.2), from a seed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-# The most of a known activity's clips that known_val or known_test asks for: train keeps some of each.
+# Largest share of a known activity's clips for known_val and for known_test, so that train keeps some.
 LARGEST_KNOWN_SHARE = 0.25
 
 
@@ -22,12 +22,12 @@ def draw_splits(
     """The split of each of N clips, one of SPLITS.
 
     Half of every new activity's clips become new_val, the rest new_test. Known activities are divided in the
-    proportions of train, known_val and known_test in `counts`, each activity by itself. A group stays together, so
-    an activity may miss its share by half a group; the next ones make up for it.
+    proportions of train, known_val and known_test in `counts`, each activity by itself. Groups are never divided, so an
+    activity may miss its share by half a group; the next activities make up for it.
 
     Args:
         activities: N names.
-        groups: N names; clips of one activity and group move together. Give every clip its own to draw clips.
+        groups: N names; clips of one activity and group stay together. Distinct names draw single clips.
         new: the new activities.
         counts: split -> clips in the paper.
         seed: of the draw; which clips of an activity are drawn depends on it and the activity's name.
@@ -59,7 +59,7 @@ def _known(shares: dict[str, float], size: int) -> tuple[str, dict[str, float], 
 
 
 def _take(units: list[list[int]], wanted: float) -> list[list[int]]:
-    """Units, in order, that bring the number of clips nearer to `wanted`; fewer than 2 * wanted clips."""
+    """The units, in order, that bring the number of clips closer to `wanted`; fewer than 2 * wanted clips."""
     taken: list[list[int]] = []
     for unit in units:
         if sum(map(len, taken)) + len(unit) / 2 < wanted:

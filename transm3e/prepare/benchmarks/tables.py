@@ -1,4 +1,4 @@
-"""The small CSV tables a benchmark is made with: labels, classes, new activities. Lines that begin with # are remarks."""
+"""The small CSV tables behind a benchmark: labels, classes, new activities. Lines that begin with # are comments."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ActivityClass:
 
 
 def name_key(name: str) -> str:
-    """ "shot put", "Shotput" and "shot_put" -> "shotput": names are compared without case, blanks and signs."""
+    """ "shot put", "Shotput" and "shot_put" -> "shotput": names are compared without case, blanks and punctuation."""
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
@@ -47,7 +47,7 @@ def resolve_names(given: Sequence[str], official: Iterable[str], where: str) -> 
     """The official spelling of each given name.
 
     Raises:
-        UserError: a name that is none of them, or one that stands there twice; the message begins with `where`.
+        UserError: a name is unknown or occurs twice; the message begins with `where`.
     """
     spelling = {name_key(name): name for name in official}
     found: list[str] = []
@@ -58,7 +58,7 @@ def resolve_names(given: Sequence[str], official: Iterable[str], where: str) -> 
             hint = f"; did you mean {spelling[near[0]]}?" if near else ""
             raise UserError(f"{where}: unknown activity {name!r}{hint}; write the name of its class folder")
         if spelling[key] in found:
-            raise UserError(f"{where}: activity {name!r} stands there twice; delete one")
+            raise UserError(f"{where}: activity {name!r} occurs twice; delete one")
         found.append(spelling[key])
     return found
 

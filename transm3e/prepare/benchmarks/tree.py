@@ -1,10 +1,11 @@
-"""The videos below a folder, and the class folder each one lies in."""
+"""The videos below a folder: the class folder of each, and which one a path from another machine refers to."""
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -17,13 +18,13 @@ NAMES_SHOWN = 5
 
 
 @dataclass
-class Found:
-    """What lies below a folder; all paths relative to it, with forward slashes.
+class FoundFiles:
+    """The files below a folder; all paths relative to it, with forward slashes.
 
     Attributes:
-        videos: files that are called videos or are, and are not empty; the same order on every machine.
+        videos: non-empty files that are videos by name or content, in the same order on every machine.
         archives: .rar files.
-        skipped: (path, reason) of every other file; hidden ones are not looked at.
+        skipped: (path, reason) of every other file; hidden files are ignored.
     """
 
     videos: list[str] = field(default_factory=list)
@@ -38,7 +39,7 @@ class ClassVideo:
     Attributes:
         path: relative to the folder that was searched.
         activity: official name of the class.
-        group: name of its source video; its own path where the file's name does not say.
+        group: name of its source video; its own path where the file name does not identify it.
     """
 
     path: str
@@ -46,15 +47,15 @@ class ClassVideo:
     group: str
 
 
-def find_videos(root: Path) -> Found:
-    """Look through a folder; links to folders are followed, each folder is visited once.
+def find_videos(root: Path) -> FoundFiles:
+    """Search a folder; links to folders are followed, and each folder is visited once.
 
     Raises:
         UserError: it is not a folder.
     """
     if not root.is_dir():
         raise UserError(f"--videos {root}: not a folder; give the folder that holds the videos")
-    found = Found()
+    found = FoundFiles()
     for file in _walk(root):
         path = file.relative_to(root).as_posix()
         reason = _fault(file)
@@ -67,11 +68,10 @@ def find_videos(root: Path) -> Found:
     return found
 
 
-def sort_into_classes(found: Found, names: Iterable[str], benchmark: Benchmark) -> list[ClassVideo]:
-    """The videos that lie in a folder named as an activity (case, blanks and signs aside), in the order found.
+def sort_into_classes(found: FoundFiles, names: Iterable[str], benchmark: Benchmark) -> list[ClassVideo]:
+    """The videos in a folder named like an activity (ignoring case, blanks and punctuation), in the order found.
 
-    Any folder above a file may be the one, the nearest counts. Videos of no class and second copies go to
-    `found.skipped`.
+    The nearest such folder above a file counts. Videos of no class and second copies go to `found.skipped`.
 
     Raises:
         UserError: archives that are not unpacked, or no video at all.
@@ -85,7 +85,7 @@ def sort_into_classes(found: Found, names: Iterable[str], benchmark: Benchmark) 
             found.skipped.append((path, _unknown_folder(file, spelling, benchmark)))
             continue
         group = benchmark.group_of(file.stem, activity)
-        # Names of the official form are unique; others may be numbers that begin anew in each folder.
+        # File names of the official form are unique; others may be numbers that restart in each folder.
         key = (activity, file.stem if group else str(file.with_suffix("")))
         if key in videos:
             found.skipped.append((path, "a second copy: its class has another file of that name"))
@@ -93,6 +93,56 @@ def sort_into_classes(found: Found, names: Iterable[str], benchmark: Benchmark) 
             videos[key] = ClassVideo(path, activity, group or path)
     _refuse_archives(found, {name_key(video.activity) for video in videos.values()}, spelling, benchmark)
     return list(videos.values())
+
+
+def match_paths(listed: Sequence[str], files: Iterable[str], strip: str = "") -> list[str]:
+    """For each listed path the file it refers to, or "".
+
+    Without `strip` it is the file whose relative path is the longest end of the listed path. If no file has the exact name,
+    the only file that differs just in its suffix (a converted video) counts.
+
+    Args:
+        listed: paths with / or \\.
+        files: relative paths with forward slashes.
+        strip: prefix to remove from the listed paths; the remainder must be a file.
+
+    Raises:
+        UserError: a path does not begin with `strip`, or two different paths refer to one file.
+    """
+    exact = set(files)
+    stems: dict[str, list[str]] = defaultdict(list)
+    for file in sorted(exact):
+        stems[str(PurePosixPath(file).with_suffix(""))].append(file)
+    strip = strip.replace("\\", "/")
+    found = []
+    for path in listed:
+        plain = path.replace("\\", "/")
+        if not plain.startswith(strip):
+            raise UserError(f"--strip {strip!r}: the listed path {path!r} does not begin with it; shorten it")
+        ends = [plain.removeprefix(strip).lstrip("/")] if strip else path_suffixes(plain)
+        found.append(next((file for end in ends if (file := _file(end, exact, stems))), ""))
+    means: dict[str, str] = {}
+    for path, file in zip(listed, found, strict=True):
+        if file and means.setdefault(file, path) != path:
+            raise UserError(
+                f"listed paths {means[file]!r} and {path!r} both refer to {file}; give the folder above "
+                "the activity folders as --videos, or --strip"
+            )
+    return found
+
+
+def path_suffixes(path: str) -> list[str]:
+    """ "a/./b/c" -> "a/b/c", "b/c", "c"."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _file(end: str, exact: set[str], stems: dict[str, list[str]]) -> str:
+    if end in exact:
+        return end
+    # Its suffix may be missing or another one.
+    same = stems.get(end) or stems.get(str(PurePosixPath(end).with_suffix("")) if end else "", [])
+    return same[0] if len(same) == 1 else ""
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -122,10 +172,10 @@ def _unknown_folder(file: PurePosixPath, spelling: dict[str, str], benchmark: Be
     folder = file.parent.name
     near = difflib.get_close_matches(name_key(folder), spelling, n=1)
     hint = f" (did you mean {spelling[near[0]]}?)" if near else ""
-    return f"folder {folder!r} is no activity of {benchmark.source}{hint}" if folder else "it lies in no class folder"
+    return f"folder {folder!r} is no activity of {benchmark.source}{hint}" if folder else "it is in no class folder"
 
 
-def _refuse_archives(found: Found, present: set[str], spelling: dict[str, str], benchmark: Benchmark) -> None:
+def _refuse_archives(found: FoundFiles, present: set[str], spelling: dict[str, str], benchmark: Benchmark) -> None:
     packed = [path for path in found.archives if name_key(PurePosixPath(path).stem) in set(spelling) - present]
     if packed or (found.archives and not present):
         names = packed or found.archives

@@ -1,7 +1,8 @@
-"""What was found out about files, kept beside a report: a second check looks only at what has changed."""
+"""Findings about files, kept beside a report, so that a second check only inspects changed files."""
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 from transm3e.errors import UserError
 from transm3e.foreign.json_text import parse_json
 from transm3e.prepare.check.finding import refuse_foreign
+from transm3e.prepare.jobs import ALL, Shard
 
 MARK = '{"file": "findings of the dataset check, one file a line", "format": 1}'
 
@@ -19,22 +21,25 @@ class Cache:
     """Findings by key: kind of file, path, size, time of change, depth of the check.
 
     Args:
-        lines: an open file that new findings are appended to, or None to keep them nowhere.
-        found: what stands already.
+        lines: an open file that new findings are appended to; None = they are not saved.
+        found: findings that the file holds.
+        of_shards: findings of shards; moved to the file when they are asked for.
     """
 
-    def __init__(self, lines: TextIO | None, found: dict[str, Any]) -> None:
-        self._lines, self._found = lines, found
+    def __init__(self, lines: TextIO | None, found: dict[str, Any], of_shards: dict[str, Any]) -> None:
+        self._lines, self._found, self._of_shards = lines, found, of_shards
 
     def get(self, key: str) -> Any:
-        """What put() was given under this key, or None."""
+        """The value stored under this key, or None."""
+        if key not in self._found and key in self._of_shards:
+            self.put(key, self._of_shards[key])
         return self._found.get(key)
 
     def put(self, key: str, value: Any) -> None:
-        """Keep a finding (JSON values); it is on its way to the file when this returns."""
+        """Store a finding (JSON values) and flush it to the file."""
         self._found[key] = value
         if self._lines:
-            with _naming(Path(self._lines.name)):
+            with _as_user_error(Path(self._lines.name)):
                 self._lines.write(json.dumps({"key": key, "value": value}) + "\n")
                 self._lines.flush()
 
@@ -56,40 +61,44 @@ def key(kind: str, name: str, path: Path, *depth: object) -> str:
 
 
 @contextmanager
-def open_cache(path: str | Path | None) -> Iterator[Cache]:
-    """Findings of earlier checks, and a place for new ones; None keeps none.
+def open_cache(path: str | Path | None, shard: Shard = ALL) -> Iterator[Cache]:
+    """Open the findings of earlier checks, to read and extend; None keeps none.
 
-    A line that was cut off when a check was killed is passed over: that file is looked at again.
+    A shard keeps its findings in its own file beside this one, which the first whole check merges and deletes. A line cut
+    off by a kill is ignored: that file is inspected again.
 
     Raises:
         UserError: the file is not such a cache, or cannot be read or written.
     """
     if path is None:
-        yield Cache(None, {})
+        yield Cache(None, {}, {})
         return
-    file = Path(path)
-    refuse_foreign(file, MARK)
-    with _naming(file):
-        lines = file.open("a+", encoding="utf-8", errors="replace")
+    file, parts = Path(path), []
+    found = _read(file)
+    if shard.is_all:
+        parts = sorted(file.parent.glob(f"{glob.escape(file.name)}.*-of-*"))
+    else:
+        file = file.with_name(f"{file.name}.{shard.index}-of-{shard.count}")
+        found |= _read(file)
+    of_shards = {key: value for part in parts for key, value in _read(part).items()}
+    with _as_user_error(file):
+        lines = file.open("a+", encoding="utf-8")
     with closing(lines):
-        with _naming(file):
-            lines.seek(0)
-            text = lines.read()
+        with _as_user_error(file):
+            text = file.read_bytes()
             # A killed check may have left half a line.
-            lines.write("" if text.endswith("\n") else "\n" if text else MARK + "\n")
+            lines.write("" if text.endswith(b"\n") else "\n" if text else MARK + "\n")
             lines.flush()
-        yield Cache(lines, dict(_entries(text)))
+        yield Cache(lines, found, of_shards)
+    for part in parts:
+        part.unlink(missing_ok=True)
 
 
-@contextmanager
-def _naming(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write {file}: {error.strerror or error}; choose another --cache") from error
-
-
-def _entries(text: str) -> Iterator[tuple[str, Any]]:
+def _read(file: Path) -> dict[str, Any]:
+    refuse_foreign(file, MARK)
+    found = {}
+    with _as_user_error(file):
+        text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
     for line in text.splitlines()[1:]:
         try:
             entry = parse_json(line)
@@ -97,4 +106,13 @@ def _entries(text: str) -> Iterator[tuple[str, Any]]:
         except (ValueError, TypeError, KeyError):
             continue
         if isinstance(name, str):
-            yield name, value
+            found[name] = value
+    return found
+
+
+@contextmanager
+def _as_user_error(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {file}: {error.strerror or error}; choose another --cache") from error

@@ -1,4 +1,4 @@
-"""A clip's skeleton and optical flow looked at: there, readable, and of this very video."""
+"""Check that a clip's skeleton and optical flow exist, can be read, and belong to its video."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def file_of(root: Path, name: str) -> Path:
 def companion_fault(
     kind: str, root: Path, name: str, of_video: Sequence[int], decode: str, timeout: float = DEFAULT_TIMEOUT
 ) -> str:
-    """What keeps a skeleton or flow file from being used, or "".
+    """Why a skeleton or flow file cannot be used, or "".
 
     Args:
         kind: "skeleton" or "flow".

@@ -1,6 +1,6 @@
-"""Clips that show the same: byte for byte, or what their fingerprints take for the same.
+"""Duplicate clips: equal byte for byte, or near-duplicates by their fingerprints.
 
-All pairs are compared, as a product of matrices of +-1 in blocks: exact, and nothing is missed by sorting or hashing.
+All pairs are compared exactly, as products of blocks of +-1 matrices; no sorting or hashing can miss a pair.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from transm3e.prepare.check.video import VideoFacts
 
 BLOCK = 512  # rows compared at once: about 30 MB per 15,000 clips
 # (a clip's row, rows of others that show the same, bits of movement that differ)
-Match = tuple[int, np.ndarray, np.ndarray]
+Copies = tuple[int, np.ndarray, np.ndarray]
 
 
 def duplicate_findings(table: ClipTable, videos: Sequence[VideoFacts]) -> tuple[list[Finding], list[Finding]]:
-    """Clips that stand twice.
+    """Clips that occur twice.
 
-    Each clip is named once, with the nearest of those it resembles and the number of the others.
+    Each clip is named once, with its nearest copy and the number of the others.
 
     Args:
         table: N clips.
-        videos: N, what was found out about them; faulty ones are left out.
+        videos: N, the facts about each; faulty videos are left out.
 
     Returns:
-        (problems: clips of evaluation splits that train shows too; notes: clips that stand twice within train or
+        (problems: clips of evaluation splits that are also in train; notes: clips that occur twice within train or
         within the evaluation splits), in the table's order.
     """
     train = table.splits == "train"
@@ -55,7 +55,7 @@ def _finding(table: ClipTable, row: int, others: np.ndarray, distances: np.ndarr
     return Finding(str(table.splits[row]), str(table.paths[row]), reason, DUPLICATE)
 
 
-def _equal(videos: Sequence[VideoFacts]) -> Iterator[Match]:
+def _equal(videos: Sequence[VideoFacts]) -> Iterator[Copies]:
     """Clips with the same bytes; their distance is -1."""
     groups: dict[str, list[int]] = {}
     for row, facts in enumerate(videos):
@@ -67,7 +67,7 @@ def _equal(videos: Sequence[VideoFacts]) -> Iterator[Match]:
             yield row, others, np.full(len(others), -1)
 
 
-def _similar(videos: Sequence[VideoFacts]) -> Iterator[Match]:
+def _similar(videos: Sequence[VideoFacts]) -> Iterator[Copies]:
     """Clips whose fingerprints are near each other, row by row."""
     rows = np.array([row for row, facts in enumerate(videos) if facts.fingerprint and not facts.fault], dtype=int)
     if len(rows) < 2:

@@ -1,4 +1,4 @@
-"""Pictures of a data set's labels: clips and activities per region, muscles and clips per activity, sizes of the splits.
+"""Figures of a data set's labels: clips and activities per region, muscles and clips per activity, sizes of the splits.
 
 Known activities are blue, new ones orange; see pictures.py for the palette.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from transm3e.data.annotations import MUSCLES, SPLITS, ClipTable
 from transm3e.prepare.check.labels import LabelStatistics, label_statistics, muscles_of, split_counts
-from transm3e.report.pictures import COLOURS, INK, KNOWN, NEW, PALE, dress, new_figure, save
+from transm3e.report.figures import COLOURS, INK, KNOWN, NEW, PALE, dress, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -23,7 +23,7 @@ BAR = 0.78  # of the distance between bars
 # Named activities per column of the long tail, and columns; more activities are drawn as a curve.
 COLUMN_ROWS, MOST_COLUMNS = 46, 4
 NAME_LENGTH = 34
-PICTURES = {
+FIGURES = {
     "regions.png": "Clips and activities per muscle region",
     "muscles_per_activity.png": "Activities by the number of their muscles",
     "clips_per_activity.png": "Clips per activity",
@@ -32,16 +32,16 @@ PICTURES = {
 OF_MUSCLES = ("regions.png", "muscles_per_activity.png")
 
 
-def pictures_of(table: ClipTable) -> dict[str, str]:
-    """Those of PICTURES that can be drawn of a table: without the column muscles, none of muscles."""
-    return {file: title for file, title in PICTURES.items() if file not in OF_MUSCLES or muscles_of(table)}
+def figures_of(table: ClipTable) -> dict[str, str]:
+    """The FIGURES that can be drawn of a table: without the column muscles, none about muscles."""
+    return {file: title for file, title in FIGURES.items() if file not in OF_MUSCLES or muscles_of(table)}
 
 
 def draw_dataset(table: ClipTable, folder: Path) -> None:
-    """Write the files of pictures_of(table) into a folder.
+    """Write the files of figures_of(table) into a folder.
 
     Raises:
-        UserError: a picture cannot be written.
+        UserError: a figure cannot be written.
     """
     statistics = label_statistics(table)
     if muscles_of(table):

@@ -1,4 +1,4 @@
-"""What a check finds, and how it is written down."""
+"""Findings of a check, and their CSV file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transm3e.errors import UserError
 from transm3e.files import atomic_path
 
 COLUMNS = ("split", "path", "reason")
-# Kinds of findings, in the order in which a report tells of them.
+# Kinds of findings, in the order of the report.
 FILE, COMPANION, LEAKAGE, DUPLICATE, SHORT = "file", "companion", "leakage", "duplicate", "short"
 MUSCLES, LABELS = "muscles", "labels"
 KINDS = {
@@ -27,11 +27,11 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to mend, or to know.
+    """One problem or note.
 
     Attributes:
-        split: the split it stands in; "" where it is not one split's.
-        path: the file, as the clip table names it; "" where it is not one file's.
+        split: its split; "" if it concerns several.
+        path: the file, as the clip table names it; "" if it concerns several.
         reason: what is wrong.
         kind: a key of KINDS.
     """
@@ -49,7 +49,7 @@ def write_report(path: str | Path, findings: Iterable[Finding]) -> None:
     """Write findings as CSV with the header split,path,reason; the file appears whole or not at all.
 
     Raises:
-        UserError: a file of another kind stands there, or it cannot be written.
+        UserError: `path` is a file of another kind, or cannot be written.
     """
     refuse_foreign(Path(path), ",".join(COLUMNS))
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
@@ -59,7 +59,7 @@ def write_report(path: str | Path, findings: Iterable[Finding]) -> None:
 
 
 def refuse_foreign(file: Path, mark: str) -> None:
-    """Nothing that this check did not write is written over.
+    """Refuse to overwrite a file that this check did not write.
 
     Args:
         file: about to be written or appended to; it need not exist.

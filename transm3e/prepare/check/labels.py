@@ -1,4 +1,4 @@
-"""What a clip table says about activities and muscles: leaks between splits, contradictions, counts."""
+"""Checks of a clip table's activities and muscles: leakage between splits, contradictions, counts."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ def label_notes(table: ClipTable) -> list[Finding]:
 
 
 def muscle_notes(table: ClipTable) -> list[Finding]:
-    """Muscles of no clip, of every clip, and of evaluation splits only: of the table, then split by split.
+    """Muscles of no clip, of every clip, and of evaluation splits only: for the whole table, then split by split.
 
-    Train teaches nothing of a muscle that it never or always shows, and average precision is not defined, or is 1, where
-    a split shows none or only such clips. What holds for all of the table is not said again of its splits.
+    A muscle that train never or always shows cannot be learned; average precision is undefined, or 1, where a split has no
+    or only such clips. Notes on the whole table are not repeated for its splits.
     """
     counts = {split: table.select(split).labels.sum(0, dtype=int) for split in SPLITS if split in table.splits}
     total, train = table.labels.sum(0, dtype=int), counts.get("train")
@@ -135,7 +135,7 @@ def split_counts(table: ClipTable) -> dict[str, list[int]]:
 
 
 def muscles_of(table: ClipTable) -> tuple[str, ...]:
-    """The muscles that a table says something of: all, or, without the column muscles, none."""
+    """The muscles that a table labels: all, or, without the column muscles, none."""
     return MUSCLES[: table.labels.shape[1]]
 
 

@@ -1,18 +1,21 @@
-"""The check of a data set as a folder: report.md with its pictures, problems.csv, notes.csv."""
+"""The report of a check as a folder: report.md with its figures, problems.csv, notes.csv."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from transm3e.data.annotations import SPLITS
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
-from transm3e.prepare.check.figures import PICTURES, draw_dataset, pictures_of
+from transm3e.prepare.check.figures import FIGURES, draw_dataset, figures_of
 from transm3e.prepare.check.finding import KINDS, Finding, refuse_foreign, write_report
 from transm3e.prepare.check.labels import label_statistics, muscles_of, split_counts
-from transm3e.prepare.check.overview import QUANTILES, codecs, oddities, quantities
 from transm3e.prepare.check.table import Checked
+from transm3e.prepare.check.video import VideoFacts
 
 MARK = "<!-- made by datasets/check_dataset.py, which writes it anew -->"
 REPORT, PROBLEMS, NOTES, CACHE = "report.md", "problems.csv", "notes.csv", "files.jsonl"
@@ -24,9 +27,22 @@ DEPTH = {
     "all": "Every frame was decoded.",
 }
 
+ODD: dict[str, Callable[[VideoFacts], bool]] = {
+    "fewer than 10 frames/s": lambda facts: 0 < facts.rate < 10,
+    "more than 100 frames/s": lambda facts: facts.rate > 100,
+    "variable frame rate": lambda facts: facts.variable,
+    "short side below 128 pixels": lambda facts: 0 < min(facts.width, facts.height) < 128,
+    "portrait (higher than wide)": lambda facts: facts.height > facts.width,
+    "turned by rotation metadata": lambda facts: facts.rotation != 0,
+    "mirrored by metadata": lambda facts: facts.mirrored,
+    "pixels that are not square, read as if they were": lambda facts: abs(facts.pixel_aspect - 1) > 0.01,
+    "HDR (PQ or HLG), read without tone mapping": lambda facts: facts.hdr,
+}
+QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1.0}
+
 
 def make_report_folder(folder: str | Path) -> Path:
-    """Make a folder for a report, or find one that holds nothing else.
+    """Make a folder for a report, or reuse one that holds nothing else.
 
     Raises:
         UserError: it cannot be made, or holds files that are not a report's.
@@ -34,7 +50,8 @@ def make_report_folder(folder: str | Path) -> Path:
     out = Path(folder)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        foreign = sorted({file.name for file in out.iterdir()} - {REPORT, PROBLEMS, NOTES, CACHE, *PICTURES})
+        names = {file.name for file in out.iterdir()} - {REPORT, PROBLEMS, NOTES, *FIGURES}
+        foreign = sorted(name for name in names if not name.startswith(CACHE))
     except OSError as error:
         raise UserError(f"cannot make {out}: {error.strerror}; choose another --out") from error
     if foreign:
@@ -92,14 +109,31 @@ def _line(finding: Finding) -> str:
 
 
 def _videos(checked: Checked) -> Iterator[str]:
-    known = quantities(checked.videos)
+    videos = checked.videos
+    known = _quantities(videos)
     if not known:
-        yield from ("Nothing is known of them, as none was opened.", "")
+        yield from ("No video was opened, so nothing is known about them.", "")
         return
     rows = {name: [f"{value:.4g}" for value in values] for name, values in known.items()}
     yield from _table("", list(QUANTILES), rows)
-    yield from _table("codec", ["videos"], {name: [str(n)] for name, n in codecs(checked.videos).items()})
-    yield from _table("out of the ordinary", ["videos"], {k: [str(n)] for k, n in oddities(checked.videos).items()})
+    codecs = Counter(facts.codec for facts in videos if facts.codec).most_common()
+    yield from _table("codec", ["videos"], {name: [str(count)] for name, count in codecs})
+    odd = {name: [str(sum(map(is_odd, videos)))] for name, is_odd in ODD.items()}
+    yield from _table("out of the ordinary", ["videos"], odd)
+
+
+def _quantities(videos: Sequence[VideoFacts]) -> dict[str, list[float]]:
+    """Quantiles (as QUANTILES) of frames, seconds, frame rates, short sides and sizes of the videos that could be read."""
+    good = [facts for facts in videos if facts.codec]
+    values = {
+        "frames": [facts.frames for facts in good],
+        "seconds": [facts.seconds for facts in good if facts.seconds],
+        "frames/s": [facts.rate for facts in good if facts.rate],
+        "short side in pixels": [min(facts.width, facts.height) for facts in good],
+        "megabytes": [facts.size / 1e6 for facts in good],
+    }
+    shares = list(QUANTILES.values())
+    return {name: np.quantile(np.array(some, float), shares).tolist() for name, some in values.items() if some}
 
 
 def _labels(checked: Checked) -> Iterator[str]:
@@ -108,7 +142,7 @@ def _labels(checked: Checked) -> Iterator[str]:
     muscles = muscles_of(checked.table)
     if muscles:
         yield from _table("clips that carry", SPLITS, {muscle: counts[muscle] for muscle in muscles})
-    for file, title in pictures_of(checked.table).items():
+    for file, title in figures_of(checked.table).items():
         yield from (f"### {title}", "", f"![{title}]({file})", "")
     statistics = label_statistics(checked.table)
     rows = {
@@ -124,7 +158,7 @@ def _labels(checked: Checked) -> Iterator[str]:
 
 
 def _carried(muscles: Sequence[str], carried: Iterable[bool]) -> list[str]:
-    """What an activity carries, in one cell; no cell where the table says nothing of muscles."""
+    """The muscles of an activity in one cell; no cell if the table has no muscles."""
     names = ", ".join(muscle for muscle, here in zip(muscles, carried, strict=True) if here)
     return [names or "none"] if muscles else []
 
@@ -144,5 +178,5 @@ def _code(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A sentence in which names may hold signs that mean something in Markdown."""
+    """A sentence with Markdown's special characters escaped."""
     return "".join(f"\\{sign}" if sign in r"\`*_[]<>|#" else sign for sign in text.replace("\n", " "))

@@ -1,4 +1,4 @@
-"""One video looked at: what it is, and what keeps it from being used."""
+"""Inspect one video: its properties, and why it cannot be used."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ MAX_NUMBER = 2**62
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What was found out about a video; zeros and "" where the mode or a fault left it open.
+    """Facts about a video; zeros and "" where they are unknown because of the mode or a fault.
 
     Attributes:
-        fault: what keeps it from being used, "" for a good one.
+        fault: why it cannot be used, "" for a good one.
         frames: number of frames.
-        seconds: duration by the time stamps, or by the average rate; 0 without a clock (pictures).
+        seconds: duration by the time stamps, or by the average rate; 0 without time stamps (images).
         width, height: pixels as shown, rotation applied.
         rate: frames per second on average.
-        variable: whether the frames' distances in time differ.
+        variable: whether the time between frames varies.
         codec: of the video, or "pictures".
-        rotation: degrees, as the file asks for.
-        mirrored: whether the file asks for that, too.
-        pixel_aspect: width of a pixel in heights, as coded.
+        rotation: in degrees, from the file's metadata.
+        mirrored: whether the metadata asks for mirroring.
+        pixel_aspect: pixel width / pixel height, as coded.
         hdr: whether it is HDR (PQ, HLG).
         size: bytes.
         content: hash of the bytes, hex.
@@ -89,14 +89,14 @@ def is_facts(value: Any) -> bool:
 
 
 @dataclass
-class Sight:
-    """Frames seen one after the other.
+class FrameScan:
+    """Collects facts from frames, one after the other.
 
     Attributes:
         wanted: numbers of frames of which thumbnails are kept.
         count: frames seen.
         shape: (height, width) of the first.
-        changes: whether another frame had another shape.
+        changes: whether a later frame had another shape.
     """
 
     wanted: frozenset[int]
@@ -105,8 +105,8 @@ class Sight:
     changes: bool = False
     thumbnails: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def see(self, height: int, width: int, grey: Callable[[], np.ndarray]) -> None:
-        """Take the next frame; its picture is only asked for where it is wanted."""
+    def add(self, height: int, width: int, grey: Callable[[], np.ndarray]) -> None:
+        """Take the next frame; `grey` is only called for wanted frames."""
         self.shape = self.shape if self.count else (height, width)
         self.changes |= self.shape != (height, width)
         if self.count in self.wanted:
@@ -114,18 +114,18 @@ class Sight:
         self.count += 1
 
     def fingerprint(self, frames: int) -> str:
-        """Of a video of `frames` frames, some of which may have been left out at its end."""
+        """Fingerprint of a video of `frames` frames, of which the last may be missing."""
         last = max(self.thumbnails)
         return fingerprint([self.thumbnails.get(n, self.thumbnails[last]) for n in sampled(frames)])
 
 
 def inspect_video(path: str | Path, decode: str, timeout: float = DEFAULT_TIMEOUT) -> VideoFacts:
-    """Look at a video file, a folder of pictures or a picture.
+    """Inspect a video file, a folder of images, or an image.
 
     Args:
         decode: "first" lists the packets and decodes the first frame, "all" every frame, "none" only asks whether
             the file exists.
-        timeout: seconds for listing the packets, or for reading pictures.
+        timeout: seconds for listing the packets, or for reading images.
     """
     file = Path(path)
     if not file.exists():
@@ -135,10 +135,10 @@ def inspect_video(path: str | Path, decode: str, timeout: float = DEFAULT_TIMEOU
     try:
         with closing(open_source(file, timeout=timeout)) as source:
             facts = _facts(source, file)
-            sight = Sight(frozenset(sampled(source.num_frames)) if decode == "all" else frozenset())
+            scan = FrameScan(frozenset(sampled(source.num_frames)) if decode == "all" else frozenset())
             if not isinstance(source, Video):
-                return _pictures(facts, source, sight, decode)
-        return _film(facts, file, sight, decode)
+                return _inspect_images(facts, source, scan, decode)
+        return _inspect_file(facts, file, scan, decode)
     except DecodeError as error:
         return VideoFacts(fault=error.reason if error.path == str(file) else f"{Path(error.path).name} {error.reason}")
     except (av.FFmpegError, OSError) as error:
@@ -170,15 +170,15 @@ def _content(path: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _pictures(facts: VideoFacts, source: FrameSource, sight: Sight, decode: str) -> VideoFacts:
-    """Pictures: their reader refuses whatever is wrong."""
+def _inspect_images(facts: VideoFacts, source: FrameSource, scan: FrameScan, decode: str) -> VideoFacts:
+    """Inspect images; their reader raises DecodeError for any fault."""
     for _, image in source.read(range(source.num_frames if decode == "all" else 1)):
-        sight.see(image.shape[0], image.shape[1], partial(cv2.cvtColor, image, cv2.COLOR_RGB2GRAY))
-    return _complete(facts, sight, "pictures", 0)
+        scan.add(image.shape[0], image.shape[1], partial(cv2.cvtColor, image, cv2.COLOR_RGB2GRAY))
+    return _complete(facts, scan, "pictures", 0)
 
 
-def _film(facts: VideoFacts, file: Path, sight: Sight, decode: str) -> VideoFacts:
-    """A file that the loader opens, decoded here frame by frame: the loader passes over those it does not need."""
+def _inspect_file(facts: VideoFacts, file: Path, scan: FrameScan, decode: str) -> VideoFacts:
+    """Decode a file that the loader can open frame by frame, since the loader would skip unneeded frames."""
     with open_container(file) as container:
         stream = first_video_stream(container)
         assert stream is not None, "the loader has opened it"
@@ -187,27 +187,27 @@ def _film(facts: VideoFacts, file: Path, sight: Sight, decode: str) -> VideoFact
         last, damaged = None, 0
         try:
             for frame in islice(decoded(container.demux(stream)), None if decode == "all" else 1):
-                sight.see(frame.height, frame.width, partial(_upright, frame))
+                scan.add(frame.height, frame.width, partial(_upright, frame))
                 last, damaged = frame, damaged + bool(frame.is_corrupt)
             shown = upright(last, str(file)) if last is not None else UPRIGHT
         except DecodeError as error:
             return replace(facts, fault=error.reason)
         except av.FFmpegError as error:
-            return replace(facts, fault=f"cannot be decoded after {sight.count} frames: {error.strerror}")
+            return replace(facts, fault=f"cannot be decoded after {scan.count} frames: {error.strerror}")
         if last is None:
             return replace(facts, fault="no frame can be decoded")
-        fault = f"{damaged} of {sight.count} decoded frames are damaged" if damaged else ""
-        if decode == "all" and not fault and sight.count < COMPLETE_SHARE * facts.frames:
-            fault = f"cut off: {sight.count} of {facts.frames} frames decode"
+        fault = f"{damaged} of {scan.count} decoded frames are damaged" if damaged else ""
+        if decode == "all" and not fault and scan.count < COMPLETE_SHARE * facts.frames:
+            fault = f"cut off: {scan.count} of {facts.frames} frames decode"
         aspect = float(pixel_aspect(stream))
         facts = replace(facts, fault=fault, mirrored=shown.flipped, hdr=is_hdr(stream), pixel_aspect=aspect)
-        return _complete(facts, sight, stream.codec_context.name, 90 * shown.turns)
+        return _complete(facts, scan, stream.codec_context.name, 90 * shown.turns)
 
 
-def _complete(facts: VideoFacts, sight: Sight, codec: str, rotation: int) -> VideoFacts:
-    height, width = sight.shape[::-1] if rotation % 180 else sight.shape
-    fault = facts.fault or ("the frame size changes within the video; re-encode it" if sight.changes else "")
-    prints = sight.fingerprint(facts.frames) if sight.thumbnails and not fault else ""
+def _complete(facts: VideoFacts, scan: FrameScan, codec: str, rotation: int) -> VideoFacts:
+    height, width = scan.shape[::-1] if rotation % 180 else scan.shape
+    fault = facts.fault or ("the frame size changes within the video; re-encode it" if scan.changes else "")
+    prints = scan.fingerprint(facts.frames) if scan.thumbnails and not fault else ""
     return replace(facts, fault=fault, height=height, width=width, codec=codec, rotation=rotation, fingerprint=prints)
 
 

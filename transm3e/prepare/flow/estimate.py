@@ -1,4 +1,4 @@
-"""Where each pixel went from one frame to the next: OpenCV's DIS, or torchvision's RAFT with the user's weights."""
+"""Optical flow between two frames: OpenCV's DIS, or torchvision's RAFT with the user's weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transm3e.foreign.torch_file import load_torch
 
 DIS_PRESETS = {"fast": cv2.DISOPTICAL_FLOW_PRESET_FAST, "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM}
 RAFT_MODELS = {"raft_small": optical_flow.raft_small, "raft_large": optical_flow.raft_large}
-# RAFT's features are an eighth as large and are halved three times more.
+# RAFT's features have an eighth of the frame's size and are halved three more times.
 RAFT_STRIDE, RAFT_SMALLEST = 8, 128
 # What torch.load raises on files of other kinds.
 UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError, UnpicklingError)
@@ -49,7 +49,7 @@ class RaftFlow:
     """RAFT (Teed and Deng, 2020) of torchvision, on the GPU if there is one; (H, W, 3) RGB images in.
 
     Args:
-        weights: a state dict of torchvision's raft_small or raft_large; which one, its names say.
+        weights: a state dict of torchvision's raft_small or raft_large, recognised by its names and shapes.
 
     Raises:
         UserError: no such file, or weights of something else.

@@ -1,8 +1,7 @@
-"""The flow of every clip of a table, on several processes; what stands is kept."""
+"""Extract the flow of every clip of a table in several processes; files that are up to date are kept."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from transm3e.errors import UserError
 from transm3e.files import atomic_write_text
 from transm3e.prepare.flow.estimate import DisFlow, RaftFlow
 from transm3e.prepare.flow.write import write_flow_npz, write_flow_video
-from transm3e.prepare.jobs import FAILED, Job, Result, run_jobs, stands
+from transm3e.prepare.jobs import ALL, FAILED, FileJob, Outcome, Shard, is_up_to_date, make_files
 from transm3e.prepare.resize_stream import Scaler, frame_stream
 
 METHODS = ("dis", "raft")
@@ -32,7 +31,7 @@ class FlowSettings:
     Attributes:
         method: "dis" or "raft".
         preset: of DIS, "fast" or "medium".
-        bound: pixels of the stored frame; faster motion is clipped.
+        bound: in pixels of the stored frame; larger motion is clipped.
         short_side: of the frames that are compared and stored, pixels, even; they are never enlarged.
         format: "video" or "npz".
         weights: file for RAFT, "" for DIS.
@@ -62,25 +61,29 @@ class FlowSettings:
 
     @property
     def mark(self) -> dict[str, Any]:
-        """What a flow file says of how it was made; RAFT's weights by their file's name."""
+        """How a flow file was made, as recorded in it; RAFT's weights by their file name."""
         settings = {name: value for name, value in asdict(self).items() if name not in ("timeout", "weights", "preset")}
         return {"made_by": MADE_BY, **settings, "model": Path(self.weights).name or self.preset}
 
 
-@lru_cache(maxsize=1)
 def build_estimator(settings: FlowSettings) -> DisFlow | RaftFlow:
-    """The estimator of flow, made once in each process."""
-    return DisFlow(settings.preset) if settings.method == "dis" else RaftFlow(settings.weights)
+    """The estimator of a clip's flow: RAFT is built once per process; DIS, which keeps state, once per clip."""
+    return DisFlow(settings.preset) if settings.method == "dis" else _raft(settings.weights)
+
+
+@lru_cache(maxsize=1)
+def _raft(weights: str) -> RaftFlow:
+    return RaftFlow(weights)
 
 
 def extract_file(source: Path, target: Path, settings: FlowSettings) -> bool:
-    """Write the flow of one clip unless a good file stands; returns whether it did.
+    """Write the flow of one clip unless the file is up to date; returns whether it did.
 
     Raises:
-        DecodeError: the clip cannot be read, or a file that this function did not make stands at `target`.
+        DecodeError: the clip cannot be read, or `target` is a file that this function did not make.
         UserError: `target` cannot be written, or RAFT's weights are wrong.
     """
-    if stands(target, source, settings.mark, read_flow_mark(target), _count):
+    if is_up_to_date(target, source, settings.mark, read_flow_mark(target), _count):
         return False
     estimate, scaler = build_estimator(settings), Scaler(settings.short_side)
     with frame_stream(source, settings.timeout) as stream:
@@ -92,33 +95,34 @@ def extract_file(source: Path, target: Path, settings: FlowSettings) -> bool:
 
 
 def extract_table(
-    path: str | Path, settings: FlowSettings, workers: int, prefix: str | Path | None = None, update: bool = False
-) -> list[Result]:
-    """extract_file of every clip of a table, into the folder flow/ beside the clips; see run_jobs.
+    path: str | Path,
+    settings: FlowSettings,
+    workers: int,
+    prefix: str | Path | None = None,
+    update: bool = False,
+    shard: Shard = ALL,
+) -> list[Outcome]:
+    """extract_file of every clip of a table, into the folder flow/ beside the clips; see make_files.
 
     Args:
         path: the clip table, or the folder of its clips.csv.
-        prefix: folder that the table's paths are relative to; None for the table's.
-        update: write the new files into the table's column `flow`; clips that failed keep what stands there.
+        prefix: folder that the table's paths are relative to; None = the table's folder.
+        update: write the new files into the table's column `flow`; clips that failed keep their cells.
+        shard: only its clips; the table is then unchanged.
 
     Raises:
-        UserError: the table or a setting is wrong, or as run_jobs.
+        UserError: the table or a setting is wrong, or see make_files.
     """
     build_estimator(settings)
     table = read_clip_table(path)
     root = Path(prefix or table_file(path).parent)
     names = {p: f"{FOLDER}/{name}" for p, name in target_names(table.paths.tolist(), SUFFIXES[settings.format]).items()}
-    jobs = [Job(clip, root / clip, root / name) for clip, name in names.items()]
-    results = run_jobs(partial(extract_file, settings=settings), jobs, workers, "flow")
-    if update:
-        update_table(path, names, results)
-    return results
-
-
-def update_table(path: str | Path, names: dict[str, str], results: Sequence[Result]) -> None:
-    """Set the column `flow` of the clips whose flow is there; nothing else in the table changes."""
-    there = {result.name: names[result.name] for result in results if result.status != FAILED}
-    atomic_write_text(table_file(path), table_with_column(path, "flow", there))
+    jobs = [FileJob(clip, root / clip, root / name) for clip, name in names.items()]
+    outcomes = make_files(partial(extract_file, settings=settings), jobs, workers, "flow", shard)
+    if update and shard.is_all:
+        there = {each.name: names[each.name] for each in outcomes if each.status != FAILED}
+        atomic_write_text(table_file(path), table_with_column(path, "flow", there))
+    return outcomes
 
 
 def _count(path: Path) -> int:

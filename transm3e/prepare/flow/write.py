@@ -70,5 +70,7 @@ def _chunks(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
-    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+    info = zipfile.ZipInfo(f"{name}.npy")  # without the time: the same flow is the same file
+    info.compress_type = zipfile.ZIP_DEFLATED
+    with archive.open(info, "w", force_zip64=True) as member:
         np.lib.format.write_array(member, array, allow_pickle=False)

@@ -4,8 +4,7 @@
 
     clips, skipped = prepare("free-exercise-db", "data/FreeExercise", muscle_map, family_rules)
 
-Each exercise has a photo of its start and one of its end, and names one primary and any number of
-secondary muscles. Order of reading: source (exercises, muscle map, photos) -> clips (two photos become a
+Each exercise has a photo of its start and one of its end, one primary and any number of secondary muscles. Reading order: source (exercises, muscle map, photos) -> clips (two photos become a
 video) -> families (which exercises are variants of one movement) -> splits (which clip goes where) ->
 prepare (all of it).
 """

@@ -20,7 +20,7 @@ FPS = 10
 
 
 def make_clip(exercise: Exercise, folder: Path, frames: int, size: int) -> str:
-    """Write folder/<id>.mp4 unless it stands and is newer than its photos; the result is why not, or "".
+    """Write folder/<id>.mp4 unless it is newer than its photos; returns why the exercise has no clip, or "".
 
     Raises:
         UserError: the video cannot be written.
@@ -40,9 +40,9 @@ def make_clip(exercise: Exercise, folder: Path, frames: int, size: int) -> str:
 
 
 def fit_pair(start: np.ndarray, end: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scale both photos to a short side of `size` (even) and crop both, centred, to what they have in common.
+    """Scale both photos to a short side of `size` (even) and centre-crop both to their common size.
 
-    Photos of one size so get the same scale and crop; the frame is even on both sides.
+    Photos of equal size thus get the same scale and crop; both sides of the frame are even.
     """
     first, second = _short_side(start, size), _short_side(end, size)
     height, width = (min(sides) // 2 * 2 for sides in zip(first.shape[:2], second.shape[:2], strict=True))
@@ -61,6 +61,6 @@ def _centre_crop(photo: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def dissolve(start: np.ndarray, end: np.ndarray, frames: int) -> Iterator[np.ndarray]:
-    """`frames` pictures from `start` to `end`: a third holds, a third dissolves linearly, a third holds."""
+    """`frames` images: a third shows `start`, a third dissolves linearly, a third shows `end`."""
     for weight in np.clip(3 * np.linspace(0, 1, frames) - 1, 0, 1):
         yield cv2.addWeighted(start, 1 - weight, end, weight, 0)

@@ -21,7 +21,7 @@ def read_families(path: str | Path, exercises: Sequence[Exercise]) -> dict[str, 
     """CSV with the columns id, family, proposed_split (known | new_val | new_test) -> id to (family, split).
 
     Raises:
-        UserError: the file is missing, lacks a column or an exercise, or a family stands in two splits.
+        UserError: the file is missing, lacks a column or an exercise, or a family is in two splits.
     """
     proposals: dict[str, tuple[str, str]] = {}
     split_of: dict[str, str] = {}
@@ -52,7 +52,7 @@ def read_family_rules(path: str | Path) -> FamilyRules:
 
 
 def family_name(name: str, rules: FamilyRules) -> str:
-    """What the variants of a movement have in common: "Seated Dumbbell Curls" -> "curl"."""
+    """The name that variants of a movement share: "Seated Dumbbell Curls" -> "curl"."""
     phrases, dropped = rules
     words = [_singular(w) for w in re.findall(r"[a-z0-9]+", re.sub(r"\(.*?\)|'s\b|'", " ", name.lower()))]
     text = f" {' '.join(words)} "
@@ -72,7 +72,7 @@ def _singular(word: str) -> str:
 
 
 def digests(exercise: Exercise) -> list[str]:
-    """What two photos have in common that are the same, byte for byte."""
+    """SHA-256 of both photos, equal for photos that are equal byte for byte."""
     return [hashlib.sha256(photo.read_bytes()).hexdigest() for photo in exercise.photos]
 
 

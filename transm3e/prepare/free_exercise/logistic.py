@@ -1,6 +1,6 @@
-"""What two poses say by themselves: scikit-learn's logistic regression of each muscle, to compare networks with.
+"""A baseline from two poses: scikit-learn's logistic regression per muscle, to compare networks with.
 
-It sees the joints in space of a clip's first frame and of the one in its middle, nothing else, and has no random numbers.
+Its only input are the 3D joints of a clip's first and middle frames; it is deterministic.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from transm3e.data.annotations import SPLITS, ClipTable, read_clip_table
 from transm3e.data.skeleton import read_skeleton
-from transm3e.data.skeleton.layouts import mirror_order, to_layout
+from transm3e.data.skeleton.clip import mirror_order, to_layout
 from transm3e.data.skeleton.streams import normalize
 from transm3e.errors import UserError
 from transm3e.files import MEMBER
@@ -22,7 +22,7 @@ from transm3e.prepare.free_exercise.poses import FOLDS
 from transm3e.runs.results import split_result
 
 LAYOUT = "body23"
-# Inverse strengths of the penalty, of which cross-validation over the activities of train takes one.
+# Inverse penalty strengths; cross-validation over the activities of train selects one.
 STRENGTHS = (1e-2, 1e-1, 1.0, 10.0)
 TRAIN = "train"
 

@@ -42,7 +42,7 @@ def prepare_poses(
 ) -> tuple[list[Clip], list[tuple[str, str]]]:
     """Make poses.pkl, clips.csv and skipped.csv in `out`: a benchmark of skeletons, without videos.
 
-    A clip's path is the exercise's folder in the source, whether it is there or not; its skeleton is poses.pkl::<id>.
+    A clip's path is the exercise's folder in the source, which need not exist; its skeleton is poses.pkl::<id>.
     Splits are those of the videos (prepare), as long as every photo can be read.
 
     Args:
@@ -51,7 +51,7 @@ def prepare_poses(
         frames: T, frames per clip, at least 2.
         muscle_map, family_rules, families, muscles, seed, workers: as of prepare.
         fold: keep the clips of train alone, with this fifth of their families as new_val; None: all splits.
-        whole: all clips are in train, those of the other splits too; with `fold`, the folds are of all clips.
+        whole: put all clips into train, also those of other splits; with `fold`, the folds are of all clips.
 
     Returns:
         The clips of the table, and (id, reason) of each exercise left out.
@@ -112,7 +112,7 @@ def annotation(poses: PhotoPoses, number: int, frames: int) -> dict[str, Any]:
     frame = scaled.min(axis=0) // 2 * 2
     corners = (scaled - frame) // 2
     xy = poses.xy[number].astype(float) * scaled[:, None, ::-1] - corners[:, None, ::-1] - 0.5
-    weights = there_and_back(frames)
+    weights = forth_and_back(frames)
     mixed = [_mix(values.astype(float), weights) for values in (xy, poses.score[number], poses.world[number])]
     return {
         "frame_dir": str(poses.id[number]),
@@ -126,7 +126,7 @@ def annotation(poses: PhotoPoses, number: int, frames: int) -> dict[str, Any]:
     }
 
 
-def there_and_back(frames: int) -> np.ndarray:
+def forth_and_back(frames: int) -> np.ndarray:
     """(T,) shares of the end in each frame: from 0 to 1 and back to 0, slow at both, as half a cosine's wave each."""
     return (1 - np.cos(2 * np.pi * np.arange(frames) / (frames - 1))) / 2
 
@@ -137,7 +137,7 @@ def _mix(pair: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _measured(source: Path, regions: Mapping[str, tuple[int, ...]], file: Path, workers: int) -> PhotoPoses:
-    """The landmarks of a source's photos; what stands is kept where no photo is newer and none came or went."""
+    """The landmarks of a source's photos; measured again only if a photo is newer or the exercises have changed."""
     exercises = read_exercises(source, regions, "all")
     if file.is_file() and file.stat().st_mtime >= max(_times(exercises), default=0):
         poses = read_poses(file)

@@ -1,9 +1,10 @@
-"""The whole job: photos to clips, a clip table, and a list of the exercises left out."""
+"""The whole preparation: from photos to clips, a clip table, and a list of the exercises left out."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from transm3e.prepare.free_exercise.clips import make_clip
 from transm3e.prepare.free_exercise.families import FamilyRules, group_families, read_families, read_family_rules
 from transm3e.prepare.free_exercise.source import MUSCLE_KEYS, Exercise, read_exercises, read_muscle_map
 from transm3e.prepare.free_exercise.splits import draw_splits
-from transm3e.progress import map_with_progress
+from transm3e.prepare.jobs import NoResult, run_each
 
 
 def prepare(
@@ -30,7 +31,7 @@ def prepare(
     seed: int = 0,
     workers: int = 1,
 ) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """Make clips_{frames}x{size}/*.mp4, clips.csv and skipped.csv in `out`; videos that stand are kept.
+    """Make clips_{frames}x{size}/*.mp4, clips.csv and skipped.csv in `out`; videos up to date are kept.
 
     Returns the clips of the table, and (id, reason) of each exercise left out.
 
@@ -102,6 +103,8 @@ def _make_clips(
     exercises: Sequence[Exercise], folder: Path, frames: int, size: int, workers: int
 ) -> tuple[list[Exercise], list[tuple[str, str]]]:
     """The exercises that have a clip now, and (id, reason) of the others."""
-    reasons = map_with_progress(lambda e: make_clip(e, folder, frames, size), exercises, workers, "clips")
-    skipped = [(e.id, reason) for e, reason in zip(exercises, reasons, strict=True) if reason]
-    return [e for e, reason in zip(exercises, reasons, strict=True) if not reason], skipped
+    make = partial(make_clip, folder=folder, frames=frames, size=size)
+    found = dict(run_each(make, exercises, workers, "clips", threads=True))
+    reasons = {n: reason.reason if isinstance(reason, NoResult) else reason for n, reason in found.items()}
+    skipped = [(e.id, reasons[n]) for n, e in enumerate(exercises) if reasons[n]]
+    return [e for n, e in enumerate(exercises) if not reasons[n]], skipped

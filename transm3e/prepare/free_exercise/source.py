@@ -72,7 +72,7 @@ def read_exercises(source: Path, muscle_map: Mapping[str, tuple[int, ...]], musc
 
 
 def _plain_id(identity: Any, where: str) -> str:
-    # It becomes a file name here, and the source is not ours.
+    # The id becomes a file name here, and the source is untrusted.
     plain = isinstance(identity, str) and PurePosixPath(identity).name == identity and "\\" not in identity
     if not plain or not identity.isprintable() or identity.startswith("."):
         raise UserError(f"{where}: id {identity!r} is not a plain file name; fix it in the source")

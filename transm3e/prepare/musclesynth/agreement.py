@@ -10,9 +10,7 @@ from pathlib import Path
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.csv_tables import Row, read_rows
 from transm3e.prepare.musclesynth.vocabulary import PRIMITIVES
-from transm3e.prepare.votes.matching import BY_NAME, Match
-from transm3e.prepare.votes.sources import Entry, read_sources
-from transm3e.prepare.votes.vocabulary import read_vocabulary
+from transm3e.prepare.votes.tables import BY_NAME, Match, SourceRow, read_sources, read_vocabulary
 from transm3e.prepare.votes.vote import ActivityVote, count_votes
 
 # "pushups" and "push-up" are the same words.
@@ -47,8 +45,8 @@ def compare(sources: Iterable[str | Path], vocabulary: str | Path, words: str | 
     """Vote on every primitive of the table `words` that sources have, by the rule of datasets/vote_muscles.py.
 
     Args:
-        sources: files or folders, see votes.sources.read_sources.
-        vocabulary: file, see votes.vocabulary.read_vocabulary.
+        sources: files or folders, see votes.tables.read_sources.
+        vocabulary: file, see votes.tables.read_vocabulary.
         words: CSV with the columns primitive, words, without, note: an exercise is like the primitive if its name has all
             of one set of words (sets separated by ";") and none of `without`.
 
@@ -82,7 +80,7 @@ def _words(name: str) -> frozenset[str]:
     return frozenset(word.rstrip("s") if len(word) > 3 else word for word in re.findall(r"[a-z0-9]+", text))
 
 
-def _matches(row: Row, named: list[tuple[Entry, frozenset[str]]]) -> list[Match]:
+def _matches(row: Row, named: list[tuple[SourceRow, frozenset[str]]]) -> list[Match]:
     wanted = [_words(text) for text in row.cells["words"].split(";")]
     without = _words(row.cells["without"])
     return [

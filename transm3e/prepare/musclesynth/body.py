@@ -29,7 +29,7 @@ Points = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Body:
+class BodyShape:
     """Proportions of one subject; 1.0 is the average of the table above.
 
     Attributes:
@@ -48,11 +48,11 @@ class Body:
     girth: float = 1.0
 
 
-def sample_body(rng: np.random.Generator) -> Body:
+def sample_body(rng: np.random.Generator) -> BodyShape:
     """A random subject."""
     low = (1.5, 0.94, 0.94, 0.94, 0.88, 0.88, 0.92, 0.88)
     high = (1.95, 1.06, 1.06, 1.06, 1.12, 1.12, 1.1, 1.25)
-    return Body(*rng.uniform(low, high).tolist())
+    return BodyShape(*rng.uniform(low, high).tolist())
 
 
 def rotation(axis: str, degrees: np.ndarray) -> np.ndarray:
@@ -65,7 +65,7 @@ def rotation(axis: str, degrees: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def forward(body: Body, angles: dict[str, np.ndarray]) -> Points:
+def forward(body: BodyShape, angles: dict[str, np.ndarray]) -> Points:
     """Forward kinematics with the pelvis at the origin.
 
     Args:
@@ -133,7 +133,7 @@ def _limb(angles: dict[str, np.ndarray], joint: str, sign: int) -> np.ndarray:
     return flex @ rotation("z", sign * angles[f"{joint}_abd"]) @ rotation("y", sign * angles[f"{joint}_twist"])
 
 
-def _head(body: Body, points: Points, frame: np.ndarray) -> None:
+def _head(body: BodyShape, points: Points, frame: np.ndarray) -> None:
     radius = HEAD_RADIUS * body.head * body.stature
     points["head"] = _at(points["neck"], frame, (0, NECK_TO_HEAD * body.stature, 0.15 * radius))
     features = {"crown": (0.0, 0.22, -0.05), "chin": (0.0, -0.35, 0.15), "nose": (0.0, -0.05, 1.1)}
@@ -143,7 +143,9 @@ def _head(body: Body, points: Points, frame: np.ndarray) -> None:
         points[name] = _at(points["head"], frame, (x * radius, y * radius, z * radius))
 
 
-def _arm(body: Body, points: Points, thorax: np.ndarray, angles: dict[str, np.ndarray], side: str, sign: int) -> None:
+def _arm(
+    body: BodyShape, points: Points, thorax: np.ndarray, angles: dict[str, np.ndarray], side: str, sign: int
+) -> None:
     size = body.stature * body.arms
     upper = thorax @ _limb(angles, f"{side}_shoulder", sign)
     lower = upper @ rotation("x", -angles[f"{side}_elbow"])
@@ -159,7 +161,9 @@ def _arm(body: Body, points: Points, thorax: np.ndarray, angles: dict[str, np.nd
         points[f"{side}_{name}"] = _at(wrist, hand, (x * GRIP * body.stature, -0.55 * HAND * size, 0))
 
 
-def _leg(body: Body, points: Points, pelvis: np.ndarray, angles: dict[str, np.ndarray], side: str, sign: int) -> None:
+def _leg(
+    body: BodyShape, points: Points, pelvis: np.ndarray, angles: dict[str, np.ndarray], side: str, sign: int
+) -> None:
     size = body.stature * body.legs
     thigh = pelvis @ _limb(angles, f"{side}_hip", sign)
     shank = thigh @ rotation("x", angles[f"{side}_knee"])

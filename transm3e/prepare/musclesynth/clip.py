@@ -12,7 +12,7 @@ from transm3e.prepare.musclesynth.activities import Activity
 from transm3e.prepare.musclesynth.body import sample_body
 from transm3e.prepare.musclesynth.camera import sample_camera
 from transm3e.prepare.musclesynth.figure import build_figure
-from transm3e.prepare.musclesynth.keypoints import Detector, detect
+from transm3e.prepare.musclesynth.keypoints import DetectedJoints, detect
 from transm3e.prepare.musclesynth.motion import animate
 from transm3e.prepare.musclesynth.postures import POSTURES
 from transm3e.prepare.musclesynth.render import ClipRenderer, shake
@@ -33,7 +33,7 @@ class SynthClip:
     """
 
     frames: ClipRenderer | None
-    keypoints: Detector
+    keypoints: DetectedJoints
     skeleton: Skeleton
     crf: int
 

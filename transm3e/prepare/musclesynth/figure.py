@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transm3e.prepare.musclesynth.body import HEAD_RADIUS, Body, Points
+from transm3e.prepare.musclesynth.body import HEAD_RADIUS, BodyShape, Points
 from transm3e.prepare.musclesynth.scene import Colour, Look
 
 # Per body part: the points that are its ends with the radius there, as fractions of stature.
@@ -68,7 +68,7 @@ class Part:
     colour: Colour
 
 
-def build_figure(points: Points, body: Body, look: Look, load: str) -> list[Part]:
+def build_figure(points: Points, body: BodyShape, look: Look, load: str) -> list[Part]:
     """Solids of a subject whose joints move along `points` (name -> (T, 3) metres); load: see motion.Performance."""
     scalp = points["crown"] + 0.32 * (points["crown"] - points["head"]) - 0.26 * (points["nose"] - points["head"])
     points = points | {"scalp": scalp}
@@ -95,7 +95,7 @@ def _sided(limb: dict[str, Spheres], side: str) -> dict[str, Spheres]:
     return {name: tuple((f"{side}_{point}", radius) for point, radius in ends) for name, ends in limb.items()}
 
 
-def _parts(group: str, limb: dict[str, Spheres], points: Points, body: Body, look: Look) -> list[Part]:
+def _parts(group: str, limb: dict[str, Spheres], points: Points, body: BodyShape, look: Look) -> list[Part]:
     girth = body.stature * (body.head if group == "head" else body.girth)
     parts = []
     for name, ends in limb.items():

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +19,14 @@ from transm3e.data.annotations import SPLITS, write_clip_table
 from transm3e.data.encode import write_video
 from transm3e.data.skeleton import pyskl
 from transm3e.errors import UserError
-from transm3e.files import CLIP_TABLE, atomic_write_text, read_text
+from transm3e.files import CLIP_TABLE, atomic_write_text, make_folder, read_text
 from transm3e.foreign.json_text import parse_json
+from transm3e.prepare.jobs import NoResult, cores, run_each
 from transm3e.prepare.musclesynth.clip import FPS, HEIGHT, WIDTH, make_clip
 from transm3e.prepare.musclesynth.plan import PlannedClip, plan
-from transm3e.progress import track
 
 MANIFEST_NAME = "musclesynth.json"
+PLACES = [f"{top}/{split}" for top in ("clips", "skeletons") for split in SPLITS]
 # x264's slower presets use macroblock trees, whose code gave other bytes for the same frames from call to call.
 PRESET = "superfast"
 
@@ -39,7 +36,6 @@ def generate(
     size: str = "small",
     seed: int = 0,
     workers: int | None = None,
-    progress: bool = True,
     draw: bool = True,
 ) -> Path:
     """Make a MuscleSynth data set in a folder, or find it there.
@@ -54,7 +50,6 @@ def generate(
         size: "tiny" (576 clips), "small" (1280) or "full" (10000).
         seed: 0 or greater.
         workers: processes; None for one per CPU core, 1 to stay in this process.
-        progress: whether to draw a progress bar on stderr.
         draw: whether to make the videos; without them the clip table may name files that are not there. Either way what is
             there is kept, and a later call adds the other.
 
@@ -64,7 +59,10 @@ def generate(
     Raises:
         UserError: a bad argument, a folder that cannot be written or holds another data set, or a killed worker process.
     """
-    _check(seed, workers)
+    if seed < 0:
+        raise UserError(f"seed {seed} is negative; allowed: 0 and greater")
+    if workers is not None and workers < 1:
+        raise UserError(f"workers {workers}: at least 1")
     folder, clips = Path(root), plan(size, seed)
     table, manifest = folder / CLIP_TABLE, folder / MANIFEST_NAME
     made = {"generator": source_digest(), "size": size, "seed": seed, "clips": len(clips)}
@@ -72,31 +70,25 @@ def generate(
     found = _read_manifest(folder)
     if found == complete and table.is_file() and not _missing(folder, clips, draw):
         return table
-    _make_folders(folder)
+    for place in PLACES:
+        make_folder(folder / place, "folder")
     _remove(table)
     if found not in (started, complete):
         _discard(folder, clips, made_here=found is not None)
-    _write_manifest(manifest, started)
-    _make_all(folder, _missing(folder, clips, draw), seed, workers, progress, draw)
+    atomic_write_text(manifest, json.dumps(started, indent=1) + "\n")
+    _make_all(folder, _missing(folder, clips, draw), seed, workers, draw)
     write_clip_table(table, (planned.clip for planned in clips))
-    _write_manifest(manifest, complete)
+    atomic_write_text(manifest, json.dumps(complete, indent=1) + "\n")
     return table
 
 
 def source_digest() -> str:
     """SHA-256 over the source files that decide what the clips look like and how they are stored, 16 hex digits."""
     total = hashlib.sha256()
-    own = (file for file in sorted(Path(__file__).parent.glob("*.py")) if file.stem not in ("agreement", "sheet"))
+    own = (file for file in sorted(Path(__file__).parent.glob("*.py")) if file.stem != "agreement")
     for file in (*own, *(Path(str(module.__file__)) for module in (encode, joints, pyskl))):
         total.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return total.hexdigest()[:16]
-
-
-def _check(seed: int, workers: int | None) -> None:
-    if seed < 0:
-        raise UserError(f"seed {seed} is negative; allowed: 0 and greater")
-    if workers is not None and workers < 1:
-        raise UserError(f"workers {workers} is too few; allowed: 1 and greater")
 
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -114,19 +106,6 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise UserError(f"{file} is damaged; delete it and {CLIP_TABLE} beside it to make the data set again")
     return content
-
-
-def _write_manifest(file: Path, content: dict[str, Any]) -> None:
-    atomic_write_text(file, json.dumps(content, indent=1) + "\n")
-
-
-def _make_folders(folder: Path) -> None:
-    try:
-        for top in ("clips", "skeletons"):
-            for split in SPLITS:
-                (folder / top / split).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make folders in {folder}: {error.strerror}; choose another folder") from error
 
 
 def _discard(folder: Path, clips: list[PlannedClip], made_here: bool) -> None:
@@ -149,66 +128,18 @@ def _remove(file: Path) -> None:
 
 def _missing(folder: Path, clips: list[PlannedClip], draw: bool) -> list[PlannedClip]:
     present = {
-        f"{top}/{split}/{entry.name}"
-        for top in ("clips", "skeletons")
-        for split in SPLITS
-        for entry in _entries(folder / top / split)
+        f"{place}/{name}" for place in PLACES if (folder / place).is_dir() for name in os.listdir(folder / place)
     }
     wanted = [({planned.clip.path} if draw else set()) | {planned.clip.skeleton} for planned in clips]
     return [planned for planned, files in zip(clips, wanted, strict=True) if not files <= present]
 
 
-def _entries(folder: Path) -> Iterable[os.DirEntry[str]]:
-    return list(os.scandir(folder)) if folder.is_dir() else []
-
-
-def _make_all(
-    folder: Path, missing: list[PlannedClip], seed: int, workers: int | None, progress: bool, draw: bool
-) -> None:
+def _make_all(folder: Path, missing: list[PlannedClip], seed: int, workers: int | None, draw: bool) -> None:
     make = partial(_make_one, folder, seed, draw)
-    count = min(workers or _cores(), max(1, len(missing)))
-    with closing(_run_here(make, missing) if count == 1 else _run_pool(make, missing, count)) as done:
-        for _ in track(done, "MuscleSynth", len(missing), "clips") if progress else done:
-            pass
-
-
-def _run_here(make: partial[None], clips: list[PlannedClip]) -> Generator[None, None, None]:
     with _one_thread():
-        yield from map(make, clips)
-
-
-def _run_pool(make: partial[None], clips: list[PlannedClip], workers: int) -> Generator[None, None, None]:
-    # Spawned, not forked: the parent may have threads (torch, OpenCV), and forking those can hang.
-    # Not a multiprocessing.Pool, which waits for ever where a worker is killed.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
-    try:
-        for future in as_completed(_submit(pool, make, clips)):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise UserError(
-            f"a worker process of {workers} was killed, most likely as the memory ran out; call again with fewer workers, "
-            "finished clips are kept"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _submit(pool: ProcessPoolExecutor, make: partial[None], clips: list[PlannedClip]) -> list[Future[None]]:
-    # Submitting starts the workers, which inherit what is blocked: Ctrl-C must not reach them while they import.
-    # It is pending for this process until the end.
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        return [pool.submit(make, planned) for planned in clips]
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return [pool.submit(make, planned) for planned in clips]
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker() -> None:
-    # Ctrl-C goes to the whole group; the parent decides, and a worker ends its clip.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
+        for number, lost in run_each(make, missing, workers or cores(), "MuscleSynth", unit="clips"):
+            if isinstance(lost, NoResult):
+                raise UserError(f"{missing[number].clip.path}: {lost.reason} (finished clips are kept)")
 
 
 def _make_one(folder: Path, seed: int, draw: bool, planned: PlannedClip) -> None:
@@ -227,7 +158,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(before)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

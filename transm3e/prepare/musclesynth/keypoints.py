@@ -28,8 +28,8 @@ BEHIND = 0.13  # metres a solid must be nearer than a joint to hide it (its own 
 
 def detect(
     points: Points, parts: list[Part], scene: Scene, camera: Camera, shake: np.ndarray, size: tuple[int, int]
-) -> Detector:
-    """What a pose detector would see of the figure; see Detector."""
+) -> DetectedJoints:
+    """What a pose detector would see of the figure; see DetectedJoints."""
     joints = np.stack([points[name] for name in JOINTS], axis=1)
     pixels, depth = camera.project(joints)
     hidden = _hidden(pixels, depth, parts, camera) | _behind_pole(pixels, scene, size[0])
@@ -37,10 +37,10 @@ def detect(
     outside = ((pixels < 0) | (pixels >= np.asarray(size))).any(axis=-1)
     hips = (points["l_hip"] + points["r_hip"])[:, None] / 2
     world = (joints - hips) @ np.stack([camera.right, -camera.up, camera.forward], axis=1)
-    return Detector(pixels, world, hidden, outside, size)
+    return DetectedJoints(pixels, world, hidden, outside, size)
 
 
-class Detector:
+class DetectedJoints:
     """Ideal keypoints and which of them can be seen; J joints in the order of LAYOUT.
 
     Attributes:

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from transm3e.prepare.musclesynth.activities import Activity, compatible
-from transm3e.prepare.musclesynth.body import ANGLES, FOREARM, SHANK, THIGH, UPPER_ARM, Body, Points, forward, two_bone
+from transm3e.prepare.musclesynth.body import (
+    ANGLES,
+    FOREARM,
+    SHANK,
+    THIGH,
+    UPPER_ARM,
+    BodyShape,
+    Points,
+    forward,
+    two_bone,
+)
 from transm3e.prepare.musclesynth.postures import POSTURES, Motion, Posture, sides
 from transm3e.prepare.musclesynth.primitives import Primitive
 from transm3e.prepare.musclesynth.supports import TRUNK_DEPTH, Hull, hulls
@@ -43,7 +53,7 @@ class Performance:
     props: list[Hull]
 
 
-def animate(activity: Activity, body: Body, rng: np.random.Generator, frames: int, fps: float) -> Performance:
+def animate(activity: Activity, body: BodyShape, rng: np.random.Generator, frames: int, fps: float) -> Performance:
     """Move a subject through an activity."""
     posture = POSTURES[activity.posture]
     angles = _rest(posture, frames)
@@ -67,7 +77,7 @@ def animate(activity: Activity, body: Body, rng: np.random.Generator, frames: in
     return Performance(points, grip, hulls(posture, rest, body.stature))
 
 
-def place(points: Points, body: Body, activity: Activity, grip: str = "") -> tuple[Points, Points]:
+def place(points: Points, body: BodyShape, activity: Activity, grip: str = "") -> tuple[Points, Points]:
     """Put a figure whose pelvis is at the origin on its support, and fix the limbs that keep their place there.
 
     Returns:
@@ -182,7 +192,7 @@ def _vary(angles: Angles, posture: Posture, rng: np.random.Generator, frames: in
         angles[key] = np.clip(angles[key], 0, FOLDED)
 
 
-def _shift(points: Points, rest: Points, body: Body, posture: Posture) -> np.ndarray:
+def _shift(points: Points, rest: Points, body: BodyShape, posture: Posture) -> np.ndarray:
     """(T, 3) translation that puts the figure on its support; the lowest anchors stay where they are at rest."""
     feet = np.stack([points[name] for name in posture.anchor])
     height = feet[..., 1] - feet[..., 1].min(axis=0)
@@ -194,11 +204,11 @@ def _shift(points: Points, rest: Points, body: Body, posture: Posture) -> np.nda
     return shift
 
 
-def _flesh(name: str, body: Body) -> float:
+def _flesh(name: str, body: BodyShape) -> float:
     return FLESH.get(name[2:], TRUNK_DEPTH * body.girth) * body.stature
 
 
-def _reach(points: Points, target: np.ndarray, body: Body, side: str, sign: float) -> None:
+def _reach(points: Points, target: np.ndarray, body: BodyShape, side: str, sign: float) -> None:
     # Bend the arm so that the wrist is at the target, the elbow on the side where it was, or else out and back.
     length = body.stature * body.arms
     shoulder, wrist = points[f"{side}_shoulder"], points[f"{side}_wrist"]
@@ -210,7 +220,7 @@ def _reach(points: Points, target: np.ndarray, body: Body, side: str, sign: floa
     points |= {f"{side}_elbow": elbow, f"{side}_wrist": end}
 
 
-def _hold_bar(points: Points, body: Body) -> None:
+def _hold_bar(points: Points, body: BodyShape) -> None:
     # Both hands on one bar: as far apart as they are on average.
     left, right = points["l_wrist"], points["r_wrist"]
     middle, half = (left + right) / 2, (left - right) / 2
@@ -220,13 +230,13 @@ def _hold_bar(points: Points, body: Body) -> None:
         _reach(points, middle + sign * half, body, side, sign)
 
 
-def _plant_leg(points: Points, rest: Points, body: Body, side: str) -> None:
+def _plant_leg(points: Points, rest: Points, body: BodyShape, side: str) -> None:
     target = np.broadcast_to(rest[f"{side}_ankle"], points["pelvis"].shape)
     foot = {name: rest[f"{side}_{name}"] - rest[f"{side}_ankle"] for name in ("heel", "toe")}
     _step(points, target, body, side, np.array([0.0, 1.0, 0.2]), foot)
 
 
-def _step(points: Points, target: np.ndarray, body: Body, side: str, pole: np.ndarray, foot: Points) -> None:
+def _step(points: Points, target: np.ndarray, body: BodyShape, side: str, pole: np.ndarray, foot: Points) -> None:
     # Bend the leg so that the ankle is at the target; `foot`: heel and toe from the ankle.
     length = body.stature * body.legs
     knee, ankle = two_bone(points[f"{side}_hip"], target, THIGH * length, SHANK * length, pole)
@@ -234,7 +244,7 @@ def _step(points: Points, target: np.ndarray, body: Body, side: str, pole: np.nd
     points |= {f"{side}_{name}": ankle + offset for name, offset in foot.items()}
 
 
-def _clear_floor(points: Points, body: Body) -> None:
+def _clear_floor(points: Points, body: BodyShape) -> None:
     # Hands and feet that would be below the floor lie on it.
     for side, sign in (("l", 1.0), ("r", -1.0)):
         wrist, hip, knee, ankle = (points[f"{side}_{name}"] for name in ("wrist", "hip", "knee", "ankle"))
@@ -248,7 +258,7 @@ def _clear_floor(points: Points, body: Body) -> None:
             _step(points, ankle + lift * (0, 1, 0), body, side, pole, foot)
 
 
-def _depth(points: Points, body: Body, side: str, *names: str) -> np.ndarray:
+def _depth(points: Points, body: BodyShape, side: str, *names: str) -> np.ndarray:
     lowest = np.min([points[f"{side}_{name}"][:, 1:2] for name in names], axis=0)
     return np.maximum(FLESH["toe"] * body.stature - lowest, 0)
 

@@ -12,7 +12,7 @@ from transm3e.prepare.musclesynth.activities import CORE, KNOWN, NEW, Activity
 
 
 @dataclass(frozen=True)
-class Size:
+class SetSize:
     """Clips in train and in each of the four evaluation splits, and the activities they show, by key; empty: all."""
 
     train: int
@@ -30,7 +30,7 @@ class Size:
         return self.train + len(EVAL_SPLITS) * self.evaluation
 
 
-SIZES = {"tiny": Size(320, 64, CORE), "small": Size(800, 120, CORE), "full": Size(6400, 900)}
+SIZES = {"tiny": SetSize(320, 64, CORE), "small": SetSize(800, 120, CORE), "full": SetSize(6400, 900)}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Skeletons from what a detector has written: files matched to clips by name, checked against the videos."""
+"""Skeletons from a detector's output: files matched to clips by name and checked against the videos."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ Tier = list[tuple[Name, str]]
 class DetectorFiles:
     """A Maker that reads a detector's output.
 
-    A clip's file is the one whose path below the folder, less suffixes, ends the clip's path or is ended by it:
+    A clip's file is the one whose path below the folder, without suffixes, is the end of the clip's path or ends with it:
     clips/squat_01.mp4 has squat_01.json, AlphaPose_squat_01.json, squat_01.mp4.json, squat_01/alphapose-results.json,
-    clips/squat_01.json, or, where there is no such file, a file per frame: the folder squat_01/ or squat_01/sep-json/, or
-    those files of a folder that are called squat_01, a number, and the same for all.
+    clips/squat_01.json. Without such a file, one file per frame: the folder squat_01/ or squat_01/sep-json/, or the files
+    of a folder named squat_01, a number, and a common ending.
 
     Args:
         source: a folder of files that read_skeleton reads, one per video or per frame, or one pickle of many videos.
         clips: paths of all clips as the table has them.
         root: folder they are relative to.
-        open_end: frames after a file's last detection are frames without people, however many.
-        said: what holds for the numbers of all files.
+        open_end: any number of frames after a file's last detection are frames without people.
+        declared: what the user says about the numbers in all files.
 
     Raises:
         UserError: nothing to read at `source`.
@@ -57,10 +57,10 @@ class DetectorFiles:
         clips: Sequence[str],
         root: Path,
         open_end: bool = False,
-        said: Declared = AS_IS,
+        declared: Declared = AS_IS,
     ) -> None:
-        self.root, self.open_end, self.said = root, open_end, said
-        self.origin = f"{source.absolute()}, open end {open_end}, {said}"
+        self.root, self.open_end, self.declared = root, open_end, declared
+        self.origin = f"{source.absolute()}, open end {open_end}, {declared}"
         tiers = [_by_last(tier) for tier in _outputs(source)]
         if not any(tiers):
             raise UserError(
@@ -81,7 +81,7 @@ class DetectorFiles:
         with closing(open_source(self.root / clip)) as video:
             num_frames, first = video.num_frames, video.frames([0])[0]
         video_size = (first.shape[0], first.shape[1])
-        skeleton = read_skeleton(address, self.said)
+        skeleton = read_skeleton(address, self.declared)
         if skeleton.open_ended and self.open_end:
             skeleton = _lengthen(skeleton, num_frames)
         check_frames(skeleton, num_frames, address)
@@ -102,8 +102,8 @@ class DetectorFiles:
 
 
 def _outputs(source: Path) -> Iterator[Tier]:
-    """(name, address) of every video's output: in files of a video each, in folders of a file per frame, and in folders
-    that hold such files of several videos. A clip takes what fits first."""
+    """Tiers of (name, address) of every video's output: one file per video; folders with one file per frame; folders with
+    such files of several videos. A clip takes the first tier that fits."""
     if source.is_file():
         try:
             found = read_annotations(source)
@@ -133,12 +133,12 @@ def _outputs(source: Path) -> Iterator[Tier]:
 
 
 def _inner(folder: Path, source: Path) -> str:
-    """Where a folder of frames' files is, without the folders that detectors always call the same."""
+    """Path of a folder of per-frame files, without the folders that every detector run names alike."""
     return PurePosixPath(*(part for part in folder.relative_to(source).parts if part not in OF_FRAMES)).as_posix()
 
 
 def _named(file: Path, source: Path) -> Iterator[tuple[Name, str]]:
-    """A file's names, and the file."""
+    """The names that a file may match, each with the file."""
     inner = file.relative_to(source)
     name = _name((inner.parent if file.stem == ALPHAPOSE_FILE else inner.with_suffix("")).as_posix())
     yield name, str(file)
@@ -154,7 +154,7 @@ def _name(path: str) -> Name:
 
 
 def _by_last(tier: Tier) -> dict[str, Tier]:
-    """The same by the last part of the name."""
+    """A tier, grouped by the last part of the name."""
     by_last: dict[str, Tier] = {}
     for name, address in tier:
         by_last.setdefault(name[-1], []).append((name, address))
@@ -162,7 +162,7 @@ def _by_last(tier: Tier) -> dict[str, Tier]:
 
 
 def _fitting(clip: Name, tiers: Sequence[dict[str, Tier]]) -> list[str]:
-    """Addresses of the first tier whose name shares the whole of the shorter path with the clip's; the longest only."""
+    """Addresses in the first tier that matches: of two paths the shorter must end the longer; only the longest matches."""
     for by_last in tiers:
         shared: dict[str, int] = {}
         for name, address in by_last.get(clip[-1], []):
@@ -175,7 +175,7 @@ def _fitting(clip: Name, tiers: Sequence[dict[str, Tier]]) -> list[str]:
 
 
 def _lengthen(skeleton: Skeleton, num_frames: int) -> Skeleton:
-    """With frames without people to the end of the video."""
+    """Append frames without people up to the end of the video."""
     more = max(0, num_frames - skeleton.num_frames)
     points = np.concatenate([skeleton.points, np.zeros((more, *skeleton.points.shape[1:]), np.float32)])
     tracks = skeleton.tracks

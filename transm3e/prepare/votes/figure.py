@@ -1,4 +1,4 @@
-"""Picture of a majority vote: which share of its sources names each region, activity by activity."""
+"""Figure of a majority vote: the share of sources that name each region, per activity."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ import numpy as np
 from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
 from transm3e.prepare.votes.vote import ActivityVote
-from transm3e.report.pictures import INK, PALE, new_figure, save
+from transm3e.report.figures import INK, PALE, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
 
-# One hue from white to dark: told apart by lightness alone, so with every colour blindness and in grey.
+# One hue from white to dark: detected apart by lightness alone, so also with colour blindness and in grey.
 SHADES = "Blues"
 SET_COLOUR = "#D55E00"  # Okabe and Ito's vermilion; the frame around a region that is set
-DARK = 0.55  # shares above it carry white figures
+DARK = 0.55  # cells with larger shares have white numbers
 ROW_INCHES, CELL_INCHES = 0.27, 0.36
 HEAD_INCHES, SIDE_INCHES, CHARACTER_INCHES = 2.2, 1.4, 0.08
 LONGEST_NAME = 40
 TITLE = "Sources that name each region"
 
 
-def vote_picture(votes: Sequence[ActivityVote], path: str | Path, title: str = TITLE) -> None:
+def vote_figure(votes: Sequence[ActivityVote], path: str | Path, title: str = TITLE) -> None:
     """Draw a heat map, a row per activity and a column per region, as the paper's figure 8 does for one activity.
 
-    A cell's shade is the share of the activity's sources that name the region, its figure how many they are; a frame
-    marks the regions set. Beside the activity stand the number of its sources and the votes that set a region.
+    A cell's shade is the share of the activity's sources that name the region, its number their count; frames mark the
+    regions that are set. Beside the activity are the number of its sources and the votes needed to set a region.
 
     Args:
         votes: one per activity, at least one.
         path: the file to write; .png, .pdf or .svg decides the format.
-        title: first line of the picture.
+        title: title of the figure.
 
     Raises:
         UserError: there is no activity, the suffix is unknown, or the file cannot be written.
     """
     if not votes:
-        raise UserError(f"no picture {path}: there is no activity to draw; name one in the table of activities")
+        raise UserError(f"no figure {path}: there is no activity to draw; name one in the table of activities")
     names = [_name(vote) for vote in votes]
     side = SIDE_INCHES + CHARACTER_INCHES * max(map(len, names))
     figure = new_figure(side + CELL_INCHES * len(MUSCLES), HEAD_INCHES + ROW_INCHES * len(votes))

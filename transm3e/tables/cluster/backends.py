@@ -1,74 +1,54 @@
-"""Where the runs of a table go: processes here, submitit's local jobs, or SLURM; how many at once, with which GPUs."""
+"""Where a table's runs are made: in local processes, submitit's local jobs, or SLURM; how many at once, on which GPUs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import torch
 
 from transm3e.errors import UserError
 from transm3e.runs.folder import GPUS
-from transm3e.tables.cluster.slurm_runner import SlurmRunner
+from transm3e.tables.cluster.slurm import SlurmRunner
 from transm3e.tables.cluster.slurm_settings import slurm_settings
 from transm3e.tables.cluster.submit import LocalRunner, load_submitit
-from transm3e.tables.jobs import Job
-from transm3e.tables.progress import Progress
-from transm3e.tables.runner import Runner, Watch
+from transm3e.tables.runner import Runner
 
-# Tasks of an array at once where --jobs says nothing, which is submitit's own default; SLURM has limits of its own.
+# Default of --jobs for SLURM: submitit's own limit on concurrent tasks of an array; SLURM has its limits besides.
 MOST_AT_ONCE = 256
 
 
-class Runs(Protocol):
-    """What makes runs; Runner is one."""
-
-    def run(self) -> list[Progress]:
-        """Make them all; see Runner.run."""
-
-
-class RunnerType(Protocol):
-    """Runner, or what is called as it is."""
-
-    def __call__(
-        self, jobs: Sequence[Job], command: Sequence[str], slots: Sequence[Mapping[str, str]], logs: Path, watch: Watch
-    ) -> Runs:
-        """See Runner."""
-
-
 @dataclass(frozen=True)
-class Places:
-    """Where runs go.
+class Backend:
+    """Where and how runs are made.
 
     Attributes:
         gpus_per_run: 0 = the CPU.
-        environments: environment variables of each run of those at once.
-        runner: who makes them.
+        environments: environment variables, one mapping per concurrent run.
+        runner: Runner, or a callable with the same arguments whose result has the same `run`.
     """
 
     gpus_per_run: int
     environments: tuple[Mapping[str, str], ...]
-    runner: RunnerType = Runner
+    runner: Callable[..., Any] = Runner
 
 
-def here(jobs: int | None, gpus_per_run: int | None, by_submitit: bool = False) -> Places:
-    """Places on this machine.
+def local_backend(jobs: int | None, gpus_per_run: int | None, by_submitit: bool = False) -> Backend:
+    """Runs on this host.
 
     Args:
-        jobs: None = as many as the GPUs serve, 1 on the CPU.
-        gpus_per_run: None = 1, or 0 where there is no GPU.
-        by_submitit: the runs outlive this process.
+        jobs: runs at once; None = as many as the GPUs allow, 1 on the CPU.
+        gpus_per_run: None = 1, or 0 without a GPU.
+        by_submitit: use submitit's local jobs, which outlive this process.
 
     Raises:
-        UserError: more are asked for than there are, or submitit is missing.
+        UserError: more GPUs are asked for than there are, or submitit is missing.
     """
     if by_submitit:
         load_submitit()
-    runner = LocalRunner if by_submitit else Runner
     visible = os.environ.get(GPUS, "")
     names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
     each = min(1, len(names)) if gpus_per_run is None else gpus_per_run
@@ -79,20 +59,18 @@ def here(jobs: int | None, gpus_per_run: int | None, by_submitit: bool = False) 
             f"--jobs {jobs} --gpus-per-run {gpus_per_run} does not fit {len(names)} GPU(s); --jobs must be at least 1 "
             "and jobs times GPUs per run at most the GPUs there are; --gpus-per-run 0 is the CPU"
         )
-    if each == 0:
-        return Places(0, ({},) * count, runner)
-    environments = tuple({GPUS: ",".join(names[i * each : (i + 1) * each])} for i in range(count))
-    return Places(each, environments, runner)
+    shares = [{GPUS: ",".join(names[i * each : (i + 1) * each])} if each else {} for i in range(count)]
+    return Backend(each, tuple(shares), LocalRunner if by_submitit else Runner)
 
 
-def on_slurm(words: Sequence[str], jobs: int | None, gpus_per_run: int | None, detach: bool) -> Places:
-    """Places on a cluster; GPUs are SLURM's to give, so those of this machine do not count.
+def slurm_backend(words: Sequence[str], jobs: int | None, gpus_per_run: int | None, detach: bool) -> Backend:
+    """Runs on a SLURM cluster, which assigns the GPUs, whatever this host has.
 
     Args:
         words: NAME=VALUE settings of the jobs.
-        jobs: tasks of an array at once; None = as many as SLURM lets run.
+        jobs: concurrent tasks of an array; None = MOST_AT_ONCE.
         gpus_per_run: None = 1.
-        detach: submit, and do not wait.
+        detach: submit without waiting.
 
     Raises:
         UserError: a word or number is wrong, or submitit is missing.
@@ -102,4 +80,4 @@ def on_slurm(words: Sequence[str], jobs: int | None, gpus_per_run: int | None, d
         raise UserError(f"--jobs {jobs} --gpus-per-run {gpus_per_run}: --jobs must be at least 1, and GPUs at least 0")
     settings = slurm_settings(words, each)
     load_submitit()
-    return Places(each, ({},) * count, partial(SlurmRunner, settings=settings, detach=detach))
+    return Backend(each, ({},) * count, partial(SlurmRunner, settings=settings, detach=detach))

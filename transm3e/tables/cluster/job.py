@@ -1,6 +1,6 @@
-"""What a cluster runs for one run of a table: it starts the run, stops it on preemption, and goes on when requeued.
+"""The cluster job of one run of a table: it starts the run, stops it on preemption, and resumes it when requeued.
 
-Imported where submitit is installed; the cluster's node imports it to read the pickle of a job, so it stays light.
+Needs submitit. The cluster's hosts import this module to unpickle a job, so its imports are few.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from submitit.helpers import Checkpointable, DelayedSubmission
 from transm3e.cli import exit_with_message
 from transm3e.errors import UserError
 
-# The longest grace time of preempted jobs that is waited for; clusters give seconds to minutes.
+# Longest wait for the end of a preempted job's grace time; clusters give seconds to minutes.
 GRACE_S = 600.0
 POLL_S = 0.2
 
@@ -29,15 +29,15 @@ POLL_S = 0.2
 class ClusterJob(Checkpointable):
     """A run as a job; fields are plain, since submitit pickles it.
 
-    Before the end of its time, and on preemption with a signal of its own (SLURM's PreemptParameters=send_user_signal),
-    submitit calls `checkpoint` and requeues the job: run_net.py goes on from its checkpoint.
+    Before its time limit, and on preemption with a user signal (SLURM's PreemptParameters=send_user_signal), submitit calls
+    `checkpoint` and requeues the job; run_net.py then resumes the run.
 
     Attributes:
         words: the run's command line.
-        environment: variables beside those of the job.
+        environment: variables added to those of the job.
         needs: name -> last checkpoint of the runs that it starts from.
-        patience_s: how long those may take to be seen here (NFS shows new files late).
-        save_s: how long the run may take to save its checkpoint before it is killed.
+        patience_s: seconds until these must be visible here (NFS shows new files late).
+        save_s: seconds for saving the checkpoint before the run is killed.
     """
 
     words: tuple[str, ...]
@@ -46,10 +46,10 @@ class ClusterJob(Checkpointable):
     patience_s: float
     save_s: float
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False, compare=False)
-    _was_told: bool = field(default=False, init=False, repr=False, compare=False)
+    _got_sigterm: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __call__(self) -> None:
-        """Run to the end; ends the process with the run's status if it fails, so that the cluster counts a failure."""
+        """Run to the end; if the run fails, exit with its status, so that the cluster records a failure."""
         with exit_with_message():
             self._wait_for_needs()
         status = self._run()
@@ -57,7 +57,7 @@ class ClusterJob(Checkpointable):
             sys.exit(status)
 
     def checkpoint(self) -> DelayedSubmission:
-        """Stop the run with a checkpoint of its own; returns what is to run next time: the same."""
+        """Stop the run, which saves a checkpoint; returns the same job for submitit to requeue."""
         if self._process:
             self._process.terminate()
             self._await_end(self._process)
@@ -68,15 +68,15 @@ class ClusterJob(Checkpointable):
         for name, file in self.needs.items():
             while not Path(file).is_file():
                 if time.monotonic() - begin >= self.patience_s:
-                    raise UserError(f"it starts from {name}, which has not left {file}; look for that run's failure")
+                    raise UserError(f"it starts from {name}, which has not written {file}; see why that run failed")
                 time.sleep(POLL_S)
 
     def _run(self) -> int:
-        # Between the start of the process and its being known here no signal may come.
+        # Block signals until self._process is set.
         held = {_preemption_signal(), signal.SIGTERM}
         signal.pthread_sigmask(signal.SIG_BLOCK, held)
         signal.signal(signal.SIGTERM, self._stop)
-        # A process group of its own, since clusters send signals to the job's group.
+        # Its own process group, since clusters signal the job's group.
         self._process = subprocess.Popen(
             self.words,
             stdin=subprocess.DEVNULL,
@@ -86,19 +86,19 @@ class ClusterJob(Checkpointable):
         )
         signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
         status = self._process.wait()
-        if self._was_told and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
-            # SLURM requeues a preempted job that it ends itself, not one that ends by itself in its grace time.
+        if self._got_sigterm and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+            # SLURM requeues a preempted job only if SLURM ends it, not if it exits within its grace time.
             time.sleep(GRACE_S)
         return status if status >= 0 else 128 - status
 
     def _stop(self, _signal_number: int, _frame: object) -> None:
-        """SIGTERM: scancel, or preemption without a signal of its own. The run saves; whether it is requeued is SLURM's."""
-        assert self._process is not None, "the signal is held back until there is one"
-        self._was_told = True
+        """SIGTERM: scancel, or preemption without a user signal. The run saves; SLURM decides whether to requeue it."""
+        assert self._process is not None, "the signal is blocked until the process has started"
+        self._got_sigterm = True
         self._process.terminate()
 
     def _await_end(self, process: subprocess.Popen[bytes]) -> None:
-        # Called in a signal's handler, maybe amid process.wait(), whose lock would never be free: ask the system.
+        # Called in a signal handler, possibly inside process.wait(), whose lock would block: ask the system instead.
         begin = time.monotonic()
         while _is_running(process.pid):
             if time.monotonic() - begin >= self.save_s:
@@ -118,7 +118,7 @@ def _preemption_signal() -> signal.Signals:
 
 
 def _leave_signals() -> None:
-    # Some process trackers of SLURM signal all processes of a job; run_net.py would die of this one.
+    # Some of SLURM's process trackers signal all processes of a job, which would kill run_net.py.
     signal.signal(_preemption_signal(), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {_preemption_signal(), signal.SIGTERM})

@@ -1,6 +1,6 @@
-"""What `--slurm NAME=VALUE ...` may say, and what submitit is told of it.
+"""Settings of `--slurm NAME=VALUE ...`, and their translation to submitit's parameters.
 
-Names are sbatch's long options without dashes before them, and submitit's own (its SlurmExecutor's parameters).
+Names are sbatch's long options without leading dashes, and the parameters of submitit's SlurmExecutor.
 """
 
 from __future__ import annotations
@@ -10,17 +10,13 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from transm3e.errors import UserError
 
-# What a job asks for where nothing is said: a day, which is a common limit of partitions; runs go on after it.
-DEFAULT_TIME = "24:00:00"
-# Requeues after time limits; a run of weeks in jobs of hours needs many, one that never gets anywhere ends some day.
-MAX_NUM_TIMEOUT = 100
-JOB_NAME = "transm3e"
-SIGNAL_DELAY_S = 90
+# Defaults: a day is a common limit of partitions; runs resume after it. The limit on requeues after time limits allows a
+# run of weeks in jobs of hours and ends one that makes no progress.
+DEFAULTS = {"job_name": "transm3e", "time": "24:00:00", "signal_delay_s": 90, "max_num_timeout": 100}
 
 # Parameters of submitit, most of them sbatch's.
 OF_SUBMITIT = (
@@ -40,58 +36,40 @@ KNOWN = (*OF_SUBMITIT, *OF_SBATCH, *OF_OURS)
 # Options that may stand without a value.
 FLAGS = ("exclusive", "hold", "nice", "oversubscribe", "propagate", "requeue", "spread_job")
 NUMBERS = ("cpus_per_gpu", "cpus_per_task", "max_num_timeout", "signal_delay_s")
-# What other options or the tool itself say.
-SAID_ELSEWHERE = {
-    "array": "the tool makes the arrays",
-    "array_parallelism": "use --jobs",
-    "dependency": "the tool makes runs wait for those that they start from",
-    "error": "the tool names the logs",
-    "gpus": "use --gpus-per-run",
-    "gpus_per_node": "use --gpus-per-run (and gres=gpu:TYPE:N for a type)",
-    "gpus_per_task": "use --gpus-per-run",
-    "nodes": "a run takes one node",
-    "ntasks": "a run is one task",
-    "ntasks_per_node": "a run is one task",
-    "output": "the tool names the logs",
-    "signal": "use signal_delay_s=SECONDS",
-    "tasks_per_node": "a run is one task",
-    "timeout_min": "use time=MINUTES",
+# Options that are set by other means -> how.
+SET_ELSEWHERE = {
+    name: why
+    for why, names in {
+        "the tool makes the arrays": "array",
+        "use --jobs": "array_parallelism",
+        "the tool makes runs wait for those that they start from": "dependency",
+        "the tool names the logs": "error output",
+        "use --gpus-per-run (and gres=gpu:TYPE:N for a type)": "gpus gpus_per_node gpus_per_task",
+        "a run is one task on one node": "nodes ntasks ntasks_per_node tasks_per_node",
+        "use signal_delay_s=SECONDS": "signal",
+        "use time=MINUTES": "timeout_min",
+    }.items()
+    for name in names.split()
 }
-TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<parts>\d+(?::\d+){0,2})")
+TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
 
 
-@dataclass(frozen=True)
-class SlurmSettings:
-    """What each job asks for.
-
-    Attributes:
-        parameters: of submitit's SlurmExecutor.update_parameters.
-        max_num_timeout: of its constructor.
-    """
-
-    parameters: dict[str, Any]
-    max_num_timeout: int
-
-    @property
-    def signal_delay_s(self) -> int:
-        """Seconds between the signal and the end."""
-        return int(self.parameters["signal_delay_s"])
-
-
-def slurm_settings(words: Sequence[str], gpus: int) -> SlurmSettings:
-    """Settings of a command line, with what it leaves open.
+def slurm_settings(words: Sequence[str], gpus: int) -> dict[str, Any]:
+    """Settings of a command line, completed with the defaults.
 
     Args:
         words: NAME=VALUE, or NAME alone for an option without value.
         gpus: per job.
 
+    Returns:
+        Parameters of submitit's SlurmExecutor, and `max_num_timeout`, which its constructor takes.
+
     Raises:
-        UserError: a word is no setting, or its value is none of those allowed.
+        UserError: an unknown setting, or a value that is not allowed.
     """
     given = dict(_setting(word) for word in words)
     numbers = {name: _number(name, given[name]) for name in NUMBERS if name in given}
-    given = {"job_name": JOB_NAME, "time": DEFAULT_TIME, "signal_delay_s": SIGNAL_DELAY_S, **given, **numbers}
-    timeouts = given.pop("max_num_timeout", MAX_NUM_TIMEOUT)
+    given = {**DEFAULTS, **given, **numbers}
     given["time"] = minutes(given["time"])
     if "mem_gb" in given:
         given["mem"] = f"{_number('mem_gb', given.pop('mem_gb'))}GB"
@@ -102,23 +80,24 @@ def slurm_settings(words: Sequence[str], gpus: int) -> SlurmSettings:
     given |= {"srun_args": shlex.split(given["srun_args"])} if "srun_args" in given else {}
     # Clusters with JobRequeue=0 requeue only jobs that allow it.
     more = {"requeue": True} | {name: given.pop(name) for name in OF_SBATCH if name in given}
-    # submitit's output and srun's into one file, which is then the run's log.
-    return SlurmSettings({**given, "stderr_to_stdout": True, "additional_parameters": more}, timeouts)
+    # The output of submitit and of srun goes to one file, the run's log.
+    return {**given, "stderr_to_stdout": True, "additional_parameters": more}
 
 
 def minutes(time: str) -> int:
     """Minutes, rounded up, of a time as sbatch takes it: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S.
 
     Raises:
-        UserError: it is none, or 0.
+        UserError: it is not of this form, or 0.
     """
-    match = TIME.fullmatch(time)
-    parts = [int(part) for part in match["parts"].split(":")] if match else []
-    if match and match["days"] is not None:
-        days, (hours, mins, seconds) = int(match["days"]), (*parts, 0, 0, 0)[:3]
-    else:
-        days, (hours, mins, seconds) = 0, (parts if len(parts) == 3 else [0, *parts, 0][:3]) if parts else (0, 0, 0)
-    total = math.ceil(((days * 24 + hours) * 60 + mins) + seconds / 60)
+    total = 0
+    if TIME.fullmatch(time):
+        days, _, rest = time.rpartition("-")
+        parts = [int(part) for part in rest.split(":")]
+        hours, mins, seconds = (*([] if days or len(parts) > 2 else [0]), *parts, 0, 0)[
+            :3
+        ]  # first of M and M:S: minutes
+        total = math.ceil((int(days or 0) * 24 + hours) * 60 + mins + seconds / 60)
     if total < 1:
         raise UserError(f"--slurm time={time} is no time limit; write minutes, H:MM:SS or DAYS-HH:MM:SS, as for sbatch")
     return total
@@ -127,10 +106,10 @@ def minutes(time: str) -> int:
 def _setting(word: str) -> tuple[str, Any]:
     name, has_value, value = word.partition("=")
     name = name.lstrip("-").replace("-", "_")
-    if name in SAID_ELSEWHERE:
-        raise UserError(f"--slurm {word}: {name} is not set here; {SAID_ELSEWHERE[name]}")
+    if name in SET_ELSEWHERE:
+        raise UserError(f"--slurm {word}: {name} is not set here; {SET_ELSEWHERE[name]}")
     if name not in KNOWN:
-        near = difflib.get_close_matches(name, (*KNOWN, *SAID_ELSEWHERE), n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, (*KNOWN, *SET_ELSEWHERE), n=3, cutoff=0.5)
         raise UserError(
             f"--slurm {word}: no option of sbatch or submitit is called {name!r}"
             f"{'; nearest: ' + ', '.join(near) if near else ''}; write NAME=VALUE, such as partition=gpu time=24:00:00"

@@ -1,7 +1,7 @@
-"""Jobs through submitit: what is submitted, and to whom. submitit is imported only here and in cluster_job.
+"""Submit jobs with submitit, which is imported only here and in cluster_job.
 
-submitit pickles jobs into the folder of logs and reads them back on the node: files of this user's own, in a folder of
-this user's own. Nothing foreign is unpickled, and the results that jobs leave there are never read.
+submitit pickles jobs into the folder of logs and unpickles them on the host that runs them: the user's own files in the
+user's own folder. Nothing foreign is unpickled, and the results that jobs leave there are never read.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from transm3e.errors import UserError
 from transm3e.runs.folder import is_trained
-from transm3e.tables.progress import Progress, last_words
+from transm3e.tables.progress import RunProgress, last_line
 from transm3e.tables.runner import Poll, Runner
 
 if TYPE_CHECKING:
     from transm3e.tables.cluster.job import ClusterJob
 
-# A local job has no queue to go back to, and nobody to stop it for.
+# A local job cannot be requeued by a cluster, so it needs no time limit.
 LOCAL_MINUTES = 365 * 24 * 60
 LOCAL_SAVE_S = 60.0
 
 
 def load_submitit() -> ModuleType:
-    """The library.
+    """Import submitit.
 
     Raises:
         UserError: it is not installed.
@@ -41,14 +41,14 @@ def load_submitit() -> ModuleType:
 
 
 def cluster_job(
-    progress: Progress, command: Sequence[str], variables: Mapping[str, str], patience_s: float, save_s: float
+    progress: RunProgress, command: Sequence[str], variables: Mapping[str, str], patience_s: float, save_s: float
 ) -> ClusterJob:
     """The job of a run; see ClusterJob for the arguments."""
     load_submitit()
     from transm3e.tables.cluster.job import ClusterJob
 
     run = progress.job.run
-    # What is trained needs nothing any more, and what it started from may have been deleted.
+    # A trained run needs nothing; the runs that it started from may have been deleted.
     starts = () if is_trained(run) else run.starts
     needs = {f"{start.name}-{start.id}": str(start.final_checkpoint.resolve()) for start in starts}
     return ClusterJob(tuple(progress.words(command)), dict(variables), needs, patience_s, save_s)
@@ -86,25 +86,25 @@ def submit(executor: Any, jobs: Sequence[ClusterJob]) -> list[Any]:
 
 
 def log_file(logs: Path, number: str) -> Path:
-    """Where the job of a number prints to."""
+    """The file of a job's output, by the job's number."""
     return load_submitit().core.utils.JobPaths(logs, number, 0).stdout
 
 
 class LocalRunner(Runner):
-    """Runs jobs by submitit's local executor: as Runner does, but they outlive this process.
+    """Runs jobs with submitit's local executor: like Runner, but the jobs outlive this process.
 
-    A later call knows them by the locks of their folders.
+    A later call recognises them by the locks of their folders.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._numbers: dict[Path, str] = {}
 
-    def _start(self, progress: Progress, variables: Mapping[str, str]) -> Poll:
+    def _start(self, progress: RunProgress, variables: Mapping[str, str]) -> Poll:
         executor = load_submitit().LocalExecutor(progress.log.parent)
         executor.update_parameters(timeout_min=LOCAL_MINUTES, stderr_to_stdout=True)
         job = cluster_job(progress, self.command, variables, 0.0, LOCAL_SAVE_S)
-        # Ctrl-C and the end of the terminal are this process's; what it ignores, its children ignore.
+        # Ctrl-C and hang-ups are for this process only; children inherit ignored signals.
         before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
         try:
             submitted = executor.submit(job)
@@ -115,10 +115,10 @@ class LocalRunner(Runner):
         self._numbers[progress.job.key] = submitted.job_id
         return lambda: 0 if submitted.done() else None
 
-    def _reason(self, progress: Progress, status: int) -> str:
-        return last_words(progress.log)
+    def _reason(self, progress: RunProgress, status: int) -> str:
+        return last_line(progress.log)
 
     def _stop(self) -> str:
         numbers = [self._numbers[key] for key in self._polls]
         how = f"; kill {' '.join(numbers)} stops them, with a checkpoint" if numbers else ""
-        return f"stopped watching: {len(numbers)} runs go on, and the same command watches them{how}"
+        return f"stopped watching: {len(numbers)} runs continue, and the same command watches them{how}"

@@ -1,1 +1,1 @@
-"""How sure a figure is, and whether two rows differ."""
+"""Confidence intervals of scores, and tests between rows."""

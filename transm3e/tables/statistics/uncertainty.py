@@ -1,8 +1,7 @@
-"""How far a table's figures would move with other clips: an interval of each, and a paired test between rows.
+"""How far a table's scores would move with other clips: an interval of each, and a paired test between rows.
 
-Clips are drawn anew within each split. Training seeds are not: a row is the mean of the runs that there are. What such
-tests say, and what they do not: Berg-Kirkpatrick et al., An Empirical Investigation of Statistical Significance in NLP,
-2012.
+Clips are resampled within each split, training seeds are not: a row is the mean of its finished runs. On the meaning of
+such tests: Berg-Kirkpatrick et al., An Empirical Investigation of Statistical Significance in NLP, 2012.
 """
 
 from __future__ import annotations
@@ -10,26 +9,71 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from operator import itemgetter
 from statistics import fmean, stdev
 
 import numpy as np
 
 from transm3e.data.annotations import EVAL_SPLITS
-from transm3e.metrics.bootstrap import percentile_interval
-from transm3e.metrics.permutation import holm, p_value
+from transm3e.errors import UserError
+from transm3e.metrics.bootstrap import holm, p_value, percentile_interval
 from transm3e.report.table import COLUMNS
 from transm3e.runs.plan import Run
 from transm3e.runs.results import MEANS, mAP_of_predictions
-from transm3e.tables.figures import evaluated_splits, row_groups
-from transm3e.tables.jobs import Plan, PlannedRow, PlannedTable
-from transm3e.tables.statistics.clip_scores import ClipScores, read_clip_scores
-from transm3e.tables.statistics.comparison import Comparison
-from transm3e.tables.statistics.resample import Draws, each
+from transm3e.tables.jobs import Plan, PlannedTable
+from transm3e.tables.scores import evaluated_splits, row_groups
+from transm3e.tables.statistics.draws import ClipScores, Draws, each, read_clip_scores
 
 ALPHA = 0.05
-# Seed and split -> (R,) figures.
-Samples = Mapping[tuple[int, str], np.ndarray]
+RESAMPLES, FEWEST_RESAMPLES = 1000, 100
+Part = tuple[int, str]  # seed and split
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How intervals and tests are made.
+
+    Attributes:
+        against: label, or its beginning, of the row that the others are compared with; None = each table's last row.
+        resamples: of the bootstrap, and permutations of the test; 0 = neither.
+        by_clip: draw single clips instead of whole activities.
+    """
+
+    against: str | None = None
+    resamples: int = RESAMPLES
+    by_clip: bool = False
+
+    def row(self, labels: Sequence[str]) -> str | None:
+        """The label `against`, or else the only one that begins with it; None if none does.
+
+        Raises:
+            UserError: several labels begin with it.
+        """
+        if self.against is None:
+            return labels[-1]
+        found = [label for label in labels if label.startswith(self.against)]
+        if len(found) > 1 and self.against not in labels:
+            raise UserError(
+                f"--against {self.against!r} matches several rows ({', '.join(found)}); name one of them in full"
+            )
+        return self.against if self.against in labels else next(iter(found), None)
+
+
+def check_comparison(comparison: Comparison, tables: Sequence[PlannedTable]) -> None:
+    """Check that a comparison can be made, before hours are spent on runs.
+
+    Raises:
+        UserError: no table has the row, several rows of a table match, or there are too few resamples.
+    """
+    if comparison.resamples != 0 and comparison.resamples < FEWEST_RESAMPLES:
+        raise UserError(
+            f"--resamples {comparison.resamples} is too few for an interval; allowed: {FEWEST_RESAMPLES} or more, or 0 "
+            "for no intervals and tests"
+        )
+    labels = [list(row_groups(table)) for table in tables]
+    chosen = [comparison.row(of_table) for of_table in labels]
+    if chosen and not any(chosen):
+        known = ", ".join(dict.fromkeys(label for of_table in labels for label in of_table))
+        raise UserError(f"--against {comparison.against!r}: no row's label begins with it; there are: {known}")
 
 
 @dataclass(frozen=True)
@@ -56,12 +100,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class RowUncertainty:
-    """Of one row, per column of COLUMNS; None where there is none.
+    """Uncertainty of one row, per column of COLUMNS; None where it is unknown.
 
     Attributes:
         label: of the row.
         intervals: low and high of the 95% interval, in percent.
-        differences: to the row that rows are compared with.
+        differences: to the reference row.
     """
 
     label: str
@@ -71,12 +115,12 @@ class RowUncertainty:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Of a table.
+    """Uncertainty of a table.
 
     Attributes:
-        against: label of the row that the others are compared with; "" in a table of one row.
-        rows: all of them, in the table's order.
-        notes: what was left out or cannot be found, and why.
+        against: label of the reference row; "" in a table of one row.
+        rows: all rows, in the table's order.
+        notes: what is missing or cannot be significant, and why.
         comparison: how clips were drawn.
     """
 
@@ -88,105 +132,95 @@ class Uncertainty:
 
 @dataclass
 class _Row:
-    """A row's evaluated runs, and what was computed of them.
+    """A row's evaluated runs and what was computed from them; in percent, by seed and split.
 
     Attributes:
         runs: seed -> run.
-        figures: seed -> split -> mAP in [0, 1].
-        of_predictions: the same of the scores that are kept, one draw where the figure is the mean of many.
-        scores: seed and split -> per clip.
-        samples: of the bootstrap, in percent.
-        permuted: differences to the row that it is compared with.
+        values: mAP.
+        kept: mAP of the stored predictions: of one draw where `values` are means of many.
+        scores: per clip.
+        samples: (R,) of the bootstrap.
+        permuted: (R,) differences to the reference row.
         problems: why something is missing.
     """
 
     label: str
     runs: dict[int, Run]
-    figures: dict[int, dict[str, float]]
-    of_predictions: dict[int, dict[str, float]]
-    scores: dict[tuple[int, str], ClipScores] = field(default_factory=dict)
-    samples: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
-    permuted: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
+    values: dict[Part, float] = field(default_factory=dict)
+    kept: dict[Part, float] = field(default_factory=dict)
+    scores: dict[Part, ClipScores] = field(default_factory=dict)
+    samples: dict[Part, np.ndarray] = field(default_factory=dict)
+    permuted: dict[Part, np.ndarray] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        for seed, run in self.runs.items():
+            for split, found in (evaluated_splits(run) or {}).items():
+                if split in EVAL_SPLITS and found.get("mAP") is not None:
+                    self.values[seed, split] = 100 * found["mAP"]
+                    self.kept[seed, split] = 100 * mAP_of_predictions(found)
+
+    def keep(self, name: str, part: Part, found: np.ndarray | UserError) -> None:
+        """Store a result, or the reason why there is none."""
+        if isinstance(found, UserError):
+            self.problems.append(str(found))
+        else:
+            getattr(self, name)[part] = found
+
     def seeds(self, column: str) -> list[int]:
-        """Those with a figure in the column."""
-        return [seed for seed, figures in self.figures.items() if all(part in figures for part in _parts(column))]
+        """Seeds with a value in the column."""
+        return [seed for seed in self.runs if all((seed, split) in self.values for split in _splits(column))]
 
     def mean(self, seeds: Sequence[int], column: str) -> float:
-        """Its figure in the column over these seeds, in percent."""
-        return 100 * fmean(self.figures[seed][part] for seed in seeds for part in _parts(column))
+        """Mean value in the column over these seeds."""
+        return fmean(self.values[seed, split] for seed in seeds for split in _splits(column))
 
 
 def table_uncertainty(table: PlannedTable, plan: Plan, comparison: Comparison) -> Uncertainty:
     """Intervals and differences of the rows that are run, from the predictions of their runs.
 
     Args:
-        comparison: with resamples; a table without the row that it names compares with its last one.
+        comparison: with resamples; a table without the named row uses its last row as the reference.
 
     Raises:
-        UserError: a results.json is damaged, or several rows fit the comparison.
+        UserError: a results.json is damaged, or several rows match `against`.
     """
-    rows = {label: _row(label, seeds, plan) for label, seeds in row_groups(table).items()}
-    chosen = comparison.row(list(rows)) or list(rows)[-1]
-    draws = Draws(comparison.resamples, comparison.by_clip)
-    _bootstrap(list(rows.values()), draws)
-    _permute([row for row in rows.values() if row.label != chosen], rows[chosen], draws)
+    rows = [
+        _Row(label, {planned.seed: plan.jobs[planned.key].run for planned in seeds if planned.key})
+        for label, seeds in row_groups(table).items()
+    ]
+    chosen = comparison.row([row.label for row in rows])
+    reference = next((row for row in rows if row.label == chosen), rows[-1])
+    _draw(rows, reference, comparison)
     return Uncertainty(
-        against=chosen if len(rows) > 1 else "",
-        rows=_with_holm([_of_row(row, rows[chosen]) for row in rows.values()]),
-        notes=(*_notes(rows, chosen), *_limits(rows, comparison)),
+        against=reference.label if len(rows) > 1 else "",
+        rows=_with_holm([_of_row(row, reference) for row in rows]),
+        notes=(*_notes(rows, reference), *_limits(rows, comparison)),
         comparison=comparison,
     )
 
 
-def _row(label: str, seeds: Sequence[PlannedRow], plan: Plan) -> _Row:
-    runs = {planned.seed: plan.jobs[planned.key].run for planned in seeds if planned.key}
-    splits = {seed: found for seed, run in runs.items() if (found := evaluated_splits(run)) is not None}
-    scored = {
-        seed: {s: found[s] for s in EVAL_SPLITS if s in found and found[s].get("mAP") is not None}
-        for seed, found in splits.items()
-    }
-    figures, of_predictions = (
-        {seed: {s: value(split) for s, split in found.items()} for seed, found in scored.items()}
-        for value in (itemgetter("mAP"), mAP_of_predictions)
-    )
-    return _Row(label, runs, figures, of_predictions)
+def _draw(rows: Sequence[_Row], reference: _Row, comparison: Comparison) -> None:
+    """Read scores, resample them, and swap those of each row with the reference's."""
+    draws = Draws(comparison.resamples)
 
+    def resample(row: _Row, part: Part) -> np.ndarray:
+        seed, split = part
+        row.scores[part] = read_clip_scores(row.runs[seed], split, row.kept[part] / 100, not comparison.by_clip)
+        return draws.bootstrap(row.scores[part]) + (row.values[part] - row.kept[part])
 
-def _bootstrap(rows: Sequence[_Row], draws: Draws) -> None:
-    """Read scores and resample them."""
+    def swap(row: _Row, part: Part) -> np.ndarray:
+        return draws.permutation(row.scores[part], reference.scores[part])
 
-    def job(row: _Row, seed: int, split: str) -> tuple[ClipScores, np.ndarray]:
-        kept = row.of_predictions[seed][split]
-        scores = read_clip_scores(row.runs[seed], split, kept, with_activities=not draws.by_clip)
-        return scores, draws.bootstrap(scores) + 100 * (row.figures[seed][split] - kept)
-
-    jobs = {
-        (number, seed, split): partial(job, row, seed, split)
-        for number, row in enumerate(rows)
-        for seed, figures in row.figures.items()
-        for split in figures
-    }
-    found, errors = each(jobs, "intervals")
-    for (number, seed, split), (scores, samples) in found.items():
-        rows[number].scores[seed, split], rows[number].samples[seed, split] = scores, samples
-    for (number, _, _), error in errors.items():
-        rows[number].problems.append(error)
-
-
-def _permute(rows: Sequence[_Row], reference: _Row, draws: Draws) -> None:
-    jobs = {
-        (number, *key): partial(draws.permutation, row.scores[key], reference.scores[key])
-        for number, row in enumerate(rows)
-        for key in row.scores
-        if key in reference.scores
-    }
-    found, errors = each(jobs, "paired tests")
-    for (number, seed, split), permuted in found.items():
-        rows[number].permuted[seed, split] = permuted
-    for (number, _, _), error in errors.items():
-        rows[number].problems.append(error)
+    by_label = {row.label: row for row in rows}
+    jobs = {(row.label, part): partial(resample, row, part) for row in rows for part in row.values}
+    for (label, part), found in each(jobs, "intervals").items():
+        by_label[label].keep("samples", part, found)
+    # In the order of the rows, not of the threads.
+    scored = [(row, part) for row in rows for part in row.values if part in row.scores and part in reference.scores]
+    both = [(row, part) for row, part in scored if row is not reference]
+    for (label, part), found in each({(r.label, p): partial(swap, r, p) for r, p in both}, "paired tests").items():
+        by_label[label].keep("permuted", part, found)
 
 
 def _of_row(row: _Row, reference: _Row) -> RowUncertainty:
@@ -219,13 +253,13 @@ def _difference(row: _Row, reference: _Row, column: str) -> Difference | None:
     )
 
 
-def _in_column(samples: Samples, seeds: Sequence[int], column: str) -> np.ndarray | None:
+def _in_column(samples: Mapping[Part, np.ndarray], seeds: Sequence[int], column: str) -> np.ndarray | None:
     """(R,) mean over seeds and the splits of the column; None where one is missing."""
-    keys = [(seed, split) for seed in seeds for split in _parts(column)]
+    keys = [(seed, split) for seed in seeds for split in _splits(column)]
     return np.mean([samples[key] for key in keys], axis=0) if keys and all(key in samples for key in keys) else None
 
 
-def _parts(column: str) -> tuple[str, ...]:
+def _splits(column: str) -> tuple[str, ...]:
     return MEANS.get(column, (column,))
 
 
@@ -237,8 +271,8 @@ def _with_holm(rows: Sequence[RowUncertainty]) -> tuple[RowUncertainty, ...]:
     return tuple(replace(row, differences=of_row) for row, of_row in zip(rows, zip(*columns, strict=True), strict=True))
 
 
-def _limits(rows: Mapping[str, _Row], comparison: Comparison) -> list[str]:
-    """Where no test could find anything."""
+def _limits(rows: Sequence[_Row], comparison: Comparison) -> list[str]:
+    """Notes on tests that cannot become significant."""
     limits = []
     tested = len(rows) - 1
     if tested and tested / (comparison.resamples + 1) >= ALPHA:
@@ -246,12 +280,8 @@ def _limits(rows: Mapping[str, _Row], comparison: Comparison) -> list[str]:
             f"{tested} rows are compared by {comparison.resamples} permutations, so no p corrected for all of them falls "
             f"below {ALPHA}; raise --resamples"
         )
-    groups = {
-        split: len(set(scores.activities.tolist()))
-        for row in rows.values()
-        for (_, split), scores in row.scores.items()
-        if scores.activities is not None
-    }
+    scored = [(part, row.scores[part]) for row in rows for part in row.values if part in row.scores]
+    groups = {split: len(set(scores.activities)) for (_, split), scores in scored if scores.activities}
     # Swapped or not, with both signs: 2 of 2^G ways are as far out as what was observed.
     few = [f"{split} has {number}" for split, number in groups.items() if 2 / 2**number > ALPHA]
     if tested and few:
@@ -259,17 +289,18 @@ def _limits(rows: Mapping[str, _Row], comparison: Comparison) -> list[str]:
     return limits
 
 
-def _notes(rows: Mapping[str, _Row], chosen: str) -> list[str]:
+def _notes(rows: Sequence[_Row], reference: _Row) -> list[str]:
     """One line per row, the first reason in full."""
     notes = []
-    for row in rows.values():
+    seeds = {seed for seed, _ in reference.values}
+    for row in rows:
         if row.problems:
             more = f" (and {len(row.problems) - 1} more)" if len(row.problems) > 1 else ""
             notes.append(f"{row.label}: {row.problems[0]}{more}")
-        elif rows[chosen].figures and row.figures and not set(row.figures) & set(rows[chosen].figures):
-            notes.append(f"{row.label}: no seed in common with {chosen}, so no difference")
-        if row.figures != row.of_predictions:
+        elif seeds and row.values and not {seed for seed, _ in row.values} & seeds:
+            notes.append(f"{row.label}: no seed in common with {reference.label}, so no difference")
+        if row.values != row.kept:
             notes.append(f"{row.label}: means of many draws; intervals and p are of the one draw that is kept")
-    if len(rows) > 1 and not rows[chosen].figures:
-        notes.append(f"{chosen} is not run, so there is nothing to compare with")
+    if len(rows) > 1 and not seeds:
+        notes.append(f"{reference.label} is not run, so there is nothing to compare with")
     return notes
