@@ -118,7 +118,7 @@ BAD_INPUTS = (
     BadInput(
         "PySlowFast's setting of another network",
         (*RGB, "MVIT.SEPARATE_QKV", True),
-        ("MVIT.SEPARATE_QKV", "built here"),
+        ("MVIT.SEPARATE_QKV", "implemented"),
     ),
     BadInput(
         "settings that contradict each other",

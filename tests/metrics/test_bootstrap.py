@@ -83,6 +83,6 @@ def test_wrong_counts_and_empty_samples_are_refused():
             bootstrap_map(scores, labels, counts)
     with pytest.raises(UserError, match="NaN or infinite"):
         bootstrap_map(scores * np.nan, labels, np.ones((1, 60), int))
-    with pytest.raises(ValueError, match="no resample has a figure"):
+    with pytest.raises(ValueError, match="no resample has a value"):
         percentile_interval(centred(np.array([np.nan]), 0.5))
     assert np.isnan(bootstrap_map(scores, np.zeros_like(labels), np.ones((3, 60), int))).all()

@@ -135,7 +135,7 @@ def test_command_line(tmp_path, capsys):
     assert module.main(["--poses", "--out", str(tmp_path / "out"), "--frames", "4", "--muscles", "primary"]) == 0
     assert f"855 clips in {tmp_path / 'out'}, 18 exercises skipped" in capsys.readouterr().out
     for wrong, said in (
-        ([], "--source CLONE is needed"),
+        ([], "videos need --source CLONE"),
         (["--poses", "--size", "64"], "--size is for videos"),
         (["--whole"], "--fold and --whole need --poses"),
     ):

@@ -75,7 +75,7 @@ def test_motion_is_drawn_around_grey_and_magnified_as_said(tmp_path, tiny_cfg, f
     batch = batch_of({"rgb": noise(3)})
     batch.clips["rgb"] = batch.clips["rgb"] // 8 + 100
     draw_batch(batch, build_modalities(tiny_cfg, ["rgb_motion"]), tmp_path, split="train")
-    gain = int(re.search(r"grey is the clip's mean; what differs from it times (\d+)$", texts(figures[0])[0])[1])
+    gain = int(re.search(r"grey is the clip's mean; differences from it times (\d+)$", texts(figures[0])[0])[1])
     rgb = batch.clips["rgb"].double()
     shown = ((rgb - rgb.mean(2, keepdim=True)) * gain + 127.5).clamp(0, 255).permute(0, 2, 3, 4, 1)[0, [0, 1, 3]]
     assert gain > 3

@@ -81,7 +81,7 @@ def test_other_formats(tmp_path, suffix):
 def test_nothing_to_draw_is_refused(tmp_path):
     with pytest.raises(UserError, match="no split of the results has an mAP"):
         muscle_bars(summarise({"known_val": split_result(np.zeros((0, 20)), np.zeros((0, 20)))}), tmp_path / "b.png")
-    with pytest.raises(UserError, match="no finished epoch"):
+    with pytest.raises(UserError, match="no epoch is finished"):
         training_curves([], tmp_path / "c.png")
     with pytest.raises(UserError, match=r"allowed: .png, .pdf, .svg"):
         training_curves([{"epoch": 1, "loss": 0.5}], tmp_path / "c.bmp")

@@ -76,7 +76,7 @@ def test_every_run_is_listed_with_its_state_newest_first(make):
     assert runs[0].scores == {"mean_val": 0.375, "mean_test": None}
     assert {run.dataset for run in runs} == {"Mine"}
     lines = runs_table(runs).splitlines()
-    assert lines[0].split() == ["run", "state", "epoch", "mean_val", "mean_test", "data", "set", "changed"]
+    assert lines[0].split() == ["run", "state", "epoch", "mean_val", "mean_test", "dataset", "changed"]
     assert lines[1].split()[:6] == [folders[0].name, "done", "2", "of", "2", "37.5"]
     assert "    data/Mine: 1 of 1 videos are missing" in lines
 

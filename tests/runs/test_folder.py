@@ -237,7 +237,7 @@ def test_a_run_on_other_data_is_named(make):
     new = make()
     said = on_other_data(new, owner_of(new))
     assert said.startswith(f"a new run, as the one in {run.folder} is on other data: 0 clips of data/clips.csv, data ")
-    assert f"this one of 2 clips of data/clips.csv, data {new.data.digest}" in said
+    assert f"here: 2 clips of data/clips.csv, data {new.data.digest}" in said
 
 
 def test_every_process_takes_the_run_that_the_main_one_has_planned(make, monkeypatch):

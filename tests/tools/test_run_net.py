@@ -70,7 +70,7 @@ def test_results_are_of_the_data_they_name_and_other_data_are_another_run(run_ne
     status, _, err = run_net(*words, "DATA.PATH_PREFIX", videos)
     assert (status, "done already" in err) == (0, False)
     assert f"a new run, as the one in {first} is on other data: 24 {where}, data " in err
-    assert f"this one of 24 {where} with the files in {videos}, data " in err
+    assert f"here: 24 {where} with the files in {videos}, data " in err
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 

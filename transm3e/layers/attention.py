@@ -152,6 +152,8 @@ class MultiScaleAttention(nn.Module):
         weight, bias = (
             own if x.device.type == "cpu" else (weights[f"norm_{name}.{part}"] for part in ("weight", "bias"))
         )
+        if x.device.type == "meta":  # which has no autocast
+            return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
         with torch.autocast(x.device.type, enabled=False):
             return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
 

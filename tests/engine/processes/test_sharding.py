@@ -150,12 +150,12 @@ def test_all_skip_a_step_of_which_one_process_has_an_infinite_gradient(parts):
     assert moved[1] == start[1] / 2
 
 
-def test_one_process_alone_is_told_that_it_shares_with_nobody(jobs, caplog):
+def test_one_process_is_warned_that_sharding_has_no_effect(jobs, caplog):
     task = jobs.Task(nn.Linear(1, 1))
     model = task.model
     with caplog.at_level(logging.WARNING):
         assert sharding.shard(task, CPU, dict) is dict
-    assert caplog.messages == ["TRAIN.FSDP has no effect: there is one process"]
+    assert caplog.messages == ["TRAIN.FSDP has no effect with one process"]
     assert task.model is task.replica is model
     assert not sharding.is_sharded(model)
 
@@ -207,7 +207,7 @@ def test_a_process_that_does_not_arrive_is_named_in_a_forward_pass_that_communic
     if how == "in DDP":
         monkeypatch.setattr(parallel, "DistributedDataParallel", type(task.replica))
         task.replica.module = SimpleNamespace(buffers=list)
-    monkeypatch.setattr(distributed._Here, "watch", spy)
+    monkeypatch.setattr(distributed._State, "watch", spy)
     trainer(tmp_path, task, max_epoch=1).run()
     assert met[:2] == (
         ["", ""] if how == "alone" else ["a forward pass, epoch 1, step 1", "a forward pass, epoch 1, step 2"]

@@ -144,7 +144,7 @@ def test_without_contact_the_holder_of_the_store_is_named(watches):
     second.store = Memory(second.store)
     second.store.broken = True
     wait_for(lambda: second.deaths)
-    assert "(Connection reset by peer) with the store" in second.message
+    assert "(Connection reset by peer) with the rendezvous store" in second.message
     assert "held by rank 0 (process " in second.message
 
 

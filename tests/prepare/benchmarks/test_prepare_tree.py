@@ -124,7 +124,7 @@ def test_files_that_are_no_videos_of_a_class_are_named(ucf, tmp_path):
         "Bowling/more/v_Bowling_g01_c01.mp4": "a second copy: its class has another file of that name",
     }
     assert len(read_clip_table(out)) == 62
-    assert "2 file names do not tell their source video" in (out / "preparation.md").read_text(encoding="utf-8")
+    assert "2 file names do not identify their source video" in (out / "preparation.md").read_text(encoding="utf-8")
 
 
 def test_own_labels_take_the_place_of_the_draft(ucf, tmp_path, capsys):

@@ -8,14 +8,14 @@ from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
 from transm3e.prepare.votes import figure as vote_figure
 from transm3e.prepare.votes.vote import ActivityVote
-from transm3e.report import figures
+from transm3e.report.figures import new_figure
 
 
 @pytest.fixture
 def figures(monkeypatch):
     """The figures that are drawn, kept for a look inside."""
     drawn = []
-    monkeypatch.setattr(vote_figure, "new_figure", lambda *size: drawn.append(figures.new_figure(*size)) or drawn[-1])
+    monkeypatch.setattr(vote_figure, "new_figure", lambda *size: drawn.append(new_figure(*size)) or drawn[-1])
     return drawn
 
 
