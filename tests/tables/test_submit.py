@@ -163,7 +163,8 @@ def test_preempted_jobs_save_are_requeued_and_resumed_while_nobody_watches(call,
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = in_the_meantime(stop_watching)
-    with pytest.raises(ExitRequest, match="stopped watching: 6 runs are queued or running in SLURM") as end:
+    # The run on flow fails by itself (no column flow): it is still there, or no longer.
+    with pytest.raises(ExitRequest, match="stopped watching: [56] runs are queued or running in SLURM") as end:
         call(slurm_backend([], None, 0, False), seconds=60)
     thread.join()
     assert end.value.exit_status == 130
