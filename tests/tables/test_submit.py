@@ -164,7 +164,7 @@ def test_preempted_jobs_save_are_requeued_and_resumed_while_nobody_watches(call,
 
     thread = in_the_meantime(stop_watching)
     # The run on flow fails by itself (no column flow): it is still there, or no longer.
-    with pytest.raises(ExitRequest, match="stopped watching: [56] runs are queued or running in SLURM") as end:
+    with pytest.raises(ExitRequest, match=r"stopped watching: [56] runs are queued or running in SLURM") as end:
         call(slurm_backend([], None, 0, False), seconds=60)
     thread.join()
     assert end.value.exit_status == 130
