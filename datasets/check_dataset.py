@@ -15,12 +15,12 @@ from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.config.targets import ORDER_FILE
 from transm3e.data.activities import find_activities
 from transm3e.data.annotations import read_clip_table, table_file
-from transm3e.job_array import submit_if_asked
 from transm3e.prepare.check import DECODE_MODES, check_table, summary, write_report
 from transm3e.prepare.check.finding import MUSCLES
 from transm3e.prepare.check.report import CACHE, make_report_folder, write_dataset_report
 from transm3e.prepare.check.table import DEFAULT_LENGTH, DEFAULT_LIMIT, DEFAULT_STRIDE, CheckSettings, inspect_files
 from transm3e.prepare.jobs import add_job_options, merge_hint
+from transm3e.tables.cluster.shards import submit_if_asked
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

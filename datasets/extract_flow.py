@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
-from transm3e.job_array import submit_if_asked
 from transm3e.prepare.flow.estimate import DIS_PRESETS
 from transm3e.prepare.flow.extract import METHODS, WRITERS, FlowSettings, extract_table
 from transm3e.prepare.jobs import FAILED, add_job_options, cores, summary
+from transm3e.tables.cluster.shards import submit_if_asked
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

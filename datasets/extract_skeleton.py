@@ -15,9 +15,9 @@ from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.data.skeleton.units import UNITS
-from transm3e.job_array import submit_if_asked
 from transm3e.prepare.jobs import add_job_options
 from transm3e.prepare.skeleton.job import DETECTORS, parse_size, run
+from transm3e.tables.cluster.shards import submit_if_asked
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -7,7 +7,6 @@ datasets/annotations. It can be stopped and repeated: files up to date are kept.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from transm3e.prepare.free_exercise.logistic import logistic_splits
 from transm3e.prepare.free_exercise.poses import prepare_poses
 from transm3e.prepare.free_exercise.prepare import prepare
 from transm3e.prepare.free_exercise.source import MUSCLE_KEYS
+from transm3e.prepare.jobs import cores
 from transm3e.report.table import results_table
 from transm3e.runs.results import summarise
 
@@ -45,7 +45,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help="with --poses: score scikit-learn's logistic regression of two poses as well",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the split; default: %(default)s")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads; default: one per CPU core")
+    parser.add_argument("--workers", type=int, default=cores(), help="threads; default: one per CPU core")
     return parser.parse_args(arguments)
 
 

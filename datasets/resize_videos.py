@@ -13,9 +13,9 @@ from pathlib import Path
 
 from transm3e.cli import USER_MISTAKE, exit_with_message
 from transm3e.files import clip_table_file
-from transm3e.job_array import submit_if_asked
 from transm3e.prepare.jobs import FAILED, add_job_options, summary
 from transm3e.prepare.resize import PRESETS, ResizeSettings, resize_folder, resize_table
+from transm3e.tables.cluster.shards import submit_if_asked
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

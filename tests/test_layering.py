@@ -33,7 +33,6 @@ LEVELS = {
     "benchmark": 8,
     "doctor": 8,
     "tables": 8,
-    "job_array": 9,
     "tools": 9,
 }
 # Packages on one level do not import each other, except that distillers compare model outputs.

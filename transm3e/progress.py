@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from typing import TypeVar
 
@@ -37,15 +38,24 @@ def track(items: Iterable[Item], title: str, total: int, unit: str = "it") -> It
 
 
 def map_with_progress(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int, label: str
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, label: str, unit: str = "files"
 ) -> list[Result]:
-    """Results of `function` for every item, in their order, from `workers` threads, with progress.
+    """Results of `function` for every item, in their order, from `workers` threads, with progress; see map_on_threads."""
+    with closing(map_on_threads(function, items, workers)) as results:
+        return list(track(results, label, len(items), unit))
 
-    Threads suffice: OpenCV and FFmpeg release Python's lock. After the first exception no further item is begun.
+
+def map_on_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[Result, None, None]:
+    """Yield the result of `function` for every item, in their order, from `workers` threads.
+
+    Threads suffice: NumPy, OpenCV and FFmpeg release Python's lock. After the first exception, or when the generator is
+    closed, no further item is begun.
     """
     with ThreadPoolExecutor(workers) as pool:
         try:
-            return list(track(pool.map(function, items), label, len(items), "files"))
+            yield from pool.map(function, items)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

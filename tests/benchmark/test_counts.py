@@ -1,6 +1,6 @@
 """A training step's counts, exactly: a change that makes it dearer on a GPU is noticed without one.
 
-MViTs have three of their blocks here. A figure may change with torch, so they are held for the version of constraints.txt.
+MViTs have three of their blocks here. The counts may change with torch, so they are held for the version of constraints.txt.
 """
 
 from __future__ import annotations

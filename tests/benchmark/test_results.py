@@ -11,13 +11,13 @@ from transm3e.benchmark.figure import draw
 from transm3e.benchmark.flops import Work
 from transm3e.benchmark.markdown import to_markdown
 from transm3e.benchmark.memory import Peak
-from transm3e.benchmark.results import Figures, Measurement, Parameters, Results, faster
+from transm3e.benchmark.results import Measurement, Parameters, Properties, Results, faster
 
 MIB = 2**20
 
 
-def figures(name, teacher=0):
-    return Figures(name, f"{name}.yaml", (4, 32, 32), Parameters(10, 12, teacher), Work(5 * 10**9, {}, {"gelu": 3}))
+def properties(name, teacher=0):
+    return Properties(name, f"{name}.yaml", (4, 32, 32), Parameters(10, 12, teacher), Work(5 * 10**9, {}, {"gelu": 3}))
 
 
 def peak(mib):
@@ -33,7 +33,7 @@ def results():
         settings={"precision": "float32", "repeats": 3},
         matrix_rate=100e9,
         reference="theirs",
-        candidates=[figures("ours", teacher=7), figures("theirs")],
+        candidates=[properties("ours", teacher=7), properties("theirs")],
         measurements=[
             Measurement("ours", 4, (1.0, 2.0, 4.0), "forward", peak(100)),
             Measurement("theirs", 4, (2.0, 4.0, 8.0), "forward", peak(300)),

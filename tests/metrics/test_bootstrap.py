@@ -64,13 +64,13 @@ def test_draws_are_reproducible_and_groups_stay_together():
     assert (drawn[:, :2].sum(axis=1) + drawn[:, 3] == 3).all()
 
 
-def test_the_interval_of_95_percent_holds_the_figure_of_other_clips_in_about_95_of_100_splits():
+def test_the_interval_of_95_percent_holds_the_score_of_other_clips_in_about_95_of_100_splits():
     splits = [clips(seed, 120, muscles=8) for seed in range(160)]
     ones = np.ones((1, 120), int)
-    figures = [bootstrap_map(*split, ones)[0] for split in splits]
-    expected = np.mean(figures)
+    values = [bootstrap_map(*split, ones)[0] for split in splits]
+    expected = np.mean(values)
     samples = [bootstrap_map(*split, draw_counts(120, 200, [seed])) for seed, split in enumerate(splits)]
-    moved = [percentile_interval(centred(s, figure)) for s, figure in zip(samples, figures, strict=True)]
+    moved = [percentile_interval(centred(s, value)) for s, value in zip(samples, values, strict=True)]
     assert 0.9 <= np.mean([low <= expected <= high for low, high in moved]) <= 0.99
     # Repeated clips score higher: that is what centring takes away.
     assert np.mean(samples) - expected > 0.01

@@ -15,9 +15,9 @@ from transm3e.data.encode import write_video
 from transm3e.data.skeleton.pyskl import write_npz
 from transm3e.data.skeleton.sequence import Skeleton
 from transm3e.errors import UserError
-from transm3e.job_array import submit_shards
 from transm3e.prepare.jobs import FileJob, NoResult, Shard, make_files, parse_shard, run_each
 from transm3e.prepare.resize import link_or_copy
+from transm3e.tables.cluster.shards import submit_shards
 
 
 def misbehave(item):

@@ -25,7 +25,7 @@ REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "clips"
 STAMPS = [0, 40, 47, 200, 201, 260, 900, 1000, 1010, 1020]
 
 
-def pictures(count: int, height: int = 64, width: int = 96) -> list[np.ndarray]:
+def images(count: int, height: int = 64, width: int = 96) -> list[np.ndarray]:
     """Red left, blue top right, grey elsewhere, brighter with each frame."""
     frames = []
     for i in range(count):
@@ -37,7 +37,7 @@ def pictures(count: int, height: int = 64, width: int = 96) -> list[np.ndarray]:
 
 def write_variable(path: Path, stamps: list[int]) -> Path:
     def stamped():
-        for image, stamp in zip(pictures(len(stamps)), stamps, strict=True):
+        for image, stamp in zip(images(len(stamps)), stamps, strict=True):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = stamp, Fraction(1, 1000)
             yield frame
@@ -47,8 +47,8 @@ def write_variable(path: Path, stamps: list[int]) -> Path:
 
 
 def write_turned(path: Path) -> None:
-    """A file that says its pictures are to be shown turned by 90 degrees."""
-    write_video(path.with_name("plain.mp4"), pictures(6), 25, crf=5)
+    """A file that says its images are to be shown turned by 90 degrees."""
+    write_video(path.with_name("plain.mp4"), images(6), 25, crf=5)
     with av.open(str(path.with_name("plain.mp4"))) as source, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         stream.set_display_rotation(90)
@@ -121,12 +121,12 @@ def test_real_clips_xvid_full_range_and_two_streams(tmp_path, name):
 
 @pytest.fixture
 def data(tmp_path):
-    """Three clips, one of them broken, with skeletons, flow pictures, and a column of its own."""
+    """Three clips, one of them broken, with skeletons, flow images, and a column of its own."""
     root = tmp_path / "data"
     (root / "clips").mkdir(parents=True)
     (root / "flow/a").mkdir(parents=True)
-    write_video(root / "clips/a.mp4", pictures(5), 25)
-    write_video(root / "clips/a.mkv", pictures(3), 25)
+    write_video(root / "clips/a.mp4", images(5), 25)
+    write_video(root / "clips/a.mkv", images(3), 25)
     (root / "clips/c.avi").write_bytes(b"")
     (root / "a.npz").write_text("{}")
     (root / "flow/a/flow_x_00001.jpg").write_bytes(b"x")
@@ -160,7 +160,7 @@ def test_a_table_comes_out_whole(data, tmp_path):
 def test_nothing_foreign_is_overwritten(data, tmp_path):
     out = tmp_path / "out"
     (out / "clips").mkdir(parents=True)
-    write_video(out / "clips/c.mp4", pictures(2), 25)
+    write_video(out / "clips/c.mp4", images(2), 25)
     (out / "a.npz").write_text("[1]")
     before = (out / "clips/c.mp4").read_bytes()
     reasons = {result.name: result.reason for result in resize_table(data, out, SMALL, 1)}
@@ -185,7 +185,7 @@ def test_flow_is_not_scaled_like_pictures(tmp_path):
 def test_old_damaged_and_otherwise_made_files_are_made_again(tmp_path):
     source, made = tmp_path / "in", tmp_path / "out/a.mp4"
     source.mkdir()
-    write_video(source / "a.mov", pictures(5), 25)
+    write_video(source / "a.mov", images(5), 25)
 
     def call(settings=SMALL):
         return statuses(resize_folder(source, tmp_path / "out", settings, 1))["a.mov"]

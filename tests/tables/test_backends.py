@@ -36,9 +36,9 @@ def gpus(monkeypatch):
 )
 def test_gpus_are_shared_out(gpus, number, visible, jobs, each, expected):
     gpus(number, visible)
-    places = local_backend(jobs, each)
-    assert [environment[GPUS] for environment in places.environments] == expected
-    assert places.gpus_per_run == len(expected[0].split(","))
+    backend = local_backend(jobs, each)
+    assert [environment[GPUS] for environment in backend.environments] == expected
+    assert backend.gpus_per_run == len(expected[0].split(","))
 
 
 def test_the_cpu_takes_one_run_or_as_many_as_are_asked_for(gpus):

@@ -29,7 +29,7 @@ def test_there_are_tables_2_to_14():
     assert [path.stem for path in TABLES] == [f"table{number:02d}" for number in range(2, 15)]
 
 
-def test_every_tables_figures_are_the_papers(shared):
+def test_every_tables_scores_are_the_papers(shared):
     def rule(path):
         table = read_table(path)
         assert table.datasets == tuple(TABLE_2 if path.stem == "table02" else ["MuscleMap136"])
@@ -47,12 +47,12 @@ def test_every_tables_figures_are_the_papers(shared):
 
 
 def test_rows_of_one_run_have_one_figure_in_the_paper_too():
-    figures: dict[str, set] = {}
+    scores: dict[str, set] = {}
     for other in TABLES:
         for row in read_table(other).rows:
-            figures.setdefault(repr((row.config, sorted(row.opts.items()))), set()).add(row.paper["MuscleMap136"])
-    # The paper's own figures differ: of MViTv2-S in table 9, and of MCTs alone in tables 7 and 10.
-    several = {key for key, found in figures.items() if len(found) > 1}
+            scores.setdefault(repr((row.config, sorted(row.opts.items()))), set()).add(row.paper["MuscleMap136"])
+    # The paper's own scores differ: of MViTv2-S in table 9, and of MCTs alone in tables 7 and 10.
+    several = {key for key, found in scores.items() if len(found) > 1}
     assert several == {repr(("mvitv2_s", [])), repr(("mcts_rgb_s", []))}
 
 

@@ -38,7 +38,7 @@ def _no_waiting(monkeypatch):
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """The folder of the stand-in's jobs."""
+    """The folder of the fake's jobs."""
     place = tmp_path / "slurm"
     place.mkdir()
     monkeypatch.setenv("PATH", str(install(tmp_path / "bin")), prepend=os.pathsep)
@@ -49,11 +49,11 @@ def slurm(tmp_path, monkeypatch):
 
 @pytest.fixture
 def call(make, tmp_path):
-    """Returns a function (places, seconds of a run) -> failures, as tools/make_table.py calls it; ends what is left."""
+    """Returns a function (backend, seconds of a run) -> failures, as tools/make_table.py calls it; ends what is left."""
 
-    def run(places, seconds=0.0):
+    def run(backend, seconds=0.0):
         logs = tmp_path / "logs"
-        return run_missing(make(), command(tmp_path, seconds), places.environments, logs, places.runner)
+        return run_missing(make(), command(tmp_path, seconds), backend.environments, logs, backend.runner)
 
     yield run
     for line in (tmp_path / "order.txt").read_text().splitlines() if (tmp_path / "order.txt").is_file() else ():
@@ -226,7 +226,7 @@ def test_what_slurm_or_the_installation_refuses_is_reported_in_one_line(call, sl
             call(slurm_backend([], None, None, False))
     (tmp_path / "runs" / "submissions.json").unlink()
     (slurm / "refuse").touch()
-    with pytest.raises(UserError, match=r"sbatch refuses 3 runs .*Invalid account"):
+    with pytest.raises(UserError, match=r"sbatch refuses 3 jobs .*Invalid account"):
         call(slurm_backend([], None, None, False))
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match=r"squeue fails .*No such file"):

@@ -104,7 +104,7 @@ def permuted_by_hand(split):
     return 100 * np.mean([swapped_differences(*pair, labels_of(split)[order], swaps) for pair in pairs], axis=0)
 
 
-def figure(row, splits, seeds=SEEDS):
+def score(row, splits, seeds=SEEDS):
     return 100 * fmean(
         mean_average_precision(scores_of(row, seed, split), labels_of(split)) for seed in seeds for split in splits
     )
@@ -113,19 +113,19 @@ def figure(row, splits, seeds=SEEDS):
 @pytest.mark.parametrize(("column", "splits"), [("new_test", ["new_test"]), ("mean_val", ["known_val", "new_val"])])
 def test_a_column_holds_the_interval_of_its_splits_and_the_paired_test(plan, column, splits):
     found = table_uncertainty(plan.tables[0], plan, Comparison("other", QUICK.resamples, by_clip=True))
-    place = COLUMNS.index(column)
+    at = COLUMNS.index(column)
     student, other, flow = found.rows
     ours, theirs = (np.mean([by_hand(row, split) for split in splits], axis=0) for row in ("student", "other"))
-    assert student.intervals[place] == pytest.approx(percentile_interval(ours))
-    assert other.intervals[place] == pytest.approx(percentile_interval(theirs))
-    difference = student.differences[place]
-    assert difference.value == pytest.approx(figure("student", splits) - figure("other", splits))
+    assert student.intervals[at] == pytest.approx(percentile_interval(ours))
+    assert other.intervals[at] == pytest.approx(percentile_interval(theirs))
+    difference = student.differences[at]
+    assert difference.value == pytest.approx(score("student", splits) - score("other", splits))
     assert (difference.low, difference.high) == pytest.approx(percentile_interval(ours - theirs))
     permuted = np.mean([permuted_by_hand(split) for split in splits], axis=0)
     assert difference.p == p_value(difference.value, permuted)
     # One row has a difference in this column, so there is nothing to correct for.
     assert difference.adjusted == holm([difference.p])[0] < 0.05
-    of_seeds = [figure("student", splits, [seed]) - figure("other", splits, [seed]) for seed in SEEDS]
+    of_seeds = [score("student", splits, [seed]) - score("other", splits, [seed]) for seed in SEEDS]
     assert difference.spread == pytest.approx(np.std(of_seeds, ddof=1))
     assert difference.agree
     assert other.differences == (None,) * len(COLUMNS)

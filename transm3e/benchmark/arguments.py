@@ -97,13 +97,18 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add("--batch-sizes", nargs="+", type=_positive, default=[], metavar="N", help="clips; default: the fewest possible")
     add("--grow", action="store_true", help="double the first batch size until out of memory")
     add("--modes", nargs="+", choices=MODES, default=list(MODES), help="default: both")
+    _add_rounds(parser)
+    add("--threads", type=_positive, default=0, metavar="N", help="of the CPU; default: as torch likes")
+    add("--memory-limit", type=_positive_number, default=0.0, metavar="GIB", help="CPU; default: 80%% of what is free")
+    add("--out", default=DEFAULT_OUT, metavar="FOLDER", help=f"for model.md, .json, .png; default: {DEFAULT_OUT}")
+
+
+def _add_rounds(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--repeats", type=_positive, default=7, metavar="N", help="timed rounds; default: 7")
     add("--warmup", type=_positive, default=2, metavar="N", help="untimed rounds before them; default: 2")
     add("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     add("--precision", choices=tuple(DTYPES), default="float32", help="bf16, fp16: autocast; default: float32")
-    add("--threads", type=_positive, default=0, metavar="N", help="of the CPU; default: as torch likes")
-    add("--memory-limit", type=_positive_number, default=0.0, metavar="GIB", help="CPU; default: 80%% of what is free")
-    add("--out", default=DEFAULT_OUT, metavar="FOLDER", help=f"for model.md, .json, .png; default: {DEFAULT_OUT}")
 
 
 def _add_counts(parser: argparse.ArgumentParser) -> None:
@@ -154,10 +159,7 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
     add("--cfg", required=True, metavar="CONFIG", help="of a model with weights")
     add("--world-sizes", nargs="+", type=_positive, default=[1, 2], metavar="N", help="processes; default: 1 2")
     add("--batch-size", type=_positive, default=2, metavar="N", help="clips of each process; default: 2")
-    add("--repeats", type=_positive, default=7, metavar="N", help="timed rounds; default: 7")
-    add("--warmup", type=_positive, default=2, metavar="N", help="untimed rounds before them; default: 2")
-    add("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    add("--precision", choices=tuple(DTYPES), default="float32", help="bf16, fp16: autocast; default: float32")
+    _add_rounds(parser)
     add("--threads", type=_positive, default=1, metavar="N", help="of each process on the CPU; default: 1")
     add("--out", default=DEFAULT_OUT, metavar="FOLDER", help=f"for processes.md; default: {DEFAULT_OUT}")
 

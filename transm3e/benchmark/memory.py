@@ -139,7 +139,7 @@ def cpu_peak(request: Request) -> Peak | None:
 def resident_peak(call: Callable[[], object]) -> Peak:
     """By how much the resident size of this process rises during `call`.
 
-    Where the kernel cannot reset its high-water mark the figure is too high if the process was larger before.
+    Where the kernel cannot reset its high-water mark the value is too high if the process was larger before.
     """
     _release_memory()
     method = "VmHWM" if _reset_high_water_mark() else "highest size of the process"

@@ -20,7 +20,7 @@ from transm3e.benchmark.memory import (
     cpu_peak,
     cuda_peak,
 )
-from transm3e.benchmark.results import Figures, Measurement, Parameters, Results
+from transm3e.benchmark.results import Measurement, Parameters, Properties, Results
 from transm3e.benchmark.step import FORWARD, TRAIN, Call, forward_call, training_call
 from transm3e.benchmark.timing import matrix_rate, time_rounds
 from transm3e.engine.precision import Precision, fastest_dtype
@@ -102,8 +102,8 @@ def measure(
     candidates = {entry.name: _build(entry, settings, precision.device) for entry in entries}
     sizes = settings.batch_sizes or (max(candidate.samples for candidate in candidates.values()),)
     _check_batch_sizes(candidates, sizes, settings)
-    figures = [
-        _figures(entry, candidates[entry.name], precision.device)
+    properties = [
+        _properties(entry, candidates[entry.name], precision.device)
         for entry in track(entries, "counting work", len(entries), "model")
     ]
     results = Results(
@@ -112,7 +112,7 @@ def measure(
         _record(settings),
         matrix_rate(precision.device, precision.dtype),
         reference,
-        figures,
+        properties,
     )
     runner = _Runner(entries, candidates, settings, precision)
     for batch_size in _grow(sizes[0], runner) if settings.grow else sizes:
@@ -222,12 +222,12 @@ def _check_batch_sizes(candidates: Mapping[str, Candidate], sizes: Sequence[int]
                 )
 
 
-def _figures(entry: Entry, candidate: Candidate, device: torch.device) -> Figures:
+def _properties(entry: Entry, candidate: Candidate, device: torch.device) -> Properties:
     task = candidate.task
     teacher = count_parameters(task.teacher) if isinstance(task, Distill) else 0
     parameters = Parameters(count_parameters(task.model, trainable_only=True), count_parameters(task.model), teacher)
     work = candidate_work(candidate, device)
-    return Figures(entry.name, entry.source, candidate.clip_size, parameters, work, candidate.compiled)
+    return Properties(entry.name, entry.source, candidate.clip_size, parameters, work, candidate.compiled)
 
 
 def _memory_limit(settings: Settings) -> int:

@@ -135,7 +135,7 @@ def parts_markdown(counted: Mapping[str, Sequence[CountedPart]]) -> str:
 
 
 def keep_params(markdown: str, counted: Any, folder: str | None) -> str:
-    """Write a table and its figures (of count_rows or count_parts), if a folder is named; returns the table.
+    """Write a table and its counts (of count_rows or count_parts), if a folder is named; returns the table.
 
     Raises:
         UserError: the files cannot be written.

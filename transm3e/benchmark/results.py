@@ -83,8 +83,8 @@ class Parameters:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Properties of a candidate that do not depend on the machine.
+class Properties:
+    """Those of a candidate that do not depend on the machine.
 
     Attributes:
         name, source: as in its Entry.
@@ -122,7 +122,7 @@ class Results(Record):
 
     matrix_rate: float
     reference: str | None
-    candidates: list[Figures]
+    candidates: list[Properties]
     measurements: list[Measurement] = field(default_factory=list)
 
     def reference_of(self, one: Measurement) -> Measurement | None:
@@ -138,7 +138,7 @@ class Results(Record):
         """
         if not one.seconds:
             return None
-        macs = next(figures.work.macs for figures in self.candidates if figures.name == one.name)
+        macs = next(each.work.macs for each in self.candidates if each.name == one.name)
         passes = TRAINING_FORWARDS if one.mode == TRAIN else 1
         return macs * FLOPS_PER_MAC * passes * one.clips_per_second / self.matrix_rate
 

@@ -56,6 +56,9 @@ MUSCLES = (
 NUMBERS = {f"{i:0{width}}" for i in range(len(MUSCLES)) for width in (1, 2, 3)}
 EVAL_SPLITS = choices("TEST.SPLITS")
 SPLITS = ("train", *EVAL_SPLITS)
+# Those of activities that train never shows, and the others.
+NEW_SPLITS = tuple(split for split in SPLITS if split.startswith("new_"))
+KNOWN_SPLITS = tuple(split for split in SPLITS if split not in NEW_SPLITS)
 REQUIRED_COLUMNS = ("path", "split", "activity")
 MUSCLE_COLUMN = "muscles"
 # Columns of files; then those of other modalities than RGB, the first of which is in every table written here.

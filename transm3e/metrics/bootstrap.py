@@ -16,6 +16,7 @@ from transm3e.metrics.average_precision import _checked
 
 LEVEL = 0.95
 CHUNK = 1_600_000  # counts processed at once
+ROUNDING = 1e-12  # differences closer than this count as equal
 BLOCK = 16  # rows per cumulative sum, so that counts up to 15 fit into one byte
 
 
@@ -36,13 +37,18 @@ def draw_counts(clips: int, resamples: int, key: Sequence[int], groups: ArrayLik
         (R, N) unsigned integers.
     """
     generator = np.random.default_rng(list(key))
-    members = np.arange(clips) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
-    number = int(members.max(initial=-1)) + 1
+    members, number = _members(clips, groups)
     # Contiguous by clip, as all resamples of a clip are used together.
     drawn = np.empty((number, resamples), np.min_scalar_type(number))
     for resample in range(resamples):
         drawn[:, resample] = np.bincount(generator.integers(number, size=number), minlength=number)
     return drawn[members].T
+
+
+def _members(clips: int, groups: ArrayLike | None) -> tuple[np.ndarray, int]:
+    """(N,) the group of each clip, from 0, and the number of groups."""
+    members = np.arange(clips) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
+    return members, int(members.max(initial=-1)) + 1
 
 
 def bootstrap_map(scores: ArrayLike | torch.Tensor, labels: ArrayLike | torch.Tensor, counts: np.ndarray) -> np.ndarray:
@@ -133,10 +139,6 @@ def percentile_interval(samples: np.ndarray, level: float = LEVEL) -> tuple[floa
     return float(low), float(high)
 
 
-# Differences closer than this, rounding, count as equal.
-ROUNDING = 1e-12
-
-
 def draw_swaps(clips: int, permutations: int, key: Sequence[int], groups: ArrayLike | None = None) -> np.ndarray:
     """Which clips change sides in each permutation, each with probability 1/2; the same key gives the same draws.
 
@@ -146,8 +148,7 @@ def draw_swaps(clips: int, permutations: int, key: Sequence[int], groups: ArrayL
     Returns:
         (R, N) bool.
     """
-    members = np.arange(clips) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
-    number = int(members.max(initial=-1)) + 1
+    members, number = _members(clips, groups)
     swaps = np.random.default_rng(list(key)).integers(2, size=(number, permutations), dtype=np.uint8)
     return swaps[members].T.astype(bool)
 

@@ -14,7 +14,6 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,7 @@ import cv2
 
 from transm3e.data.decode import DecodeError
 from transm3e.errors import UserError, first_line
-from transm3e.progress import track
+from transm3e.progress import map_on_threads, track
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -78,7 +77,7 @@ def parse_shard(text: str) -> Shard:
 
 
 def add_job_options(parser: argparse.ArgumentParser, workers: int | None = None) -> None:
-    """Add --workers and --shard, and --slurm and --jobs, which transm3e.job_array handles."""
+    """Add --workers and --shard, and --slurm and --jobs, which transm3e.tables.cluster.shards handles."""
     default = "one per CPU core" if workers is None else str(workers)
     parser.add_argument(
         "--workers", type=int, default=workers or cores(), metavar="N", help=f"files at a time; default: {default}"
@@ -124,13 +123,13 @@ def run_each(
         threads: use threads, which share the function; for functions that release Python's lock or hold a network.
 
     Yields:
-        (index of the item, its answer or NoResult), in order of completion.
+        (index of the item, its answer or NoResult), in order of completion; from threads in the order of the items.
     """
     if workers < 1:
         raise UserError(f"workers {workers}: at least 1")
     count = min(workers, len(items))
     if threads:
-        answers = _on_threads(function, items, workers)
+        answers = map_on_threads(lambda each: (each[0], _answer(function, each[1])), enumerate(items), workers)
     elif timeout or count > 1:
         answers = _on_processes(function, items, count, timeout)
     else:
@@ -247,15 +246,6 @@ def _answer(function: Callable[[Item], Answer], item: Item) -> Answer | NoResult
 
 
 Answers = Generator[tuple[int, Any], None, None]
-
-
-def _on_threads(function: Callable[[Item], Answer], items: Sequence[Item], workers: int) -> Answers:
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            yield from enumerate(pool.map(partial(_answer, function), items))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _on_processes(function: Callable[[Item], Answer], items: Sequence[Item], workers: int, timeout: float) -> Answers:

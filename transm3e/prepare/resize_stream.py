@@ -79,13 +79,13 @@ def frame_stream(path: str | Path, timeout: float) -> Iterator[FrameStream]:
     Raises:
         DecodeError: the path cannot be read; also while frames are read.
     """
-    pictures = Path(path).is_dir() or Path(path).suffix.lower() in IMAGE_SUFFIXES
-    source = open_source(path, timeout=timeout) if pictures else SequentialVideo(path, timeout)
+    images = Path(path).is_dir() or Path(path).suffix.lower() in IMAGE_SUFFIXES
+    source = open_source(path, timeout=timeout) if images else SequentialVideo(path, timeout)
     with closing(source):
-        yield source.stream() if isinstance(source, SequentialVideo) else _picture_stream(source)
+        yield source.stream() if isinstance(source, SequentialVideo) else _image_stream(source)
 
 
-def _picture_stream(source: FrameSource) -> FrameStream:
+def _image_stream(source: FrameSource) -> FrameStream:
     count = source.num_frames
     frames = (av.VideoFrame.from_ndarray(image, format="rgb24") for _, image in source.read(range(count)))
     return FrameStream(frames, count, range(count), 1 / USUAL_RATE, USUAL_RATE)

@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LABEL_WIDTH = 34  # characters in a line of a row's label, which has two at most
-WIDTH, ROW_HEIGHT, AROUND = (
-    12.5,
-    0.34,
-    1.75,
-)  # inches: the figure's width, a row's height, the height of title, axis and legend
+# Inches: the figure's width, a row's height, the height of title, axis and legend.
+WIDTH, ROW_HEIGHT, AROUND = 12.5, 0.34, 1.75
 INTERVAL, MEAN, SEEDS, PAPERS = "95% interval", "mean over seeds", "single seeds", "the paper's score"
 STYLES: dict[str, dict[str, Any]] = {
     INTERVAL: {"linewidth": 2.2, "alpha": 0.45, "solid_capstyle": "butt"},

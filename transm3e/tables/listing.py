@@ -28,6 +28,8 @@ TFLOPS = 20.0
 FORWARDS_OF_A_STEP = 3
 FLOPS_PER_MAC = 2
 BENCHMARKS = {benchmark.name: benchmark.counts for benchmark in (MUSCLEMAP136, MUSCLEUCF90, MUSCLEHMDB41)}
+HEAD = ("row", "seed", "state", "GPU h", "run", "starts from")
+UNKNOWN = "?"  # GPU hours
 _KNOWN_MACS: dict[str, int] = {}
 
 
@@ -99,10 +101,6 @@ def _clips(cfg: CfgNode) -> Mapping[str, int] | None:
 def _counted(table: str) -> dict[str, int]:
     splits = np.asarray(read_clip_table(table).splits)
     return {split: int((splits == split).sum()) for split in SPLITS}
-
-
-HEAD = ("row", "seed", "state", "GPU h", "run", "starts from")
-UNKNOWN = "?"
 
 
 def listing(plan: Plan, tflops: float) -> str:

@@ -5,7 +5,7 @@ source: MuscleMap (...), table 5       # of the paper's scores; only with such s
 datasets: [MuscleSynth]                # default: those with scores of the paper, else MuscleMap136
 config: transm3e_s                     # of rows that name none; a config in configs/<data set>/
 opts: {TRANSM3E.NUM_MCTS: 20}          # of all rows; a row's own come over them
-grid: {MCTF.NUM_HEADS: [1, 3]}         # every row once per combination (transm3e.tables.read)
+grid: {MCTF.NUM_HEADS: [1, 3]}         # every row once per combination, see grid_points
 rows:                                  # without them one row, of the grid
   - label: Sum
     config: transm3e_s                 # named as in configs/MuscleMap136/

@@ -65,7 +65,7 @@ def measure_loaders(
         settings: what to measure.
         folder: for the files.
         command: words of the command line, for the record.
-        keep: called with all figures so far after every kind of files.
+        keep: called with all results so far after every kind of files.
 
     Raises:
         UserError: an unknown pipeline, or a file that cannot be read or written.

@@ -12,13 +12,20 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from transm3e.data.annotations import SPLITS, Clip, read_clip_table, table_from_clips, write_clip_table
+from transm3e.data.annotations import (
+    KNOWN_SPLITS,
+    NEW_SPLITS,
+    SPLITS,
+    Clip,
+    read_clip_table,
+    table_from_clips,
+    write_clip_table,
+)
 from transm3e.errors import UserError
 from transm3e.files import CLIP_TABLE, atomic_path, atomic_write_text, make_folder
 from transm3e.prepare.benchmarks.facts import Benchmark
 
 LINK, REPORT, SKIPPED = "videos", "preparation.md", "skipped.csv"
-NEW_SPLITS = ("new_val", "new_test")
 NAMES_SHOWN = 8
 
 
@@ -163,7 +170,7 @@ def _gaps(clips: Sequence[Clip]) -> list[str]:
         splits_of.setdefault(clip.activity, set()).add(clip.split)
     lines = []
     for split in SPLITS[1:]:
-        family = set(NEW_SPLITS) if split in NEW_SPLITS else set(SPLITS) - set(NEW_SPLITS)
+        family = set(NEW_SPLITS if split in NEW_SPLITS else KNOWN_SPLITS)
         lacking = sorted(name for name, found in splits_of.items() if found & family and split not in found)
         if lacking:
             lines.append(f"{split} shows no clip of: {', '.join(lacking)}.")

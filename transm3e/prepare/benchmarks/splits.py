@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from transm3e.data.annotations import KNOWN_SPLITS
+
 # Largest share of a known activity's clips for known_val and for known_test, so that train keeps some.
 LARGEST_KNOWN_SHARE = 0.25
 
@@ -32,8 +34,8 @@ def draw_splits(
         counts: split -> clips in the paper.
         seed: of the draw; which clips of an activity are drawn depends on it and the activity's name.
     """
-    known_total = sum(counts[split] for split in ("train", "known_val", "known_test"))
-    known_shares = {split: counts[split] / known_total for split in ("known_val", "known_test")}
+    known_total = sum(counts[split] for split in KNOWN_SPLITS)
+    known_shares = {split: counts[split] / known_total for split in KNOWN_SPLITS[1:]}
     units: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, (activity, group) in enumerate(zip(activities, groups, strict=True)):
         units[activity][group].append(index)

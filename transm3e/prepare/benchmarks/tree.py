@@ -12,9 +12,8 @@ from pathlib import Path, PurePosixPath
 from transm3e.data.video_files import is_video
 from transm3e.errors import UserError
 from transm3e.prepare.benchmarks.facts import Benchmark
+from transm3e.prepare.benchmarks.publish import listing
 from transm3e.prepare.benchmarks.tables import name_key
-
-NAMES_SHOWN = 5
 
 
 @dataclass
@@ -178,10 +177,8 @@ def _unknown_folder(file: PurePosixPath, spelling: dict[str, str], benchmark: Be
 def _refuse_archives(found: FoundFiles, present: set[str], spelling: dict[str, str], benchmark: Benchmark) -> None:
     packed = [path for path in found.archives if name_key(PurePosixPath(path).stem) in set(spelling) - present]
     if packed or (found.archives and not present):
-        names = packed or found.archives
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
         raise UserError(
-            f"{', '.join(names[:NAMES_SHOWN])}{more}: not unpacked yet; unpack "
+            f"{listing(packed or found.archives)}: not unpacked yet; unpack "
             f"({benchmark.unpack or 'unrar x FILE.rar'}) and give the folder with the class folders as --videos"
         )
     if not present:

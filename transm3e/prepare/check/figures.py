@@ -1,6 +1,6 @@
 """Figures of a data set's labels: clips and activities per region, muscles and clips per activity, sizes of the splits.
 
-Known activities are blue, new ones orange; see pictures.py for the palette.
+Known activities are blue, new ones orange; see transm3e.report.figures for the palette.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ import numpy as np
 SAMPLES = 16
 SIDE = 32
 LOW = 8  # DCT coefficients kept along each axis
-BITS = LOW * LOW - 1  # of one picture: without the mean brightness
+BITS = LOW * LOW - 1  # of one image: without the mean brightness
 MOVED_BITS = SAMPLES * BITS
 HEX_DIGITS = 2 * -(-(BITS + MOVED_BITS) // 8)
 # Bits that may differ between near-duplicates: of the movement, of the mean image, and of a mean image without movement.

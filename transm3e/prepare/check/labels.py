@@ -6,12 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transm3e.data.annotations import MUSCLES, SPLITS, ClipTable
+from transm3e.data.annotations import KNOWN_SPLITS, MUSCLES, NEW_SPLITS, SPLITS, ClipTable
 from transm3e.prepare.check.finding import LABELS, LEAKAGE, Finding
 from transm3e.prepare.check.finding import MUSCLES as MUSCLE_KIND
-
-KNOWN_SPLITS = ("train", "known_val", "known_test")
-NEW_SPLITS = ("new_val", "new_test")
 
 
 @dataclass(frozen=True)
@@ -58,13 +55,13 @@ def label_statistics(table: ClipTable) -> LabelStatistics:
 def activity_problems(table: ClipTable) -> list[Finding]:
     """New activities that a known split shows too (leakage), and known ones that train never shows; case is ignored."""
     shown = {split: {str(a).casefold() for a in table.select(split).activities} for split in SPLITS}
-    known = shown["train"] | shown["known_val"] | shown["known_test"]
+    known = set().union(*(shown[split] for split in KNOWN_SPLITS))
     problems = []
     for split in NEW_SPLITS:
         for activity in sorted(shown[split] & known):
             where = ", ".join(s for s in KNOWN_SPLITS if activity in shown[s])
             problems.append(Finding(split, "", f"leakage: new activity {activity!r} also occurs in {where}", LEAKAGE))
-    for split in ("known_val", "known_test"):
+    for split in KNOWN_SPLITS[1:]:
         for activity in sorted(shown[split] - shown["train"]):
             problems.append(Finding(split, "", f"known activity {activity!r} never occurs in train", LEAKAGE))
     return problems

@@ -108,7 +108,7 @@ def inspect_files(
     """
     if not shard.is_all and look.cache is None:
         raise UserError(f"--shard {shard} writes its findings to --out or --cache, and neither is given; give one")
-    table = table.take(np.arange(len(table))[shard.index :: shard.count])
+    table = table.take(np.array(shard.of(range(len(table))), int))
     with open_cache(look.cache, shard) as cache:
         inspect = partial(_inspect_all, look, cache)
         found = inspect("videos", [(VIDEO, str(path), (0,)) for path in table.paths])

@@ -160,7 +160,7 @@ def _facts(source: FrameSource, file: Path) -> VideoFacts:
 
 
 def _content(path: Path) -> tuple[int, str]:
-    """Number and BLAKE2 hash of the bytes of a file, or of a folder's pictures in order."""
+    """Number and BLAKE2 hash of the bytes of a file, or of a folder's images in order."""
     digest, size = hashlib.blake2b(digest_size=16), 0
     for file in files_by_number(path) if path.is_dir() else [path]:
         with file.open("rb") as opened:

@@ -16,7 +16,6 @@ from transm3e.data.skeleton import read_skeleton
 from transm3e.data.skeleton.clip import mirror_order, to_layout
 from transm3e.data.skeleton.streams import normalize
 from transm3e.errors import UserError
-from transm3e.files import MEMBER
 from transm3e.metrics import average_precision
 from transm3e.prepare.free_exercise.poses import FOLDS
 from transm3e.runs.results import split_result
@@ -53,8 +52,7 @@ def logistic_splits(root: Path) -> tuple[dict[str, Any], float]:
 
 def _two_poses(root: Path, cell: str) -> np.ndarray:
     """(2, V, 4) x, y, z in metres and score."""
-    name, mark, member = cell.partition(MEMBER)
-    skeleton = read_skeleton(f"{root / name}{mark}{member}")
+    skeleton = read_skeleton(str(root / cell))
     frames = [0, skeleton.num_frames // 2]
     joints = np.concatenate([skeleton.joints(frames), skeleton.world_joints(frames)], axis=-1)[:, 0]
     return to_layout(joints, skeleton.layout, LAYOUT)[..., [3, 4, 5, 2]]

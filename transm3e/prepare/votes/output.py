@@ -107,8 +107,8 @@ def _names(regions: Iterable[int]) -> str:
 
 def _agreement(vote: ActivityVote) -> list[str]:
     """Jaccard index and kappa with two decimals; "" where there is none."""
-    figures = (mean_jaccard(vote.matrix), fleiss_kappa(vote.matrix))
-    return ["" if figure is None else f"{figure:.2f}" for figure in figures]
+    values = (mean_jaccard(vote.matrix), fleiss_kappa(vote.matrix))
+    return ["" if value is None else f"{value:.2f}" for value in values]
 
 
 def _votes_row(vote: ActivityVote) -> tuple[object, ...]:

@@ -1,1 +1,1 @@
-"""Runs of a table as jobs: on this host or on a SLURM cluster, by submitit."""
+"""Runs of a table, and shards of datasets/*.py, as jobs of submitit: on this host or on a SLURM cluster."""

@@ -266,18 +266,13 @@ class SlurmRunner:
             self._numbers[progress.job.key] = job.job_id
 
     def _executor(self, dependencies: Sequence[str], mark: str) -> Any:
-        given = dict(self.settings)
-        executor = slurm_executor(self.logs, given.pop("max_num_timeout"))
+        given = self.settings
         # afterany, not afterok: one failed run must not block the whole array for ever.
         waits = {"dependency": "afterany:" + ":".join(dependencies)} if dependencies else {}
         cpus = {} if "cpus_per_gpu" in given else {"cpus_per_task": max(_cpus(p.job) for p in self.progress.values())}
         asked = {**cpus, **given, **waits, "array_parallelism": len(self.slots)}
         asked["comment"] = f"{given.get('comment', '')} {mark}".strip()
-        if "cpus_per_task" in asked:
-            # In SLURM 22.05 to 23.02 srun does not inherit it from sbatch.
-            asked["srun_args"] = [f"--cpus-per-task={asked['cpus_per_task']}", *given.get("srun_args", ())]
-        executor.update_parameters(**asked)
-        return executor
+        return slurm_executor(self.logs, asked)
 
     def _closing_message(self, what: str) -> str:
         jobs = sorted({self._numbers[key].split("_")[0] for key, p in self.progress.items() if p.state in IN_SLURM})

@@ -94,9 +94,8 @@ def minutes(time: str) -> int:
     if TIME.fullmatch(time):
         days, _, rest = time.rpartition("-")
         parts = [int(part) for part in rest.split(":")]
-        hours, mins, seconds = (*([] if days or len(parts) > 2 else [0]), *parts, 0, 0)[
-            :3
-        ]  # first of M and M:S: minutes
+        # M and M:S begin with minutes.
+        hours, mins, seconds = (*([] if days or len(parts) > 2 else [0]), *parts, 0, 0)[:3]
         total = math.ceil((int(days or 0) * 24 + hours) * 60 + mins + seconds / 60)
     if total < 1:
         raise UserError(f"--slurm time={time} is no time limit; write minutes, H:MM:SS or DAYS-HH:MM:SS, as for sbatch")

@@ -1,4 +1,4 @@
-"""Submit jobs with submitit, which is imported only here and in cluster_job.
+"""Submit jobs with submitit, which is imported only here and in job.py.
 
 submitit pickles jobs into the folder of logs and unpickles them on the host that runs them: the user's own files in the
 user's own folder. Nothing foreign is unpickled, and the results that jobs leave there are never read.
@@ -54,19 +54,23 @@ def cluster_job(
     return ClusterJob(tuple(progress.words(command)), dict(variables), needs, patience_s, save_s)
 
 
-def slurm_executor(logs: Path, max_num_timeout: int) -> Any:
-    """submitit's executor for SLURM.
+def slurm_executor(logs: Path, settings: Mapping[str, Any]) -> Any:
+    """submitit's executor for SLURM, with settings as slurm_settings returns them.
 
     Raises:
         UserError: submitit is missing, or there is no SLURM here.
     """
-    submitit = load_submitit()
+    submitit, given = load_submitit(), dict(settings)
     try:
-        return submitit.SlurmExecutor(logs, max_num_timeout=max_num_timeout)
+        executor = submitit.SlurmExecutor(logs, max_num_timeout=given.pop("max_num_timeout"))
     except RuntimeError as error:
         raise UserError(
             "--slurm finds no SLURM here (no srun on PATH); call it on a login node of the cluster"
         ) from error
+    if "cpus_per_task" in given:  # in SLURM 22.05 to 23.02 srun does not inherit it from sbatch
+        given["srun_args"] = [f"--cpus-per-task={given['cpus_per_task']}", *given.get("srun_args", ())]
+    executor.update_parameters(**given)
+    return executor
 
 
 def submit(executor: Any, jobs: Sequence[ClusterJob]) -> list[Any]:
@@ -81,7 +85,7 @@ def submit(executor: Any, jobs: Sequence[ClusterJob]) -> list[Any]:
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError, OSError) as error:
         problem = (str(error).strip().split("\n") or [""])[-1]
         raise UserError(
-            f"sbatch refuses {len(jobs)} runs ({problem}); fix --slurm and call again (what is queued already stays)"
+            f"sbatch refuses {len(jobs)} jobs ({problem}); fix --slurm and call again (what is queued already stays)"
         ) from error
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +12,8 @@ import numpy as np
 from transm3e.data.annotations import SPLITS, read_clip_table
 from transm3e.errors import UserError
 from transm3e.metrics.bootstrap import bootstrap_map, centred, draw_counts, draw_swaps, swapped_differences
-from transm3e.progress import track
+from transm3e.prepare.jobs import cores
+from transm3e.progress import map_with_progress
 from transm3e.report.ensemble import PREDICTIONS
 from transm3e.report.scores import read_predictions
 from transm3e.runs.folder import RESULTS
@@ -140,6 +139,4 @@ def each(jobs: Mapping[tuple, Callable[[], np.ndarray]], title: str) -> dict[tup
         except UserError as error:
             return error
 
-    # NumPy releases Python's lock while it computes.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(jobs, track(pool.map(run, jobs.values()), title, len(jobs)), strict=True))
+    return dict(zip(jobs, map_with_progress(run, list(jobs.values()), cores(), title, "it"), strict=True))

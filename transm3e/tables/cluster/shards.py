@@ -71,13 +71,9 @@ def submit_shards(command: Sequence[str], slurm: Sequence[str], jobs: int, logs:
         UserError: see submit_if_asked.
     """
     settings = slurm_settings(slurm, gpus=0)
-    timeouts = settings.pop("max_num_timeout")
-    given = {**({"cpus_per_task": cpus} if cpus else {}), **settings}
-    if "cpus_per_task" in given:  # in SLURM 22.05 to 23.02 srun does not inherit it from sbatch
-        given["srun_args"] = [f"--cpus-per-task={given['cpus_per_task']}", *given.get("srun_args", ())]
-    executor = slurm_executor(logs.absolute(), timeouts)
+    given = {**({"cpus_per_task": cpus} if cpus else {}), **settings, "array_parallelism": jobs}
+    executor = slurm_executor(logs.absolute(), given)
     make_folder(logs, "working folder")
-    executor.update_parameters(**given, array_parallelism=jobs)
     shards = [_job([*command, "--shard", str(Shard(number, jobs))]) for number in range(jobs)]
     array = [job.job_id for job in submit(executor, shards)]
     executor.update_parameters(dependency=f"afterany:{':'.join(array)}")
