@@ -41,7 +41,7 @@ def test_every_row_has_the_published_parameters(repo, monkeypatch):
     assert [problem for counted in count_rows() for problem in counted.problems] == []
 
 
-def test_rows_and_figures_are_the_papers(shared):
+def test_rows_and_counts_are_the_papers(shared):
     with (shared / "paper" / "tables" / "table02_musclemap136.csv").open(encoding="utf-8") as lines:
         paper = {line["model"]: float(line["params_millions"]) for line in csv.DictReader(lines)}
     assert {row.label: row.paper for row in ROWS} == paper

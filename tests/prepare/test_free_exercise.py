@@ -133,7 +133,7 @@ def test_second_call_makes_only_what_is_missing_or_older_than_its_photos(tmp_pat
     assert (tmp_path / "out/clips.csv").read_bytes() == table
 
 
-def test_same_tables_and_pictures_with_any_number_of_workers(tmp_path):
+def test_same_tables_and_videos_with_any_number_of_workers(tmp_path):
     source = make_source(tmp_path / "source", [entry(f"Move_{i}") for i in range(6)])
     for workers in (1, 3):
         run(source, tmp_path / f"out{workers}", workers=workers)

@@ -168,7 +168,7 @@ def test_two_bone_reaches_the_target_or_stretches_towards_it():
     np.testing.assert_allclose(np.cross(end, target), 0, atol=1e-6)
 
 
-# Pictures
+# Images
 
 
 def test_same_key_same_clip_and_other_key_other_clip():
@@ -251,7 +251,7 @@ def test_skeletons_are_body23_in_pixels_and_metres(tiny: Path):
         assert np.abs(skeleton.world[:, 0, 11:13].mean(axis=1)).max() < 0.2  # the hips' middle, but for the error
 
 
-def test_joints_in_metres_are_those_of_the_picture():
+def test_joints_in_metres_are_those_of_the_image():
     seen = make_clip(BOTH["stand_squat"], (4, 0), draw=False).keypoints
     # Nearly a parallel view: x and y in metres are those in pixels but for scale, place, and what perspective does.
     for axis in (0, 1):

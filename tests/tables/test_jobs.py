@@ -107,7 +107,7 @@ def table_of(tmp_path, text):
     return file
 
 
-def test_rows_that_are_one_training_scored_in_two_ways_do_not_share_figures(tmp_path, monkeypatch):
+def test_rows_that_are_one_training_scored_in_two_ways_do_not_share_scores(tmp_path, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
     file = table_of(tmp_path, "config: har_lookup\ngrid: {LOOKUP.MUSCLES: [predicted, expected]}\n")
     made = build_plan([file], None, "full", [0], None, 0, ["RUNS_DIR", str(tmp_path)])

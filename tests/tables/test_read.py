@@ -46,7 +46,7 @@ def test_every_tables_scores_are_the_papers(shared):
     assert_each(rule, {path.stem: path for path in TABLES})
 
 
-def test_rows_of_one_run_have_one_figure_in_the_paper_too():
+def test_rows_of_one_run_have_one_score_in_the_paper_too():
     scores: dict[str, set] = {}
     for other in TABLES:
         for row in read_table(other).rows:

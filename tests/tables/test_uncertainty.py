@@ -234,8 +234,8 @@ def test_files_and_figure_hold_scores_intervals_and_tests(plan, tmp_path):
     latex = file.with_suffix(".tex").read_text()
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
     assert rf"\textbf{{{difference.value:+.1f}}}" in latex
-    with Image.open(file.with_suffix(".png")) as picture:
-        assert np.asarray(picture.convert("L")).std() > 10
+    with Image.open(file.with_suffix(".png")) as image:
+        assert np.asarray(image.convert("L")).std() > 10
     # Without resamples there are only scores.
     plain = write_tables(plan, {}, tmp_path / "plain", Comparison(resamples=0))
     assert "###" not in plain

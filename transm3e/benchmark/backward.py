@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def run_backward(loss: Any) -> None:
-    """What autograd's engine does, which asks CUDA for streams: nodes in order, gradients summed and stored."""
+    """Compute the gradients of a scalar loss: nodes in order of their edges, gradients summed, and stored in `grad`."""
     waiting: Counter[Any] = Counter()
     found, nodes = {loss.grad_fn}, [loss.grad_fn]
     for node in nodes:
@@ -28,15 +28,15 @@ def run_backward(loss: Any) -> None:
         node = ready.pop()
         edges = node.next_functions
         results = _apply(node, given.pop(node)) if edges or hasattr(node, "variable") else ()
-        for (following, place), gradient in zip(edges, results, strict=False):
+        for (following, index), gradient in zip(edges, results, strict=False):
             if following is None:
                 continue
             if gradient is not None:
-                wanted, sums = following._input_metadata[place], given[following]
+                wanted, sums = following._input_metadata[index], given[following]
                 gradient = gradient.sum_to_size(wanted.shape) if gradient.shape != wanted.shape else gradient
                 gradient = gradient.to(wanted.dtype)
-                before = sums[place]
-                sums[place] = gradient if before is None else before + gradient
+                before = sums[index]
+                sums[index] = gradient if before is None else before + gradient
             waiting[following] -= 1
             if not waiting[following]:
                 ready.append(following)

@@ -320,11 +320,11 @@ class _Kept:
 
 
 def _pretend(candidate: Candidate) -> None:
-    """Tensors of the same shapes that say they are on a GPU in the place of a task's."""
+    """Replace a task's tensors with ones of the same shapes and strides that claim to be on a GPU."""
     for root in vars(candidate.task).values():
         for module in root.modules() if isinstance(root, nn.Module) else ():
-            places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
-            for tensors in places:
+            holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+            for tensors in holders:
                 for name, old in tensors.items():
                     if old is not None and old.device != DEVICE:
                         new = torch.empty_strided(old.size(), old.stride(), dtype=old.dtype, device=DEVICE)

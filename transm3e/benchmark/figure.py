@@ -64,8 +64,8 @@ def _draw_models(results: Results, path: Path) -> None:
     times.set_yticks(range(len(groups)), [f"{mode}\n{clips} clip{'s' * (clips > 1)}" for mode, clips in groups])
     times.invert_yaxis()
     figure.legend(*times.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    place = results.machine.get("gpu") or results.machine["cpu"]
-    figure.suptitle(f"{place}, {results.settings['precision']}", fontsize=11, color=INK)
+    device = results.machine.get("gpu") or results.machine["cpu"]
+    figure.suptitle(f"{device}, {results.settings['precision']}", fontsize=11, color=INK)
     save(figure, path)
 
 
@@ -85,10 +85,10 @@ def _draw_loaders(results: LoaderResults, path: Path) -> None:
             lefts = [left + width for left, width in zip(lefts, widths, strict=True)]
         for row, total in enumerate(lefts):
             times.text(total, row, f" {short(total)}", va="center", fontsize=7, color=INK)
-        for place, workers in enumerate(counts):
+        for number, workers in enumerate(counts):
             found = {one.name: one for one in results.throughputs if (one.files, one.workers) == (name, workers)}
-            ys = [row + _offset(place, len(counts)) for row in range(len(rows))]
-            colour = COLOURS[place % len(COLOURS)] if workers else REFERENCE
+            ys = [row + _offset(number, len(counts)) for row in range(len(rows))]
+            colour = COLOURS[number % len(COLOURS)] if workers else REFERENCE
             widths = [found[one.name].clips_per_second for one in rows]
             _bars(speeds, ys, widths, BARS_HEIGHT / len(counts), colour, where(workers))
         for axes in (times, speeds):

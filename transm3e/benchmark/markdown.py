@@ -59,9 +59,9 @@ def where(workers: int) -> str:
 
 def _of_models(results: Results) -> list[str]:
     machine, settings, reference = results.machine, results.settings, results.reference
-    place = machine.get("gpu") or f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores"
+    device = machine.get("gpu") or f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores"
     headline = (
-        f"{place}, {settings['precision']}, torch {machine['torch']}, torchvision {machine['torchvision']}; "
+        f"{device}, {settings['precision']}, torch {machine['torch']}, torchvision {machine['torchvision']}; "
         f"median (lowest to highest) of {settings['repeats']} rounds; "
         f"a large matrix product runs at {results.matrix_rate / 1e9:.0f} GFLOP/s"
     )

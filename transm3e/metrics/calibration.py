@@ -6,6 +6,7 @@ Legend: N clips, C muscles.
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 BINS = 10
@@ -35,9 +36,7 @@ def bins_of(scores: np.ndarray) -> np.ndarray:
 
 def logits(scores: np.ndarray) -> np.ndarray:
     """Logits of scores in [0, 1], clipped to +-LARGEST_LOGIT."""
-    p = scores.astype(float)
-    with np.errstate(divide="ignore"):
-        found: np.ndarray = np.clip(np.log(p) - np.log1p(-p), -LARGEST_LOGIT, LARGEST_LOGIT)
+    found: np.ndarray = np.clip(logit(scores.astype(float)), -LARGEST_LOGIT, LARGEST_LOGIT)
     return found
 
 
@@ -64,5 +63,5 @@ def fit_platt(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray
 
 def apply_platt(scores: np.ndarray, slope: float, biases: np.ndarray) -> np.ndarray:
     """(N, C) scores -> (N, C) probabilities."""
-    p: np.ndarray = 1 / (1 + np.exp(-(slope * logits(scores) + biases)))
+    p: np.ndarray = expit(slope * logits(scores) + biases)
     return p

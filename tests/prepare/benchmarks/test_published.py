@@ -270,7 +270,7 @@ PUBLISHED = {
         [(0, "train", "air drumming"), (1, "train", "squat"), (2, "known_val", "squat")],
         ("Kinetics' official CSV", "2 classes"),
     ),
-    "MMAction2's folders of pictures": (
+    "MMAction2's folders of images": (
         "frames",
         {"sthv1_train_list_rawframes.txt": "100 42 0\n200 24 1\n", "sthv1_val_list_rawframes.txt": "300 7 1\n"},
         (),

@@ -55,7 +55,7 @@ def test_fingerprints_forgive_brightness_and_noise_but_not_another_film():
     assert len(bytes.fromhex(original)) == -(-(BITS + MOVED_BITS) // 8)
 
 
-def test_pictures_of_one_colour_have_no_fingerprint_and_still_ones_no_movement():
+def test_images_of_one_colour_have_no_fingerprint_and_still_ones_no_movement():
     assert fingerprint([np.full((32, 32), 7, np.float32)] * SAMPLES) == ""
     assert not unpack([fingerprint([film(0)[0]] * SAMPLES)])[1].any()
 

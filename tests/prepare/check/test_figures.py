@@ -26,11 +26,11 @@ def test_all_figures_are_drawn_for_any_number_of_activities(tmp_path, activities
     draw_dataset(table(activities), tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == set(FIGURES)
     for name in FIGURES:
-        picture = cv2.imread(str(tmp_path / name))
-        assert min(picture.shape[:2]) > 200
-        assert max(picture.shape[:2]) < 4000
+        image = cv2.imread(str(tmp_path / name))
+        assert min(image.shape[:2]) > 200
+        assert max(image.shape[:2]) < 4000
         # Known activities are blue (BGR b2 72 00), whatever else is drawn.
-        assert (np.abs(picture.astype(int) - (0xB2, 0x72, 0x00)).max(axis=2) < 8).sum() > 100
+        assert (np.abs(image.astype(int) - (0xB2, 0x72, 0x00)).max(axis=2) < 8).sum() > 100
 
 
 def test_very_many_activities_are_drawn_as_a_curve(tmp_path):

@@ -95,7 +95,7 @@ def test_what_is_no_video(tmp_path):
         assert inspect_video(tmp_path / "missing.mp4", decode).fault == "file does not exist"
 
 
-def test_a_folder_of_pictures_has_no_clock(tmp_path):
+def test_a_folder_of_images_has_no_clock(tmp_path):
     for number, image in enumerate(noise(5), 1):
         cv2.imwrite(str(tmp_path / f"img_{number:05d}.png"), image)
     facts = inspect_video(tmp_path, "all")

@@ -25,7 +25,7 @@ def texture(height: int, width: int) -> np.ndarray:
 
 
 def moving(count: int, height: int = 96, width: int = 128) -> list[np.ndarray]:
-    """A window that moves over a texture, so that the picture moves by STEP per frame."""
+    """A window that moves over a texture, so that the image moves by STEP per frame."""
     big = texture(height + 60, width + 60)
     starts = [(20 - STEP[1] * t, 40 - STEP[0] * t) for t in range(count)]
     return [np.repeat(big[y : y + height, x : x + width, None], 3, 2) for y, x in starts]
@@ -92,7 +92,7 @@ def test_foreign_files_are_left_alone(data):
     assert (data / "flow/a.mp4").read_bytes() == before
 
 
-def test_folders_of_pictures_and_frames_of_odd_size_have_flow_too(tmp_path):
+def test_folders_of_images_and_frames_of_odd_size_have_flow_too(tmp_path):
     (tmp_path / "clip").mkdir()
     for number, image in enumerate(moving(4, 97, 131)):
         assert cv2.imwrite(str(tmp_path / f"clip/{number:03d}.png"), image)
