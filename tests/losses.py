@@ -1,10 +1,11 @@
-"""A tiny two-stage run whose figures are kept in tests/assets/, so that what changes them is seen.
+"""A tiny two-stage run whose losses and scores are kept in tests/assets/, so that a change of them is noticed.
 
-python -m tests.losses writes its losses anew, after a change that is meant to change how models train.
+python -m tests.losses overwrites them, after a change that is meant to change how models train.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -60,6 +61,7 @@ def losses(data: Path, runs: Path) -> dict[str, list[dict[str, float]]]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = losses(make_pictures(Path(folder) / "data"), Path(folder) / "runs")
     LOSSES.write_text(json.dumps(found, indent=1) + "\n")

@@ -124,8 +124,8 @@ key("TRAIN.AMP_DTYPE", "auto",
     "Data type of mixed precision; auto: bf16 where the device supports it, else fp16.",
     one_of("auto", "bf16", "fp16"), inherited=True)
 key("TRAIN.MOST_SKIPPED", 25,
-    "With fp16, number of successive steps that may be skipped because the gradient is not finite, before training ends "
-    "with an error. Each skip halves the loss scale: 25 take it from 2^16 to 2^-9.", COUNT, PLACE)
+    "With fp16, a step whose gradient is not finite is skipped; the step that would be this many in a row ends training with "
+    "an error instead. Each skip halves the loss scale: 25 would take it from 2^16 to 2^-9.", COUNT, PLACE)
 key("TRAIN.DETECT_ANOMALY", False,
     "PyTorch's anomaly detection: training ends at the first operation of a backward pass that gives NaN, with the line of "
     "the forward pass it belongs to. Slow; with fp16 it also ends at steps that the loss scaler would skip. To examine a "
