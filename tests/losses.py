@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """A tiny two-stage run whose losses and scores are kept in tests/assets/, so that a change of them is noticed.
+=======
+"""A tiny two-stage run whose values are kept in tests/assets/, so that what changes them is seen.
+>>>>>>> r3
 
 python -m tests.losses overwrites them, after a change that is meant to change how models train.
 """
@@ -34,7 +38,7 @@ def make_pictures(root: Path) -> Path:
         picture = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
         for n in range(10):
             moved = np.roll(picture, (n, i % 5 * n), (0, 1))
-            # Not compressed: a size, by which runs know their data, must not hang on the version of zlib.
+            # Not compressed: a size, by which runs know their data, must not depend on the version of zlib.
             cv2.imwrite(str(folder / f"{n}.png"), moved, [cv2.IMWRITE_PNG_COMPRESSION, 0])
         clips.append(Clip(folder.name, split, f"activity {i % 5}", (i % 5, 5 + i % 7, 12 + i % 8)))
     write_clip_table(root / "clips.csv", clips)

@@ -31,7 +31,7 @@ def run_net(*words: object, check: bool = True) -> subprocess.CompletedProcess[s
 
 
 def run_net_here(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """The same in this process, for what hangs on no process of its own: no signal, no exit, no thread of its own."""
+    """The same in this process, for tests that need no process of their own: no signals, exits or threads."""
     line = command(*words)[1:]
     status, out, err = 0, io.StringIO(), io.StringIO()
     with patch.object(sys, "argv", line), redirect_stdout(out), redirect_stderr(err):

@@ -1,4 +1,4 @@
-"""A training that is killed or interrupted goes on and ends with the same weights to the last bit."""
+"""A training that is killed or interrupted resumes and ends with the same weights to the last bit."""
 
 from __future__ import annotations
 

@@ -77,6 +77,16 @@ def test_asymmetric_without_focus_and_margin_is_binary_cross_entropy():
     torch.testing.assert_close(plain, F.binary_cross_entropy_with_logits(logits, labels))
 
 
+@pytest.mark.parametrize("gammas", [(4.0, 1.0), (0.5, 0.5), (0.0, 0.0)])
+@pytest.mark.parametrize("clip", [0.0, 0.05, 1.0])
+def test_asymmetric_is_finite_at_sure_scores(gammas, clip):
+    logits = torch.tensor([[-200.0, 200.0, -1.0, 1.0]] * 2, requires_grad=True)
+    loss = asymmetric(logits, torch.tensor([[0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]), *gammas, clip)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
 def test_asymmetric_passes_gradcheck():
     logits, labels = draw(2)
     assert torch.autograd.gradcheck(lambda z: asymmetric(z, labels), logits)

@@ -81,9 +81,10 @@ def asymmetric(
         gamma_neg, gamma_pos: focusing exponents of negatives and positives.
         clip: margin that is subtracted from a negative's probability.
     """
-    p = logits.sigmoid()
-    shifted = (p - clip).clamp_min(0)
-    positive = labels * (1 - p) ** gamma_pos * F.logsigmoid(logits)
+    p, info = logits.sigmoid(), torch.finfo(logits.dtype)
+    # Off 0, where powers below 1 have no gradient, and off 1, where the logarithm is infinite.
+    shifted = (p - clip).clamp(info.tiny, 1 - info.eps)
+    positive = labels * (1 - p).clamp_min(info.tiny) ** gamma_pos * F.logsigmoid(logits)
     negative = (1 - labels) * shifted**gamma_neg * torch.log1p(-shifted)
     return -(positive + negative).mean()
 

@@ -25,7 +25,7 @@ _MAKERS, _SCREENS = "transm3e.data.modalities", "transm3e.report.screens"
 
 @dataclass(frozen=True)
 class Stored:
-    """A modality stored in files. transm3e.data.reading.ClipReader reads, crops and flips it; MODALITIES has its name, too.
+    """A modality stored in files, by its name in MODALITIES. transm3e.data.reading.ClipReader reads, crops and flips it.
 
     Attributes:
         column: of the clip table, which names the files; a field of transm3e.data.annotations.Clip.
@@ -57,14 +57,22 @@ class Modality:
     Attributes:
         source: key of STORED that it is computed from; it has the same kind.
         compute: (the loader's clip of its source, ModalityInput) -> (B, channels, T, ...) float32, on the clip's device.
-        channels: of the result; 0 = as its source.
+        channels: of the result; 0 becomes those of the source.
         draw: how tools/show_batch.py draws it, a function like those of transm3e.report.screens.
+
+    Raises:
+        UserError: the source is not stored.
     """
 
     source: str
     compute: Function
     channels: int = 0
     draw: Function = f"{_SCREENS}:values"
+
+    def __post_init__(self) -> None:
+        if self.source not in STORED:
+            raise UserError(f"a modality is computed from {self.source!r}; allowed: {', '.join(STORED)}")
+        object.__setattr__(self, "channels", self.channels or STORED[self.source].channels)
 
     @property
     def kind(self) -> str:
@@ -73,17 +81,17 @@ class Modality:
 
 
 MODALITIES: Registry[Modality] = Registry("DATA.MODALITY")
-for _name, _source, _channels, _draw in (
-    ("rgb", "rgb", 3, "images"),
-    ("rgb_diff", "rgb", 3, "changes"),
-    ("rgb_motion", "rgb", 3, "departures"),
-    ("flow", "flow", 2, "directions"),
-    ("skeleton", "skeleton", 0, "joints"),
-    ("skeleton_bone", "skeleton", 0, "bones"),
-    ("skeleton_motion", "skeleton", 0, "joint_motion"),
-    ("skeleton_bone_motion", "skeleton", 0, "bone_motion"),
+for _name, _source, _draw in (
+    ("rgb", "rgb", "images"),
+    ("rgb_diff", "rgb", "changes"),
+    ("rgb_motion", "rgb", "departures"),
+    ("flow", "flow", "directions"),
+    ("skeleton", "skeleton", "joints"),
+    ("skeleton_bone", "skeleton", "bones"),
+    ("skeleton_motion", "skeleton", "joint_motion"),
+    ("skeleton_bone_motion", "skeleton", "bone_motion"),
 ):
-    MODALITIES.register(_name)(Modality(_source, f"{_MAKERS}:{_name}", _channels, f"{_SCREENS}:{_draw}"))
+    MODALITIES.register(_name)(Modality(_source, f"{_MAKERS}:{_name}", draw=f"{_SCREENS}:{_draw}"))
 
 
 def function_of(function: Function) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Settings that contradict each other are refused by name; surely wrong ones are warned of."""
+"""Settings that contradict each other are refused by name; probable mistakes get a warning."""
 
 import logging
 
@@ -101,6 +101,9 @@ def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(
         ({"MCTF.MAPS": ["m_mm", "r_rr", "m_mm"]}, ["MCTF.MAPS", "once"]),
         ({"MCTF.MAPS": []}, ["MCTF.MAPS", "at least one map of m_mm"]),
         ({"SOLVER.BETAS": [0.9, 1.0]}, ["SOLVER.BETAS is [0.9, 1.0]", "below 1"]),
+        ({"MVIT.DROPPATH_RATE": 1.0}, ["MVIT.DROPPATH_RATE is 1.0", "below 1"]),
+        ({"MCTF.DROPPATH_RATE": 1.0}, ["MCTF.DROPPATH_RATE is 1.0", "below 1"]),
+        ({"MIXUP.LABEL_SMOOTH_VALUE": 1.0}, ["MIXUP.LABEL_SMOOTH_VALUE is 1.0", "below 1"]),
         ({"SOLVER.MOMENTUM": 1.0}, ["SOLVER.MOMENTUM is 1.0", "below 1"]),
         ({"SOLVER.MOMENTUM": -0.1}, ["SOLVER.MOMENTUM is -0.1"]),
         ({"DATA.STD": [0.2, 0.0, 0.2]}, ["DATA.STD", "above 0"]),
@@ -244,7 +247,7 @@ def test_what_does_not_contradict_passes(settings):
         ({"TRAIN.MIXED_PRECISION": True, "NUM_GPUS": 0}, ["TRAIN.MIXED_PRECISION on a CPU"]),
     ],
 )
-def test_what_is_surely_wrong_gives_one_warning(settings, parts, caplog):
+def test_a_probable_mistake_gives_one_warning(settings, parts, caplog):
     [warning] = warnings_of(settings, caplog)
     assert all(part in warning for part in parts), warning
 

@@ -12,13 +12,13 @@ import pytest
 from transm3e.config import get_cfg
 from transm3e.config.check import check_cfg
 from transm3e.config.node import all_keys
-from transm3e.config.schema import ABOVE_0, COUNT, DEPTH, KEYS, NOT_NEGATIVE, SAME, SEED, SHARE, reference
+from transm3e.config.schema import ABOVE_0, BELOW_1, COUNT, DEPTH, KEYS, NOT_NEGATIVE, SAME, SEED, SHARE, reference
 from transm3e.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-# Collections of settings, not of facts about keys: rows of a benchmark; what to lower when memory is full; what tables set
-# for their rows. Of registries, which names are registered where.
-SETTINGS = ("benchmark/params_rows.py", "engine/settings.py", "tables/read.py", "tables/scale.py", "registry.py")
+# Collections of settings, not of facts about keys: what to lower when out of memory; what tables set for their rows. Of
+# registries, which names are registered where.
+SETTINGS = ("engine/settings.py", "tables/read.py", "tables/scale.py", "registry.py")
 
 
 def with_rule(*rules):
@@ -63,6 +63,8 @@ def test_a_choice_names_what_is_allowed():
         ((ABOVE_0,), 0.0, "is 0.0; it must be above 0"),
         ((SHARE,), -0.1, "is -0.1; it must be from 0 to 1"),
         ((SHARE,), 1.1, "is 1.1; it must be from 0 to 1"),
+        ((BELOW_1,), -0.1, "is -0.1; it must be from 0 to below 1"),
+        ((BELOW_1,), 1.0, "is 1.0; it must be from 0 to below 1"),
     ],
 )
 def test_numbers_have_their_bounds(rules, value, fault):

@@ -50,7 +50,7 @@ def test_what_a_spreadsheet_calls_unicode_text_is_refused(tmp_path):
 
 def test_no_other_file_reads_csv():
     root = Path(__file__).parents[2]
-    files = [file for room in ("transm3e", "tools", "datasets") for file in (root / room).rglob("*.py")]
+    files = [file for folder in ("transm3e", "tools", "datasets") for file in (root / folder).rglob("*.py")]
     readers = [
         file.name for file in files if any(name in file.read_text("utf-8") for name in ("csv.reader", "DictReader"))
     ]

@@ -102,5 +102,5 @@ def test_frequencies_of_mixup_and_cutmix() -> None:
     ],
 )
 def test_wrong_values_name_their_key(key: str, change: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=rf"MIXUP\.{key} is .*allowed"):
+    with pytest.raises(UserError, match=rf"MIXUP\.{key} is .*; it must"):
         Mixing(**change)

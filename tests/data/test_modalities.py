@@ -8,7 +8,7 @@ from transm3e.data.annotations import FILE_COLUMNS, Clip
 from transm3e.data.mixup import Mix, mix
 from transm3e.data.modalities import ModalityInput, build_modalities, rgb_difference
 from transm3e.errors import UserError
-from transm3e.modalities import JOINTS, MODALITIES, STORED, function_of
+from transm3e.modalities import JOINTS, MODALITIES, STORED, Modality, function_of
 
 
 def clips(b: int = 2, t: int = 5) -> dict[str, torch.Tensor]:
@@ -96,6 +96,13 @@ def test_every_modality_of_the_table_can_be_computed_and_drawn(name: str) -> Non
     assert found.dtype == torch.float32
     assert found.shape == (2, modality.channels or 3, *clip.shape[2:])
     assert callable(function_of(modality.draw))
+
+
+def test_a_modality_has_the_channels_of_its_source_unless_it_says_others() -> None:
+    assert Modality("flow", "a:b").channels == STORED["flow"].channels == 2
+    assert Modality("flow", "a:b", channels=1).channels == 1
+    with pytest.raises(UserError, match="computed from 'rbg'; allowed: rgb, flow, skeleton"):
+        Modality("rbg", "a:b")
 
 
 def test_what_is_stored_is_a_modality_and_a_field_of_clips() -> None:

@@ -202,7 +202,7 @@ def test_other_fills_and_several_boxes() -> None:
 
 
 def test_draws_are_unchanged() -> None:
-    # Figures of trained models rest on these.
+    # Scores of trained models depend on these.
     params = draw_train(np.random.default_rng(3), 60, 80, 32, ALL)
     assert params == PINNED
     with_ops = draw_train(np.random.default_rng(3), 60, 80, 32, EVERYTHING)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from transm3e.layers import mlp as room
+from transm3e.layers import mlp as module
 from transm3e.layers.mlp import Mlp
 
 
@@ -38,7 +38,7 @@ def assert_equal_with_gradients(given, expected, inputs, tolerance=1e-12):
 @pytest.mark.parametrize("chunk", [1 << 20, 80, 1])
 @pytest.mark.parametrize("shape", [(2, 9, 6), (18, 6), (2, 3, 3, 6)])
 def test_values_and_gradients_are_those_of_the_plain_composition(chunk, shape, monkeypatch):
-    monkeypatch.setattr(room, "CPU_CHUNK", chunk)
+    monkeypatch.setattr(module, "CPU_CHUNK", chunk)
     mlp, x = make(shape=shape)
     assert_equal_with_gradients(mlp(x), plain(mlp, x), [x, *mlp.parameters()])
     with torch.no_grad():
@@ -46,8 +46,8 @@ def test_values_and_gradients_are_those_of_the_plain_composition(chunk, shape, m
 
 
 def test_parts_do_not_divide_the_rows(monkeypatch):
-    monkeypatch.setattr(room, "CPU_CHUNK", 80)
-    parts = room._parts(torch.arange(18 * 6).view(18, 6), 16)
+    monkeypatch.setattr(module, "CPU_CHUNK", 80)
+    parts = module._parts(torch.arange(18 * 6).view(18, 6), 16)
     assert [len(part) for part in parts] == [5, 5, 5, 3]
     assert torch.equal(torch.cat(parts), torch.arange(18 * 6).view(18, 6))
 
@@ -55,7 +55,7 @@ def test_parts_do_not_divide_the_rows(monkeypatch):
 @pytest.mark.parametrize("gradient", [True, False])
 def test_float32_with_many_rows_equals_float64(gradient, monkeypatch):
     """As many rows as take the convolution's path."""
-    monkeypatch.setattr(room, "CPU_CHUNK", 16 * 150)
+    monkeypatch.setattr(module, "CPU_CHUNK", 16 * 150)
     mlp, x = make(shape=(2, 200, 6))
     expected = plain(mlp, x).detach()
     mlp.float()
@@ -90,7 +90,7 @@ def test_everything_frozen_gives_no_graph():
 
 @pytest.mark.parametrize("chunk", [1 << 20, 16 * 50])
 def test_bf16_is_as_near_to_float64_as_plain_autocast(chunk, monkeypatch):
-    monkeypatch.setattr(room, "CPU_CHUNK", chunk)
+    monkeypatch.setattr(module, "CPU_CHUNK", chunk)
     mlp, x = make(shape=(2, 200, 6))
     reading = torch.randn_like(x)
 
@@ -138,7 +138,7 @@ def test_less_is_kept_for_the_backward_pass(monkeypatch):
         return sum(storages.values()), out
 
     for chunk in (1 << 20, 16 * 30):
-        monkeypatch.setattr(room, "CPU_CHUNK", chunk)
+        monkeypatch.setattr(module, "CPU_CHUNK", chunk)
         ours, theirs = kept(mlp)[0], kept(lambda x: plain(mlp, x))[0]
         # All of GELU's output: 100 rows of 16 numbers.
         assert ours == theirs - 100 * 16 * 4

@@ -95,6 +95,6 @@ def spoilt_bytes(draw: st.DrawFn, good: bytes) -> bytes:
             del data[start:]
         else:
             del data[start:end]
-            path = draw(st.integers(0, len(data)))
-            data[path:path] = part
+            at = draw(st.integers(0, len(data)))
+            data[at:at] = part
     return bytes(data)

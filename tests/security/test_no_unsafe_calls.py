@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted(file for room in ("transm3e", "tools", "datasets") for file in (ROOT / room).rglob("*.py"))
+FILES = sorted(file for folder in ("transm3e", "tools", "datasets") for file in (ROOT / folder).rglob("*.py"))
 # Modules that take other objects out of pickles than transm3e.unpickle does.
 PICKLES = {
     "transm3e/unpickle.py": "the reader of pickles of data",

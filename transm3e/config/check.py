@@ -35,10 +35,10 @@ def check_cfg(cfg: CfgNode) -> None:
     check_values(cfg)
     _check_together(cfg)
     _check_batches(cfg)
-    check_data(cfg)
+    _check_data(cfg)
     model_class(cfg).check(cfg)
     _check_task(cfg)
-    for warning in (*_warnings(cfg), *model_class(cfg).warnings_of(cfg), *data_warnings(cfg)):
+    for warning in (*_warnings(cfg), *model_class(cfg).warnings_of(cfg)):
         logger.warning("%s", warning)
 
 
@@ -89,6 +89,28 @@ def _check_fsdp(cfg: CfgNode) -> None:
         )
 
 
+def _check_data(cfg: CfgNode) -> None:
+    name, modality, readable = cfg.MODEL.MODEL_NAME, cfg.DATA.MODALITY, readable_by(model_class(cfg))
+    if modality not in readable:
+        raise UserError(
+            f"DATA.MODALITY is {modality}, but MODEL.MODEL_NAME {name} reads {', '.join(readable)}; change one of them"
+        )
+    if cfg.MIXUP.ENABLE and MODALITIES[modality].kind == JOINTS:
+        raise UserError(f"MIXUP.ENABLE is True, but joints cannot be mixed; set it False for DATA.MODALITY {modality}")
+    absent = [source for source in stored_modalities(cfg, training=False) if not STORED[source].of_any_video]
+    if cfg.DEMO.ENABLE and absent:
+        of_videos = [name for name in MODALITIES if STORED[MODALITIES[name].source].of_any_video]
+        raise UserError(
+            f"DEMO.ENABLE scores video files, which hold no {absent[0]}; list them in a clip table with that column and "
+            f"evaluate on it, or choose a model of {', '.join(of_videos)}"
+        )
+    if cfg.DATA.DECODING_BACKEND == CUDA_DECODER and cfg.DATA_LOADER.NUM_WORKERS:
+        raise UserError(
+            f"DATA.DECODING_BACKEND {CUDA_DECODER} decodes in the training process, as forked workers cannot use its "
+            f"GPU; set DATA_LOADER.NUM_WORKERS 0 (it is {cfg.DATA_LOADER.NUM_WORKERS})"
+        )
+
+
 def _check_task(cfg: CfgNode) -> None:
     name = cfg.MODEL.MODEL_NAME
     if not model_class(cfg).learns and cfg.TRAIN.ENABLE:
@@ -99,13 +121,10 @@ def _check_task(cfg: CfgNode) -> None:
             f"INIT.STUDENT_FROM {cfg.INIT.STUDENT_FROM} and TRAIN.CHECKPOINT_FILE_PATH {cfg.TRAIN.CHECKPOINT_FILE_PATH} "
             "both name starting weights; remove one of them"
         )
-    if cfg.TASK != "distill":
-        if cfg.INIT.TEACHER_FROM:
-            raise UserError(
-                f"INIT.TEACHER_FROM is set, but TASK {cfg.TASK} has no teacher; set TASK distill or remove it"
-            )
-    else:
+    if cfg.TASK == "distill":
         _check_distill(cfg)
+    elif cfg.INIT.TEACHER_FROM:
+        raise UserError(f"INIT.TEACHER_FROM is set, but TASK {cfg.TASK} has no teacher; set TASK distill or remove it")
 
 
 def _check_target(cfg: CfgNode) -> None:
@@ -181,35 +200,5 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
         )
     if cfg.TRAIN.MIXED_PRECISION and cfg.NUM_GPUS == 0:
         yield "TRAIN.MIXED_PRECISION on a CPU computes in bf16, which is rarely faster"
-
-
-def check_data(cfg: CfgNode) -> None:
-    """Refuse contradictory settings of the data.
-
-    Raises:
-        UserError: names the key, its value, what is allowed and what to change.
-    """
-    name, modality, readable = cfg.MODEL.MODEL_NAME, cfg.DATA.MODALITY, readable_by(model_class(cfg))
-    if modality not in readable:
-        fit = ", ".join(readable)
-        raise UserError(f"DATA.MODALITY is {modality}, but MODEL.MODEL_NAME {name} reads {fit}; change one of them")
-    if cfg.MIXUP.ENABLE and MODALITIES[modality].kind == JOINTS:
-        raise UserError(f"MIXUP.ENABLE is True, but joints cannot be mixed; set it False for DATA.MODALITY {modality}")
-    absent = [source for source in stored_modalities(cfg, training=False) if not STORED[source].of_any_video]
-    if cfg.DEMO.ENABLE and absent:
-        readable = [name for name in MODALITIES if STORED[MODALITIES[name].source].of_any_video]
-        raise UserError(
-            f"DEMO.ENABLE scores video files, which hold no {absent[0]}; list them in a clip table with that column and "
-            f"evaluate on it, or choose a model of {', '.join(readable)}"
-        )
-    if cfg.DATA.DECODING_BACKEND == CUDA_DECODER and cfg.DATA_LOADER.NUM_WORKERS:
-        raise UserError(
-            f"DATA.DECODING_BACKEND {CUDA_DECODER} decodes in the training process, as forked workers cannot use its "
-            f"GPU; set DATA_LOADER.NUM_WORKERS 0 (it is {cfg.DATA_LOADER.NUM_WORKERS})"
-        )
-
-
-def data_warnings(cfg: CfgNode) -> Iterable[str]:
-    """Settings that are allowed but probably not meant."""
     if cfg.DATA.DECODING_BACKEND == FORMER_DECODER:
         yield f"DATA.DECODING_BACKEND {FORMER_DECODER}: torchvision no longer reads video, pyav decodes"

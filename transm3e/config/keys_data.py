@@ -10,6 +10,7 @@ from __future__ import annotations
 from transm3e.config.schema import (
     ABOVE_0,
     ALL_ABOVE_0,
+    BELOW_1,
     COUNT,
     INDIRECT,
     NETWORK,
@@ -146,7 +147,7 @@ key("MIXUP.PROB", 1.0, "Probability that a batch is mixed.", SHARE)
 key("MIXUP.SWITCH_PROB", 0.5, "Probability that a mixed batch uses CutMix instead of Mixup, where both are on.", SHARE)
 key("MIXUP.LABEL_SMOOTH_VALUE", 0.1,
     "Label smoothing s: a label y becomes y (1 - s) + s / 2; with DATA.TARGET activity and C classes, y (1 - s) + s "
-    "/ C.", SHARE)
+    "/ C.", BELOW_1)
 
 group("DATA_LOADER", "data loading", role=PLACE, inherited=True)
 key("DATA_LOADER.NUM_WORKERS", 2,

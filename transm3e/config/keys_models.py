@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from transm3e.config.schema import (
     ABOVE_0,
+    BELOW_1,
     COUNT,
     DEPTH,
     NETWORK,
@@ -80,7 +81,7 @@ key("MVIT.MLP_RATIO", 4.0, "Hidden width of the MLP, as a multiple of the block'
 key("MVIT.QKV_BIAS", True, "The q, k and v projections have biases.")
 key("MVIT.DROPOUT_RATE", 0.0, "Dropout rate of tokens.", SHARE, TRAINING)
 key("MVIT.DROPPATH_RATE", 0.2,
-    "Drop path rate of the last block; it rises linearly from 0 at the first.", SHARE, TRAINING, theirs=0.1)
+    "Drop path rate of the last block; it rises linearly from 0 at the first.", BELOW_1, TRAINING, theirs=0.1)
 key("MVIT.DIM_MUL", [[1, 2.0], [3, 2.0], [14, 2.0]],
     "[block, factor] entries: from this block on (counted from 0) the width is multiplied by the factor.",
     by_block(2), compared=("tokens",), theirs=[])
@@ -130,7 +131,7 @@ key("MCTF.AUTHORS_VIEW", False,
     "the result of a map is transposed and reshaped, which mixes tokens with channels.",
     authors=Authors(True, "equations 2 to 4; the code reads the transposed result in another shape"))
 key("MCTF.DROPOUT", 0.0, "Dropout rate after attention.", SHARE, TRAINING)
-key("MCTF.DROPPATH_RATE", 0.2, "Drop path rate.", SHARE, TRAINING)
+key("MCTF.DROPPATH_RATE", 0.2, "Drop path rate.", BELOW_1, TRAINING)
 key("MCTF.MLP_RATIO", 1.0, "Hidden width of the MLP, as a multiple of the tokens' width.", ABOVE_0)
 key("MCTF.MAPS", list(MAPS),
     "Which of the six attention maps are summed (table 12); a name gives stream, query and key: m_mr is A^m_mr.",

@@ -61,9 +61,9 @@ NEW_SPLITS = tuple(split for split in SPLITS if split.startswith("new_"))
 KNOWN_SPLITS = tuple(split for split in SPLITS if split not in NEW_SPLITS)
 REQUIRED_COLUMNS = ("path", "split", "activity")
 MUSCLE_COLUMN = "muscles"
-# Columns of files; then those of other modalities than RGB, the first of which is in every table written here.
+# Columns of files; then those besides videos, of which every table written here has the first.
 FILE_COLUMNS = tuple(stored.column for stored in STORED.values())
-OPTIONAL_COLUMNS = FILE_COLUMNS[:0:-1]
+OPTIONAL_COLUMNS = ("skeleton", *(column for column in FILE_COLUMNS if column not in ("path", "skeleton")))
 NO_MUSCLE = "none"
 # Characters of a cell (Linux's longest path). Columns are arrays, in which every cell takes the memory of the longest.
 MAX_CELL = 4096

@@ -17,10 +17,13 @@ from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource
 from transm3e.files import read_bytes
 
 PNG, BMP, RIFF = b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF"
-JPEG = b"\xff\xd8"
+JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+# Bytes after a JPEG's end mark that cameras write.
+TRAILER = 1024
 # Markers that begin a JPEG's frame, and those without a length field.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
@@ -75,12 +78,6 @@ def _webp(data: bytes) -> tuple[int, int]:
         sides = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
     width, height = sides
     return width, height
-
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
-# Bytes after a JPEG's end mark that cameras write.
-TRAILER = 1024
 
 
 class ImageFolder(FrameSource):
@@ -161,7 +158,7 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
         if size and size[0] * size[1] > MAX_PIXELS:
             raise DecodeError(str(path), f"has {size[1]}x{size[0]} pixels; at most {MAX_PIXELS} are read")
         # OpenCV fills the rest of a truncated JPEG with grey, without an error.
-        if data.startswith(JPEG_BEGIN) and JPEG_END not in data[-TRAILER:]:
+        if data.startswith(JPEG) and JPEG_END not in data[-TRAILER:]:
             raise DecodeError(str(path), "is truncated")
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except (OSError, cv2.error) as error:

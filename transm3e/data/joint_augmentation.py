@@ -46,12 +46,12 @@ class JointAugmentation:
 class DrawnJointAugmentation:
     """One draw: the ranges and the seed."""
 
-    changes: JointAugmentation
+    ranges: JointAugmentation
     seed: int
 
     def apply(self, joints: np.ndarray, layout: str) -> np.ndarray:
         """(T, M, V, 3 or 4) x, y, (z,) score, zeros where missing -> the same shape, float32, missing joints still zero."""
-        rng, how = np.random.default_rng(self.seed), self.changes
+        rng, how = np.random.default_rng(self.seed), self.ranges
         there = joints[..., -1:] > 0
         if not there.any():
             return joints

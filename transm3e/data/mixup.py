@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transm3e.config.schema import check_value
 from transm3e.data.geometry import Box
 from transm3e.errors import UserError
 from transm3e.modalities import JOINTS, STORED
@@ -38,14 +39,11 @@ class Mixing:
     exclusive: bool = False
 
     def __post_init__(self) -> None:
-        for key, value in (("ALPHA", self.alpha), ("CUTMIX_ALPHA", self.cutmix_alpha)):
-            if value < 0:
-                raise UserError(f"MIXUP.{key} is {value}; allowed: 0.0 (off) or more")
-        for key, value in (("PROB", self.prob), ("SWITCH_PROB", self.switch_prob)):
-            if not 0 <= value <= 1:
-                raise UserError(f"MIXUP.{key} is {value}; allowed: 0.0 to 1.0")
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(f"MIXUP.LABEL_SMOOTH_VALUE is {self.label_smoothing}; allowed: 0.0 to below 1.0")
+        check_value("MIXUP.ALPHA", self.alpha)
+        check_value("MIXUP.CUTMIX_ALPHA", self.cutmix_alpha)
+        check_value("MIXUP.PROB", self.prob)
+        check_value("MIXUP.SWITCH_PROB", self.switch_prob)
+        check_value("MIXUP.LABEL_SMOOTH_VALUE", self.label_smoothing)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ ERASE_AREA = (0.02, 1 / 3)
 ERASE_ASPECT = (0.3, 1 / 0.3)
 # PySlowFast erases after normalisation, where 0 is DATA.MEAN, 0.45.
 GREY = 115
+CROP_TRIES = 10
+# The value of a flow channel that says "no motion".
+NO_MOTION = 128
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Erase:
 
 
 def draw_erase(rng: np.random.Generator, size: int, mode: str, max_count: int) -> tuple[Erase, ...]:
-    """Random erasing (Zhong et al. 2020): 1 to max_count boxes that share one box's area; a side that would not fit is cut to the clip.
+    """Random erasing (Zhong et al. 2020): 1 to max_count boxes that share one box's area, their sides cut to the clip's.
 
     Args:
         rng: the clip's generator.
@@ -76,11 +79,6 @@ def _draw_one(rng: np.random.Generator, size: int, mode: str, count: int) -> Era
     w = min(size, max(1, round(size * sqrt(share / ratio))))
     box = Box(int(rng.integers(size - h + 1)), int(rng.integers(size - w + 1)), h, w)
     return Erase(box, int(rng.integers(2**32)), mode)
-
-
-CROP_TRIES = 10
-# The value of a flow channel that says "no motion".
-NO_MOTION = 128
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ class Augmentation:
         area: range of the crop's share of the frame, in (0, 1].
         aspect: range of the crop's width / height.
         flip: mirror half of the clips.
-        color_jitter: j in [0, 1]: factors are drawn from [1 - j, 1 + j]; 0 = off.
+        color_jitter: j, 0 or more: factors are drawn from [1 - j, 1 + j], from 0 on; 0 = off.
         erase_prob: share of clips with erased boxes, in [0, 1].
         erase_mode: a value of AUG.RE_MODE.
         erase_count: most boxes per clip, at least 1; they share one box's area.

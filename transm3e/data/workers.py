@@ -136,7 +136,7 @@ class WorkerPool:
     def __init__(self, items: Items, plan: SlotPlan, num_workers: int, seconds: float) -> None:
         self._items, self._seconds = items, seconds
         level = logging.getLogger(LOGGER).getEffectiveLevel()
-        self._worker_main = forking.pack(_worker_main, items, plan, seconds, level)
+        self._packed = forking.pack(_worker_main, items, plan, seconds, level)
         self._files = plan.files()
         self.slots = plan.slots(self._files)
         self._logged: set[str] = set()
@@ -145,7 +145,7 @@ class WorkerPool:
         self._suspects: set[Task] = set()  # tasks on which a worker died once
         self._deaths = 0
         # Stops the workers when this object or the program ends, whichever comes first.
-        self.close = weakref.finalize(self, _stop_workers, self._workers, [self._worker_main, *self._files])
+        self.close = weakref.finalize(self, _stop_workers, self._workers, [self._packed, *self._files])
 
     @property
     def pids(self) -> list[int]:
@@ -260,7 +260,7 @@ class WorkerPool:
         results, answered = Pipe(duplex=False)
         # The worker alone holds these ends: when it dies its results end, and when this process dies its requests end.
         with asked, answered:
-            process = forking.start(self._worker_main, [asked.fileno(), answered.fileno(), *self._files])
+            process = forking.start(self._packed, [asked.fileno(), answered.fileno(), *self._files])
         return Worker(process, requests, results)
 
 

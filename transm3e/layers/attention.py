@@ -7,6 +7,7 @@ Parameter names are PySlowFast's.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -152,9 +153,8 @@ class MultiScaleAttention(nn.Module):
         weight, bias = (
             own if x.device.type == "cpu" else (weights[f"norm_{name}.{part}"] for part in ("weight", "bias"))
         )
-        if x.device.type == "meta":  # which has no autocast
-            return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
-        with torch.autocast(x.device.type, enabled=False):
+        # The meta device has no autocast.
+        with nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False):
             return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

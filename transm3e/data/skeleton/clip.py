@@ -14,6 +14,15 @@ from transm3e.joints import EXTREMITIES, LAYOUTS
 OPENPOSE, BODY = "openpose18", "body23"
 # Another name of a joint: Halpe's toes.
 ALIASES = {f"{side}_foot_index": f"{side}_big_toe" for side in ("left", "right")}
+# A person is not linked across more than this many diagonals of the larger of the two boxes.
+REACH = 1.0
+# A detection that appears with so much of its box inside of another one's is that body detected twice, as detectors
+# now and then do, and no new person.
+INSIDE = 0.8
+# Joints are in pixels; the first pixel has its centre at 0 and its edge at -0.5.
+PIXEL_CENTRE = 0.5
+# Channels x, y, score and 3D x, y, z: the 3D coordinates and the score.
+WORLD, WORLD_X = [3, 4, 5, 2], slice(3, 4)
 # A layout can be made of each that has its joints by name; the neck is made of the shoulders, and hands and feet, which
 # body23 alone has beside COCO's joints, may be missing.
 POSSIBLE = {
@@ -73,13 +82,6 @@ def _neck(joints: np.ndarray, source: str) -> np.ndarray:
     neck[..., 2] = shoulders[..., 2].min(axis=-1)
     neck[neck[..., 2] <= 0] = 0
     return neck
-
-
-# A person is not linked across more than this many diagonals of the larger of the two boxes.
-REACH = 1.0
-# A detection that appears with so much of its box inside of another one's is that body detected twice, as detectors
-# now and then do, and no new person.
-INSIDE = 0.8
 
 
 def pick_persons(joints: np.ndarray, num_persons: int, tracks: np.ndarray | None = None) -> np.ndarray:
@@ -164,12 +166,6 @@ def _nearest(boxes: np.ndarray, last: np.ndarray) -> list[tuple[int, int]]:
         if free and distance[slot, person] <= reach[slot, person]:
             pairs.append((slot, person))
     return pairs
-
-
-# Joints are in pixels; the first pixel has its centre at 0 and its edge at -0.5.
-PIXEL_CENTRE = 0.5
-# Channels x, y, score and 3D x, y, z: the 3D coordinates and the score.
-WORLD, WORLD_X = [3, 4, 5, 2], slice(3, 4)
 
 
 def skeleton_clip(
