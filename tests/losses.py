@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """A tiny two-stage run whose losses and scores are kept in tests/assets/, so that a change of them is noticed.
-=======
-"""A tiny two-stage run whose values are kept in tests/assets/, so that what changes them is seen.
->>>>>>> r3
 
 python -m tests.losses overwrites them, after a change that is meant to change how models train.
 """
