@@ -72,12 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_with_message():
         if args.detach and args.slurm is None:
             raise UserError("--detach needs --slurm: without it the runs are this command's own")
-        places = (
+        backend = (
             local_backend(args.jobs, args.gpus_per_run, args.submitit_local)
             if args.slurm is None
             else slurm_backend(args.slurm, args.jobs, args.gpus_per_run, args.detach)
         )
-        plan = build_plan(args.tables, args.on, args.scale, args.seeds, args.rows, places.gpus_per_run, args.opts)
+        plan = build_plan(args.tables, args.on, args.scale, args.seeds, args.rows, backend.gpus_per_run, args.opts)
         comparison = Comparison(args.against, args.resamples, args.by_clip)
         check_comparison(comparison, plan.tables)
         if args.dry_run:
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1 if plan.problems else 0
         out = args.out or plan.runs_dir / "tables"
         command = [sys.executable, str(RUN_NET)]
-        failures = {} if args.show else run_missing(plan, command, places.environments, out / "logs", places.runner)
+        failures = {} if args.show else run_missing(plan, command, backend.environments, out / "logs", backend.runner)
         print(write_tables(plan, failures, out, comparison), end="")
         return 1 if failures or plan.problems else 0
 

@@ -167,7 +167,7 @@ def test_receivers_of_the_authors_code_are_all_equal_at_first(student_cfg, proto
 
 
 def test_the_rate_of_the_authors_file_ends_at_a_third(both):
-    paper, code = (Schedule.from_cfg(cfg) for cfg in both)
+    paper, code = (Schedule.from_cfg(cfg, 1) for cfg in both)
     assert (paper.rate(1), paper.rate(10)) == pytest.approx((1e-4, 1e-6))
     assert max(code.rate(step / 10) for step in range(101)) == code.rate(10) == pytest.approx(3.4e-5)
 

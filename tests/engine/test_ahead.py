@@ -1,4 +1,4 @@
-"""The next batch comes early, in order, and what goes wrong meanwhile is told when it is asked for."""
+"""The next batch comes early, in order, and what goes wrong meanwhile is raised when it is asked for."""
 
 from __future__ import annotations
 

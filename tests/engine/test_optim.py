@@ -69,11 +69,11 @@ def test_rates_stay_between_their_ends(policy, passed, warmup, start, after):
 
 def test_the_number_of_hosts_scales_all_three_rates():
     cfg = get_cfg()
-    merge_opts(cfg, ["NUM_SHARDS", 4, "SOLVER.WARMUP_EPOCHS", 1])
-    plain = Schedule.from_cfg(cfg)
+    merge_opts(cfg, ["SOLVER.WARMUP_EPOCHS", 1])
+    plain = Schedule.from_cfg(cfg, 4)
     assert (plain.base, plain.end, plain.warmup_start, plain.max_epoch) == (1e-4, 1e-6, 1e-6, 10)
     cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS = True
-    scaled = Schedule.from_cfg(cfg)
+    scaled = Schedule.from_cfg(cfg, 4)
     for epoch in (0, 0.5, 1, 7):
         assert scaled.rate(epoch) == pytest.approx(4 * plain.rate(epoch))
 
@@ -117,7 +117,7 @@ def test_the_optimisers():
 
 
 def test_a_checkpoint_does_not_bring_its_devices_kernels():
-    """SGD is fused on GPUs; what one wrote goes on elsewhere, and the other way round."""
+    """SGD is fused on GPUs; what one wrote is resumed elsewhere, and the other way round."""
     cfg = get_cfg()
     cfg.SOLVER.OPTIMIZING_METHOD = "sgd"
     optimizer = build_optimizer(cfg, torch.nn.Linear(2, 2))

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 
 from transm3e.data.types import Batch, FailedClip
 from transm3e.engine import train as training
+from transm3e.engine.ahead import Ahead
 from transm3e.engine.checkpoint import BEST, CheckpointStore
 from transm3e.engine.logging import log_to
 from transm3e.engine.optim import Schedule
@@ -184,6 +186,26 @@ def test_a_run_interrupted_at_any_step_ends_bit_for_bit_as_the_uninterrupted(tmp
     trainer(cut).run()
     assert_same(last_state(cut), last_state(whole))
     assert names(cut) == names(whole) == ["checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003.pyth"]
+
+
+def test_with_batches_loaded_ahead_a_run_is_the_same_and_none_is_loaded_in_vain(tmp_path, monkeypatch):
+    asked = []
+
+    def interrupt(epoch, step):
+        asked.append((epoch, step))
+        interrupt_at(1, 3)(epoch, step)
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    trainer(whole, accum_steps=2).run()
+    monkeypatch.setattr(training, "Ahead", partial(Ahead, on=True))
+    with pytest.raises(ExitRequest):
+        trainer(cut, loader=FakeLoader(before=interrupt), accum_steps=2).run()
+    assert asked == [*((0, step) for step in range(6)), *((1, step) for step in range(4))]
+    trainer(cut, accum_steps=2).run()
+    assert_same(last_state(cut), last_state(whole))
+    asked.clear()
+    trainer(tmp_path / "rest", loader=FakeLoader(before=lambda *at: asked.append(at)), accum_steps=4, max_epoch=2).run()
+    assert asked == [(epoch, step) for epoch in range(2) for step in range(4)]
 
 
 def test_interruptions_add_up_with_accumulation_and_fp16_scaler(tmp_path):

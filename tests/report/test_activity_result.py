@@ -46,7 +46,7 @@ def test_results_are_written_read_and_shown(tmp_path):
     assert shown == [["m", "66.7", "-", "-", "-", "-", "-"], ["m", "100.0", "-", "-", "-", "-", "-"]]
 
 
-def test_the_picture_shows_the_worst_of_many_activities(tmp_path, monkeypatch):
+def test_the_figure_shows_the_worst_of_many_activities(tmp_path, monkeypatch):
     names = [f"a{i}" for i in range(MOST + 5)]
     labels = np.repeat(np.eye(len(names)), 2, axis=0)
     scores = labels.copy()

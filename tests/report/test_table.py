@@ -1,4 +1,4 @@
-"""Result tables: figures, marks and layout."""
+"""Result tables: values, marks and layout."""
 
 from transm3e.report.table import results_table
 from transm3e.runs.results import summarise
@@ -25,7 +25,7 @@ def test_text_table():
     ]
 
 
-def test_random_scores_show_their_spread_and_figures_stay_in_one_line():
+def test_random_scores_show_their_spread_and_values_stay_aligned():
     splits = {
         "known_val": {"mAP": 0.21, "draws": {"std": 0.016}},
         "new_val": {"mAP": 0.38, "draws": {"std": 0.03}},
@@ -38,7 +38,7 @@ def test_random_scores_show_their_spread_and_figures_stay_in_one_line():
     ]
 
 
-def test_zero_is_a_figure_and_missing_is_a_dash():
+def test_zero_is_a_value_and_missing_is_a_dash():
     line = results_table([("zero", results(known_val=0.0, new_val=None))]).splitlines()[-1]
     assert line.split() == ["zero", "0.0", "-", "-", "-", "-", "-"]
 

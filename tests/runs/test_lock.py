@@ -55,11 +55,25 @@ def test_a_second_process_is_refused_until_the_first_is_killed(lock):
     assert (holder(lock), lock.exists()) == (None, False)
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="start times are read from /proc")
+def test_another_process_with_the_number_of_a_dead_owner_is_not_taken_for_it(lock):
+    of_parent = {"place": folder_lock._place(), "pid": os.getppid()}
+    lock.write_text(
+        json.dumps({**vars(Owner("a process")), **of_parent, "started": folder_lock._started(os.getppid())})
+    )
+    assert holder(lock).process == "a process"
+    lock.write_text(json.dumps({**vars(Owner("a process")), **of_parent, "started": "1"}))
+    assert holder(lock) is None
+    begun = time.monotonic()
+    with hold(lock):
+        assert time.monotonic() - begun < folder_lock.SILENCE_S
+
+
 def elsewhere(lock):
     lock.write_text(json.dumps({**vars(Owner.of_this_process("")), "process": "process 7 on n3", "place": "n3"}))
 
 
-def test_a_process_of_another_machine_lives_as_long_as_it_says_so(lock):
+def test_a_process_of_another_host_lives_as_long_as_it_sends_heartbeats(lock):
     elsewhere(lock)
     over = threading.Event()
 
@@ -81,7 +95,7 @@ def test_a_process_of_another_machine_lives_as_long_as_it_says_so(lock):
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"process": 1}', "[]"])
-def test_a_sign_that_was_never_written_blocks_nobody_for_ever(lock, text, monkeypatch):
+def test_a_lock_file_that_was_never_written_blocks_nobody_for_ever(lock, text, monkeypatch):
     monkeypatch.setattr(folder_lock, "SILENCE_S", 0.2)
     lock.write_text(text)
     with hold(lock):
@@ -105,7 +119,7 @@ def test_of_many_that_find_a_dead_owner_one_takes_over(lock):
             assert sum(pool.map(take, range(4))) == 1
 
 
-def test_who_has_lost_the_folder_while_it_stood_still_ends_without_a_word_to_it(lock):
+def test_a_suspended_process_that_has_lost_the_folder_ends_without_writing_to_it(lock):
     process = held(lock)
     process.send_signal(signal.SIGSTOP)
     elsewhere(lock)
@@ -118,7 +132,7 @@ def test_who_has_lost_the_folder_while_it_stood_still_ends_without_a_word_to_it(
     assert lock.read_text() == there
 
 
-def test_a_sign_that_somebody_deleted_is_made_again(lock, monkeypatch):
+def test_a_lock_file_that_was_deleted_is_made_again(lock, monkeypatch):
     monkeypatch.setattr(folder_lock, "BEAT_S", 0.05)
     with hold(lock):
         lock.unlink()

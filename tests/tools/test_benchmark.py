@@ -40,7 +40,7 @@ def benchmark(repo, monkeypatch, capsys):
     return call
 
 
-def test_table_json_and_picture(benchmark, tmp_path):
+def test_table_json_and_figure(benchmark, tmp_path):
     out = tmp_path / "a" / "b"
     status, shown, _ = benchmark(*RGB, *SMALL, "--against", "configs/MuscleSynth/mcts_rgb.yaml", "--out", out)
     assert status == 0

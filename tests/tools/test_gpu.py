@@ -1,4 +1,4 @@
-"""On a GPU: one process on NCCL in mixed precision is preempted, goes on and ends as the undisturbed run does."""
+"""On a GPU: one process on NCCL in mixed precision is preempted, resumes and ends as the uninterrupted run does."""
 
 from __future__ import annotations
 

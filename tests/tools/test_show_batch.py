@@ -1,4 +1,4 @@
-"""tools/show_batch.py from command line to pictures, and what it says to users' mistakes."""
+"""tools/show_batch.py from command line to figures, and what it says to users' mistakes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_modalities_between_options_and_keys(show_batch):
     status, files, err = show_batch("--cfg", RGB, *options, *SMALL)
     assert status == 0, err
     assert files == [str(show_batch.folder / "deep" / f"batch_{name}.png") for name in ("rgb", "rgb_diff")]
-    # One row of two frames: the picture is wider than high.
+    # One row of two frames: the figure is wider than high.
     height, width = cv2.imread(files[0]).shape[:2]
     assert 300 < height < width
 

@@ -37,10 +37,10 @@ class Schedule:
     shares: tuple[float, ...] = (1,)
 
     @classmethod
-    def from_cfg(cls, cfg: CfgNode, hosts: int = 0) -> Schedule:
-        """As configured, for this number of hosts; 0 = NUM_SHARDS."""
+    def from_cfg(cls, cfg: CfgNode, hosts: int) -> Schedule:
+        """As configured, for this number of hosts."""
         solver = cfg.SOLVER
-        factor = (hosts or cfg.NUM_SHARDS) if solver.BASE_LR_SCALE_NUM_SHARDS else 1
+        factor = hosts if solver.BASE_LR_SCALE_NUM_SHARDS else 1
         return cls(
             policy=solver.LR_POLICY,
             base=solver.BASE_LR * factor,

@@ -179,10 +179,11 @@ class Trainer:
             scalars = {name: value.detach() for name, value in out.items() if value.dim() == 0}
             losses += scalars.values()
         norm = self._clip()
-        # Nothing has waited for a GPU yet: the next batch goes to it meanwhile.
-        asked = time.perf_counter()
-        batches.load()
-        self.timer.loaded(asked)
+        if progress.step + 1 < self.steps_per_epoch and not request.signal_number:
+            # Nothing has waited for a GPU yet: the next batch goes to it meanwhile.
+            asked = time.perf_counter()
+            batches.load()
+            self.timer.loaded(asked)
         with collective("the all-reduce of gradients"):
             of_loss = torch.stack(losses[list(scalars).index("loss") :: len(scalars)])
             # One all-reduce tells of both.

@@ -16,6 +16,9 @@ from transm3e.report.figures import COLOURS, INK, dress, new_figure, run_title, 
 from transm3e.runs.results import clip_rows
 
 TOP = (1, 5)
+# Number of bars that are readable in one panel; of more activities the worst are shown.
+MOST = 40
+NAME_LENGTH = 32
 
 
 def activity_result(
@@ -65,11 +68,6 @@ def activity_result(
             else f"all {len(failed_clips)} clips failed"
         )
     return result
-
-
-# Number of bars that are readable in one panel; of more activities the worst are shown.
-MOST = 40
-NAME_LENGTH = 32
 
 
 def activity_bars(results: Mapping[str, Any], path: str | Path) -> None:

@@ -83,7 +83,7 @@ def draw_batch(
     *,
     split: str,
     when: str = "",
-    clips: int = MOST_FRAMES,
+    clips: int = 8,
     classes: Sequence[str] = MUSCLES,
 ) -> list[Path]:
     """Apply mixup to a batch, compute what a model reads, and draw that: one PNG per modality.

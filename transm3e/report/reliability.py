@@ -25,6 +25,7 @@ RESAMPLES = 2000
 DIGITS = 4
 # Least number of clips with a muscle for which its AP is meaningful.
 FEWEST = 10
+BEFORE, AFTER = "as trained", "calibrated"
 
 
 def read_folds(runs: Sequence[Path], split: str) -> list[Predictions]:
@@ -110,9 +111,6 @@ def families_of(table: Path, clips: np.ndarray) -> list[str]:
     if missing:
         raise UserError(f"{table} has no clip {missing[0]}; give the table that the folds were made from")
     return [activity[str(clip)] for clip in clips]
-
-
-BEFORE, AFTER = "as trained", "calibrated"
 
 
 def draw_reliability(

@@ -57,8 +57,7 @@ def claim(run: Run, owner: Mapping[str, Any]) -> Iterator[Start]:
 
 @contextmanager
 def _made(folder: Path) -> Iterator[bool]:
-    """Make a folder; yields whether it is new. If it is new and empty in the end, it is removed, only here because network
-    file systems keep a deleted lock file until it is closed."""
+    """Make a folder; yields whether it is new. If it is, and empty in the end (it could not be locked), it is removed."""
     is_new = not folder.exists()
     make_folder(folder, "OUTPUT_DIR or RUNS_DIR")
     try:

@@ -4,7 +4,7 @@
      "splits": {"known_val": {"mAP", "num_clips", "per_muscle", "positives", "failed_clips"[, "reason"]}, ...},
      "mean_val": ..., "mean_test": ...}
 
-Where "run" has the "target" "activity", splits hold the result of transm3e.report.activity_figure: "top1", "top5", ...
+Where "run" has the "target" "activity", splits hold the result of transm3e.report.activity_figure.activity_result: "top1", "top5", ...
 Those of the model Random hold means over many draws, and "draws", see with_draws.
 Scores are fractions in [0, 1]; null means "could not be computed", never 0.
 """

@@ -148,6 +148,12 @@ def test_without_contact_the_holder_of_the_store_is_named(watches):
     assert "held by rank 0 (process " in second.message
 
 
+def test_a_store_that_goes_after_the_verdict_does_not_hide_it():
+    second = Watch(Memory(), 1, 2, stall_s=30.0)
+    second._verdict_read, second._cut = (("rank 0 ended the run: why", 2), time.monotonic()), " (Connection reset)"
+    assert second._verdict(grace_s=100) == ("rank 0 ended the run: why", 2)
+
+
 def test_an_end_is_announced_to_the_others(watches):
     first, second = watches(2)
     second.leave_with("error: RNG_SEED is odd", 2)

@@ -233,7 +233,8 @@ class Watch:
     def _verdict(self, grace_s: float) -> Verdict | None:
         """Why this process has to end, if it has to."""
         now = time.monotonic()
-        if self._verdict_read and now - self._verdict_read[1] >= grace_s:
+        # Whoever has ended the run may have taken the store with it.
+        if self._verdict_read and (self._cut or now - self._verdict_read[1] >= grace_s):
             return self._verdict_read[0]
         # After a failed collective a shorter silence suffices.
         asked = self._asks or (self.leads and any(peer.beat.get("asks") for peer in self.peers.values()))
