@@ -1,16 +1,21 @@
 """The doctor: which GPU a torch build serves, what it advises, and that it finds each problem. GPUs are faked."""
 
 import os
-import runpy
 import subprocess
 import sys
+import time
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 import torch
 
-from transm3e import doctor
-from transm3e.doctor import Problem, advice_for, check, check_devices, hidden_gpu, import_remedy, main, missing_kernels
+from transm3e.doctor import Problem, __main__, check_devices, libraries, trying
+from transm3e.doctor import gpus as gpu_checks
+from transm3e.doctor.__main__ import main
+from transm3e.doctor.gpus import advice_for, hidden_gpu, missing_kernels
+from transm3e.doctor.libraries import check, import_remedy
+from transm3e.doctor.trying import Trial, run_trials, try_all
 
 CU130 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 CU126 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
@@ -121,8 +126,8 @@ def test_cuda_that_does_not_start_is_a_problem(gpus, monkeypatch):
 )
 def test_driver_without_a_visible_gpu(gpus, monkeypatch, driver, visible, count):
     gpus([], CU130)
-    monkeypatch.setattr(doctor, "_driver_present", lambda: driver)
-    monkeypatch.setattr(doctor, "_driver_cuda", lambda: (12, 4))
+    monkeypatch.setattr(gpu_checks, "_driver_present", lambda: driver)
+    monkeypatch.setattr(gpu_checks, "_driver_cuda", lambda: (12, 4))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -153,8 +158,9 @@ def test_import_remedies():
 def sound(gpus, monkeypatch):
     """A machine without a GPU and without a problem, whatever machine the test runs on."""
     gpus([], CU130)
-    monkeypatch.setattr(doctor, "_driver_present", lambda: False)
-    monkeypatch.setattr(doctor, "SHM_NEEDED", 0)
+    monkeypatch.setattr(gpu_checks, "_driver_present", lambda: False)
+    monkeypatch.setattr(libraries, "SHM_NEEDED", 0)
+    monkeypatch.setattr(__main__, "try_all", lambda: [Trial("step cpu fp32", 0.0123)])
 
 
 def test_a_sound_machine_exits_0_and_prints_facts(sound, capsys):
@@ -162,15 +168,16 @@ def test_a_sound_machine_exits_0_and_prints_facts(sound, capsys):
     out = capsys.readouterr().out
     assert f"torch        {torch.__version__}" in out
     assert "h264 yes, vp9 yes, mpeg4 yes" in out
+    assert "step cpu fp32      12 ms" in out
     assert out.rstrip().endswith("no problems")
 
 
 def test_problems_exit_1_each_with_its_remedy(sound, monkeypatch, capsys):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(doctor, "SHM_NEEDED", 2**30)
-    monkeypatch.setattr(doctor.Path, "is_dir", lambda self: True)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(2**26, 0, 2**26))
-    monkeypatch.setattr(doctor, "CODECS", ("h264", "no_such_codec"))
+    monkeypatch.setattr(libraries, "SHM_NEEDED", 2**30)
+    monkeypatch.setattr(libraries.Path, "is_dir", lambda self: True)
+    monkeypatch.setattr(libraries.shutil, "disk_usage", lambda path: usage(2**26, 0, 2**26))
+    monkeypatch.setattr(libraries, "CODECS", ("h264", "no_such_codec"))
     assert main() == 1
     out = capsys.readouterr().out
     assert "PyAV cannot decode no_such_codec\n    -> pip install" in out
@@ -179,7 +186,7 @@ def test_problems_exit_1_each_with_its_remedy(sound, monkeypatch, capsys):
 
 
 def test_a_library_that_fails_to_import_is_one_problem(sound, monkeypatch):
-    real = doctor.importlib.import_module
+    real = libraries.importlib.import_module
 
     def fake(name):
         if name == "cv2":
@@ -188,7 +195,7 @@ def test_a_library_that_fails_to_import_is_one_problem(sound, monkeypatch):
             raise RuntimeError("operator torchvision::nms does not exist")
         return real(name)
 
-    monkeypatch.setattr(doctor.importlib, "import_module", fake)
+    monkeypatch.setattr(libraries.importlib, "import_module", fake)
     torchvision, cv2 = check()
     assert torchvision.what == "torchvision cannot be imported (operator torchvision::nms does not exist)"
     assert "pip install --force-reinstall torch==" in torchvision.remedy
@@ -208,29 +215,87 @@ def test_torchvision_whose_operators_do_not_fit(sound, monkeypatch):
     assert isinstance(problem, Problem)
 
 
-@pytest.mark.filterwarnings("ignore:'transm3e.doctor' found in sys.modules:RuntimeWarning")
-def test_runs_as_a_module(capsys):
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_module("transm3e.doctor", run_name="__main__")
-    assert ended.value.code in (0, 1)
-    assert capsys.readouterr().out.startswith("versions\n  python")
+def test_what_is_tried_here_works(monkeypatch):
+    """Each in real processes, and one of them on a device that is not there; the ones after it are tried all the same."""
+    monkeypatch.setattr(trying, "ON_CPU", ("step cpu bf16", "step cuda:99 fp32", "checkpoint", "loader"))
+    done = {trial.name: trial for trial in try_all()}
+    assert "step cuda:99 fp32: " in str(done.pop("step cuda:99 fp32").problem)
+    assert {"step cpu bf16", "checkpoint", "loader", "group gloo 2"} <= set(done)
+    assert {trial.name: trial.error for trial in done.values() if trial.failed} == {}
+
+
+def test_a_trial_that_hangs_or_crashes_is_a_line_with_its_remedy(monkeypatch, tmp_path):
+    """Processes that it has started end with it, and the next trials run in another process."""
+    stub = """
+import os, signal, subprocess, sys
+_, limit, *names = sys.argv
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+with open("PIDS", "a") as file:
+    file.write(f"{child.pid} ")
+for name in names:
+    signal.alarm(int(limit))
+    match name:
+        case "checkpoint": print('{"seconds": 0.5}', flush=True)
+        case "group nccl 2": child.wait()
+        case "loader": os.kill(os.getpid(), signal.SIGBUS)
+        case _: sys.exit("libfoo.so is missing")
+"""
+    pids = tmp_path / "pids"
+    monkeypatch.setattr(trying, "COMMAND", (sys.executable, "-c", stub.replace("PIDS", str(pids))))
+    checkpoint, hanging, bus, status = run_trials(["checkpoint", "group nccl 2", "loader", "step cpu fp32"], limit_s=1)
+    assert (checkpoint.shown, checkpoint.failed) == ("500 ms", False)
+    assert hanging.shown == "FAILED: it hangs: no end within 1 s"
+    assert "NCCL_P2P_DISABLE=1" in hanging.problem.remedy
+    assert "SIGBUS" in bus.error
+    assert "--shm-size=8g" in bus.problem.remedy
+    assert status.error == "its process ended with status 1: libfoo.so is missing"
+    time.sleep(0.2)
+    states = [Path(f"/proc/{pid}/stat") for pid in pids.read_text().split()]
+    assert len(states) == 3
+    # Gone, or dead and not asked for yet.
+    assert [file for file in states if file.exists() and file.read_text().split()[2] != "Z"] == []
+
+
+def test_a_trial_that_failed_is_a_problem_unless_its_cause_is_one_already(sound, monkeypatch, capsys):
+    out_of_memory = Trial("step cuda:0 fp32", error="OutOfMemoryError: CUDA out of memory")
+    no_av = Trial("loader", error="ModuleNotFoundError: No module named 'av'", missing=True)
+    monkeypatch.setattr(__main__, "try_all", lambda: [out_of_memory, no_av])
+    monkeypatch.setattr(libraries, "SHM_NEEDED", 2**60)  # a problem of another kind
+    assert main() == 1
+    said = capsys.readouterr().out.split("\nproblems\n")[1]
+    assert "step cuda:0 fp32: OutOfMemoryError: CUDA out of memory\n    -> another program uses the memory" in said
+    assert "No module" not in said
+
+
+def test_usable_without_torch(sound, monkeypatch, capsys):
+    real = libraries.importlib.import_module
+
+    def fake(name):
+        if name == "torch":
+            raise ImportError("No module named 'torch'")
+        return real(name)
+
+    monkeypatch.setattr(libraries.importlib, "import_module", fake)
+    monkeypatch.setattr(__main__, "try_all", try_all)
+    assert main() == 1
+    out = capsys.readouterr().out
+    assert "not tried: torch cannot be imported" in out
+    assert "torch cannot be imported (No module named 'torch')\n    -> pip install torch" in out
 
 
 def test_a_decoder_that_imports_and_opens_nothing_is_a_problem(monkeypatch):
     import av
 
-    assert doctor._codec_problems() == []
+    assert libraries._codec_problems() == []
 
     def changed(*_, **options):
         raise TypeError(f"open() got an unexpected keyword argument {next(iter(options), '')!r}")
 
     monkeypatch.setattr(av, "open", changed)
-    (problem,) = doctor._codec_problems()
+    (problem,) = libraries._codec_problems()
     assert "does not write and read a video of eight frames (TypeError: open()" in problem.what
     assert problem.remedy == 'pip install --force-reinstall --only-binary av "av>=14.1,<20"'
 
 
 def test_the_bounds_of_pyav_are_those_of_the_package():
-    from pathlib import Path
-
-    assert f'"{doctor.PYAV}"' in (Path(__file__).parents[1] / "setup.py").read_text(encoding="utf-8")
+    assert f'"{libraries.PYAV}"' in (Path(__file__).parents[1] / "setup.py").read_text(encoding="utf-8")
