@@ -29,6 +29,7 @@ from transm3e.data import build_loader
 from transm3e.data.build import check_tables
 from transm3e.doctor import check_devices
 from transm3e.engine.evaluate import Evaluator
+from transm3e.engine.faults import determinism_advice
 from transm3e.engine.logging import log_to
 from transm3e.engine.processes.distributed import gather, is_main, local_size, rank, world_size
 from transm3e.engine.processes.launch import has_main_process, launch, starts_all_processes
@@ -76,6 +77,7 @@ def execute(run: Run, owner: dict[str, Any], device: torch.device) -> None:
         claim(run, owner) if is_main() else nullcontext(Start()) as start,
         log_to(run.folder, is_main()),
         disk_faults(),
+        determinism_advice(run.cfg.MODEL.MODEL_NAME),
         stop_request() as request,
     ):
         logger.info("%s -> %s on %s", run.name, run.folder, device)

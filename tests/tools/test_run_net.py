@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from tests.run_net import run_net as process_of
+from transm3e.engine.seed import set_deterministic
 from transm3e.models import build_model
+from transm3e.models.transm3e import TransM3E
 
 RGB = ("--cfg", "configs/MuscleSynth/mcts_rgb.yaml")
 QUICK = (
@@ -43,6 +45,27 @@ def test_output_dir_of_another_run(run_net, noise_data, tmp_path):
     words = (*RGB, "DATA.PATH_TO_DATA_DIR", noise_data, *QUICK, "OUTPUT_DIR", tmp_path / "run")
     assert run_net(*words)[0] == 0
     assert_mistake(run_net(*words, "SOLVER.BASE_LR", 0.5), "holds another run", "choose another OUTPUT_DIR")
+
+
+def test_an_operation_without_a_deterministic_version(run_net, noise_data, tmp_path, monkeypatch):
+    real = TransM3E.forward
+
+    def forward(self, clips):
+        # CPUs refuse this one, as GPUs the gradient of max_pool3d.
+        torch.zeros(2).put_(torch.tensor([0, 1]), torch.ones(2))
+        return real(self, clips)
+
+    monkeypatch.setattr(TransM3E, "forward", forward)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    try:
+        result = run_net(*RGB, "DATA.PATH_TO_DATA_DIR", noise_data, *QUICK, "DETERMINISTIC", True)
+    finally:
+        set_deterministic(False)
+    assert_mistake(
+        result, "MODEL.MODEL_NAME TransM3E uses put_, which does not have a deterministic", "set DETERMINISTIC False"
+    )
+    [run] = (tmp_path / "runs").iterdir()
+    assert not (run / "checkpoints").exists()
 
 
 def test_results_are_of_the_data_they_name_and_other_data_are_another_run(run_net, noise_data, tmp_path):

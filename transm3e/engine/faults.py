@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from transm3e.data.types import Batch
 from transm3e.engine.processes.distributed import gather, is_main
 from transm3e.errors import UserError, first_line, is_out_of_memory
@@ -18,6 +20,8 @@ from transm3e.models.weights.files import save_torch
 PATHS_SHOWN = 8
 # Part of the error that torch's anomaly detection raises.
 ANOMALY = " returned nan values"
+# Of the error that torch raises with use_deterministic_algorithms.
+NOT_DETERMINISTIC = " does not have a deterministic implementation"
 # In the run's folder, not in checkpoints/, as nothing resumes from them; of the last failure only.
 BAD_WEIGHTS, BAD_BATCH = "bad_weights.pyth", "bad_batch_rank_{}.pt"
 POSITION = "bad_step"
@@ -129,3 +133,28 @@ def memory_advice(settings: Mapping[str, Any]) -> Iterator[None]:
             raise
         helpful = ", ".join(f"{key} (now {value})" for key, value in settings.items())
         raise UserError(f"out of memory: {first_line(error)}; settings that would help: {helpful}") from error
+
+
+@contextmanager
+def determinism_advice(model: str) -> Iterator[None]:
+    """Turn torch's refusal of an operation, which the first step meets before it changes a weight, into a message.
+
+    torch decides by operation, size and device (adaptive pooling to 1x1x1 is a mean, and allowed), so no list is kept here.
+
+    Args:
+        model: MODEL.MODEL_NAME.
+
+    Raises:
+        UserError: with DETERMINISTIC, an operation has no deterministic version.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        operation, found, _ = str(error).partition(NOT_DETERMINISTIC)
+        if not found:
+            raise
+        raise UserError(
+            f"DETERMINISTIC True: MODEL.MODEL_NAME {model} uses {operation.strip().split()[-1]}, which{NOT_DETERMINISTIC} in torch "
+            f"{torch.__version__}; set DETERMINISTIC False (random numbers stay the same, sums differ in their last bits), "
+            "choose another model, or the CPU with NUM_GPUS 0"
+        ) from error

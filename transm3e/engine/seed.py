@@ -19,7 +19,8 @@ def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
 def set_deterministic(on: bool) -> None:
     """Make torch use only deterministic operations, or any; call it before the first work on a GPU.
 
-    torch raises a RuntimeError that names an operation for which it has no deterministic form.
+    torch raises a RuntimeError that names an operation for which it has no deterministic version; training makes a message
+    of it (transm3e.engine.faults.determinism_advice).
     """
     if on:
         # cuBLAS needs it, and reads it when its first handle is made.
