@@ -6,6 +6,7 @@ import sys
 import time
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -256,15 +257,32 @@ for name in names:
     assert [file for file in states if file.exists() and file.read_text().split()[2] != "Z"] == []
 
 
-def test_a_trial_that_failed_is_a_problem_unless_its_cause_is_one_already(sound, monkeypatch, capsys):
+def test_a_trial_that_failed_is_a_problem_unless_its_cause_is_one_already(sound, gpus, monkeypatch, capsys):
     out_of_memory = Trial("step cuda:0 fp32", error="OutOfMemoryError: CUDA out of memory")
     no_av = Trial("loader", error="ModuleNotFoundError: No module named 'av'", missing=True)
     monkeypatch.setattr(__main__, "try_all", lambda: [out_of_memory, no_av])
-    monkeypatch.setattr(libraries, "SHM_NEEDED", 2**60)  # a problem of another kind
+    monkeypatch.setattr(libraries, "SHM_NEEDED", 2**60)  # a problem of libraries
     assert main() == 1
     said = capsys.readouterr().out.split("\nproblems\n")[1]
     assert "step cuda:0 fp32: OutOfMemoryError: CUDA out of memory\n    -> another program uses the memory" in said
     assert "No module" not in said
+    # A V100 with CUDA 13, where torch does not even say its cuDNN.
+    gpus([("V100", (7, 0))], CU130)
+    properties = SimpleNamespace(name="V100", major=7, minor=0, total_memory=2**34)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: properties)
+    monkeypatch.setattr(torch.backends.cudnn, "version", raises(RuntimeError("cuDNN version 92400 is not compatible")))
+    assert main() == 1
+    facts, said = capsys.readouterr().out.split("\nproblems\n")
+    assert "cuDNN        not usable (cuDNN version 92400 is not compatible)" in facts
+    assert "has no kernels for GPU 0 (V100, sm_70)" in said
+    assert "OutOfMemoryError" not in said
+
+
+def raises(error):
+    def call(*_):
+        raise error
+
+    return call
 
 
 def test_usable_without_torch(sound, monkeypatch, capsys):

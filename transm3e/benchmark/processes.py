@@ -100,7 +100,7 @@ def time_processes(entry: Entry, settings: ProcessSettings) -> list[StrategyTime
     for size in settings.world_sizes:
         with tempfile.TemporaryDirectory() as folder:
             # Rendezvous by a file, since a port might be taken by another program.
-            mp.spawn(_work, (size, f"file://{folder}/rendezvous", entry, settings, folder), nprocs=size)
+            mp.spawn(time_process, (size, f"file://{folder}/rendezvous", entry, settings, folder), nprocs=size)
             seconds = json.loads((Path(folder) / SECONDS).read_text(encoding="utf-8"))
         found += [StrategyTimes(size, strategy, tuple(seconds[strategy])) for strategy in STRATEGIES]
     return found
@@ -125,7 +125,9 @@ def processes_markdown(found: Sequence[StrategyTimes], settings: ProcessSettings
     )
 
 
-def _work(rank: int, world_size: int, init_method: str, entry: Entry, settings: ProcessSettings, folder: str) -> None:
+def time_process(
+    rank: int, world_size: int, init_method: str, entry: Entry, settings: ProcessSettings, folder: str
+) -> None:
     """One of the processes; rank 0 writes the seconds of the slowest process."""
     if settings.threads:
         torch.set_num_threads(settings.threads)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from transm3e.doctor.libraries import check, decoders, devices, versions
+from transm3e.doctor.gpus import check_devices
+from transm3e.doctor.libraries import check, decoders, devices, load, versions
 from transm3e.doctor.trying import try_all
 
 
@@ -17,9 +18,10 @@ def main() -> int:
     for trial in try_all():
         print(f"  {trial.name:<18} {trial.shown}", flush=True)
         failed += [trial] if trial.failed else []
-    problems = check()
-    known = bool(problems)
-    problems += [trial.problem for trial in failed if not (known and trial.follows)]
+    of_gpus = [] if isinstance(load("torch"), Exception) else check_devices()
+    of_libraries = check()
+    problems = [*of_gpus, *of_libraries]
+    problems += [trial.problem for trial in failed if not trial.follows(bool(of_libraries), bool(of_gpus))]
     _show("devices", devices())
     _show("decoders", decoders())
     print("problems" if problems else "no problems")

@@ -10,9 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import transm3e
-from transm3e.doctor.gpus import INDEX, check_devices, name_of
+from transm3e.doctor.gpus import INDEX, name_of
 from transm3e.doctor.problem import Problem
 
 LIBRARIES = {  # module -> the package to install
@@ -32,11 +33,10 @@ GIB = 2**30
 
 
 def check() -> list[Problem]:
-    """All problems of this machine, GPU problems first."""
+    """Problems of libraries, decoders and shared memory."""
     loaded = {name: load(name) for name in LIBRARIES}
     failed = {name: module for name, module in loaded.items() if isinstance(module, Exception)}
-    problems = check_devices() if "torch" not in failed else []
-    problems += [_import_problem(name, error) for name, error in failed.items()]
+    problems = [_import_problem(name, error) for name, error in failed.items()]
     if not {"torch", "torchvision"} & failed.keys():
         problems += _torchvision_problems()
     if "av" not in failed:
@@ -140,7 +140,7 @@ def versions() -> list[tuple[str, str]]:
     torch = load("torch")
     if not isinstance(torch, Exception):
         build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
-        facts += [("torch build", f"{build}, cuDNN {torch.backends.cudnn.version() or 'none'}")]
+        facts += [("torch build", build)]
         facts += [("torch GPUs", " ".join(torch.cuda.get_arch_list()) or "none")]
     return facts
 
@@ -156,7 +156,14 @@ def devices() -> list[tuple[str, str]]:
     for i in range(count):
         gpu = torch.cuda.get_device_properties(i)  # type: ignore[union-attr]
         facts += [(f"gpu {i}", f"{gpu.name}, {name_of((gpu.major, gpu.minor))}, {gpu.total_memory / GIB:.1f} GiB")]
-    return facts if count else [*facts, ("gpu", "none")]
+    return [*facts, ("cuDNN", _cudnn(torch))] if count else [*facts, ("gpu", "none")]
+
+
+def _cudnn(torch: Any) -> str:
+    try:
+        return str(torch.backends.cudnn.version() or "none")
+    except RuntimeError as error:  # too new for this GPU, which the check of GPUs reports with its remedy
+        return f"not usable ({str(error).splitlines()[0]})"
 
 
 def decoders() -> list[tuple[str, str]]:

@@ -128,14 +128,15 @@ def main(limit_s: str, names: list[str]) -> None:
         except NotHere as reason:
             told = {"skipped": str(reason)}
         except Exception as error:
-            told = {"error": f"{type(error).__name__}: {_last_cause(error)}", "missing": isinstance(error, ImportError)}
+            told = {"error": _said(error), "missing": isinstance(error, ImportError)}
         print(json.dumps({"seconds": time.perf_counter() - begin, **told}), flush=True)
 
 
-def _last_cause(error: Exception) -> str:
-    """The line that says what happened; mp.spawn's own puts a traceback before it."""
-    lines = str(error).strip().splitlines()
-    return lines[-1] if len(lines) > 1 and "Traceback" in str(error) else first_line(error)
+def _said(error: Exception) -> str:
+    """What happened, in one line; that of a spawned process is at the end of its traceback."""
+    if "Traceback" in str(error):
+        return str(error).strip().splitlines()[-1]
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _member(rank: int, size: int, address: str, backend: str) -> None:

@@ -41,8 +41,6 @@ SAID = {
     "sigbus": "/dev/shm is too small: start the container with --shm-size=8g or --ipc=host, or set DATA_LOADER.NUM_WORKERS 0",
     "sigill": "this processor lacks instructions that a library was built for: install builds for it, or use another host",
 }
-# Consequences of what the libraries' check reports with its remedy.
-FOLLOWS = ("no kernel image", "has no kernels", "torchvision::nms")
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,10 @@ class Trial:
     def failed(self) -> bool:
         return bool(self.error)
 
-    @property
-    def follows(self) -> bool:
-        """Whether the checks of libraries and GPUs report the cause."""
-        return self.missing or any(words in self.error for words in FOLLOWS)
+    def follows(self, libraries: bool, gpus: bool) -> bool:
+        """Whether the cause is reported already: something is wrong with libraries, or with GPUs."""
+        on_gpu = "cuda" in self.name or "nccl" in self.name
+        return (libraries and (self.missing or "torchvision::nms" in self.error)) or (gpus and on_gpu)
 
     @property
     def shown(self) -> str:
@@ -130,7 +128,8 @@ def _run(command: list[str], limit_s: float) -> tuple[list[str], str]:
         out.seek(0)
         err.seek(0)
         lines = [line for line in out.read().splitlines() if line.startswith('{"seconds"')]
-        said = err.read().strip().splitlines()
+        # Indented lines are code that warnings show.
+        said = [line for line in err.read().splitlines() if line.strip() and not line.startswith(" ")]
     if status == -signal.SIGALRM:
         return lines, "it hangs: no end within LIMIT"
     how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"its process ended with status {status}"

@@ -1,0 +1,1 @@
+"""What only a GPU can answer, in one table: tools/gpu_check.sh."""

@@ -1,0 +1,93 @@
+"""Rows of the table, and the sizes that the parts run at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from transm3e.benchmark.candidate import Entry
+from transm3e.engine.precision import fastest_dtype
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        what: was measured.
+        value: the measurement.
+        beside: what it is to be compared with: a bound, a count, a reference.
+        ok: whether it is as it must be; None where nothing says what it must be.
+    """
+
+    what: str
+    value: str
+    beside: str = ""
+    ok: bool | None = None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes and device of all parts.
+
+    Attributes:
+        root: the checkout, with configs/ and tools/.
+        device: "cuda" or "cpu".
+        opts: KEY VALUE words that make the paper's models small; () for their own size.
+        batch_size: clips of a training step.
+        reference: of REFERENCES, beside the paper's models.
+        repeats, warmup: timed and untimed rounds.
+        parity: blocks, frames and crop of the MViT that is compared with torchvision's.
+        epochs: of both stages on MuscleSynth.
+    """
+
+    root: Path
+    device: str
+    opts: tuple[str, ...]
+    batch_size: int
+    reference: str
+    repeats: int
+    warmup: int
+    parity: tuple[int, int, int]
+    epochs: int
+
+    @property
+    def where(self) -> torch.device:
+        return torch.device(self.device)
+
+    @property
+    def precision(self) -> str:
+        """The fast one, a name of DTYPES."""
+        if self.device == "cpu":
+            return "float32"
+        return "bf16" if fastest_dtype(self.where) == torch.bfloat16 else "fp16"
+
+    def entry(self, config: str, variant: str = "", *opts: str) -> Entry:
+        """A config of MuscleMap136 at these sizes."""
+        source = str(self.root / f"configs/MuscleMap136/{config}.yaml")
+        return Entry(f"{config}{variant and f', {variant}'}", source, source, (*self.opts, *opts))
+
+    @property
+    def paper(self) -> tuple[Entry, ...]:
+        """MViTv2-S, and TransM3E-S with its teacher."""
+        return self.entry("mvitv2_s"), self.entry("transm3e_s")
+
+
+def full(root: Path) -> Scale:
+    """On one GPU of 16 GB or more."""
+    return Scale(root, "cuda", (), 8, "torchvision:mvit_v2_s", 10, 3, (16, 16, 224), 2)
+
+
+# Three blocks of 16 channels, and clips of 4 frames of 32 x 32.
+TINY = (
+    *("DATA.NUM_FRAMES", "4", "DATA.TRAIN_CROP_SIZE", "32", "DATA.TEST_CROP_SIZE", "32", "MVIT.EMBED_DIM", "16"),
+    *("MVIT.DEPTH", "3", "MVIT.DIM_MUL", "[[1, 2.0], [2, 2.0]]", "MVIT.HEAD_MUL", "[[1, 2.0], [2, 2.0]]"),
+    *("MVIT.POOL_Q_STRIDE", "[[0, 1, 1, 1], [1, 1, 2, 2], [2, 1, 2, 2]]"),
+)
+
+
+def tiny(root: Path) -> Scale:
+    """On any CPU, to see that all parts run."""
+    return Scale(root, "cpu", (*TINY, "INIT.OPTS", str(list(TINY))), 2, "torchvision:mc3_18", 1, 0, (4, 4, 32), 1)
