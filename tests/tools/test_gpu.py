@@ -1,9 +1,10 @@
-"""On a GPU: one process on NCCL in mixed precision is preempted, resumes and ends as the uninterrupted run does."""
+"""On a GPU: training is preempted and resumed on NCCL, models compute what CPUs do, the doctor's trials; skipped without one."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from tests.clips import make_noise_data
 from tests.run_net import command
 from tests.two_processes import children, finish, start, wait_for_steps, words
+from transm3e.doctor.trying import try_all
 from transm3e.models.weights import read_checkpoint
 
 EPOCHS = 8
@@ -24,7 +26,9 @@ def start_on_gpu(data, out, *options):
     return start([*agent, *command(*words(data, out, EPOCHS), *on_gpu, *options)[1:]])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+
+
 def test_nccl_mixed_precision_and_resume(tmp_path):
     data = make_noise_data(tmp_path / "data")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -44,3 +48,19 @@ def test_nccl_mixed_precision_and_resume(tmp_path):
     )
     # Sums on a GPU are not done in one order: a little noise, and training makes more of it.
     assert [epoch["loss"] for epoch in ours] == pytest.approx([epoch["loss"] for epoch in theirs], rel=0.02)
+
+
+@pytest.mark.parametrize("part", ["models against the CPU", "parity with torchvision", "measured against counted"])
+def test_gpu_check(repo, part):
+    command = [str(repo / "tools" / "gpu_check.sh"), "--parts", part]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHON": sys.executable}, check=False
+    )
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_the_doctor_tries_on_gpus():
+    done = [trial for trial in try_all() if "cuda" in trial.name or "nccl" in trial.name]
+    assert len(done) >= 4
+    assert {trial.name: trial.error for trial in done if trial.failed} == {}

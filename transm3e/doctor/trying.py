@@ -116,7 +116,11 @@ def _run(command: list[str], limit_s: float) -> tuple[list[str], str]:
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
         process = subprocess.Popen(
-            command, stdout=out, stderr=err, env={**os.environ, "PYTHONPATH": path}, start_new_session=True
+            command,
+            stdout=out,
+            stderr=err,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"},
+            start_new_session=True,
         )
         try:
             status = process.wait(limit_s)

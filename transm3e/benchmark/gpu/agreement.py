@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.video import mvit
 
 from transm3e.benchmark.candidate import Entry, build_candidate
-from transm3e.benchmark.gpu.rows import Row, Scale
+from transm3e.benchmark.gpu.rows import Row, Scale, failed
 from transm3e.config import get_cfg, load_cfg
 from transm3e.engine.precision import Precision, fastest_dtype
 from transm3e.modalities import model_class
@@ -36,18 +36,10 @@ def models(scale: Scale) -> Iterator[Row]:
         if not learns:
             yield Row(name, "no weights", "nothing to compare")
             continue
-        candidate = build_candidate(Entry(name, file, file), CPU, with_teacher=False)
-        clips = candidate.task.inputs(candidate.batch(2, CPU).clips)
-        exact = _computed(candidate.task.model, clips, CPU, torch.float64)
-        errors = {
-            dtype: _error(_computed(candidate.task.model, clips, scale.where, dtype), exact) for dtype in MOST_OFF
-        }
-        yield Row(
-            name,
-            ", ".join(f"{_short(dtype)} {error:.1e}" for dtype, error in errors.items()),
-            "at most " + ", ".join(f"{bound:.0e}" for bound in MOST_OFF.values()),
-            all(error <= MOST_OFF[dtype] for dtype, error in errors.items()),
-        )
+        try:
+            yield _compared(name, file, scale.where)
+        except Exception as error:
+            yield failed(name, error)
     if missing := set(MODELS) - {name.split()[0] for name in configs}:
         yield Row(", ".join(sorted(missing)), "not tried", "no config of it", False)
 
@@ -76,6 +68,19 @@ def parity(scale: Scale) -> Iterator[Row]:
         error, their_error = _error([given], [exact]), _error([reference], [exact])
         fine = error <= max(MARGIN * their_error, MOST_OFF[torch.float32])
         yield Row(_short(dtype), f"{error:.1e}", f"torchvision {their_error:.1e}", fine)
+
+
+def _compared(name: str, file: str, device: torch.device) -> Row:
+    candidate = build_candidate(Entry(name, file, file), CPU, with_teacher=False)
+    model, clips = candidate.task.model, candidate.task.inputs(candidate.batch(2, CPU).clips)
+    exact = _computed(model, clips, CPU, torch.float64)
+    errors = {dtype: _error(_computed(model, clips, device, dtype), exact) for dtype in MOST_OFF}
+    return Row(
+        name,
+        ", ".join(f"{_short(dtype)} {error:.1e}" for dtype, error in errors.items()),
+        "at most " + ", ".join(f"{bound:.0e}" for bound in MOST_OFF.values()),
+        all(error <= MOST_OFF[dtype] for dtype, error in errors.items()),
+    )
 
 
 def _one_config_of_each(root: Path) -> dict[str, tuple[str, bool]]:

@@ -17,11 +17,10 @@ import torch
 
 from transm3e.benchmark.gpu.agreement import models, parity
 from transm3e.benchmark.gpu.cost import compiled, counted, kernels, speed
-from transm3e.benchmark.gpu.rows import Row, Scale
+from transm3e.benchmark.gpu.rows import Row, Scale, failed
 from transm3e.benchmark.gpu.training import musclesynth, processes
 from transm3e.benchmark.machine import describe
 from transm3e.benchmark.markdown import table
-from transm3e.errors import first_line
 
 
 def machine(scale: Scale) -> Iterator[Row]:
@@ -51,12 +50,12 @@ HEAD = ("part", "what", "measured", "beside", "verdict")
 VERDICTS = {True: "ok", False: "FAILED", None: ""}
 
 
-def run_parts(scale: Scale, names: Sequence[str], parts: Any = None) -> tuple[str, bool]:
+def run_parts(scale: Scale, names: Sequence[str]) -> tuple[str, bool]:
     """The table of these parts, and whether all is as it must be; a part that fails or takes too long is a row."""
     lines, sound, left = [], True, 0.0
     context = mp.get_context("fork")  # this process has not touched a GPU, and need not import torch again for each
     for name in names:
-        function, budget = (parts or PARTS)[name]
+        function, budget = PARTS[name]
         begin, left = time.monotonic(), left + budget
         for row in _rows(context, function, scale, left):
             lines.append([name, row.what, row.value, row.beside, VERDICTS[row.ok]])
@@ -85,7 +84,7 @@ def _rows(context: Any, function: Callable[[Scale], Iterator[Row]], scale: Scale
     finally:
         with suppress(ProcessLookupError):  # what it has started, too
             os.killpg(process.pid, signal.SIGKILL)
-        process.join()
+        process.join(5)
 
 
 def _work(rows: Connection, function: Callable[[Scale], Iterator[Row]], scale: Scale) -> None:
@@ -97,7 +96,7 @@ def _work(rows: Connection, function: Callable[[Scale], Iterator[Row]], scale: S
         for row in function(scale):
             rows.send(row)
     except Exception as error:
-        rows.send(Row("", "", f"{type(error).__name__}: {first_line(error)}", False))
+        rows.send(failed("", error))
     rows.send(None)
 
 

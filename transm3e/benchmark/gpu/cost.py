@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from transm3e.benchmark.candidate import Candidate, Entry, build_candidate
 from transm3e.benchmark.counts import GIB, GPUS, count_step
-from transm3e.benchmark.gpu.rows import Row, Scale
+from transm3e.benchmark.gpu.rows import Row, Scale, failed
 from transm3e.benchmark.markdown import duration
 from transm3e.benchmark.memory import DTYPES, build_pass, cuda_peak, resident_peak
 from transm3e.benchmark.step import FORWARD, TRAIN, Call, forward_call, training_call
 from transm3e.benchmark.timing import time_rounds
 from transm3e.engine.precision import Precision
-from transm3e.errors import first_line
 
 KERNELS_SHOWN, NAME_SHOWN = 20, 90
 MIB = 2**20
@@ -101,7 +101,7 @@ def _timed(scale: Scale, entry: Entry, precision: str, base: dict[str, float]) -
                 f"{label}, {mode}", value, "" if first == seconds else f"{first / seconds:.2f}x the reference's speed"
             )
     except Exception as error:
-        yield Row(label, "", f"{type(error).__name__}: {first_line(error)}", False)
+        yield failed(label, error)
     torch.cuda.empty_cache()
 
 
@@ -141,10 +141,9 @@ def _kernels(scale: Scale, step: Call) -> list[tuple[str, float, int]]:
         step()
         if on_gpu:
             torch.cuda.synchronize()
-    field = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    return [
-        (event.key, getattr(event, field), event.count) for event in profiler.key_averages() if getattr(event, field)
-    ]
+    kind, time = (DeviceType.CUDA, "device") if on_gpu else (DeviceType.CPU, "cpu")
+    found = [event for event in profiler.key_averages() if event.device_type == kind]
+    return [(event.key, getattr(event, f"self_{time}_time_total"), event.count) for event in found]
 
 
 def _host_waits(scale: Scale, step: Call) -> Iterator[str]:

@@ -9,6 +9,9 @@ import torch
 
 from transm3e.benchmark.candidate import Entry
 from transm3e.engine.precision import fastest_dtype
+from transm3e.errors import is_out_of_memory
+
+SAID = 200  # characters of an error
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,15 @@ class Row:
     value: str
     beside: str = ""
     ok: bool | None = None
+
+
+def failed(what: str, error: Exception) -> Row:
+    """What an error says, in a row; a size that does not fit is none."""
+    if is_out_of_memory(error):
+        return Row(what, "does not fit", "")
+    lines = [line for line in str(error).strip().splitlines() if line] or [""]
+    said = " ".join(lines[: 1 + lines[0].endswith(":")])  # "backend='inductor' raised:" and then what
+    return Row(what, "", f"{type(error).__name__}: {said[:SAID]}", False)
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ class Scale:
 
 def full(root: Path) -> Scale:
     """On one GPU of 16 GB or more."""
-    return Scale(root, "cuda", (), 8, "torchvision:mvit_v2_s", 10, 3, (16, 16, 224), 2)
+    return Scale(root, "cuda", (), 8, "torchvision:mvit_v2_s", 7, 3, (16, 16, 224), 2)
 
 
 # Three blocks of 16 channels, and clips of 4 frames of 32 x 32.
