@@ -76,15 +76,11 @@ class Scale:
             return "float32"
         return "bf16" if fastest_dtype(self.where) == torch.bfloat16 else "fp16"
 
-    def entry(self, config: str, variant: str = "", *opts: str) -> Entry:
-        """A config of MuscleMap136 at these sizes."""
-        source = str(self.root / f"configs/MuscleMap136/{config}.yaml")
-        return Entry(f"{config}{variant and f', {variant}'}", source, source, (*self.opts, *opts))
-
     @property
     def paper(self) -> tuple[Entry, ...]:
         """MViTv2-S, and TransM3E-S with its teacher."""
-        return self.entry("mvitv2_s"), self.entry("transm3e_s")
+        files = {name: str(self.root / f"configs/MuscleMap136/{name}.yaml") for name in ("mvitv2_s", "transm3e_s")}
+        return tuple(Entry(name, file, file, self.opts) for name, file in files.items())
 
 
 def full(root: Path) -> Scale:
@@ -94,12 +90,12 @@ def full(root: Path) -> Scale:
 
 # Three blocks of 16 channels, and clips of 4 frames of 32 x 32.
 TINY = (
-    *("DATA.NUM_FRAMES", "4", "DATA.TRAIN_CROP_SIZE", "32", "DATA.TEST_CROP_SIZE", "32", "MVIT.EMBED_DIM", "16"),
-    *("MVIT.DEPTH", "3", "MVIT.DIM_MUL", "[[1, 2.0], [2, 2.0]]", "MVIT.HEAD_MUL", "[[1, 2.0], [2, 2.0]]"),
-    *("MVIT.POOL_Q_STRIDE", "[[0, 1, 1, 1], [1, 1, 2, 2], [2, 1, 2, 2]]"),
+    "DATA.NUM_FRAMES 4 DATA.TRAIN_CROP_SIZE 32 DATA.TEST_CROP_SIZE 32 MVIT.EMBED_DIM 16 MVIT.DEPTH 3 MVIT.DIM_MUL "
+    "[[1,2.0],[2,2.0]] MVIT.HEAD_MUL [[1,2.0],[2,2.0]] MVIT.POOL_Q_STRIDE [[0,1,1,1],[1,1,2,2],[2,1,2,2]]"
 )
 
 
 def tiny(root: Path) -> Scale:
     """On any CPU, to see that all parts run."""
-    return Scale(root, "cpu", (*TINY, "INIT.OPTS", str(list(TINY))), 2, "torchvision:mc3_18", 1, 0, (4, 4, 32), 1)
+    words = TINY.split()
+    return Scale(root, "cpu", (*words, "INIT.OPTS", str(words)), 2, "torchvision:mc3_18", 1, 0, (4, 4, 32), 1)

@@ -24,8 +24,8 @@ from transm3e.prepare.musclesynth.plan import SIZES, SetSize
 STAGE_2 = "configs/MuscleSynth/transm3e_rgb_motion.yaml"
 FEW = SetSize(16, 4, CORE)
 SMALL = (
-    *("DATA.NUM_FRAMES", 2, "DATA.TRAIN_CROP_SIZE", 32, "DATA.TEST_CROP_SIZE", 32, "MVIT.EMBED_DIM", 8),
-    *("TRAIN.BATCH_SIZE", 8, "TEST.NUM_ENSEMBLE_VIEWS", 1, "DATA_LOADER.NUM_WORKERS", 0),
+    "DATA.NUM_FRAMES 2 DATA.TRAIN_CROP_SIZE 32 DATA.TEST_CROP_SIZE 32 MVIT.EMBED_DIM 8 TRAIN.BATCH_SIZE 8 "
+    "TEST.NUM_ENSEMBLE_VIEWS 1 DATA_LOADER.NUM_WORKERS 0"
 )
 
 
@@ -51,33 +51,24 @@ def musclesynth(scale: Scale) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(SIZES, few=FEW):
         data, runs = Path(folder) / "data", Path(folder) / "runs"
         generate(data, "tiny" if on_gpu else "few", workers=None if on_gpu else 1)
-        settings = ("SOLVER.MAX_EPOCH", scale.epochs, "TRAIN.EVAL_PERIOD", 0, *(() if on_gpu else SMALL))
-        words = [
-            *("--cfg", scale.root / STAGE_2, "DATA.PATH_TO_DATA_DIR", data, "RUNS_DIR", runs, "NUM_GPUS", int(on_gpu)),
-            *(
-                "TRAIN.MIXED_PRECISION",
-                on_gpu,
-                "TENSORBOARD.ENABLE",
-                False,
-                *settings,
-                "INIT.OPTS",
-                [*settings, "TEST.ENABLE", on_gpu],
-            ),
-        ]
+        both = f"SOLVER.MAX_EPOCH {scale.epochs} TRAIN.EVAL_PERIOD 0 {'' if on_gpu else SMALL}".split()
+        device = f"NUM_GPUS {int(on_gpu)} TRAIN.MIXED_PRECISION {on_gpu} TENSORBOARD.ENABLE False".split()
+        stage_1 = [*both, "TEST.ENABLE", str(on_gpu)]
+        place = ["DATA.PATH_TO_DATA_DIR", str(data), "RUNS_DIR", str(runs)]
+        words = ["--cfg", str(scale.root / STAGE_2), *place, *device, *both, "INIT.OPTS", str(stage_1)]
         status, said = _run_net(scale.root, words)
         for results in sorted(runs.glob("*/results.json")):
             found = json.loads(results.read_text(encoding="utf-8"))
-            yield Row(
-                results.parent.name.split("-")[0], f"mAP {found['mean_test']:.3f}", f"{scale.epochs} epochs", True
-            )
+            name = results.parent.name.split("-")[0]
+            yield Row(name, f"mAP {found['mean_test']:.3f}", f"{scale.epochs} epochs", True)
         if status:
             yield Row("run_net.py", f"status {status}", said, False)
 
 
-def _run_net(root: Path, words: list[object]) -> tuple[int, str]:
+def _run_net(root: Path, words: list[str]) -> tuple[int, str]:
     """tools/run_net.py in this process, which has imported what it needs; its status and the last line of its messages."""
     tool, said, status = root / "tools/run_net.py", io.StringIO(), 0
-    with mock.patch.object(sys, "argv", [str(tool), *map(str, words)]), redirect_stderr(said), redirect_stdout(said):
+    with mock.patch.object(sys, "argv", [str(tool), *words]), redirect_stderr(said), redirect_stdout(said):
         try:
             runpy.run_path(str(tool), run_name="__main__")
         except SystemExit as end:
