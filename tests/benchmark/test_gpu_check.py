@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from transm3e.benchmark.gpu import check
+from transm3e.benchmark.gpu import check, cost
 from transm3e.benchmark.gpu.rows import Row, failed, tiny
 from transm3e.models import MODELS
 
@@ -80,3 +80,20 @@ def test_what_a_failure_says():
     assert failed("x", RuntimeError("CUDA out of memory. Tried")) == Row("x", "does not fit", "")
     two = RuntimeError("backend='inductor' raised:\n\nCompilationError: no triton\nmore")
     assert failed("x", two).beside == "RuntimeError: backend='inductor' raised: CompilationError: no triton"
+
+
+def test_a_reference_that_fails_is_compared_with_nothing(repo, monkeypatch):
+    """Least of all with the first that does not."""
+    real = cost.build_candidate
+
+    def build(entry, device):
+        if entry.source == "torchvision:mc3_18":
+            raise RuntimeError("CUDA out of memory")
+        return real(entry, device)
+
+    monkeypatch.setattr(cost, "build_candidate", build)
+    monkeypatch.setattr(cost, "VARIANTS", {})
+    first, *rest = cost.speed(tiny(repo))
+    assert first == Row("torchvision:mc3_18, float32", "does not fit", "")
+    assert len(rest) == 4
+    assert [row.beside for row in rest] == [""] * 4

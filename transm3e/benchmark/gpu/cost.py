@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -23,8 +24,9 @@ from transm3e.engine.precision import Precision
 
 KERNELS_SHOWN, NAME_SHOWN = 20, 90
 MIB = 2**20
-# Settings that change the cost, not the result.
-VARIANTS = {"activation checkpointing": ("MODEL.ACT_CHECKPOINT", "True")}
+# Ways to compute the same: settings, and what to enter meanwhile.
+Variant = tuple[tuple[str, ...], Callable[[], AbstractContextManager]]
+VARIANTS: dict[str, Variant] = {"activation checkpointing": (("MODEL.ACT_CHECKPOINT", "True"), nullcontext)}
 COMPILED = ("TRAIN.COMPILE", "True")
 
 
@@ -32,15 +34,14 @@ def speed(scale: Scale) -> Iterator[Row]:
     """Step and inference of the paper's models, in each way to compute them, beside the reference."""
     lead = scale.paper[0]
     reference = Entry(scale.reference, scale.reference, lead.lead, lead.opts)
-    for precision in dict.fromkeys((scale.precision, "float32")):
-        base: dict[str, float] = {}
+    fast: dict[str, float] = {}
+    for precision, base in {"float32": {}, scale.precision: fast}.items():
         for entry in (reference, *scale.paper):
             yield from _timed(scale, entry, precision, base)
-        if precision == scale.precision:
-            fast = dict(base)
-    for variant, opts in VARIANTS.items():
+    for variant, (opts, meanwhile) in VARIANTS.items():
         for plain in scale.paper:
-            yield from _timed(scale, _with(plain, variant, opts), scale.precision, fast)
+            with meanwhile():
+                yield from _timed(scale, _with(plain, variant, opts), scale.precision, fast)
 
 
 def compiled(scale: Scale) -> Iterator[Row]:
@@ -75,6 +76,10 @@ def kernels(scale: Scale) -> Iterator[Row]:
     for _ in range(scale.warmup + 1):
         step()
     found = sorted(_kernels(scale, step), key=lambda kernel: -kernel[1])
+    if not found:
+        yield Row(
+            "none seen", "", "CUPTI is not usable here; it may be kept for root (NVreg_RestrictProfilingToAdminUsers=0)"
+        )
     total = sum(microseconds for _, microseconds, _ in found)
     for name, microseconds, calls in found[:KERNELS_SHOWN]:
         yield Row(
@@ -83,7 +88,7 @@ def kernels(scale: Scale) -> Iterator[Row]:
 
 
 def _timed(scale: Scale, entry: Entry, precision: str, base: dict[str, float]) -> Iterator[Row]:
-    """Both modes of one candidate; the first candidate sets what `base` compares with. A failure is a row."""
+    """Both modes of one candidate, beside the reference's seconds in `base`, which it sets. A failure is a row."""
     label = f"{entry.name}, {precision}"
     try:
         candidate, kind = build_candidate(entry, scale.where), Precision(scale.where, DTYPES[precision])
@@ -96,10 +101,10 @@ def _timed(scale: Scale, entry: Entry, precision: str, base: dict[str, float]) -
             value = (
                 f"{duration(seconds)}, {scale.batch_size / seconds:.3g} clips/s, {_peak(scale, candidate, mode, kind)}"
             )
-            first = base.setdefault(mode, seconds)
-            yield Row(
-                f"{label}, {mode}", value, "" if first == seconds else f"{first / seconds:.2f}x the reference's speed"
-            )
+            if entry.name == scale.reference:
+                base[mode] = seconds
+            beside = f"{base[mode] / seconds:.2f}x the speed of {scale.reference}" if mode in base else ""
+            yield Row(f"{label}, {mode}", value, beside)
     except Exception as error:
         yield failed(label, error)
     torch.cuda.empty_cache()
