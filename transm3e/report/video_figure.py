@@ -78,7 +78,7 @@ def _strip(video: Path, file: str) -> tuple[list[np.ndarray], list[float | None]
     if file:
         skeleton = fit_video(read_skeleton(file), (first.shape[0], first.shape[1]), file)
         for image, number in zip(images, numbers, strict=True):
-            _draw_body(image, skeleton, number)
+            draw_skeleton(image, skeleton, number)
     return images, [None if clock is None else float(clock[n] - clock[0]) for n in numbers]
 
 
@@ -88,7 +88,8 @@ def _scaled(frame: np.ndarray) -> np.ndarray:
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
-def _draw_body(image: np.ndarray, skeleton: Skeleton, number: int) -> None:
+def draw_skeleton(image: np.ndarray, skeleton: Skeleton, number: int) -> None:
+    """Draw the joints of a frame, by its number, into an image of it of any size."""
     joints = skeleton.joints([number])[0].swapaxes(0, 1).copy()  # (V, P, 3)
     scale = [image.shape[1] / (skeleton.width or 1), image.shape[0] / (skeleton.height or 1)]
     joints[..., :2] = (joints[..., :2] + 0.5) * scale - 0.5
