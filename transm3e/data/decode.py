@@ -26,12 +26,6 @@ from transm3e.data.orientation import Orientation, orientation
 from transm3e.data.packets import COMPLETE_SHARE, REORDERING, MisleadingStamps, Packets, Scan, displayed, increase
 from transm3e.errors import one_line
 
-# A file with one of these suffixes that cannot be opened is a broken video. (Not .ps, which is also PostScript.)
-VIDEO_SUFFIXES = (
-    *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov"),
-    *(".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm"),
-    *(".wmv", ".wtv", ".y4m"),
-)
 DEFAULT_TIMEOUT = 60.0
 # "gray" is the luma plane as coded, unchanged.
 PIXEL_FORMATS = ("rgb24", "gray")
@@ -281,10 +275,8 @@ class Video(FrameSource):
             scan.add(packet)
         if fault := scan.fault(self.path):
             raise DecodeError(self.path, fault)
-        packets = scan.packets()
         _scanned.clear()
-        _scanned[key] = packets
-        return packets
+        return _scanned.setdefault(key, scan.packets())
 
     def _is_stamped_as_coded(self) -> bool:
         """Whether the first frames show that increasing stamps are coding times; each read() checks its own frames."""

@@ -91,7 +91,7 @@ def body_figure(
     Raises:
         UserError: the suffix is unknown, or the file cannot be written.
     """
-    figure = new_figure(5.4 * len(panels) + 0.6, 6.0)
+    figure = new_figure(5.4 * len(panels) + 0.8, 6.0)
     rows = figure.subplots(2, len(panels), squeeze=False, height_ratios=[4, 1.35])
     for (name, values), axes, below in zip(panels.items(), rows[0], rows[1], strict=True):
         draw_body(axes, values, scale, names=True)

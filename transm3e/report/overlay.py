@@ -15,7 +15,7 @@ import numpy as np
 
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.backends import open_source
-from transm3e.data.container import open_container
+from transm3e.data.container import first_video_stream, open_container
 from transm3e.data.decode import FrameSource
 from transm3e.data.reading import clock
 from transm3e.data.skeleton import fit_video, read_skeleton
@@ -286,10 +286,8 @@ class Sound:
         tracks = self._source.streams.audio
         if not tracks or not tracks[0].rate:
             return
-        start = min(
-            (s.start_time * s.time_base for s in self._source.streams.video if s.start_time is not None), default=0
-        )
-        self._offset = float(start)
+        first = first_video_stream(self._source)
+        self._offset = float((first.start_time or 0) * (first.time_base or 0)) if first else 0.0
         self._stream = target.add_stream("aac", rate=44100)
         self._stream.codec_context.layout = "stereo"
         self._frames = self._decoded(tracks[0])
