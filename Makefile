@@ -23,12 +23,14 @@ demo: $(INSTALLED)
 	$(BIN)/python datasets/prepare_musclesynth.py --size small
 	$(BIN)/python tools/run_net.py --cfg configs/MuscleSynth/random.yaml configs/MuscleSynth/all_ones.yaml configs/MuscleSynth/transm3e_rgb_motion.yaml
 
-# Which muscles do the videos train? VIDEO=FILE-or-FOLDER; writes scores.csv and a figure per video.
+# Which muscles do the videos train? VIDEO=FILE-or-FOLDER; writes scores.csv and a figure per video, and for a file its
+# overlay video.
 phone: phone-video $(INSTALLED)
 	$(BIN)/python datasets/get_pose_models.py
-	out="$(PHONE_OUT)/$$(basename "$$PHONE_VIDEO")" && \
+	out="$(PHONE_OUT)/$$(basename "$$PHONE_VIDEO")"; set --; \
+	if [ -f "$$PHONE_VIDEO" ]; then set -- DEMO.OVERLAYS "$$out"; fi; \
 	$(BIN)/python tools/run_net.py --cfg $(PHONE_CFG) $(PHONE_OPTS) TEST.ENABLE False DEMO.ENABLE True \
-		DEMO.INPUT_VIDEO "$$PHONE_VIDEO" DEMO.OUTPUT_FILE "$$out/scores.csv" DEMO.PICTURES "$$out"
+		DEMO.INPUT_VIDEO "$$PHONE_VIDEO" DEMO.OUTPUT_FILE "$$out/scores.csv" DEMO.PICTURES "$$out" "$$@"
 
 # Checked before anything is installed or downloaded.
 phone-video:

@@ -136,6 +136,20 @@ def test_a_video_is_played_at_the_target_rate(folder: Path) -> None:
     assert (clip.permute(1, 2, 3, 0).numpy() == apply(frames, eval_params(48, 64, 0, 1), 32)).all()
 
 
+def test_a_window_is_read_as_a_video_of_its_own(folder: Path) -> None:
+    """Seconds 0.4 to 1.0 of 25 frames a second: frames 10 to 24, of which 3 x 3 steps leave starts from 10 to 15."""
+    table, root = folder_table(folder / "2.mp4")
+    for fps, expected in ((0.0, ([10, 13, 16, 19], [15, 18, 21, 24])), (12.5, ([10, 16, 22, 24], [10, 16, 22, 24]))):
+        windows = np.array([[0.4, 1.0]])
+        dataset = build_folder_dataset(config(folder, DATA__TARGET_FPS=fps), table, root, windows)
+        for clip, numbers in zip(item(dataset, 0).clips["rgb"], expected, strict=True):
+            frames = apply(decode_frames(folder / "2.mp4", numbers), eval_params(48, 64, 0, 1), 32)
+            np.testing.assert_array_equal(clip.permute(1, 2, 3, 0), frames)
+    beyond = build_folder_dataset(config(folder), table, root, np.array([[9.0, 10.0]]))
+    last = apply(decode_frames(folder / "2.mp4", [39] * 4), eval_params(48, 64, 0, 1), 32)
+    np.testing.assert_array_equal(item(beyond, 0).clips["rgb"][0].permute(1, 2, 3, 0), last)
+
+
 def test_folders_of_images_are_videos(folder: Path, tmp_path: Path) -> None:
     frames = decode_frames(folder / "2.mp4", range(40))
     (tmp_path / "2").mkdir()

@@ -12,6 +12,7 @@ import pytest
 
 from transm3e.data.annotations import MUSCLES, Clip, write_clip_table
 from transm3e.data.backends import open_source
+from transm3e.data.decode import count_frames
 from transm3e.data.encode import write_video
 from transm3e.data.skeleton import Skeleton
 from transm3e.data.skeleton.detectors import DETECTORS
@@ -134,6 +135,39 @@ def test_joints_beside_the_videos_are_taken_without_a_detector(run_net, root, tm
     assert run_net(*demo(root, tmp_path))[0] == 0
     assert rows_of(tmp_path / "out" / "s.csv")["0.mp4"]["frames"] == "40"
     assert Fake.made == ["0.mp4"]
+
+
+def test_windows_and_overlay_of_one_video(run_net, root, tmp_path):
+    """A window that is the whole video has the video's scores; the overlay shows all of it."""
+    opts = ("DEMO.INPUT_VIDEO", root / "8.mp4", "DEMO.OUTPUT_FILE", tmp_path / "o.mp4", "DEMO.STRIDE", 0.2)
+    status, out, err = run_net(*demo(root, tmp_path, *opts, "DEMO.WINDOW", 0.6, "OUTPUT_DIR", tmp_path / "run"))
+    assert status == 0, err
+    assert f"overlay: {tmp_path / 'o.mp4'}" in out
+    assert count_frames(tmp_path / "o.mp4") == FRAMES
+    whole = rows_of(tmp_path / "run" / "scores.csv")["8.mp4"]
+    with (tmp_path / "run" / "scores_windows.csv").open() as lines:
+        windows = list(csv.DictReader(lines))
+    assert {(w["start"], w["end"]) for w in windows} == {("0.000", "0.600")}
+    assert {w["muscle"]: w["score"] for w in windows} == {name: whole[name] for name in MUSCLES if whole[name]}
+    status, out, err = run_net(*demo(root, tmp_path, *opts, "DEMO.WINDOW", 0.25, "OUTPUT_DIR", tmp_path / "run"))
+    assert status == 0, err
+    with (tmp_path / "run" / "scores_windows.csv").open() as lines:
+        windows = list(csv.DictReader(lines))
+    spans = [(w["start"], w["end"]) for w in windows]
+    assert list(dict.fromkeys(spans)) == [("0.000", "0.250"), ("0.200", "0.450"), ("0.400", "0.600")]
+
+
+def test_overlay_of_a_folder_and_too_many_windows(run_net, root, tmp_path):
+    status, _, err = run_net(*demo(root, tmp_path, "DEMO.OUTPUT_FILE", tmp_path / "o.mp4"))
+    assert (status, "set DEMO.OVERLAYS to a folder" in err) == (2, True)
+    opts = ("DEMO.INPUT_VIDEO", root / "8.mp4", "DEMO.WINDOW", 0.1, "DEMO.STRIDE", 1e-5)
+    status, _, err = run_net(*demo(root, tmp_path, *opts))
+    assert (status, "raise DEMO.STRIDE to" in err) == (2, True)
+    shutil.copytree(root / "joints", root / "skeletons")
+    status, _, err = run_net(*demo(root, tmp_path, "DEMO.OVERLAYS", tmp_path / "all"))
+    assert status == 0, err
+    assert "no overlay of 11.mp4, as it has no scores" in err
+    assert sorted(p.name for p in (tmp_path / "all").iterdir()) == sorted(f"{i}.mp4.mp4" for i in range(11))
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,16 @@ key("TEST.ALLOW_MISSING", False,
 group("DEMO", "prediction on video files", role=PLACE)
 key("DEMO.ENABLE", False, "Score the videos in INPUT_VIDEO.")
 key("DEMO.INPUT_VIDEO", "", "Path of a video file, or of a folder of video files.")
-key("DEMO.OUTPUT_FILE", "", 'CSV file for the scores, one row per video; "" = scores.csv in OUTPUT_DIR.')
+key("DEMO.OUTPUT_FILE", "",
+    'CSV file for the scores, one row per video; "" = scores.csv in OUTPUT_DIR. Or, for one video, an .mp4 or .gif file '
+    "for its overlay, see OVERLAYS.")
+key("DEMO.OVERLAYS", "",
+    "Folder for one overlay video (.mp4) per video: its frames and joints, a body map and the highest scores as they "
+    'change over time, and a timeline of all muscles; "" = none.')
+key("DEMO.WINDOW", 0.0,
+    "Seconds of the windows that are scored beside the whole videos, one row per window and muscle in "
+    "..._windows.csv beside the scores; 0 = none, and 3 for overlays.", NOT_NEGATIVE)
+key("DEMO.STRIDE", 1.0, "Seconds from the start of one window to the next.", ABOVE_0)
 key("DEMO.PICTURES", "", 'Folder for one figure per video, which shows frames and the highest scores; "" = no figures.')
 key("DEMO.DETECTOR", "blazepose",
     "Pose detector for skeleton models: blazepose or keypointrcnn. It is not used for videos whose joints are in "

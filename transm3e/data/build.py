@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from fvcore.common.config import CfgNode
 
 from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET, scored_target, trained_target
@@ -102,9 +103,9 @@ def check_table(cfg: CfgNode, table: ClipTable, file: Path, split: str) -> None:
             _check_filled(clips, column, file)
 
 
-def build_folder_dataset(cfg: CfgNode, table: ClipTable, root: Path) -> ClipDataset:
-    """The videos of a folder_table, or some of them, as an evaluation dataset for prediction."""
-    return _dataset_from_cfg(cfg, table, root, training=False)
+def build_folder_dataset(cfg: CfgNode, table: ClipTable, root: Path, windows: np.ndarray | None = None) -> ClipDataset:
+    """The videos of a folder_table, or some of them, as an evaluation dataset for prediction; see ClipDataset."""
+    return _dataset_from_cfg(cfg, table, root, training=False, windows=windows)
 
 
 def folder_table(folder: str | Path) -> tuple[ClipTable, Path]:
@@ -125,7 +126,12 @@ def folder_table(folder: str | Path) -> tuple[ClipTable, Path]:
 
 
 def _dataset_from_cfg(
-    cfg: CfgNode, table: ClipTable, root: str | Path, training: bool, single_view: bool = False
+    cfg: CfgNode,
+    table: ClipTable,
+    root: str | Path,
+    training: bool,
+    single_view: bool = False,
+    windows: np.ndarray | None = None,
 ) -> ClipDataset:
     check_backend(cfg.DATA.DECODING_BACKEND)
     size = cfg.DATA.TRAIN_CROP_SIZE if training else cfg.DATA.TEST_CROP_SIZE
@@ -146,6 +152,7 @@ def _dataset_from_cfg(
         seed=cfg.RNG_SEED,
         decoding=Decoding(cfg.DATA.DECODING_BACKEND, cfg.DATA.DECODE_TIMEOUT, cfg.DATA.TARGET_FPS),
         persons=Persons(cfg.SKELETON.NUM_PERSONS, cfg.SKELETON.LAYOUT, cfg.SKELETON.COORDINATES),
+        windows=windows,
     )
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transm3e.data.annotations import normal_path, read_clip_table, table_file
+from transm3e.data.container import VIDEO_SUFFIXES
 from transm3e.data.csv_tables import read_rows
-from transm3e.data.decode import VIDEO_SUFFIXES
 from transm3e.data.images import IMAGE_SUFFIXES
 from transm3e.errors import UserError
 

@@ -12,6 +12,13 @@ from typing import Any
 
 import av
 
+# A file with one of these suffixes that cannot be opened is a broken video. (Not .ps, which is also PostScript.)
+VIDEO_SUFFIXES = (
+    *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov"),
+    *(".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm"),
+    *(".wmv", ".wtv", ".y4m"),
+)
+
 # Pixels of a frame, four times 8K: decoders allocate memory for the size that a header states.
 MAX_PIXELS = 1 << 27
 # FFmpeg's names of self-contained formats. Others are playlists (hls, concat, dash), which would read other files, or

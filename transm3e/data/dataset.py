@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from transm3e.data.annotations import ClipTable
 from transm3e.data.decode import DecodeError
 from transm3e.data.draws import ClipShape, Draw, EvalDraw, TrainDraw
-from transm3e.data.reading import ClipReader, Decoding, Persons
+from transm3e.data.reading import WHOLE, ClipReader, Decoding, Persons
 from transm3e.data.sampling import clip_rng
 from transm3e.data.transforms import Augmentation
 from transm3e.data.types import ClipSpec, FailedClip, Sample
@@ -45,6 +45,7 @@ class ClipDataset(Dataset):
         resizing: of crops in evaluation, a name of geometry.RESIZINGS; in training the augmentation's applies.
         seed: all randomness is a function of (seed, epoch, row, sample).
         decoding, persons: how files are read.
+        windows: (len(table), 2) float64, first second and end of the part of each video that an item is; None = all of it.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class ClipDataset(Dataset):
         seed: int = 0,
         decoding: Decoding = Decoding(),  # noqa: B008 (frozen)
         persons: Persons = Persons(),  # noqa: B008 (frozen)
+        windows: np.ndarray | None = None,
     ) -> None:
+        self.windows = windows
         self.table, self.shape, self.augmentation, self.seed = table, shape, augmentation, seed
         self.resizing = resizing
         self.reader = ClipReader(root, shape, modalities, decoding, persons)
@@ -99,7 +102,8 @@ class ClipDataset(Dataset):
         files = {column: str(names[item]) for column, names in self.table.files.items()}
         draws = self._train_draws(epoch, row) if self.augmentation else self._eval_draws()
         try:
-            self.reader.read(files, draws, {name: clip.numpy() for name, clip in clips.items()})
+            window = WHOLE if self.windows is None else (float(self.windows[item, 0]), float(self.windows[item, 1]))
+            self.reader.read(files, draws, {name: clip.numpy() for name, clip in clips.items()}, window)
         except DecodeError as error:
             return FailedClip(row, path, self._where(error.path, path) + error.reason)
         except FILE_FAULTS as error:

@@ -26,15 +26,11 @@ from transm3e.data.orientation import Orientation, orientation
 from transm3e.data.packets import COMPLETE_SHARE, REORDERING, MisleadingStamps, Packets, Scan, displayed, increase
 from transm3e.errors import one_line
 
-# A file with one of these suffixes that cannot be opened is a broken video. (Not .ps, which is also PostScript.)
-VIDEO_SUFFIXES = (
-    *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov"),
-    *(".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm"),
-    *(".wmv", ".wtv", ".y4m"),
-)
 DEFAULT_TIMEOUT = 60.0
 # "gray" is the luma plane as coded, unchanged.
 PIXEL_FORMATS = ("rgb24", "gray")
+# The packets of the video opened last, by (path, size, time of change): windows of a long video are read one by one.
+_scanned: dict[tuple[str, int, int], Packets] = {}
 
 
 class DecodeError(ValueError):
@@ -269,13 +265,18 @@ class Video(FrameSource):
         self._container, self._stream = self._open()
 
     def _scan(self) -> Packets:
-        """List the packets of the stream: reads the file without decoding."""
+        """List the packets of the stream: reads the file without decoding, or takes the list of its last reading."""
+        about = os.stat(self.path)
+        key = (os.path.abspath(self.path), about.st_size, about.st_mtime_ns)
+        if key in _scanned:
+            return _scanned[key]
         scan = Scan(self._container, self._stream)
         for packet in self._timed(self._container.demux(*scan.streams)):
             scan.add(packet)
         if fault := scan.fault(self.path):
             raise DecodeError(self.path, fault)
-        return scan.packets()
+        _scanned.clear()
+        return _scanned.setdefault(key, scan.packets())
 
     def _is_stamped_as_coded(self) -> bool:
         """Whether the first frames show that increasing stamps are coding times; each read() checks its own frames."""

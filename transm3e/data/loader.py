@@ -248,10 +248,12 @@ def build_loader(
     return _loader_from_cfg(cfg, dataset, cfg.TRAIN.BATCH_SIZE // cfg.TRAIN.ACCUM_STEPS // processes, rank, world_size)
 
 
-def build_folder_loader(cfg: CfgNode, table: ClipTable, root: Path, local_size: int = 0) -> ClipLoader:
-    """Evaluation loader over a whole folder_table, or this process's share of one."""
+def build_folder_loader(
+    cfg: CfgNode, table: ClipTable, root: Path, local_size: int = 0, windows: np.ndarray | None = None
+) -> ClipLoader:
+    """Evaluation loader over a whole folder_table, or this process's share of one; see ClipDataset for `windows`."""
     batch_size = max(1, cfg.TEST.BATCH_SIZE // (local_size or max(1, cfg.NUM_GPUS)))
-    return _loader_from_cfg(cfg, build_folder_dataset(cfg, table, root), batch_size, 0, 1)
+    return _loader_from_cfg(cfg, build_folder_dataset(cfg, table, root, windows), batch_size, 0, 1)
 
 
 def _loader_from_cfg(cfg: CfgNode, dataset: ClipDataset, batch_size: int, rank: int, world_size: int) -> ClipLoader:

@@ -28,6 +28,9 @@ from transm3e.modalities import JOINTS, STORED, columns_of, how_to_make
 
 # A video may last at most so many times its number of frames x their median distance.
 LONGEST_PAUSES = 20
+# The window of all frames.
+WHOLE = (0.0, float("inf"))
+ASSUMED_FPS = 25.0  # of folders of images, which have no time stamps
 # Frames of one video after resampling: six days at 30 frames per second.
 MAX_SHOWN = 1 << 24
 
@@ -99,12 +102,19 @@ class ClipReader:
         a clearer error."""
         return 1 + 1.5 * self.decoding.timeout * (len(self.modalities) + ("rgb" not in self.modalities))
 
-    def read(self, files: Mapping[str, str], draws: Sequence[Draw], out: Mapping[str, np.ndarray]) -> None:
+    def read(
+        self,
+        files: Mapping[str, str],
+        draws: Sequence[Draw],
+        out: Mapping[str, np.ndarray],
+        window: tuple[float, float] = WHOLE,
+    ) -> None:
         """Read S draws from a video into `out`, in one pass over each file.
 
         Args:
             files: columns of the clip table -> files of the video, relative to the data root; "" = no file.
             out: modality -> (S, *ClipSpec.shape), written to.
+            window: first second and end of the part of the video that is read as if it were all of it.
 
         Raises:
             DecodeError: a file is missing, cannot be read, or does not match the others.
@@ -113,7 +123,7 @@ class ClipReader:
             video = flow = skeleton = None
             if "skeleton" in out:
                 skeleton = read_skeleton(self._path(files, "skeleton"))
-            if self._needs_video(skeleton):
+            if self._needs_video(skeleton) or window != WHOLE:
                 where = self._path(files, "rgb")
                 video = stack.enter_context(closing(open_source(where, self.decoding.backend, self.decoding.timeout)))
             if "flow" in out:
@@ -123,7 +133,7 @@ class ClipReader:
                 check_flow_frames(flow.num_frames, count, flow.path)
             if skeleton is not None:
                 check_skeleton_frames(skeleton, count, files["skeleton"])
-            shown = self._shown(video, count)
+            shown = within(self._shown(video, count), None if video is None else video.seconds, window)
             indices = [shown[draw.frames(len(shown))] for draw in draws]
             views = Views(draws)
             if "rgb" in out and video is not None:
@@ -202,6 +212,20 @@ class ClipReader:
                 *(skeleton, frames, params, self.shape.size, views.size),
                 *(self.persons.count, self.persons.layout, self.persons.coordinates),
             )
+
+
+def clock(count: int, seconds: np.ndarray | None) -> np.ndarray:
+    """(count,) float64 seconds of the frames from the first one on; at ASSUMED_FPS without time stamps."""
+    return np.arange(count) / ASSUMED_FPS if seconds is None else seconds - seconds[0]
+
+
+def within(shown: np.ndarray, seconds: np.ndarray | None, window: tuple[float, float]) -> np.ndarray:
+    """Those of a sequence of frame numbers that are displayed in a window; the one nearest to its start if none is."""
+    if window == WHOLE:
+        return shown
+    times = clock(int(shown[-1]) + 1 if seconds is None else len(seconds), seconds)[shown]
+    inside = shown[(times >= window[0] - 1e-6) & (times < window[1] - 1e-6)]
+    return inside if len(inside) else shown[[int(np.abs(times - window[0]).argmin())]]
 
 
 class Views:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import av
 
-from transm3e.data.container import first_video_stream, open_container
-from transm3e.data.decode import VIDEO_SUFFIXES
+from transm3e.data.container import VIDEO_SUFFIXES, first_video_stream, open_container
 from transm3e.data.images import IMAGE_SUFFIXES
 
 logger = logging.getLogger(__name__)

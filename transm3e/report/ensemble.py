@@ -22,7 +22,7 @@ from transm3e.data.annotations import SPLITS
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, read_text
 from transm3e.foreign.json_text import parse_json
-from transm3e.report.run import ACTIVITY_FIGURE, METRIC_NAMES, MISSING, MUSCLE_FIGURE, draw_scores, score_split
+from transm3e.report.run import METRIC_NAMES, MISSING, SCORE_FIGURES, draw_scores, score_split
 from transm3e.report.scores import Predictions, read_predictions, write_predictions
 from transm3e.report.table import results_table
 from transm3e.runs.folder import RESULTS
@@ -31,7 +31,6 @@ from transm3e.runs.results import METRICS, read_results, summarise, write_result
 
 MODEL = "Ensemble"  # in run.json it marks a folder that an ensemble may replace
 PREDICTIONS = "predictions"
-FIGURES = (MUSCLE_FIGURE, ACTIVITY_FIGURE)
 SHOWN = 3  # clips named in a message
 
 
@@ -133,7 +132,7 @@ def check_folder(folder: str | Path, runs: Iterable[str | Path]) -> None:
         raise UserError(f"--out {folder} is one of the runs; choose another folder")
     try:
         found = {str(file.relative_to(folder)) for file in folder.rglob("*")} if folder.exists() else set()
-        made = {OWNER, RESULTS, *FIGURES, PREDICTIONS, *(f"{PREDICTIONS}/{split}.npz" for split in SPLITS)}
+        made = {OWNER, RESULTS, *SCORE_FIGURES, PREDICTIONS, *(f"{PREDICTIONS}/{split}.npz" for split in SPLITS)}
         foreign = sorted(found - made if _is_marked(folder) else found)
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--out {folder} is a file; choose a folder")
@@ -302,7 +301,7 @@ def _clear(folder: Path) -> None:
     """Make the folder, without the files of an earlier ensemble; results.json is deleted first, as it marks a complete one."""
     try:
         (folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
-        for file in (RESULTS, *FIGURES, *(f"{PREDICTIONS}/{split}.npz" for split in SPLITS)):
+        for file in (RESULTS, *SCORE_FIGURES, *(f"{PREDICTIONS}/{split}.npz" for split in SPLITS)):
             (folder / file).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write into {folder}: {error.strerror}; choose another --out") from error

@@ -22,6 +22,7 @@ from transm3e.metrics import mean_average_precision, top_k_accuracy
 from transm3e.modalities import model_class
 from transm3e.models.weights import read_checkpoint
 from transm3e.report.activity_figure import activity_bars, activity_result
+from transm3e.report.body import PERCENT, body_figure
 from transm3e.report.figures import muscle_bars, run_title, training_curves
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import results_table
@@ -45,7 +46,9 @@ TRAINING_FIGURE = "training.png"
 # Lists all clips that could not be read.
 MISSING, MISSING_SHOWN = "missing_clips.csv", 3
 ACTIVITY_FIGURE = "activities.png"
-FIGURES = (MUSCLE_FIGURE, ACTIVITY_FIGURE, TRAINING_FIGURE)
+BODY_FIGURE = "body.png"
+SCORE_FIGURES = (MUSCLE_FIGURE, BODY_FIGURE, ACTIVITY_FIGURE)  # written by draw_scores
+FIGURES = (*SCORE_FIGURES, TRAINING_FIGURE)
 METRIC_NAMES = {"mAP": "mAP", "top1": "top-1 accuracy", "top5": "top-5 accuracy"}
 
 
@@ -75,8 +78,22 @@ def draw_scores(results: Mapping[str, Any], folder: Path) -> None:
     if any(split[metric_of(results)] is not None for split in results["splits"].values()):
         if results["run"]["target"] == MUSCLE_TARGET:
             muscle_bars(results, folder / MUSCLE_FIGURE)
+            _draw_body(results, folder / BODY_FIGURE)
         else:
             activity_bars(results, folder / ACTIVITY_FIGURE)
+
+
+def _draw_body(results: Mapping[str, Any], file: Path) -> None:
+    """Average precision per muscle on a body, of known and of new activities; of the test if it was scored."""
+    scored = [name for name in SPLITS if results["splits"].get(name, {}).get("mAP") is not None]
+    shown = [name for name in scored if name.endswith("_test")] or scored
+    panels = {
+        f"{name.replace('_', ' ')}, mAP {_percent(results['splits'][name]['mAP'])}": {
+            muscle: 100 * ap for muscle, ap in results["splits"][name]["per_muscle"].items() if ap is not None
+        }
+        for name in shown
+    }
+    body_figure(panels, file, run_title(results), PERCENT)
 
 
 def _result(run: Run, split: str, p: ScoredSplit) -> dict[str, Any]:

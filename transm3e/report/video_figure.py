@@ -1,4 +1,4 @@
-"""Figure of a scored video: frames with the detected joints, and its highest scores as bars."""
+"""Figure of a scored video: frames with the detected joints, its scores as a body map, and the highest ones as bars."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from transm3e.data.annotations import MUSCLES
 from transm3e.data.backends import open_source
 from transm3e.data.skeleton import Skeleton, fit_video, read_skeleton
 from transm3e.data.skeleton.bodies import Body
 from transm3e.joints import LAYOUTS
+from transm3e.report.body import draw_body
 from transm3e.report.figures import INK, KNOWN, PALE, dress, new_figure, save
 from transm3e.report.screens import draw_joints, joint_lines
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 # Number of bars, and of frames in a strip: more if they are narrow.
 MOST_BARS, USUAL_FRAMES, LEAST_FRAMES, MOST_FRAMES = 8, 5, 3, 8
-WIDTH_INCHES, BAR_INCHES = 12.0, 0.27
+WIDTH_INCHES, BAR_INCHES, MAP_INCHES = 12.0, 0.27, 3.2
 NOTE_WIDTH = 40  # characters
 LITTLE = 0.5  # share of frames with a person
 SIDE = 360  # pixels of a frame's longer side
@@ -35,7 +37,7 @@ WHAT = (
 
 
 def draw_video(video: Path, body: Body, scores: Mapping[str, float], unknown: Sequence[str], file: Path) -> None:
-    """Draw a strip of frames, evenly spaced, and below it the highest scores.
+    """Draw a strip of frames, evenly spaced, and below it a body map, where scores are of muscles, and the highest scores.
 
     Args:
         video: the file.
@@ -51,15 +53,20 @@ def draw_video(video: Path, body: Body, scores: Mapping[str, float], unknown: Se
     frames, seconds = _strip(video, body.skeleton)
     height, width = frames[0].shape[:2]
     strip = WIDTH_INCHES / len(frames) * height / width
-    bars = max(3, min(MOST_BARS, len(scores))) * BAR_INCHES + 0.8
+    has_body = bool(scores) and set(scores) <= set(MUSCLES)
+    bars = MAP_INCHES if has_body else max(3, min(MOST_BARS, len(scores))) * BAR_INCHES + 0.8
     figure = new_figure(WIDTH_INCHES, strip + bars + 1.0)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[strip + 0.35, bars])[:, 0]
     for axes, image, second in zip(upper.subplots(1, len(frames), squeeze=False)[0], frames, seconds, strict=True):
         axes.imshow(image)
         axes.set_axis_off()
         axes.set_title("" if second is None else f"{second:.1f} s", fontsize=8, color=INK)
-    left, right = lower.subplots(1, 2, width_ratios=[3, 1])
-    _draw_bars(left, scores, body.reason)
+    if has_body:
+        left, middle, right = lower.subplots(1, 3, width_ratios=[1.2, 1.9, 1])
+        draw_body(left, scores)
+    else:
+        middle, right = lower.subplots(1, 2, width_ratios=[3, 1])
+    _draw_bars(middle, scores, body.reason)
     _write_notes(right, body, unknown)
     figure.suptitle(f"{body.path}".replace("$", r"\$"), fontsize=13, fontweight="bold", color=INK)
     figure.supxlabel(WHAT, fontsize=8, color=PALE)
@@ -78,7 +85,7 @@ def _strip(video: Path, file: str) -> tuple[list[np.ndarray], list[float | None]
     if file:
         skeleton = fit_video(read_skeleton(file), (first.shape[0], first.shape[1]), file)
         for image, number in zip(images, numbers, strict=True):
-            _draw_body(image, skeleton, number)
+            draw_skeleton(image, skeleton, number)
     return images, [None if clock is None else float(clock[n] - clock[0]) for n in numbers]
 
 
@@ -88,7 +95,8 @@ def _scaled(frame: np.ndarray) -> np.ndarray:
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
-def _draw_body(image: np.ndarray, skeleton: Skeleton, number: int) -> None:
+def draw_skeleton(image: np.ndarray, skeleton: Skeleton, number: int) -> None:
+    """Draw the joints of a frame, by its number, into an image of it of any size."""
     joints = skeleton.joints([number])[0].swapaxes(0, 1).copy()  # (V, P, 3)
     scale = [image.shape[1] / (skeleton.width or 1), image.shape[0] / (skeleton.height or 1)]
     joints[..., :2] = (joints[..., :2] + 0.5) * scale - 0.5

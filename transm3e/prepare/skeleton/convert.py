@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from transm3e.data.backends import open_source
-from transm3e.data.decode import VIDEO_SUFFIXES, DecodeError
+from transm3e.data.container import VIDEO_SUFFIXES
+from transm3e.data.decode import DecodeError
 from transm3e.data.skeleton.per_frame import OPENPOSE_ENDING, STAR, split_name
 from transm3e.data.skeleton.pyskl import read_annotations
 from transm3e.data.skeleton.read import read_skeleton
