@@ -54,8 +54,8 @@ key("MODEL.NUM_CLASSES", 20,
     COUNT, NETWORK, compared=("logits",), theirs=400)
 key("MODEL.LOSS_FUNC", "bce_softmax", "Classification loss.", registered("MODEL.LOSS_FUNC"), SCORES, theirs="cross_entropy")
 key("MODEL.HEAD_ACT", "auto",
-    "How logits become scores in evaluation; auto: as MODEL.LOSS_FUNC says, --help-keys LOSS_FUNC.",
-    one_of("auto", "softmax", "sigmoid", "none"), SCORES, theirs="softmax", new=True)
+    "How logits become scores in evaluation; auto: as MODEL.LOSS_FUNC was trained.",
+    one_of("auto", "softmax", "sigmoid"), SCORES, theirs="softmax", new=True)
 key("MODEL.FROZEN_BN", False,
     "Keep the running statistics of batch norms as they are at the start and normalise by them in training, too; their "
     "scales and shifts are trained.", new=True)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from transm3e.data.sampling import Span, start_near, train_start, view_start
+from transm3e.data.sampling import SEGMENTS, Span, start_near, train_start, view_start
 from transm3e.data.transforms import Augmentation, ViewParams, draw_train, eval_params
 
 
@@ -56,6 +56,8 @@ class TrainDraw:
 
     def frames(self, num_frames: int) -> np.ndarray:
         """See Draw."""
+        if self.shape.indices == SEGMENTS:
+            return self.shape.segments(num_frames, self.rng)
         if self.near is None:
             self.start = train_start(num_frames, self.shape, self.rng)
         else:
@@ -73,7 +75,7 @@ class TrainDraw:
 @dataclass(frozen=True)
 class EvalDraw:
     """One view of a video: temporal view `view` of `views` (see view_start for `views_from`), and crop `crop` of `crops`,
-    resized by `resizing` (a name of geometry.RESIZINGS)."""
+    resized by `resizing` (a name of geometry.RESIZINGS), of frames whose short side is `scale` (see eval_params)."""
 
     shape: ClipShape
     view: int
@@ -82,12 +84,16 @@ class EvalDraw:
     crop: int
     crops: int
     resizing: str
+    scale: int = 0
+    offset: bool = False
 
     def frames(self, num_frames: int) -> np.ndarray:
         """See Draw."""
-        start = view_start(num_frames, self.shape, self.view, self.views, self.views_from)
+        if self.shape.indices == SEGMENTS:
+            return self.shape.segments(num_frames)
+        start = view_start(num_frames, self.shape, self.view, self.views, self.views_from, self.offset)
         return self.shape.at(start, num_frames)
 
     def params(self, height: int, width: int) -> ViewParams:
         """See Draw."""
-        return eval_params(height, width, self.crop, self.crops, self.resizing)
+        return eval_params(height, width, self.crop, self.crops, self.resizing, self.shape.size, self.scale)
