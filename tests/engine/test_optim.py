@@ -10,7 +10,7 @@ from torch import nn
 
 from transm3e.config import get_cfg
 from transm3e.config.node import merge_opts
-from transm3e.engine.optim import Schedule, build_optimizer, parameter_groups, set_rate
+from transm3e.engine.optim import Decays, Schedule, build_optimizer, parameter_groups, set_rate
 
 
 def schedule(**changes):
@@ -87,7 +87,7 @@ def model():
 
 def test_biases_and_norms_are_spared_weight_decay():
     net = model()
-    decayed, spared = parameter_groups(net, 0.05, spare_1d=True)
+    decayed, spared = parameter_groups(net, Decays(0.05, spare_1d=True))
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.05, 0.0)
     assert {id(p) for p in decayed["params"]} == {id(net.tokens), id(net[0].weight)}
     assert {id(p) for p in spared["params"]} == {id(net[0].bias), id(net[1].weight), id(net[1].bias), id(net[2].bias)}
@@ -95,7 +95,7 @@ def test_biases_and_norms_are_spared_weight_decay():
 
 def test_without_the_exception_there_is_one_group_and_frozen_parameters_are_in_none():
     net = model()
-    [group] = parameter_groups(net, 0.05, spare_1d=False)
+    [group] = parameter_groups(net, Decays(0.05))
     assert len(group["params"]) == 6
     assert all(p.requires_grad for p in group["params"])
 

@@ -14,12 +14,12 @@ Setting = tuple[str, str, object]
 # Keys that every one of its files has besides those that mean nothing here, and that ours do not have.
 MARKS = ("MODEL.ARCH", "DATA.INPUT_CHANNEL_NUM", "RESNET.TRANS_FUNC")
 # Keys of ours alone, of which its files have none.
-OURS = ("_BASE_", "PROTOCOL", "INIT", "IMPORTS", "RUNS_DIR", "CPU_THREADS")
-# TRAIN.DATASET -> defaults of its loader of that dataset, which reads images: frames of equal parts of the video, or by
-# stride with views that reach the end.
+OURS = ("_BASE_", "PROTOCOL", "INIT", "IMPORTS")
+# TRAIN.DATASET -> what its loader of that dataset, which reads images, does: it takes frames of equal parts of the video, or
+# frames by stride in views that reach the end, as ours.
 LOADERS = {
     "ssv2": {"DATA.FRAME_INDICES": "segments"},
-    "charades": {"DATA.FRAME_INDICES": "stride", "TEST.VIEWS_FROM": "spread"},
+    "charades": {name: KEYS[name].default for name in ("DATA.FRAME_INDICES", "TEST.VIEWS_FROM")},
 }
 BGR = "DATA.REVERSE_INPUT_CHANNEL"
 

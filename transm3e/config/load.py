@@ -42,7 +42,7 @@ def apply_protocol(cfg: CfgNode, settings: Iterable[Setting], default: str = PRO
     set_key(cfg, KEY, name, where)
     for each in KEYS.values():
         value = default_of(each, name)
-        if value != get(cfg, each.name):
+        if each.name != KEY and value != get(cfg, each.name):
             set_key(cfg, each.name, value, f"{KEY} {name}")
 
 

@@ -180,7 +180,9 @@ def _parse(text: str, where: str) -> dict:
     twice: list[str] = []
     settings = parse_yaml(text, where, twice)
     if twice and isinstance(settings, dict) and is_foreign([key for key, _ in _flatten(settings, "")]):
-        logger.warning("%s: %s is given twice with different values; the last one counts, as in PySlowFast", where, twice[0])
+        logger.warning(
+            "%s: %s is given twice with different values; the last one counts, as in PySlowFast", where, twice[0]
+        )
     elif twice:
         parse_yaml(text, where)
     if not isinstance(settings, dict):

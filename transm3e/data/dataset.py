@@ -40,11 +40,9 @@ class ClipDataset(Dataset):
         samples: augmented clips per video in training.
         sample_distance: maximum distance in frames between the starts of a video's samples; -1 = independent starts.
         views: temporal views per video in evaluation, if spread.
-        views_from: "spread", "shares", or "start", which has a single view; see view_start.
+        views_from, offset: where they are, see view_start; "start" has a single view.
         crops: spatial crops per view in evaluation, 1 or 3.
-        offset: see view_start.
-        resizing: of crops in evaluation, a name of geometry.RESIZINGS; in training the augmentation's applies.
-        scale: short side of frames in evaluation before the crop; see eval_params.
+        resizing, scale: of crops in evaluation, see eval_params; in training the augmentation's applies.
         seed: all randomness is a function of (seed, epoch, row, sample).
         decoding, persons: how files are read.
     """
@@ -70,7 +68,7 @@ class ClipDataset(Dataset):
         persons: Persons = Persons(),  # noqa: B008 (frozen)
     ) -> None:
         self.table, self.shape, self.augmentation, self.seed = table, shape, augmentation, seed
-        self.resizing, self.scale, self.offset = resizing, scale, offset
+        self.drawing = resizing, scale, offset
         self.reader = ClipReader(root, shape, modalities, decoding, persons)
         self.sample_distance = sample_distance
         # Views from the start would all be the same.
@@ -131,9 +129,7 @@ class ClipDataset(Dataset):
 
     def _eval_draws(self) -> list[Draw]:
         return [
-            EvalDraw(
-                self.shape, view, self.views, self.views_from, crop, self.crops, self.resizing, self.scale, self.offset
-            )
+            EvalDraw(self.shape, view, self.views, self.views_from, crop, self.crops, *self.drawing)
             for view in range(self.views)
             for crop in range(self.crops)
         ]

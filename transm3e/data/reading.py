@@ -185,7 +185,7 @@ class ClipReader:
         """A decoded frame at DATA.DECODING_SHORT_SIZE; joints and flow belong to frames as they are stored."""
         if not self.decoding.short_size or self.modalities != ("rgb",):
             return image
-        height, width = short_side(*image.shape[:2], self.decoding.short_size)
+        height, width = short_side(image.shape[0], image.shape[1], self.decoding.short_size)
         return image if image.shape[:2] == (height, width) else resize(image, (height, width), self.decoding.resizing)
 
     def _read_flow(self, flow: FlowSource, indices: list[np.ndarray], views: Views, out: np.ndarray) -> None:

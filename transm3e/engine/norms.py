@@ -10,6 +10,7 @@ from fvcore.nn.precise_bn import update_bn_stats
 from torch import nn
 
 from transm3e.data.types import Batch
+from transm3e.engine.processes.parallel import forward_collective
 from transm3e.tasks import Classify
 
 
@@ -21,12 +22,15 @@ def freeze_norms(model: nn.Module) -> None:
 
 
 def take_statistics(task: Classify, batches: Iterable[Batch], count: int, device: torch.device) -> None:
-    """Replace the running statistics by the means over `count` batches (Wu and Johnson 2021), not mixed.
+    """Replace the running statistics by the means over the first `count` of an epoch's batches, not mixed.
 
-    They are those of this process's clips; of several processes the first one's are saved and evaluated, as in training.
+    An epoch's batches are the same when it is resumed, and so are the statistics (Wu and Johnson 2021, section 3). They are
+    those of this process's clips; of several processes the first one's are saved and evaluated, as in training.
     """
     task.train()
-    update_bn_stats(_Reads(task), _clips(islice(batches, count), device), count)
+    first = islice(batches, count)
+    with forward_collective(task.model):
+        update_bn_stats(_Reads(task), _clips(first, device), count)
 
 
 class _Reads(nn.Module):

@@ -19,6 +19,7 @@ from transm3e.errors import UserError
 TOKENS = ("cls_token", "dist_token", "mcts", "receivers")
 SPARED = (*TOKENS, "rel_pos")
 
+
 @dataclass(frozen=True)
 class Schedule:
     """Learning rate as a function of the epochs passed.
@@ -151,6 +152,18 @@ def parameter_groups(model: nn.Module, decays: Decays) -> Sequence[dict]:
     for name, p in trainable.items():
         groups.setdefault((decays.of(name, p, id(p) in norms), scales[name]), []).append(p)
     return [{"params": ps, "weight_decay": decay or 0.0, "scale": scale} for (decay, scale), ps in groups.items() if ps]
+
+
+def clip_gradient(model: nn.Module, norm: float, value: float) -> Tensor:
+    """Clip each number of the gradient to [-value, value], or if `value` is 0 its L2 norm to `norm`; 0 = not.
+
+    Returns:
+        The norm before, a scalar.
+    """
+    total = nn.utils.clip_grad_norm_(model.parameters(), math.inf if value else norm or math.inf)
+    if value:
+        nn.utils.clip_grad_value_(model.parameters(), value)
+    return total
 
 
 def _last(name: str) -> str:

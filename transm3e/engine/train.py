@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
@@ -23,7 +23,7 @@ from transm3e.engine.faults import ANOMALY, BadStep, clip_names, memory_advice, 
 from transm3e.engine.logging import Recorder, memory_stats
 from transm3e.engine.meters import Timer
 from transm3e.engine.norms import freeze_norms, take_statistics
-from transm3e.engine.optim import build_optimizer, read_numbers, set_rate
+from transm3e.engine.optim import build_optimizer, clip_gradient, read_numbers, set_rate
 from transm3e.engine.precision import Precision
 from transm3e.engine.processes.distributed import (
     collective,
@@ -213,16 +213,11 @@ class Trainer:
                 self.progress.failed[clip.path] = clip.reason
 
     def _clip(self) -> Tensor:
-        """The gradient's L2 norm before it is clipped, by value or by this norm; nothing waits for it."""
-        by_value = self.settings.clip_value
-        limit = math.inf if by_value else self.settings.clip_norm or math.inf
+        """The gradient's L2 norm before it is clipped; nothing waits for it."""
         # The same on every process: their gradients have been summed, or the norm is over all shards.
         with collective("the norm of gradients"):
             self.precision.scaler.unscale_(self.optimizer)
-            norm = whole(nn.utils.clip_grad_norm_(self.task.model.parameters(), limit))
-            if by_value:
-                nn.utils.clip_grad_value_(self.task.model.parameters(), by_value)
-            return norm
+            return whole(clip_gradient(self.task.model, self.settings.clip_norm, self.settings.clip_value))
 
     def _update(self, norm: float, seen: list[Batch]) -> None:
         scaler = self.precision.scaler
@@ -280,7 +275,9 @@ class Trainer:
         validated = self.settings.eval_period and (epoch % self.settings.eval_period == 0 or last)
         due = last or bool(self.settings.checkpoint_period and epoch % self.settings.checkpoint_period == 0)
         if self.settings.precise_batches and (validated or due):
-            self._take_statistics()
+            seed_step(self.settings.seed, progress.epoch, len(self.loader), rank())
+            count = min(self.settings.precise_batches, len(self.loader))
+            take_statistics(self.task, self.loader.epoch(progress.epoch), count, self.device)
         scores = self._validate(request) if validated else {}
         # Without a split that can be scored no epoch is the best.
         if scores:
@@ -297,13 +294,6 @@ class Trainer:
         progress.epoch, progress.step, progress.loss_sum = epoch, 0, 0.0
         if due or improved:
             self.resume.save(progress, best=improved)
-
-    def _take_statistics(self) -> None:
-        # The epoch's own first batches: a resumed run takes the same ones.
-        epoch, count = self.progress.epoch, min(self.settings.precise_batches, len(self.loader))
-        seed_step(self.settings.seed, epoch, self.steps_per_epoch * self.settings.accum_steps, rank())
-        with forward_collective(self.task.model):
-            take_statistics(self.task, self.loader.epoch(epoch, 0), count, self.device)
 
     def _validate(self, request: StopRequest) -> dict[str, float]:
         share_buffers(self.task.replica)
