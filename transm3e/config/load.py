@@ -63,8 +63,12 @@ def load_cfg(path: str | Path, opts: Sequence[Any] = (), protocol: str = PROTOCO
     apply_protocol(cfg, [*in_file, *in_opts], protocol)
     foreign = {where for where, _, _ in in_file} == {str(path)} and is_foreign([key for _, key, _ in in_file])
     if foreign:
-        in_file = _read_foreign(in_file, in_opts, cfg.PROTOCOL, str(path))
+        in_file, told = as_read_here(in_file, cfg.PROTOCOL)
+        if told:
+            logger.warning("%s", told)
     merge(cfg, in_file, str(path))
+    if foreign and cfg.PROTOCOL == PYSLOWFAST:
+        check_network([*in_file, *in_opts], str(path))
     merge(cfg, in_opts, "command line")
     for key in ("STUDENT_FROM", "TEACHER_FROM"):
         cfg.INIT[key] = _beside(path, cfg.INIT[key])
@@ -76,15 +80,6 @@ def load_cfg(path: str | Path, opts: Sequence[Any] = (), protocol: str = PROTOCO
             logger.warning("%s", told)
     cfg.freeze()
     return cfg
-
-
-def _read_foreign(in_file: list[Setting], in_opts: list[Setting], protocol: str, path: str) -> list[Setting]:
-    if protocol == PYSLOWFAST:
-        check_network([*in_file, *in_opts], path)
-    settings, told = as_read_here(in_file, protocol)
-    if told:
-        logger.warning("%s", told)
-    return settings
 
 
 def _own_files(settings: Iterable[Setting]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Groups that only PySlowFast has, and, for groups that both have, its further keys: a misspelt key of ours stays an error.
 # A name ending in "." means its whole group.
-GROUPS = "AVA BENCHMARK CONTRASTIVE DETECTION MASK MULTIGRID NONLOCAL VIS_MASK X3D"
+GROUPS = "AVA BENCHMARK CONTRASTIVE DETECTION MASK MULTIGRID NONLOCAL PREFETCH VIS_MASK X3D"
 KEYS = {
     "BN": "GLOBAL_SYNC NUM_SPLITS NUM_SYNC_DEVICES",
     "RESNET": "INPLACE_RELU NUM_GROUPS SPATIAL_DILATIONS SPATIAL_STRIDES STRIDE_1X1 TRANS_FUNC ZERO_INIT_FINAL_CONV",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
 import torch
 from fvcore.nn.precise_bn import update_bn_stats
 from torch import nn
 
+from transm3e.data.loader import ClipLoader
 from transm3e.data.types import Batch
 from transm3e.engine.processes.parallel import forward_collective
 from transm3e.tasks import Classify
@@ -21,16 +22,16 @@ def freeze_norms(model: nn.Module) -> None:
             module.eval()
 
 
-def take_statistics(task: Classify, batches: Iterable[Batch], count: int, device: torch.device) -> None:
-    """Replace the running statistics by the means over the first `count` of an epoch's batches, not mixed.
+def take_statistics(task: Classify, loader: ClipLoader, epoch: int, count: int, device: torch.device) -> None:
+    """Replace the running statistics by the means over the first `count` batches of an epoch, or all, not mixed.
 
     An epoch's batches are the same when it is resumed, and so are the statistics (Wu and Johnson 2021, section 3). They are
     those of this process's clips; of several processes the first one's are saved and evaluated, as in training.
     """
     task.train()
-    first = islice(batches, count)
+    count = min(count, len(loader))
     with forward_collective(task.model):
-        update_bn_stats(_Reads(task), _clips(first, device), count)
+        update_bn_stats(_Reads(task), _clips(islice(loader.epoch(epoch), count), device), count)
 
 
 class _Reads(nn.Module):

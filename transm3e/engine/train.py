@@ -276,8 +276,7 @@ class Trainer:
         due = last or bool(self.settings.checkpoint_period and epoch % self.settings.checkpoint_period == 0)
         if self.settings.precise_batches and (validated or due):
             seed_step(self.settings.seed, progress.epoch, len(self.loader), rank())
-            count = min(self.settings.precise_batches, len(self.loader))
-            take_statistics(self.task, self.loader.epoch(progress.epoch), count, self.device)
+            take_statistics(self.task, self.loader, progress.epoch, self.settings.precise_batches, self.device)
         scores = self._validate(request) if validated else {}
         # Without a split that can be scored no epoch is the best.
         if scores:
