@@ -155,11 +155,15 @@ def test_a_key_given_twice_counts_as_it_does_there_in_foreign_files_only(tmp_pat
         load_cfg(file)
 
 
-@pytest.mark.parametrize(("dataset", "reverse", "bgr"), [("ssv2", True, False), ("ssv2", None, True), ("kinetics", True, True)])
+@pytest.mark.parametrize(
+    ("dataset", "reverse", "bgr"), [("ssv2", True, False), ("ssv2", None, True), ("kinetics", True, True)]
+)
 def test_its_loaders_of_images_read_bgr(tmp_path, dataset, reverse, bgr):
     file = tmp_path / "a.yaml"
     text = FILES["Kinetics_SLOW_4x16_R50"].read_text().replace("DATASET: kinetics", f"DATASET: {dataset}")
-    file.write_text(text.replace("DATA:\n", f"DATA:\n  REVERSE_INPUT_CHANNEL: {reverse}\n" if reverse else "DATA:\n", 1))
+    file.write_text(
+        text.replace("DATA:\n", f"DATA:\n  REVERSE_INPUT_CHANNEL: {reverse}\n" if reverse else "DATA:\n", 1)
+    )
     assert load_cfg(file, ["PROTOCOL", "pyslowfast"]).DATA.REVERSE_INPUT_CHANNEL is bgr
 
 
