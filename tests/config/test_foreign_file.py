@@ -3,6 +3,7 @@
 import ast
 import csv
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,10 +70,8 @@ LOADERS = {
 
 
 def literal(value):
-    try:
+    with suppress(ValueError, SyntaxError):
         value = ast.literal_eval(value) if isinstance(value, str) else value
-    except (ValueError, SyntaxError):
-        pass
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -177,7 +179,7 @@ def test_views_by_shares_are_pyslowfasts(frames: int, views: int) -> None:
 def test_segments_are_equal_parts_with_a_drawn_or_the_middle_frame(frames: int) -> None:
     span = Span(8, 4, indices="segments")
     edges = [int(np.round((frames - 1) / 8 * i)) for i in range(9)]
-    parts = list(zip(edges[:-1], edges[1:], strict=True))
+    parts = list(pairwise(edges))
     assert span.segments(frames).tolist() == [(low + high) // 2 for low, high in parts]
     drawn = np.array([span.segments(frames, np.random.default_rng(seed)) for seed in range(300)])
     assert drawn.min(0).tolist() == [low for low, _ in parts]

@@ -11,7 +11,9 @@ from transm3e.config.keys_data import CUDA_DECODER, FORMER_DECODER
 from transm3e.config.schema import check_values
 from transm3e.config.targets import (
     ACTIVITY_TARGET,
+    ACTIVITY_TARGETS,
     LOOKUP_TASK,
+    MULTI_TARGET,
     MUSCLE_TARGET,
     scored_target,
     trained_target,
@@ -173,7 +175,12 @@ def _check_target(cfg: CfgNode) -> None:
                 f"TASK {LOOKUP_TASK} is scored by muscles; set DATA.TARGET auto, or TASK classify to score activities"
             )
         return
-    if scored_target(cfg) == ACTIVITY_TARGET:
+    if exclusive and scored_target(cfg) == MULTI_TARGET:
+        raise UserError(
+            f"MODEL.LOSS_FUNC {cfg.MODEL.LOSS_FUNC} needs one class per clip, but DATA.MULTI_LABEL gives it several; set "
+            "MODEL.LOSS_FUNC bce_logit, or MULTI_LABEL False"
+        )
+    if scored_target(cfg) in ACTIVITY_TARGETS:
         return
     if exclusive:
         raise UserError(

@@ -51,6 +51,9 @@ key("DATA.TARGET", "auto",
     "What is predicted. muscles; activity: one of the activities of the train split; auto: activity where "
     "MODEL.LOSS_FUNC is cross_entropy or soft_cross_entropy, else muscles.",
     one_of("auto", "muscles", "activity"), SCORES, may_change=True)
+key("DATA.MULTI_LABEL", False,
+    "Activities do not exclude each other, as in Charades: a clip's are joined by \";\" in the clip table, any number of them, "
+    "and they are scored by mAP. DATA.TARGET auto is then activity; muscles always are of this kind.", role=SCORES, new=True)
 key("DATA.ENSEMBLE_METHOD", "sum",
     "How the scores of a clip's views are combined. sum (PySlowFast's name): their mean; max: the highest of each class.",
     one_of("sum", "max"), RESULTS)

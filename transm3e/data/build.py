@@ -10,7 +10,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from transm3e.config.check import test_scale
-from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET, scored_target, trained_target
+from transm3e.config.targets import ACTIVITY_TARGETS, MUSCLE_TARGET, scored_target, trained_target
 from transm3e.data.activities import build_activities
 from transm3e.data.annotations import (
     EVAL_SPLITS,
@@ -80,7 +80,7 @@ def check_tables(cfgs: Iterable[CfgNode]) -> None:
                     check_links(table, table.files[column], root, file)
                     linked.add((file, root, column))
             # The checkpoint of a trained HAR lookup contains its activities.
-            if cfg.TRAIN.ENABLE or scored_target(cfg) == ACTIVITY_TARGET:
+            if cfg.TRAIN.ENABLE or scored_target(cfg) in ACTIVITY_TARGETS:
                 build_activities(cfg)
 
 

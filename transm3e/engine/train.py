@@ -14,7 +14,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor
 from tqdm import tqdm
 
-from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
+from transm3e.config.targets import ACTIVITY_TARGET
 from transm3e.data.loader import ClipLoader
 from transm3e.data.types import Batch
 from transm3e.engine.ahead import Ahead
@@ -87,7 +87,7 @@ class Trainer:
         self.step_size = loader.batch_size * settings.accum_steps * world_size()
         self.resume = Resume(self.store, task, optimizer, precision.scaler, origin, self.step_size)
         self.progress, self.timer, self.skipped = Progress(), Timer(), 0
-        self.metric = {MUSCLE_TARGET: "map", ACTIVITY_TARGET: "top1"}[task.target]
+        self.metric = "top1" if task.target == ACTIVITY_TARGET else "map"
 
     @classmethod
     def from_cfg(

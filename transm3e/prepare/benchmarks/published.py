@@ -54,6 +54,7 @@ class ListOptions:
         classes: file of the classes' names, see read_classes.
         labels: CSV activity,muscles, for a table with muscles.
         muscles: whether the numbers are muscles, not activities.
+        multi_label: whether a video may show several activities, for DATA.MULTI_LABEL.
         line: layout of lines, see read_list; "" = recognised.
         first: number of the first class, 0 or 1; None = recognised.
         fold: number of the fold; "" = the only one.
@@ -64,6 +65,7 @@ class ListOptions:
     classes: Path | None = None
     labels: Path | None = None
     muscles: bool = False
+    multi_label: bool = False
     line: str = ""
     first: int | None = None
     fold: str = ""
@@ -163,9 +165,8 @@ def _of_lists(videos: Path, lists: Sequence[str], options: ListOptions) -> ReadL
         if numbered_names([line for _, line in read_lines(file)]):
             classes_file = classes_file or file
         else:
-            files.append(
-                read_list(file, split, options.line, lambda paths: _kind_of_paths(videos, paths), options.muscles)
-            )
+            several = options.muscles or options.multi_label
+            files.append(read_list(file, split, options.line, lambda paths: _kind_of_paths(videos, paths), several))
     files = _of_one_fold(files, options.fold.lstrip("0"))
     notes = _format_notes(files) + ([f"{classes_file}: the names of the classes."] if classes_file else [])
     names = read_classes(classes_file) if classes_file else []
@@ -174,6 +175,8 @@ def _of_lists(videos: Path, lists: Sequence[str], options: ListOptions) -> ReadL
     if options.muscles:
         activities, names = [PurePosixPath(entry.path).parent.name for entry in entries], names or list(MUSCLES)
         muscles, names = [*_muscles(entries, names, options.first, notes)], []
+    elif options.multi_label:
+        activities, names = _several_activities(entries, names, options.first, notes)
     else:
         activities, names = _activities(entries, files, names, options.first, notes)
     paths = _on_disk(videos, files, options.strip)
@@ -237,7 +240,7 @@ def _activities(
     if several:
         raise UserError(
             f"{several.file}: read as {several.detected}, but a clip has one activity; use --muscles if the numbers "
-            "are muscles (datasets/muscle_regions.csv)"
+            "are muscles (datasets/muscle_regions.csv), or --multi-label if it has several"
         )
     numbered = [entry for entry in entries if entry.labels]
     for entry in numbered:
@@ -268,6 +271,23 @@ def _activities(
             raise UserError(f"{entry.where}: {shown(entry.name)} is none of the {len(names)} classes; check --classes")
         found.append(name)
     return found, names
+
+
+def _several_activities(
+    entries: Sequence[ListedVideo], names: list[str], given: int | None, notes: list[str]
+) -> tuple[list[str], list[str]]:
+    """The activities of each entry, joined by ";", and all classes in order."""
+    bare = next((entry.where for entry in entries if not entry.labels), None)
+    if bare:
+        raise UserError(f"{bare}: no numbers, which --multi-label reads; leave --multi-label out")
+    first, highest = _first(entries, names, given, notes, by_folder=False), max(max(entry.labels) for entry in entries)
+    if highest > MAX_CLASSES:
+        raise UserError(f"--multi-label: label {highest} is above {MAX_CLASSES}, too large for a class; see --line")
+    names = names or [str(number) for number in range(first, highest + 1)]
+    joined = next((name for name in names if ";" in name), None)
+    if joined:
+        raise UserError(f"--classes: {shown(joined)} holds a semicolon, which separates activities; rename it")
+    return [";".join(names[_index(e, label, len(names), first)] for label in e.labels) for e in entries], names
 
 
 def _muscles(
@@ -386,5 +406,7 @@ def _report(out: Path, rows: Sequence[ListRow], classes: Sequence[str], notes: S
     order = f"; {out / ORDER_FILE}: {len(classes)} classes" if classes else ""
     evaluated = ", ".join(sorted({row.split for row in rows} - {"train"}))
     target = "" if rows[0].muscles is not None else f"DATA.TARGET activity MODEL.NUM_CLASSES {len(classes)} "
+    if any(";" in row.activity for row in rows):
+        target += "DATA.MULTI_LABEL True MODEL.LOSS_FUNC bce_logit "
     last = f'{out / CLIP_TABLE}: {len(rows)} clips{order}. For training: {target}TEST.SPLITS "[{evaluated}]"'
     return "\n".join([*notes, *lines, last, ""])
