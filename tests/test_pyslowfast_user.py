@@ -57,7 +57,7 @@ def test_its_config_trains_and_tests(name, noise_data, tmp_path):
     assert 0 <= results["splits"]["known_val"][FILES[name]] <= 1
     assert set(results["splits"]["known_val"]["per_activity"]) == set("abc")
     # 2 views of 3 crops, as all but MViTv2's, which sets one.
-    assert load_cfg(ASSETS / name, opts).TEST.NUM_SPATIAL_CROPS == (1 if "MVIT" in name else 3)
+    assert (1 if "MVIT" in name else 3) == load_cfg(ASSETS / name, opts).TEST.NUM_SPATIAL_CROPS
 
 
 def test_several_activities_are_scored_by_their_average_precision():

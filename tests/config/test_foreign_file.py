@@ -13,6 +13,7 @@ from transm3e.config import get_cfg, load_cfg
 from transm3e.config.foreign_file import is_foreign
 from transm3e.config.node import all_keys, file_settings
 from transm3e.config.schema import KEYS, PLACE, default_of, get
+from transm3e.config.tables import protocol_tables
 from transm3e.errors import UserError
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -194,3 +195,19 @@ def test_a_file_of_mvitv1_by_what_it_leaves_out_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_text(text.replace("  RESIDUAL_POOLING: True\n", ""))
     with pytest.raises(UserError, match=r"a\.yaml: MVIT\.RESIDUAL_POOLING is not set, which is False in PySlowFast"):
         load_cfg(tmp_path / "a.yaml", ["PROTOCOL", "pyslowfast"])
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("mvitv2_s", "MVITv2_S_16x4"), ("slowfast_r50", "SLOWFAST_8x8_R50")])
+def test_our_configs_of_kinetics_are_pyslowfasts(ours, theirs):
+    one, other = load_cfg(CONFIGS / "Kinetics400" / f"{ours}.yaml"), load_cfg(FILES[theirs], ["PROTOCOL", "pyslowfast"])
+    differ = {
+        name for name, each in KEYS.items() if each.facts.role is not PLACE and get(one, name) != get(other, name)
+    }
+    # Where the data are and their split, mixed precision, and the same in other words.
+    known = {"DATA.PATH_TO_DATA_DIR", "DATA.TARGET", "TEST.SPLITS", "TRAIN.MIXED_PRECISION", "MODEL.ARCH"}
+    assert differ <= known | {"RESNET.NUM_BLOCK_TEMP_KERNEL"}
+
+
+def test_the_file_of_protocols_is_up_to_date():
+    text = (CONFIGS / "PROTOCOLS.md").read_text(encoding="utf-8")
+    assert text == protocol_tables(), "python -m transm3e.config.tables > configs/PROTOCOLS.md"

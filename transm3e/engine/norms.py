@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import islice
 
 import torch
-from fvcore.nn.precise_bn import update_bn_stats
 from torch import nn
 
 from transm3e.data.loader import ClipLoader
@@ -28,6 +27,9 @@ def take_statistics(task: Classify, loader: ClipLoader, epoch: int, count: int, 
     An epoch's batches are the same when it is resumed, and so are the statistics (Wu and Johnson 2021, section 3). They are
     those of this process's clips; of several processes the first one's are saved and evaluated, as in training.
     """
+    # Its package imports much that nothing else needs.
+    from fvcore.nn.precise_bn import update_bn_stats
+
     task.train()
     count = min(count, len(loader))
     with forward_collective(task.model):
