@@ -53,6 +53,12 @@ key("MODEL.NUM_CLASSES", 20,
     "Number of classes: 20 muscle regions, or the number of activities (DATA.TARGET activity, TASK har_lookup).",
     COUNT, NETWORK, compared=("logits",), theirs=400)
 key("MODEL.LOSS_FUNC", "bce_softmax", "Classification loss.", registered("MODEL.LOSS_FUNC"), SCORES, theirs="cross_entropy")
+key("MODEL.HEAD_ACT", "auto",
+    "How logits become scores in evaluation; auto: as MODEL.LOSS_FUNC was trained.",
+    one_of("auto", "softmax", "sigmoid"), SCORES, theirs="softmax", new=True)
+key("MODEL.FROZEN_BN", False,
+    "Keep the running statistics of batch norms as they are at the start and normalise by them in training, too; their "
+    "scales and shifts are trained.", new=True)
 key("MODEL.DROPOUT_RATE", 0.0, "Dropout rate before the last linear layer.", SHARE, scaled=True, theirs=0.5)
 key("MODEL.FC_INIT_STD", 0.01,
     "Standard deviation of the last linear layer's initial weights in ResNet and SlowFast.", NOT_NEGATIVE)
@@ -69,6 +75,12 @@ group("BN")
 key("BN.NORM_TYPE", "batchnorm",
     "Batch norm statistics are those of the clips on one GPU (batchnorm) or on all GPUs (sync_batchnorm, slower).",
     one_of("batchnorm", "sync_batchnorm"))
+key("BN.USE_PRECISE_STATS", False,
+    "Before each validation and checkpoint of an epoch, replace the running statistics of batch norms by the means over "
+    "NUM_BATCHES_PRECISE training batches.", new=True)
+key("BN.NUM_BATCHES_PRECISE", 200, "For USE_PRECISE_STATS: number of batches, at most an epoch's.", COUNT, new=True)
+key("BN.WEIGHT_DECAY", 0.0,
+    "Weight decay of the scales and shifts of batch norms, whatever SOLVER.ZERO_WD_1D_PARAM says.", NOT_NEGATIVE, new=True)
 
 group("MVIT", "the MViTv2 backbone; the defaults are MViTv2-S", role=NETWORK, of_model=True, scaled=True)
 key("MVIT.PATCH_KERNEL", [3, 7, 7], "Kernel of the patch embedding (t, h, w).", numbers(3, least=1, whole=True))
@@ -82,6 +94,8 @@ key("MVIT.QKV_BIAS", True, "The q, k and v projections have biases.")
 key("MVIT.DROPOUT_RATE", 0.0, "Dropout rate of tokens.", SHARE, TRAINING)
 key("MVIT.DROPPATH_RATE", 0.2,
     "Drop path rate of the last block; it rises linearly from 0 at the first.", BELOW_1, TRAINING, theirs=0.1)
+key("MVIT.ZERO_DECAY_POS_CLS", False,
+    "Apply no weight decay to relative positions and class tokens.", role=TRAINING, theirs=True, new=True)
 key("MVIT.DIM_MUL", [[1, 2.0], [3, 2.0], [14, 2.0]],
     "[block, factor] entries: from this block on (counted from 0) the width is multiplied by the factor.",
     by_block(2), compared=("tokens",), theirs=[])
