@@ -61,7 +61,8 @@ class Classify:
     def predict(self, batch: Batch) -> Tensor:
         """Scores (B, C) in [0, 1] of a batch, in evaluation mode, without a teacher."""
         self.model.eval()
-        return self.loss.scores(self.model(self.inputs(batch.clips)).logits)
+        # In half precision, close scores would become equal.
+        return self.loss.scores(self.model(self.inputs(batch.clips)).logits.float())
 
     def conclude(self, scores: Tensor) -> Tensor:
         """Scores of whole clips (N, C), views averaged -> reported scores (N, len(columns))."""
