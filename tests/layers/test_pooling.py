@@ -137,7 +137,9 @@ def test_bf16_gradients_of_few_frames_and_of_one_window():
 @pytest.mark.parametrize(("stride", "lean"), [((1, 2, 2), True), ((2, 1, 1), False)])
 def test_only_temporal_stride_1_takes_the_lean_gradient(stride, lean):
     patches, weight = patches_of(1, (4, 5, 5), torch.float32), weight_of((3, 3, 3), torch.float32)
-    seen, todo = set(), [conv_pool(patches, weight, (4, 5, 5), stride).grad_fn]
+    # The graph lives as long as its output.
+    out = conv_pool(patches, weight, (4, 5, 5), stride)
+    seen, todo = set(), [out.grad_fn]
     while todo:
         node = todo.pop()
         seen.add(node.name())

@@ -23,6 +23,8 @@ from transm3e.layers.relative_position import Positions, Size, table_length
 
 # Fused attention kernels want head dimensions that are multiples of 8.
 KERNEL_MULTIPLE = 8
+# Those of MultiScaleAttention.
+MODULES = ("qkv", "proj", "pool_q", "pool_k", "pool_v", "norm_q", "norm_k", "norm_v")
 # GPUs from here on have kernels of flash attention, in half precision.
 FLASH_CAPABILITY = (8, 0)
 
@@ -119,7 +121,13 @@ class MultiScaleAttention(nn.Module):
 
     def _weights(self) -> dict[str, Tensor]:
         """All but the tables, which are scaled first, in the type that they are multiplied in."""
-        named = {name: weight for name, weight in self.named_parameters() if not name.startswith("rel_pos")}
+        # Not by named_parameters(), which torch 2.4 does not compile under an activation checkpoint.
+        named = {
+            f"{name}.{part}": weight
+            for name in MODULES
+            for part in ("weight", "bias")
+            if (weight := getattr(getattr(self, name), part, None)) is not None
+        }
         return dict(zip(named, narrow(*named.values()), strict=True))
 
     def _positions(self, size: Size, tokens: int, like: Tensor) -> Positions:
