@@ -97,12 +97,12 @@ class _BottleneckNet(PytorchvideoNet):
         check_depth(cfg.RESNET.DEPTH)
         check_bottleneck(cfg)
 
-    @classmethod
-    def settings_of(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Arguments of the builder under its own names."""
-        args = common_args(cfg)
-        args |= {"model_depth": args.pop("depth"), "stem_dim_out": args.pop("width")}
-        return args | {"head_pool": nn.AdaptiveAvgPool3d}
+
+def _settings(cfg: CfgNode) -> dict[str, Any]:
+    """Arguments of both under the builder's names."""
+    args = common_args(cfg)
+    args |= {"model_depth": args.pop("depth"), "stem_dim_out": args.pop("width")}
+    return args | {"head_pool": nn.AdaptiveAvgPool3d}
 
 
 @MODELS.register("PTVCSN")
@@ -113,7 +113,7 @@ class CSN(_BottleneckNet):
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> CSN:
-        return cls(stem_pool=nn.MaxPool3d, **cls.settings_of(cfg))
+        return cls(stem_pool=nn.MaxPool3d, **_settings(cfg))
 
 
 @MODELS.register("PTVR2plus1D")
@@ -124,4 +124,4 @@ class R2Plus1D(_BottleneckNet):
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> R2Plus1D:
-        return cls(**cls.settings_of(cfg))
+        return cls(**_settings(cfg))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from fvcore.common.config import CfgNode
@@ -27,8 +27,6 @@ from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
 from transm3e.registry import component
 
-# Ending of the ARCHS without a max pool over time.
-NO_POOL = "_nopool"
 # Pixels per feature, in each direction.
 STRIDE = 32
 # Layers -> residual blocks of each stage.
@@ -86,6 +84,9 @@ class ResNet3D(Model):
 
     config_keys = ("RESNET.", "MODEL.ARCH")
     can_checkpoint = True
+    # Of MODEL.ARCH; whether RESNET.NUM_BLOCK_TEMP_KERNEL is read.
+    ending: ClassVar[str] = ""
+    some_blocks: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -122,23 +123,13 @@ class ResNet3D(Model):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        check_arch(cls.arch_of(cfg))
+        check_arch(cfg.MODEL.ARCH.removesuffix(cls.ending) + cls.ending)
         check_bottleneck(cfg)
-        temporal_kernels(cfg.RESNET.DEPTH, cls.temporal_blocks_of(cfg))
+        temporal_kernels(cfg.RESNET.DEPTH, read_temporal_blocks(cfg, cls.some_blocks))
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> ResNet3D:
-        return cls(cls.arch_of(cfg), **common_args(cfg), temporal_blocks=cls.temporal_blocks_of(cfg))
-
-    @classmethod
-    def arch_of(cls, cfg: CfgNode) -> str:
-        """Which of ARCHS the config names."""
-        return cfg.MODEL.ARCH
-
-    @classmethod
-    def temporal_blocks_of(cls, cfg: CfgNode) -> list:
-        """RESNET.NUM_BLOCK_TEMP_KERNEL, where it is read."""
-        return cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
+        return cls(cfg.MODEL.ARCH.removesuffix(cls.ending) + cls.ending, **common_args(cfg), temporal_blocks=read_temporal_blocks(cfg, cls.some_blocks))
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, C, T, H, W) float, any T from 1 (C2D, I3D: 2), H and W -> logits (B, num_classes).
@@ -160,10 +151,7 @@ class PTVResNet(ResNet3D):
     """PySlowFast's name of the same nets as pytorchvideo builds them: RESNET.NUM_BLOCK_TEMP_KERNEL is not read."""
 
     also_starts_from = ("ResNet",)
-
-    @classmethod
-    def temporal_blocks_of(cls, cfg: CfgNode) -> list:
-        return []
+    some_blocks = False
 
 
 @MODELS.register("ResNet_nopool")
@@ -171,10 +159,7 @@ class ResNetNoPool(ResNet3D):
     """PySlowFast's name of the nets of MODEL.ARCH c2d or i3d without the max pool over time."""
 
     also_starts_from = ("ResNet",)
-
-    @classmethod
-    def arch_of(cls, cfg: CfgNode) -> str:
-        return cfg.MODEL.ARCH.removesuffix(NO_POOL) + NO_POOL
+    ending = "_nopool"
 
 
 class CheckpointedStage(nn.Module):
@@ -218,6 +203,11 @@ def net_args(cfg: CfgNode) -> dict[str, Any]:
 def common_args(cfg: CfgNode) -> dict[str, Any]:
     """Arguments that models of bottleneck ResNets have in common."""
     return net_args(cfg) | {"depth": cfg.RESNET.DEPTH, "width": cfg.RESNET.WIDTH_PER_GROUP}
+
+
+def read_temporal_blocks(cfg: CfgNode, some: bool) -> list:
+    """RESNET.NUM_BLOCK_TEMP_KERNEL, or [], all blocks, where a model does not read it."""
+    return cfg.RESNET.NUM_BLOCK_TEMP_KERNEL if some else []
 
 
 def stage_kernels(

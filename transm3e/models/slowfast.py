@@ -6,6 +6,7 @@ Shapes: B clips, C channels, T frames of H x W pixels, S frames of the slow path
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from fvcore.common.config import CfgNode
@@ -21,6 +22,7 @@ from transm3e.models.resnet3d import (
     common_args,
     find_builder,
     finish,
+    read_temporal_blocks,
     stage_kernels,
     temporal_kernels,
 )
@@ -52,6 +54,8 @@ class SlowFast(Model):
 
     config_keys = ("RESNET.", "SLOWFAST.")
     can_checkpoint = True
+    # As ResNet3D's.
+    some_blocks: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -94,7 +98,7 @@ class SlowFast(Model):
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
         check_bottleneck(cfg)
-        temporal_kernels(cfg.RESNET.DEPTH, cls.temporal_blocks_of(cfg), 2)
+        temporal_kernels(cfg.RESNET.DEPTH, read_temporal_blocks(cfg, cls.some_blocks), 2)
         alpha, ratio = cfg.SLOWFAST.ALPHA, cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO
         _check_ratios(cfg.RESNET.WIDTH_PER_GROUP, alpha, cfg.SLOWFAST.BETA_INV, ratio, cfg.SLOWFAST.FUSION_KERNEL_SZ)
         slow_indices(cfg.DATA.NUM_FRAMES, alpha)
@@ -106,14 +110,9 @@ class SlowFast(Model):
             beta_inv=cfg.SLOWFAST.BETA_INV,
             fusion_ratio=cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO,
             fusion_kernel=cfg.SLOWFAST.FUSION_KERNEL_SZ,
-            temporal_blocks=cls.temporal_blocks_of(cfg),
+            temporal_blocks=read_temporal_blocks(cfg, cls.some_blocks),
             **common_args(cfg),
         )
-
-    @classmethod
-    def temporal_blocks_of(cls, cfg: CfgNode) -> list:
-        """The key RESNET.NUM_BLOCK_TEMP_KERNEL, where it is read."""
-        return cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, C, T, H, W) float, T a multiple of alpha, any H and W -> logits (B, num_classes).
@@ -131,10 +130,7 @@ class PTVSlowFast(SlowFast):
     """PySlowFast's name of the same net as pytorchvideo builds it: RESNET.NUM_BLOCK_TEMP_KERNEL is not read."""
 
     also_starts_from = ("SlowFast",)
-
-    @classmethod
-    def temporal_blocks_of(cls, cfg: CfgNode) -> list:
-        return []
+    some_blocks = False
 
 
 def slow_frames(x_BCTHW: Tensor, alpha: int) -> Tensor:
