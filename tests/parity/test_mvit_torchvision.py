@@ -31,16 +31,16 @@ def torchvision_s(frames, crop, depth=FIRST_S):
     return with_tables(mvit.MViT(**settings)).eval()
 
 
-def torchvision_b(frames, crop):
-    """The first blocks of MViTv2-B, of torchvision's parts; it ships no such builder."""
-    settings, width, kv = [], 96, 8
-    for block in range(DEPTH_B):
-        doubled = block in DOUBLING_B
+def torchvision_b(frames, crop, depth=DEPTH_B, doubling=DOUBLING_B, embed=96, heads=1):
+    """The first blocks of MViTv2-B, or those of T or L, of torchvision's parts; it ships no such builder."""
+    settings, width, kv = [], embed, 8
+    for block in range(depth):
+        doubled = block in doubling
         width_in, width = width, 2 * width if doubled else width
         kv = kv // 2 if doubled else kv
         q = [1, 2, 2] if doubled else [1, 1, 1]
         kernel = [3, 3, 3]
-        settings.append(mvit.MSBlockConfig(width // 96, width_in, width, kernel, kernel, q, [1, kv, kv]))
+        settings.append(mvit.MSBlockConfig(heads * width // embed, width_in, width, kernel, kernel, q, [1, kv, kv]))
     model = mvit.MViT(
         spatial_size=(crop, crop),
         temporal_size=frames,
@@ -104,6 +104,19 @@ def test_logits_and_gradients_equal_torchvision(make, cfg_of, frames, crop):
     for name, parameter in theirs.named_parameters():
         given = gradients[rename(name, TORCHVISION)].reshape(parameter.shape)
         assert (given - parameter.grad).abs().max() <= 1e-11 * largest, name
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("depth", "doubling", "embed", "heads"), [(10, (1, 3, 8), 96, 1), (9, (2, 8), 144, 2)], ids=["T", "L"]
+)
+def test_logits_of_all_of_t_and_the_first_blocks_of_l(depth, doubling, embed, heads):
+    torch.manual_seed(0)
+    theirs = torchvision_b(4, 64, depth, doubling, embed, heads).double()
+    cfg = cfg_s(4, 64, depth, doubling)
+    cfg.MVIT.EMBED_DIM, cfg.MVIT.NUM_HEADS = embed, heads
+    clip = torch.rand(1, 3, 4, 64, 64, dtype=torch.float64)
+    assert torch.allclose(ours_like(theirs, cfg)({"rgb": clip}).logits, theirs(clip), rtol=0, atol=1e-12)
 
 
 @torch.inference_mode()
