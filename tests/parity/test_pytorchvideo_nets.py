@@ -17,6 +17,7 @@ from transm3e.config import get_cfg
 from transm3e.config.node import merge, opt_settings
 from transm3e.models import MODELS, build_model, count_parameters
 from transm3e.models.slowfast import slow_frames
+from transm3e.models.weights import load_weights
 
 FRAMES, CROP, CLASSES = 8, 64, 5
 BOTTLENECK = {"model_depth": 50, "stem_dim_out": 8}
@@ -43,9 +44,14 @@ def cfg_of(name, opts=""):
 def pair(cfg, build):
     torch.manual_seed(0)
     model = build(model_num_class=CLASSES, head_activation=nn.Softmax)
+    if cfg.MODEL.MODEL_NAME == "X3D":
+        # PySlowFast norms every shortcut.
+        first = model.blocks[1].res_blocks[0]
+        first.branch1_norm = nn.BatchNorm3d(len(first.branch1_conv.weight))
     randomise(model)
     mine = build_model(cfg)
-    mine.net.load_state_dict(model.state_dict())
+    report = load_weights(mine, {f"model.{name}": tensor for name, tensor in model.state_dict().items()})
+    assert (report.source, report.missing, report.unused) == ("pytorchvideo", (), ())
     return mine.double().eval(), model.double().eval()
 
 

@@ -60,9 +60,8 @@ class PytorchvideoNet(Model):
 
 
 @MODELS.register("PTVX3D")
-@MODELS.register("X3D")
-class X3D(PytorchvideoNet):
-    """X3D: create_x3d of pytorchvideo, which is PySlowFast's X3D, too."""
+class PTVX3D(PytorchvideoNet):
+    """X3D as pytorchvideo builds it."""
 
     config_keys = ("X3D.", "RESNET.ZERO_INIT_FINAL_BN", "RESNET.TRANS_FUNC")
     builder = "x3d.create_x3d"
@@ -76,7 +75,7 @@ class X3D(PytorchvideoNet):
             )
 
     @classmethod
-    def from_cfg(cls, cfg: CfgNode) -> X3D:
+    def from_cfg(cls, cfg: CfgNode) -> PTVX3D:
         own = cfg.X3D
         return cls(
             width_factor=own.WIDTH_FACTOR,
@@ -87,6 +86,20 @@ class X3D(PytorchvideoNet):
             head_bn_lin5_on=own.BN_LIN5,
             **net_args(cfg),
         )
+
+
+@MODELS.register("X3D")
+class X3D(PTVX3D):
+    """X3D as PySlowFast builds it: with a batch norm in the first block's shortcut, where pytorchvideo has none.
+
+    The arguments are those of PytorchvideoNet.
+    """
+
+    def __init__(self, num_classes: int, **settings: Any) -> None:
+        super().__init__(num_classes, **settings)
+        first: Any = self.net.blocks[1].res_blocks[0]
+        if first.branch1_norm is None:
+            first.branch1_norm = nn.BatchNorm3d(first.branch1_conv.out_channels)
 
 
 class _BottleneckNet(PytorchvideoNet):
