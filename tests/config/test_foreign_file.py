@@ -200,6 +200,7 @@ def test_a_file_of_mvitv1_by_what_it_leaves_out_is_refused(tmp_path):
 @pytest.mark.parametrize(("ours", "theirs"), [("mvitv2_s", "MVITv2_S_16x4"), ("slowfast_r50", "SLOWFAST_8x8_R50")])
 def test_our_configs_of_kinetics_are_pyslowfasts(ours, theirs):
     one, other = load_cfg(CONFIGS / "Kinetics400" / f"{ours}.yaml"), load_cfg(FILES[theirs], ["PROTOCOL", "pyslowfast"])
+    assert one.PROTOCOL == "pyslowfast"
     differ = {
         name for name, each in KEYS.items() if each.facts.role is not PLACE and get(one, name) != get(other, name)
     }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from transm3e.config import get_cfg
+from transm3e.config.check import check_cfg
 from transm3e.config.node import merge_opts
 from transm3e.engine.optim import SPARED, Decays, Schedule, build_optimizer, clip_gradient, parameter_groups, set_rate
 from transm3e.errors import UserError
@@ -196,3 +197,45 @@ def test_a_gradient_is_clipped_by_value_or_else_by_norm(norm, value, expected):
     net.weight.grad = torch.tensor([[3.0, -4.0]])
     assert float(clip_gradient(net, norm, value)) == 5
     assert net.weight.grad.flatten().tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("steps", "shares", "warmup"),
+    [
+        ([0, 94, 154, 196], [1, 0.1, 0.01, 0.001, 0.0001, 0.00001], 34.0),  # SlowFast's, which names more than it uses
+        ([0, 35, 55], [1, 0.1, 0.01], 5.0),  # CTR-GCN's
+    ],
+)
+def test_steps_are_pyslowfasts(steps, shares, warmup):
+    cfg = get_cfg()
+    merge_opts(cfg, ["SOLVER.LR_POLICY", "steps_with_relative_lrs", "SOLVER.STEPS", steps, "SOLVER.LRS", shares])
+    merge_opts(cfg, ["SOLVER.BASE_LR", 0.1, "SOLVER.WARMUP_EPOCHS", warmup, "SOLVER.WARMUP_START_LR", 0.01])
+    merge_opts(cfg, ["SOLVER.MAX_EPOCH", 196 if warmup > 5 else 65, "MODEL.MODEL_NAME", "VideoSwin"])
+    check_cfg(cfg)
+    schedule = Schedule.from_cfg(cfg, 1)
+    for epoch in (0, 1.5, warmup - 0.01, warmup, 40, 56, 64.9):
+        # Its rule: the last step that is not later.
+        expected = 0.1 * shares[max(i for i, step in enumerate(steps) if step <= epoch)]
+        if epoch < warmup:
+            expected = 0.01 + epoch * (0.1 - 0.01) / warmup
+        assert schedule.rate(epoch) == pytest.approx(expected, rel=1e-12)
+
+
+def test_layer_decay_survives_a_checkpoint_and_older_ones_have_none():
+    net = nn.ModuleDict({"blocks": nn.ModuleList(nn.Linear(2, 2) for _ in range(2)), "head": nn.Linear(2, 2)})
+    cfg = get_cfg()
+    merge_opts(cfg, ["SOLVER.LAYER_DECAY", 0.5])
+    optimizer, again = build_optimizer(cfg, net), build_optimizer(cfg, net)
+    again.load_state_dict(optimizer.state_dict())
+    set_rate(optimizer, 0.3)
+    set_rate(again, 0.3)
+    assert [group["lr"] for group in again.param_groups] == [group["lr"] for group in optimizer.param_groups]
+    assert len({group["lr"] for group in again.param_groups}) == 3
+    merge_opts(cfg, ["SOLVER.LAYER_DECAY", 1.0])
+    older = build_optimizer(cfg, net)
+    state = older.state_dict()
+    for group in state["param_groups"]:
+        del group["scale"]
+    older.load_state_dict(state)
+    set_rate(older, 0.3)
+    assert [group["lr"] for group in older.param_groups] == [0.3, 0.3]
