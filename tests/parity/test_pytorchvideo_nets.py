@@ -21,7 +21,13 @@ from transm3e.models.weights import load_weights
 
 FRAMES, CROP, CLASSES = 8, 64, 5
 BOTTLENECK = {"model_depth": 50, "stem_dim_out": 8}
-X3D = {"width_factor": 0.7, "depth_factor": 1.2, "head_dim_out": 32, "input_clip_length": FRAMES, "input_crop_size": CROP}
+X3D = {
+    "width_factor": 0.7,
+    "depth_factor": 1.2,
+    "head_dim_out": 32,
+    "input_clip_length": FRAMES,
+    "input_crop_size": CROP,
+}
 X3D_OPTS = "X3D.WIDTH_FACTOR 0.7 X3D.DEPTH_FACTOR 1.2 X3D.DIM_C5 32 RESNET.TRANS_FUNC x3d_transform"
 # Model -> pytorchvideo's builder, and the frames that its head pools; what a config sets.
 NETS = {

@@ -1,10 +1,13 @@
-"""Which of PySlowFast's config files load here: each file's model and parameters, or why it is refused, as a Markdown table."""
+"""Which of PySlowFast's config files load here, as a Markdown table: the model and its parameters, or why a file is refused.
+
+`python -m transm3e.benchmark.foreign_files FOLDER`, where FOLDER is its folder `configs`.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -14,32 +17,29 @@ from transm3e.config.load import KEY
 from transm3e.errors import UserError
 from transm3e.models import build_model, count_parameters
 
-
-def foreign_rows(folder: Path) -> Iterator[tuple[str, str]]:
-    """Name and result of every YAML file under PySlowFast's folder of configs, in the order of their names.
-
-    Nothing is allocated: models are built on the meta device.
-    """
-    for file in sorted(folder.rglob("*.yaml")):
-        yield file.relative_to(folder).with_suffix("").as_posix(), result_of(file)
+HEADER = "| model, parameters | files |\n|---|---|"
 
 
 def result_of(file: Path) -> str:
-    """A file's model and parameters under PROTOCOL pyslowfast, or the reason why it is refused, without the file's name."""
+    """A file's model and parameters under PROTOCOL pyslowfast, or why it is refused; built on the meta device."""
     try:
         cfg = load_cfg(file, [KEY, "pyslowfast"])
         with torch.device("meta"):
             model = build_model(cfg)
     except UserError as error:
-        why = str(error).removeprefix(f"{file}: ").removesuffix("; set that or remove the key")
-        return f"refused: {why.replace('|', ' ')}"
+        why = str(error).removeprefix(f"{file}: ").partition(";")[0]
+        return "refused: " + re.sub(r"^(\S+) is .*, but only (.+) is implemented$", r"\1 other than \2", why)
     arch = f" {cfg.MODEL.ARCH}" if "MODEL.ARCH" in type(model).config_keys else ""
     return f"{cfg.MODEL.MODEL_NAME}{arch}, {count_parameters(model):,}"
 
 
 def foreign_table(folder: Path) -> str:
-    """foreign_rows as Markdown."""
-    return "\n".join(["| file | model, parameters |", "|---|---|", *(f"| {name} | {row} |" for name, row in foreign_rows(folder))])
+    """result_of every YAML file under a folder, files with the same result in one row; those that load come first."""
+    rows: dict[str, list[str]] = {}
+    for file in sorted(folder.rglob("*.yaml")):
+        rows.setdefault(result_of(file), []).append(file.relative_to(folder).with_suffix("").as_posix())
+    ordered = sorted(rows.items(), key=lambda row: row[0].startswith("refused"))
+    return "\n".join([HEADER, *(f"| {result} | {', '.join(files)} |" for result, files in ordered)])
 
 
 if __name__ == "__main__":

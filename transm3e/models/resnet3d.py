@@ -129,7 +129,11 @@ class ResNet3D(Model):
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> ResNet3D:
-        return cls(cfg.MODEL.ARCH.removesuffix(cls.ending) + cls.ending, **common_args(cfg), temporal_blocks=read_temporal_blocks(cfg, cls.some_blocks))
+        return cls(
+            cfg.MODEL.ARCH.removesuffix(cls.ending) + cls.ending,
+            **common_args(cfg),
+            temporal_blocks=read_temporal_blocks(cfg, cls.some_blocks),
+        )
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, C, T, H, W) float, any T from 1 (C2D, I3D: 2), H and W -> logits (B, num_classes).
