@@ -35,7 +35,7 @@ def test_files_of_its_keys_are_what_the_list_says(stem):
     (name,) = (name for name in LISTED if name.replace("/", "_") in (stem, f"Kinetics_{stem}"))
     result, listed = result_of(HERE[stem]), LISTED[name]
     # Which of several wrong keys of a group comes first is the file's order.
-    assert result == listed or result.startswith("refused: ") and result.partition(".")[0] == listed.partition(".")[0]
+    assert result == listed or (result.startswith("refused: ") and result.partition(".")[0] == listed.partition(".")[0])
 
 
 def test_the_list_is_that_of_its_files(shared, tmp_path):

@@ -15,6 +15,7 @@ import torch
 from transm3e.config import load_cfg
 from transm3e.config.load import KEY
 from transm3e.errors import UserError
+from transm3e.modalities import model_class
 from transm3e.models import build_model, count_parameters
 
 HEADER = "| model, parameters | files |\n|---|---|"
@@ -29,7 +30,7 @@ def result_of(file: Path) -> str:
     except UserError as error:
         why = str(error).removeprefix(f"{file}: ").partition(";")[0]
         return "refused: " + re.sub(r"^(\S+) is .*, but only (.+) is implemented$", r"\1 other than \2", why)
-    arch = f" {cfg.MODEL.ARCH}" if "MODEL.ARCH" in type(model).config_keys else ""
+    arch = f" {cfg.MODEL.ARCH}" if "MODEL.ARCH" in model_class(cfg).config_keys else ""
     return f"{cfg.MODEL.MODEL_NAME}{arch}, {count_parameters(model):,}"
 
 

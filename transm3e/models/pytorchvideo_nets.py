@@ -97,7 +97,8 @@ class X3D(PTVX3D):
 
     def __init__(self, num_classes: int, **settings: Any) -> None:
         super().__init__(num_classes, **settings)
-        first: Any = self.net.blocks[1].res_blocks[0]
+        net: Any = self.net
+        first = net.blocks[1].res_blocks[0]
         if first.branch1_norm is None:
             first.branch1_norm = nn.BatchNorm3d(first.branch1_conv.out_channels)
 

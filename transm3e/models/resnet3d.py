@@ -252,8 +252,8 @@ def temporal_kernels(
     """
     check_depth(depth)
     most = DEPTHS[depth]
-    stages = [stage if isinstance(stage, list | tuple) else [stage] for stage in temporal_blocks or most]
-    stages = [list(stage[:1]) * pathways if len(set(map(str, stage))) == 1 else list(stage) for stage in stages]
+    given: list[list[Any]] = [[of] if isinstance(of, int) else [*of] for of in temporal_blocks or most]
+    stages = [of[:1] * pathways if len(set(map(str, of))) == 1 else of for of in given]
     if len(stages) != len(most) or not all(
         len(of) == pathways and all(type(number) is int and 0 <= number <= blocks for number in of)
         for of, blocks in zip(stages, most, strict=True)
