@@ -162,7 +162,6 @@ class PTVResNet(ResNet3D):
 class ResNetNoPool(ResNet3D):
     """PySlowFast's name of the nets of MODEL.ARCH c2d or i3d without the max pool over time."""
 
-    also_starts_from = ("ResNet",)
     ending = "_nopool"
 
 
