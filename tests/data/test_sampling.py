@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transm3e.data.draws import ClipShape, TrainDraw
 from transm3e.data.sampling import (
     Span,
     at_rate,
@@ -15,6 +16,7 @@ from transm3e.data.sampling import (
     train_start,
     view_start,
 )
+from transm3e.data.transforms import Augmentation
 
 
 def train_indices(frames: int, t: int, stride: int, rng: np.random.Generator) -> np.ndarray:
@@ -184,3 +186,12 @@ def test_segments_are_equal_parts_with_a_drawn_or_the_middle_frame(frames: int) 
     drawn = np.array([span.segments(frames, np.random.default_rng(seed)) for seed in range(300)])
     assert drawn.min(0).tolist() == [low for low, _ in parts]
     assert drawn.max(0).tolist() == [high for _, high in parts]
+
+
+def test_segments_of_a_videos_second_clip_are_the_same_at_distance_0() -> None:
+    shape, aug = ClipShape(8, 1, 32, indices="segments"), Augmentation()
+    first = TrainDraw(np.random.default_rng(0), shape, aug)
+    same, other = (TrainDraw(np.random.default_rng(1), shape, aug, first, distance) for distance in (0, 5))
+    frames = first.frames(200).tolist()
+    assert same.frames(200).tolist() == frames
+    assert other.frames(200).tolist() != frames

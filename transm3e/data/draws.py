@@ -45,6 +45,7 @@ class TrainDraw:
         near: another clip of the same video, drawn before, to whose start this one's is close; None = anywhere.
         distance: maximum distance in frames between those starts.
         start: the first frame, set by frames().
+        parts: the frames of "segments", set by frames().
     """
 
     rng: np.random.Generator
@@ -53,11 +54,14 @@ class TrainDraw:
     near: TrainDraw | None = None
     distance: int = 0
     start: int = field(default=0, init=False)
+    parts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), init=False)
 
     def frames(self, num_frames: int) -> np.ndarray:
         """See Draw."""
         if self.shape.indices == SEGMENTS:
-            return self.shape.segments(num_frames, self.rng)
+            near = None if self.distance else self.near
+            self.parts = near.parts if near else self.shape.segments(num_frames, self.rng)
+            return self.parts
         if self.near is None:
             self.start = train_start(num_frames, self.shape, self.rng)
         else:
