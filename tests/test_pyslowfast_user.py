@@ -29,10 +29,12 @@ SMALL = [
     ),
     *("RESNET.WIDTH_PER_GROUP", 8, "MVIT.DEPTH", 2, "MVIT.DIM_MUL", [[1, 2.0]], "MVIT.HEAD_MUL", [[1, 2.0]]),
     *("MVIT.POOL_Q_STRIDE", [[1, 1, 2, 2]], "MVIT.EMBED_DIM", 16, "TENSORBOARD.ENABLE", False),
+    *("X3D.WIDTH_FACTOR", 0.7, "X3D.DEPTH_FACTOR", 1.0),
 ]
 FILES = {
     "SLOWFAST_8x8_R50.yaml": "top1",
     "MVITv2_S_16x4.yaml": "top1",
+    "pyslowfast/Kinetics_X3D_S.yaml": "top1",
     "pyslowfast/Charades_SLOWFAST_16x8_R50.yaml": "mAP",
 }
 

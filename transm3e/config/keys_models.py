@@ -91,7 +91,12 @@ key("MVIT.NUM_HEADS", 1, "Attention heads of the first block.", COUNT)
 key("MVIT.DEPTH", 16, "Number of blocks.", DEPTH, compared=("tokens",))
 key("MVIT.MLP_RATIO", 4.0, "Hidden width of the MLP, as a multiple of the block's width.", ABOVE_0)
 key("MVIT.QKV_BIAS", True, "The q, k and v projections have biases.")
-key("MVIT.DROPOUT_RATE", 0.0, "Dropout rate of tokens.", SHARE, TRAINING)
+key("MVIT.INIT", "torchvision",
+    "Initial weights. torchvision: linear layers from N(0, 0.02), biases and norms' shifts 0, convolutions PyTorch's; "
+    "pyslowfast: linear layers and all convolutions from N(0, 0.02), biases of linear layers and norms' shifts 0.02.",
+    one_of("torchvision", "pyslowfast"), TRAINING, theirs="pyslowfast", new=True, scaled=False)
+key("MVIT.DROPOUT_RATE", 0.0, "Dropout rate of tokens: before the first block, after attention's projection and in MLPs.",
+    SHARE, TRAINING)
 key("MVIT.DROPPATH_RATE", 0.2,
     "Drop path rate of the last block; it rises linearly from 0 at the first.", BELOW_1, TRAINING, theirs=0.1)
 key("MVIT.ZERO_DECAY_POS_CLS", False,
@@ -165,8 +170,11 @@ group("RESNET", "C2D, I3D and Slow (MODEL_NAME ResNet, MODEL.ARCH) and both path
 key("RESNET.DEPTH", 50, "Number of layers: 50, 101 or 152.")
 key("RESNET.WIDTH_PER_GROUP", 64, "Channels of the stem (64 is the published size).", COUNT)
 key("RESNET.NUM_BLOCK_TEMP_KERNEL", [],
-    "Number of blocks of each stage that have the stage's temporal kernel, as [[3], [4], [6], [3]]; [] = all.",
+    "Number of blocks of each stage that have the stage's temporal kernel, as [[3], [4], [6], [3]], in SlowFast also one for "
+    "each pathway, as [[3, 3], [4, 4], [6, 23], [3, 3]]; [] = all.",
     theirs=[[3], [4], [6], [3]])
+key("RESNET.TRANS_FUNC", "bottleneck_transform", "Residual blocks: x3d_transform for X3D, the other for all others.",
+    one_of("bottleneck_transform", "x3d_transform"), new=True)
 key("RESNET.ZERO_INIT_FINAL_BN", True,
     "Initialise the last batch norm of each residual block with scale 0, so that the block starts as its shortcut.",
     role=TRAINING, theirs=False)
@@ -177,6 +185,15 @@ key("SLOWFAST.BETA_INV", 8, "Channels of the slow pathway per channel of the fas
 key("SLOWFAST.FUSION_CONV_CHANNEL_RATIO", 2,
     "Lateral connections: output channels, as a multiple of the fast pathway's.", COUNT)
 key("SLOWFAST.FUSION_KERNEL_SZ", 5, "Lateral connections: kernel size in frames, odd.", COUNT)
+
+group("X3D", "X3D (Feichtenhofer 2020); the defaults are X3D-M, 16 frames", role=NETWORK, of_model=True, scaled=True)
+key("X3D.WIDTH_FACTOR", 2.0, "Factor on the channels of all stages.", ABOVE_0, theirs=1.0, new=True)
+key("X3D.DEPTH_FACTOR", 2.2, "Factor on the numbers of blocks, 1, 2, 5 and 3 (XS, S and M: 2.2; L: 5).", ABOVE_0, theirs=1.0,
+    new=True)
+key("X3D.BOTTLENECK_FACTOR", 2.25, "Channels inside a block, as a multiple of its output's.", ABOVE_0, theirs=1.0, new=True)
+key("X3D.DIM_C1", 12, "Channels of the stem, before WIDTH_FACTOR.", COUNT, new=True)
+key("X3D.DIM_C5", 2048, "Channels before the last linear layer.", COUNT, new=True)
+key("X3D.BN_LIN5", False, "Batch norm before the last linear layer.", new=True)
 
 group("VIDEOSWIN", "Video Swin Transformer (Liu et al. 2022); the defaults are VideoSwin-S",
       role=NETWORK, of_model=True, scaled=True)
@@ -205,6 +222,9 @@ key("CTRGCN.WIDTH", 64, "Channels of the first block; they double twice.", COUNT
 key("CTRGCN.TEMPORAL_KERNEL", 5, "Kernel size of the temporal convolutions in frames, odd.", COUNT)
 key("CTRGCN.DILATIONS", [1, 2], "Dilations of the temporal convolutions in frames, one branch each.")
 key("CTRGCN.REDUCTION", 8, "The topology is refined from a block's input channels divided by this.", COUNT)
+key("CTRGCN.PYSKL", False,
+    "Blocks as in PYSKL and MMAction2, needed for weights trained there: the refined topology is applied transposed, and a "
+    "ReLU follows the temporal convolutions.", new=True)
 key("CTRGCN.DROPOUT", 0.0, "Dropout rate in every block but the first.", SHARE, TRAINING)
 
 group("POSENET", "PoseNet, our own: an MLP on the mean and standard deviation of poses over time",

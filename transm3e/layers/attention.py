@@ -40,6 +40,7 @@ class MultiScaleAttention(nn.Module):
         stride_q: stride of q's pooling, or None: q is not pooled.
         stride_kv: stride of k's and v's pooling.
         qkv_bias: whether q, k and v have biases.
+        dropout: rate after the output projection.
     """
 
     pool_q: nn.Module
@@ -60,13 +61,14 @@ class MultiScaleAttention(nn.Module):
         stride_q: Size | None,
         stride_kv: Size,
         qkv_bias: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_heads, self.dim_out = num_heads, dim_out
         head_dim = dim_out // num_heads
         self.scale = head_dim**-0.5
         self.qkv = nn.Linear(dim, dim_out * 3, bias=qkv_bias)
-        self.proj = nn.Linear(dim_out, dim_out)
+        self.proj, self.proj_drop = nn.Linear(dim_out, dim_out), nn.Dropout(dropout)
         for name, stride in (("q", stride_q), ("k", stride_kv), ("v", stride_kv)):
             pool = nn.Identity() if stride is None else _depthwise(head_dim, kernel, stride)
             self.add_module(f"pool_{name}", pool)
@@ -106,7 +108,7 @@ class MultiScaleAttention(nn.Module):
         v = F.pad(v, (0, positions.extra)) if _must_be_as_wide(v) else v
         q_tokens = F.pad(self._norm("q", q_tokens, weights), (0, positions.extra))
         proj = weights["proj.weight"], weights["proj.bias"]
-        tokens = linear(self._attend(q_tokens, k, v).flatten(2), *proj)
+        tokens = self.proj_drop(linear(self._attend(q_tokens, k, v).flatten(2), *proj))
         if not read_patches:
             return None, tokens + self._without_effect() if torch.is_grad_enabled() else tokens
 
@@ -117,7 +119,7 @@ class MultiScaleAttention(nn.Module):
         query, q = positions.queries(q, (self.rel_pos_t, self.rel_pos_h, self.rel_pos_w), 1 / self.scale)
         # Residual pooling (MViTv2, eq. 5), on patches only.
         patches = self._attend(query, k, v) + q
-        return linear(patches.flatten(2), *proj), tokens
+        return self.proj_drop(linear(patches.flatten(2), *proj)), tokens
 
     def _weights(self) -> dict[str, Tensor]:
         """All but the tables, which are scaled first, in the type that they are multiplied in."""
@@ -205,7 +207,7 @@ class MultiScaleBlock(nn.Module):
         super().__init__()
         self.stride_q = stride_q or (1, 1, 1)
         self.norm1 = nn.LayerNorm(dim, NORM_EPS)
-        self.attn = MultiScaleAttention(dim, dim_out, num_heads, size, kernel, stride_q, stride_kv, qkv_bias)
+        self.attn = MultiScaleAttention(dim, dim_out, num_heads, size, kernel, stride_q, stride_kv, qkv_bias, dropout)
         self.norm2 = nn.LayerNorm(dim_out, NORM_EPS)
         self.mlp = Mlp(dim_out, int(dim_out * mlp_ratio), dropout)
         self.drop_path = DropPath(drop_path)
