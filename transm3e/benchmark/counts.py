@@ -39,7 +39,7 @@ aten = torch.ops.aten
 DEVICE = torch.device("cuda", 0)
 GIB, GB = 2**30, 1e9
 # Before it, torch calls CUDA for FakeTensors, and ends the process (2.4, 2.6).
-OLDEST = (2, 10)
+OLDEST = "2.10"
 PHASES = ("forward", "backward", "update")
 
 
@@ -125,8 +125,7 @@ def count_steps(entries: Sequence[Entry], precision: str, batch_size: int, gpu: 
     """
     if torch.__version__ < OLDEST:
         raise UserError(
-            f"torch {torch.__version__} cannot count a GPU's step without a GPU; install torch {'.'.join(map(str, OLDEST))} "
-            "or newer"
+            f"torch {torch.__version__} cannot count a GPU's step without a GPU; install torch {OLDEST} or newer"
         )
     return {entry.name: count_step(entry, precision, batch_size, gpu) for entry in entries}
 
