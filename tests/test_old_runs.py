@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.losses import ASSETS, LOSSES, losses, make_pictures, run
 
 # Made by the commit before the packages were moved (d453b46), with tests.losses.run on the same pictures.
 OLD_RUN = ASSETS / "old_run"
+TESTED = "2.14"
 
 TOLERANCE = {"loss_mctkd": 2e-2, "grad_norm": 1e-3}
 
@@ -22,6 +24,9 @@ def data(tmp_path_factory) -> Path:
     return make_pictures(tmp_path_factory.mktemp("old") / "losses")
 
 
+@pytest.mark.skipif(
+    not torch.__version__.startswith(TESTED), reason=f"versions of torch draw other random numbers; these are of {TESTED}"
+)
 def test_both_stages_train_as_they_did(data, tmp_path):
     """Without vector instructions losses move by 1e-6, MCTKD's small differences by 3e-3; another draw is 1e-3 and 0.5."""
     kept, found = json.loads(LOSSES.read_text()), losses(data, tmp_path)
