@@ -16,7 +16,7 @@ PHONE_OUT ?= runs/phone
 # Passed on as typed: a name may contain spaces, quotes or a $$.
 export PHONE_VIDEO := $(value VIDEO)
 
-.PHONY: demo phone phone-video test test-tables test-faults install check lint types clean
+.PHONY: demo phone phone-video test test-tables test-faults test-versions install check lint types clean
 
 # Train and evaluate TransM3E end to end on MuscleSynth, then print the table.
 demo: $(INSTALLED)
@@ -57,6 +57,10 @@ test-faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults.kills --processes 2 --kills 25
 	$(BIN)/python -m pytest tests/faults tests/tools/test_two_processes.py
 	TRANSM3E_FUZZ=250 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) tests/security
+
+# With the oldest torch and newer ones, in environments of their own; prints the README's table of versions.
+test-versions:
+	tools/test_versions.sh
 
 install: $(INSTALLED)
 

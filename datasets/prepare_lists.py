@@ -29,6 +29,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--classes", type=Path, metavar="FILE", help='names of the classes: JSON {"name": number}, or a name per line')
     add("--labels", type=Path, metavar="FILE.csv", help="muscles of the activities, columns activity,muscles")
     add("--muscles", action="store_true", help="the lists' numbers are muscles 0..19, as many as a line has")
+    several = "the lists' numbers are activities, as many as a line has (DATA.MULTI_LABEL)"
+    add("--multi-label", action="store_true", help=several)
     add("--line", default="", choices=tuple(LAYOUTS), help="what follows a path, where the lists are ambiguous")
     add(
         "--first-label",

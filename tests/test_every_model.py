@@ -33,6 +33,17 @@ TINY = {
     "I3D": ["MODEL.MODEL_NAME", "ResNet", "MODEL.ARCH", "i3d", "RESNET.WIDTH_PER_GROUP", 8],
     "Slow": ["MODEL.MODEL_NAME", "ResNet", "MODEL.ARCH", "slow", "RESNET.WIDTH_PER_GROUP", 8],
     "SlowFast": ["MODEL.MODEL_NAME", "SlowFast", "SLOWFAST.ALPHA", 2, "RESNET.WIDTH_PER_GROUP", 8],
+    **{
+        name: ["MODEL.MODEL_NAME", name, "RESNET.WIDTH_PER_GROUP", 8, "SLOWFAST.ALPHA", 2, "MODEL.ARCH", "c2d"]
+        for name in ("PTVResNet", "ResNet_nopool", "PTVSlowFast", "PTVCSN", "PTVR2plus1D")
+    },
+    **{
+        name: [
+            *("MODEL.MODEL_NAME", name, "RESNET.TRANS_FUNC", "x3d_transform", "X3D.WIDTH_FACTOR", 0.7),
+            *("X3D.DEPTH_FACTOR", 1.0, "X3D.DIM_C5", 16),
+        ]
+        for name in ("X3D", "PTVX3D")
+    },
     "VideoSwin": [
         *("MODEL.MODEL_NAME", "VideoSwin", "VIDEOSWIN.EMBED_DIM", 8, "VIDEOSWIN.DEPTHS", [2, 2]),
         *("VIDEOSWIN.NUM_HEADS", [2, 4], "VIDEOSWIN.WINDOW_SIZE", [2, 4, 4], "VIDEOSWIN.DROPPATH_RATE", 0.0),

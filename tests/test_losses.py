@@ -167,3 +167,14 @@ def test_the_asymmetric_loss_takes_its_settings_from_the_config():
     assert torch.equal(build_loss(cfg)(logits, labels), asymmetric(logits, labels))
     cfg.ASL.GAMMA_NEG, cfg.ASL.GAMMA_POS, cfg.ASL.CLIP = 2.0, 0.0, 0.1
     assert torch.equal(build_loss(cfg)(logits, labels), asymmetric(logits, labels, 2.0, 0.0, 0.1))
+
+
+@pytest.mark.parametrize(("act", "of_each"), [("auto", True), ("softmax", False), ("sigmoid", True)])
+def test_the_head_turns_logits_into_scores_as_head_act_says(act, of_each):
+    cfg = get_cfg()
+    cfg.MODEL.LOSS_FUNC, cfg.MODEL.HEAD_ACT = "bce_logit", act
+    loss, logits = build_loss(cfg), torch.tensor([[1.0, -2.0, 0.5]])
+    assert torch.equal(loss.scores(logits), logits.sigmoid() if of_each else logits.softmax(-1))
+    assert loss.of_each == of_each
+    labels = torch.tensor([[1.0, 0.0, 1.0]])
+    assert loss(logits, labels) == torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)

@@ -97,8 +97,13 @@ def _sigmoid(logits: Tensor) -> Tensor:
     return logits.float().sigmoid()
 
 
+# MODEL.HEAD_ACT.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"softmax": _softmax, "sigmoid": _sigmoid}
+
 LOSSES.register("bce_softmax")(Loss(softmax_bce, _softmax))
 LOSSES.register("bce_logits")(Loss(F.binary_cross_entropy_with_logits, _sigmoid, of_each=True))
+# PySlowFast's name.
+LOSSES.register("bce_logit")(Loss(F.binary_cross_entropy_with_logits, _sigmoid, of_each=True))
 LOSSES.register("cross_entropy")(Loss(cross_entropy, _softmax, exclusive=True))
 # PySlowFast's name where labels are mixed; here labels are always vectors.
 LOSSES.register("soft_cross_entropy")(Loss(cross_entropy, _softmax, exclusive=True))
@@ -113,4 +118,7 @@ def build_loss(cfg: CfgNode) -> Loss:
     Raises:
         UserError: no loss has this name.
     """
-    return LOSSES[cfg.MODEL.LOSS_FUNC].from_cfg(cfg)
+    loss = LOSSES[cfg.MODEL.LOSS_FUNC].from_cfg(cfg)
+    if cfg.MODEL.HEAD_ACT == "auto":
+        return loss
+    return replace(loss, scores=ACTIVATIONS[cfg.MODEL.HEAD_ACT], of_each=cfg.MODEL.HEAD_ACT == "sigmoid")

@@ -115,10 +115,6 @@ def test_strides_of_q_that_pass_are_those_with_which_the_shortcut_fits_any_size(
             {"INIT.STUDENT_FROM": "a.pyth", "TRAIN.CHECKPOINT_FILE_PATH": "b.pyth"},
             ["INIT.STUDENT_FROM a.pyth", "TRAIN.CHECKPOINT_FILE_PATH b.pyth", "remove one"],
         ),
-        (
-            {"DATA.TRAIN_CROP_SIZE": 240, "DATA.TEST_CROP_SIZE": 240},
-            ["DATA.TRAIN_CROP_SIZE 240", "multiple of 32", "MVIT.POOL_Q_STRIDE"],
-        ),
         ({"DATA.NUM_FRAMES": 7}, ["DATA.NUM_FRAMES 7", "MVIT.PATCH_STRIDE[0] 2"]),
         ({"MODEL.MODEL_NAME": "Random"}, ["MODEL.MODEL_NAME Random", "TRAIN.ENABLE False"]),
         ({"MODEL.MODEL_NAME": "ResNet"}, ["MODEL.ARCH is ''", "c2d, i3d, slow"]),

@@ -74,7 +74,7 @@ def test_every_reference_config_loads_with_one_warning_of_ignored_keys(caplog):
         with caplog.at_level(logging.WARNING):
             load_cfg(ASSETS / f"{name}.yaml")
         [ignored] = [message for message in caplog.messages if "without effect here" in message]
-        assert "DATA.TRAIN_JITTER_SCALES" in ignored
+        assert "DATA.INPUT_CHANNEL_NUM" in ignored
 
     assert_each(rule, {name: name for name in REFERENCES})
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from transm3e.config import get_cfg, load_cfg
-from transm3e.config.load import PROTOCOLS, cfg_from_text
+from transm3e.config.load import cfg_from_text
 from transm3e.config.node import all_keys
 from transm3e.config.schema import KEYS
 from transm3e.data import build_dataset
@@ -19,6 +19,7 @@ from transm3e.models.registry import count_parameters
 from transm3e.runs.plan import plan
 
 POINTS = {name: each for name, each in KEYS.items() if each.authors}
+PROTOCOLS = ("paper", "authors_code")
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "MuscleMap136"
 
 
@@ -82,7 +83,7 @@ def test_a_key_set_to_the_papers_value_stays(load):
 
 @pytest.mark.parametrize("name", ["author_code", "", 3])
 def test_another_protocol_is_refused_where_it_stands(load, name):
-    with pytest.raises(UserError, match=r"^command line: PROTOCOL is .*; allowed: paper, authors_code$"):
+    with pytest.raises(UserError, match=r"^command line: PROTOCOL is .*; allowed: paper, authors_code, pyslowfast$"):
         load("PROTOCOL: paper", "PROTOCOL", name)
     with pytest.raises(UserError, match=r"^a\.yaml: PROTOCOL is "):
         load(f"PROTOCOL: '{name}'")
@@ -213,4 +214,5 @@ def _dataset(cfg, data, split, single_view=False):
     small.defrost()
     small.DATA.PATH_TO_DATA_DIR, small.DATA.NUM_FRAMES, small.DATA.SAMPLING_RATE = str(data), 2, 2
     small.DATA.TRAIN_CROP_SIZE = small.DATA.TEST_CROP_SIZE = 32
+    small.DATA.TEST_SCALE = 0  # its effect: tests/data
     return build_dataset(small, split, single_view=single_view)

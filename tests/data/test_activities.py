@@ -39,6 +39,18 @@ def test_labels_are_one_hot_and_zero_for_an_unknown_activity():
     assert labels.dtype == np.uint8
 
 
+def test_a_clip_may_show_several_of_any_number_of_activities(tmp_path):
+    clips = [
+        Clip("a.mp4", "train", "sit; read", ()),
+        Clip("b.mp4", "train", "read;eat", ()),
+        Clip("c.mp4", "known_val", "fly", ()),
+    ]
+    found = find_activities(table_from_clips(clips), tmp_path / "clips.csv", several=True)
+    assert (found.names, found.muscles, found.target) == (("eat", "read", "sit"), None, "activities")
+    assert found.labels(np.array(["sit;read", "fly", "eat"])).tolist() == [[0, 1, 1], [0, 0, 0], [1, 0, 0]]
+    assert Activities.from_plain(found.as_plain(), "a checkpoint") == found
+
+
 def test_activities_txt_gives_the_order(tmp_path):
     table, order = table_from_clips(CLIPS), tmp_path / "activities.txt"
     order.write_text("squat\n\nnever seen\ncurl\n")

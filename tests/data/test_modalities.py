@@ -47,6 +47,12 @@ def test_rgb_is_normalised_and_the_difference_is_not() -> None:
     torch.testing.assert_close(batch["rgb"], clips()["rgb"])
 
 
+def test_channels_are_reversed_after_they_are_normalised() -> None:
+    batch, numbers = clips(), ([0.1, 0.2, 0.3], [0.5, 0.25, 2.0])
+    plain, bgr = (ModalityInput(("rgb",), *numbers, reverse=reverse)(batch)["rgb"] for reverse in (False, True))
+    assert torch.equal(bgr, plain[:, [2, 1, 0]])
+
+
 STD = [0.5, 0.25, 2.0]
 
 

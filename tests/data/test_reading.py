@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from transm3e.data import reading
 from transm3e.data.annotations import Clip, table_from_clips
@@ -61,6 +62,7 @@ def dataset(folder: Path, augmentation: Augmentation | None, files=("joints.npz"
 
 
 AUGMENTATIONS = {
+    "scaled": Augmentation(area=(), aspect=(), scales=(80, 90)),
     "crop": Augmentation(area=(0.5, 1.0), flip=False),
     "flip": Augmentation(area=(0.5, 1.0)),
     "warps": Augmentation(area=(0.6, 1.0), rand_augment=RandAugment(4, 3, 1.0, True)),
@@ -193,3 +195,16 @@ def test_a_damaged_image_of_a_folder_is_named(folder: Path, tmp_path: Path) -> N
     cut.write_bytes(cut.read_bytes()[:-30])
     found = dataset(tmp_path, None, modalities=("rgb",), views_from="start")[0]
     assert found == FailedClip(0, "ball.mp4", "ball.mp4/0.jpg: is truncated")
+
+
+def test_frames_are_resized_as_they_are_decoded_where_only_rgb_is_read(folder):
+    decoding = Decoding(short_size=48, resizing="two_by_two")
+    small = dataset(folder, None, modalities=("rgb",), decoding=decoding)
+    # The clip is then made of 48 x 64 pixels, not of 96 x 128.
+    frame = Video(folder / "ball.mp4").frames([5])[0]  # a single view is at the centre
+    whole = cv2.resize(cv2.resize(frame, (64, 48)), (85, 64))
+    got = small[0].clips["rgb"][0, :, 0].permute(1, 2, 0).numpy()
+    assert got.shape == (64, 64, 3)
+    assert np.abs(got.astype(int) - whole[:, 10:74]).mean() < 4
+    views = dataset(folder, None, decoding=decoding, modalities=("rgb", "skeleton"))[0].clips["rgb"]
+    assert torch.equal(views, dataset(folder, None, modalities=("rgb", "skeleton"))[0].clips["rgb"])

@@ -1,8 +1,11 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transm3e.data.draws import ClipShape, TrainDraw
 from transm3e.data.sampling import (
     Span,
     at_rate,
@@ -13,6 +16,7 @@ from transm3e.data.sampling import (
     train_start,
     view_start,
 )
+from transm3e.data.transforms import Augmentation
 
 
 def train_indices(frames: int, t: int, stride: int, rng: np.random.Generator) -> np.ndarray:
@@ -160,3 +164,34 @@ def test_a_replacement_depends_on_the_place_and_the_attempt_alone() -> None:
     assert len(set(drawn)) == 3
     assert drawn == [replacement(0, 1, 2, attempt, 1000) for attempt in (1, 2, 3)]
     assert drawn[0] != replacement(0, 1, 3, 1, 1000)
+
+
+@pytest.mark.parametrize("frames", [64, 90, 301])
+@pytest.mark.parametrize("views", [1, 3, 10])
+def test_views_by_shares_are_pyslowfasts(frames: int, views: int) -> None:
+    """Its rule, in whole frames: i / n of the free length; with offsets i times its (n - 1)th part, one view at the centre."""
+    span, free = Span(16, 4, indices="linspace"), frames - 64
+    starts = [view_start(frames, span, view, views, "shares") for view in range(views)]
+    assert starts == [int(free * view / views) for view in range(views)]
+    offsets = [view_start(frames, span, view, views, "shares", offset=True) for view in range(views)]
+    assert offsets == ([free // 2] if views == 1 else [view * int(free / (views - 1)) for view in range(views)])
+
+
+@pytest.mark.parametrize("frames", [1, 7, 16, 50])
+def test_segments_are_equal_parts_with_a_drawn_or_the_middle_frame(frames: int) -> None:
+    span = Span(8, 4, indices="segments")
+    edges = [int(np.round((frames - 1) / 8 * i)) for i in range(9)]
+    parts = list(pairwise(edges))
+    assert span.segments(frames).tolist() == [(low + high) // 2 for low, high in parts]
+    drawn = np.array([span.segments(frames, np.random.default_rng(seed)) for seed in range(300)])
+    assert drawn.min(0).tolist() == [low for low, _ in parts]
+    assert drawn.max(0).tolist() == [high for _, high in parts]
+
+
+def test_segments_of_a_videos_second_clip_are_the_same_at_distance_0() -> None:
+    shape, aug = ClipShape(8, 1, 32, indices="segments"), Augmentation()
+    first = TrainDraw(np.random.default_rng(0), shape, aug)
+    same, other = (TrainDraw(np.random.default_rng(1), shape, aug, first, distance) for distance in (0, 5))
+    frames = first.frames(200).tolist()
+    assert same.frames(200).tolist() == frames
+    assert other.frames(200).tolist() != frames

@@ -348,3 +348,69 @@ def test_a_rescaled_view_shows_the_same() -> None:
     twice = apply_points((points + 0.5) * 2 - 0.5, double, 32)
     np.testing.assert_allclose(twice, apply_points(points, params, 32), atol=1e-3)
     assert apply_points(np.array([[np.nan, 1.0]]), params, 32).dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [(340, 256), (256, 340), (300, 451)])
+@pytest.mark.parametrize(("crop", "crops", "scale"), [(0, 1, 256), (0, 3, 224), (1, 3, 224), (2, 3, 224)])
+def test_a_scaled_crop_is_pyslowfasts(shape: tuple[int, int], crop: int, crops: int, scale: int) -> None:
+    """Its rule: bilinear to a short side, the other side rounded down; the centre rounded up, or the ends of the long side."""
+    frame = cv2.GaussianBlur(noise(1, *shape)[0], (0, 0), 3)
+    height, width = shape
+    to = (height * scale // width, scale) if width < height else (scale, width * scale // height)
+    planes = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
+    resized = torch.nn.functional.interpolate(planes, to, mode="bilinear", align_corners=False)[0]
+    top, left = -(-(to[0] - 224) // 2), -(-(to[1] - 224) // 2)
+    if crops == 3:
+        along = {0: 0, 1: None, 2: max(to) - 224}[crop]
+        top, left = (along if along is not None and height > width else top), left
+        left = along if along is not None and width >= height else left
+    expected = resized[:, top : top + 224, left : left + 224].permute(1, 2, 0).numpy()
+    params = eval_params(*shape, crop, crops, "two_by_two", 224, scale)
+    assert np.abs(apply(frame[None], params, 224)[0] - expected).max() <= 1
+
+
+@given(seeds, st.booleans())
+def test_jittered_scales_are_pyslowfasts(seed: int, inverse: bool) -> None:
+    aug = Augmentation(area=(), aspect=(), scales=(256, 320), inverse_scales=inverse, flip=False)
+    rng = np.random.default_rng(seed)
+    params = draw_train(np.random.default_rng(seed), 240, 320, 224, aug)
+    drawn = 1 / rng.uniform(1 / 320, 1 / 256) if inverse else rng.uniform(256, 320)
+    height, width = (round(drawn), 320 * round(drawn) // 240)
+    assert params.scaled == ((240, 320), (height, width))
+    assert params.crop == Box(int(rng.integers(height - 224)), int(rng.integers(width - 224)), 224, 224)
+
+
+def test_the_reciprocal_of_a_size_is_uniform() -> None:
+    def mean(inverse: bool) -> float:
+        aug = Augmentation(area=(), aspect=(), scales=(256, 512), inverse_scales=inverse)
+        drawn = [draw_train(np.random.default_rng(s), 100, 100, 224, aug).scaled for s in range(2000)]
+        return float(np.mean([to[0] for _, to in drawn if (_, to)]))
+
+    assert mean(False) == pytest.approx(384, abs=6)
+    assert mean(True) == pytest.approx(log(2) / (1 / 256 - 1 / 512), abs=6)
+
+
+def test_points_and_smaller_flow_follow_a_scaled_crop() -> None:
+    params = replace(eval_params(240, 320, 0, 1, "two_by_two", 224, 256), flip=True)
+    # x grows by 256 / 240 about pixel centres, is cropped at ceil((341 - 224) / 2) = 59, and mirrored.
+    x, y = (np.array([100.0, 90.0]) + 0.5) * np.array([341 / 320, 256 / 240]) - 0.5
+    np.testing.assert_allclose(apply_points(np.array([100.0, 90.0]), params, 224), [223 - (x - 59), y - 16], rtol=1e-5)
+    half = params.rescaled((240, 320), (120, 160))
+    flow = np.full((1, 120, 160, 2), 128, np.uint8)
+    flow[0, :, :80] = 140
+    crop = apply_flow(flow, half, 224)
+    assert crop.shape == (1, 224, 224, 2)
+    assert crop[0, 112, 223, 0] == 256 - 140  # the left half, mirrored
+    assert crop[0, 112, 0, 0] == 128
+
+
+def test_normal_noise_has_the_mean_of_each_channel_and_is_new_in_each_frame() -> None:
+    normal = ((0.45, 0.5, 0.4), (0.05, 0.02, 0.03))
+    box = Erase(Box(0, 0, 32, 32), seed=3, normal=normal)
+    clip = apply(noise(4, 32, 32), ViewParams(Box(0, 0, 32, 32), erase=(box,)), 32) / 255
+    np.testing.assert_allclose(clip.mean((0, 1, 2)), normal[0], atol=0.004)
+    np.testing.assert_allclose(clip.std((0, 1, 2)), normal[1], atol=0.004)
+    assert np.abs(clip[0] - clip[1]).mean() > 0.01
+    colour = apply(noise(4, 32, 32), ViewParams(Box(0, 0, 32, 32), erase=(replace(box, mode="rand"),)), 32)
+    assert np.unique(colour[0].reshape(-1, 3), axis=0).shape == (1, 3)
+    assert np.unique(colour.reshape(-1, 3), axis=0).shape == (4, 3)

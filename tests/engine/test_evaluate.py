@@ -14,6 +14,7 @@ from transm3e.data.annotations import MUSCLES
 from transm3e.data.types import Batch, FailedClip
 from transm3e.engine import evaluate
 from transm3e.engine.evaluate import Evaluator, join_views, predict
+from transm3e.engine.precision import Precision
 from transm3e.engine.processes.signals import stop_request
 from transm3e.errors import ExitRequest
 
@@ -60,6 +61,19 @@ def test_the_task_concludes_from_whole_clips_not_from_views():
     result = predict(task, [batch([5, 5], [[0.2, 0.9], [0.6, 0.0]])], CPU, "known_val", 1, "sum")
     np.testing.assert_array_equal(result.scores, np.float32([[1.0, 1.0]]))
     assert result.columns == ("a", "b")
+
+
+def test_scores_are_computed_in_the_precision_asked_for():
+    seen = []
+    task = SimpleNamespace(
+        **{
+            **vars(FakeTask),
+            "predict": lambda b: seen.append((b.clips["rgb"] @ torch.ones(1, 1)).dtype) or b.clips["rgb"],
+        }
+    )
+    for precision in (None, Precision(CPU, torch.bfloat16)):
+        predict(task, [batch([1], [[0.5]])], CPU, "known_val", 1, "sum", precision)
+    assert seen == [torch.float32, torch.bfloat16]
 
 
 def test_a_clip_of_which_one_view_failed_has_failed():

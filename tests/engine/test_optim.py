@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from transm3e.config import get_cfg
+from transm3e.config.check import check_cfg
 from transm3e.config.node import merge_opts
-from transm3e.engine.optim import Schedule, build_optimizer, parameter_groups, set_rate
+from transm3e.engine.optim import SPARED, Decays, Schedule, build_optimizer, clip_gradient, parameter_groups, set_rate
+from transm3e.errors import UserError
 
 
 def schedule(**changes):
@@ -87,7 +89,7 @@ def model():
 
 def test_biases_and_norms_are_spared_weight_decay():
     net = model()
-    decayed, spared = parameter_groups(net, 0.05, spare_1d=True)
+    decayed, spared = parameter_groups(net, Decays(0.05, spare_1d=True))
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.05, 0.0)
     assert {id(p) for p in decayed["params"]} == {id(net.tokens), id(net[0].weight)}
     assert {id(p) for p in spared["params"]} == {id(net[0].bias), id(net[1].weight), id(net[1].bias), id(net[2].bias)}
@@ -95,7 +97,7 @@ def test_biases_and_norms_are_spared_weight_decay():
 
 def test_without_the_exception_there_is_one_group_and_frozen_parameters_are_in_none():
     net = model()
-    [group] = parameter_groups(net, 0.05, spare_1d=False)
+    [group] = parameter_groups(net, Decays(0.05))
     assert len(group["params"]) == 6
     assert all(p.requires_grad for p in group["params"])
 
@@ -126,3 +128,114 @@ def test_a_checkpoint_does_not_bring_its_devices_kernels():
         group["fused"] = True
     optimizer.load_state_dict(state)
     assert [group["fused"] for group in optimizer.param_groups] == [False, False]
+
+
+def with_norms():
+    net = nn.ModuleDict({"norm": nn.BatchNorm1d(4), "linear": nn.Linear(4, 2), "attn": nn.Module()})
+    net["attn"].register_parameter("rel_pos_h", nn.Parameter(torch.zeros(3, 4)))
+    net.register_parameter("cls_token", nn.Parameter(torch.zeros(1, 1, 4)))
+    return net
+
+
+@pytest.mark.parametrize(
+    ("decays", "expected"),
+    [
+        # Without exceptions: all but batch norms, which have their own.
+        (Decays(0.1), [0.1, 0.0, 0.0, 0.1, 0.1, 0.1]),
+        (Decays(0.1, norm=0.3), [0.1, 0.3, 0.3, 0.1, 0.1, 0.1]),
+        (Decays(0.1, spare_1d=True, norm=0.3), [0.1, 0.3, 0.3, 0.1, 0.0, 0.1]),
+        (Decays(0.1, spare_1d=True, spared=SPARED), [0.0, 0.0, 0.0, 0.1, 0.0, 0.0]),
+    ],
+)
+def test_weight_decay_is_pyslowfasts(decays, expected):
+    net = with_norms()
+    found = {id(p): group["weight_decay"] for group in parameter_groups(net, decays) for p in group["params"]}
+    names = [name for name, _ in net.named_parameters()]
+    assert names == ["cls_token", "norm.weight", "norm.bias", "linear.weight", "linear.bias", "attn.rel_pos_h"]
+    assert [found[id(p)] for p in net.parameters()] == expected
+
+
+def test_layer_decay_lowers_the_rate_from_block_to_block():
+    net = nn.ModuleDict({"patch_embed": nn.Linear(2, 2), "blocks": nn.ModuleList(nn.Linear(2, 2) for _ in range(3))})
+    net["head"] = nn.Linear(2, 2)
+    cfg = get_cfg()
+    merge_opts(cfg, ["SOLVER.LAYER_DECAY", 0.5])
+    optimizer = build_optimizer(cfg, net)
+    set_rate(optimizer, 0.8)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    # decay ** (N + 1 - layer), where layer 0 is the patch embedding, i + 1 block i, and N + 1 the head.
+    expected = {"patch_embed": 0.8 / 16, "blocks.0": 0.1, "blocks.1": 0.2, "blocks.2": 0.4, "head": 0.8}
+    assert {name: rates[id(net.get_submodule(name).weight)] for name in expected} == pytest.approx(expected)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 10
+    with pytest.raises(UserError, match=r"SOLVER\.LAYER_DECAY is 0\.5, but only transformers"):
+        build_optimizer(cfg, with_norms())
+
+
+@pytest.mark.parametrize(
+    ("nesterov", "dampening", "momentum"), [(True, 0, 0.9), (False, 0, 0.9), (False, 0.4, 0.9), (True, 0, 0)]
+)
+def test_sgd_by_its_formula(nesterov, dampening, momentum):
+    cfg, weight = get_cfg(), nn.Linear(1, 1, bias=False).double()
+    merge_opts(cfg, ["SOLVER.OPTIMIZING_METHOD", "sgd", "SOLVER.BASE_LR", 0.1, "SOLVER.WEIGHT_DECAY", 0.2])
+    merge_opts(cfg, ["SOLVER.NESTEROV", nesterov, "SOLVER.DAMPENING", dampening, "SOLVER.MOMENTUM", momentum])
+    optimizer = build_optimizer(cfg, weight)
+    x, velocity = float(weight.weight), None
+    for gradient in (1.0, -0.5, 2.0):
+        weight.weight.grad = torch.full((1, 1), gradient, dtype=torch.float64)
+        optimizer.step()
+        g = gradient + 0.2 * x
+        velocity = g if velocity is None else momentum * velocity + (1 - dampening) * g
+        x -= 0.1 * (g + momentum * velocity if nesterov else velocity)
+    assert float(weight.weight) == pytest.approx(x, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("norm", "value", "expected"), [(0, 0, [3.0, -4.0]), (1.0, 0, [0.6, -0.8]), (1.0, 3.5, [3.0, -3.5])]
+)
+def test_a_gradient_is_clipped_by_value_or_else_by_norm(norm, value, expected):
+    net = nn.Linear(2, 1, bias=False)
+    net.weight.grad = torch.tensor([[3.0, -4.0]])
+    assert float(clip_gradient(net, norm, value)) == 5
+    assert net.weight.grad.flatten().tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("steps", "shares", "warmup"),
+    [
+        ([0, 94, 154, 196], [1, 0.1, 0.01, 0.001, 0.0001, 0.00001], 34.0),  # SlowFast's, which names more than it uses
+        ([0, 35, 55], [1, 0.1, 0.01], 5.0),  # CTR-GCN's
+    ],
+)
+def test_steps_are_pyslowfasts(steps, shares, warmup):
+    cfg = get_cfg()
+    merge_opts(cfg, ["SOLVER.LR_POLICY", "steps_with_relative_lrs", "SOLVER.STEPS", steps, "SOLVER.LRS", shares])
+    merge_opts(cfg, ["SOLVER.BASE_LR", 0.1, "SOLVER.WARMUP_EPOCHS", warmup, "SOLVER.WARMUP_START_LR", 0.01])
+    merge_opts(cfg, ["SOLVER.MAX_EPOCH", 196 if warmup > 5 else 65, "MODEL.MODEL_NAME", "VideoSwin"])
+    check_cfg(cfg)
+    schedule = Schedule.from_cfg(cfg, 1)
+    for epoch in (0, 1.5, warmup - 0.01, warmup, 40, 56, 64.9):
+        # Its rule: the last step that is not later.
+        expected = 0.1 * shares[max(i for i, step in enumerate(steps) if step <= epoch)]
+        if epoch < warmup:
+            expected = 0.01 + epoch * (0.1 - 0.01) / warmup
+        assert schedule.rate(epoch) == pytest.approx(expected, rel=1e-12)
+
+
+def test_layer_decay_survives_a_checkpoint_and_older_ones_have_none():
+    net = nn.ModuleDict({"blocks": nn.ModuleList(nn.Linear(2, 2) for _ in range(2)), "head": nn.Linear(2, 2)})
+    cfg = get_cfg()
+    merge_opts(cfg, ["SOLVER.LAYER_DECAY", 0.5])
+    optimizer, again = build_optimizer(cfg, net), build_optimizer(cfg, net)
+    again.load_state_dict(optimizer.state_dict())
+    set_rate(optimizer, 0.3)
+    set_rate(again, 0.3)
+    assert [group["lr"] for group in again.param_groups] == [group["lr"] for group in optimizer.param_groups]
+    assert len({group["lr"] for group in again.param_groups}) == 3
+    merge_opts(cfg, ["SOLVER.LAYER_DECAY", 1.0])
+    older = build_optimizer(cfg, net)
+    state = older.state_dict()
+    for group in state["param_groups"]:
+        del group["scale"]
+    older.load_state_dict(state)
+    set_rate(older, 0.3)
+    assert [group["lr"] for group in older.param_groups] == [0.3, 0.3]

@@ -10,10 +10,10 @@ from transm3e.engine.precision import Precision, fastest_dtype
 CPU = torch.device("cpu")
 
 
-def from_opts(*opts):
+def from_opts(*opts, testing=False):
     cfg = get_cfg()
     merge_opts(cfg, opts)
-    return Precision.from_cfg(cfg, CPU)
+    return Precision.from_cfg(cfg, CPU, testing)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,19 @@ def test_the_type_is_as_configured(opts, dtype):
     assert precision.scaler.is_enabled() == (dtype == torch.float16)
     with precision.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("opts", "dtype"),
+    [
+        ([], torch.float32),
+        (["TRAIN.MIXED_PRECISION", True], torch.bfloat16),
+        (["TRAIN.MIXED_PRECISION", True, "TEST.MIXED_PRECISION", "off"], torch.float32),
+        (["TEST.MIXED_PRECISION", "fp16"], torch.float16),
+    ],
+)
+def test_evaluation_is_as_trained_or_as_configured(opts, dtype):
+    assert from_opts(*opts, testing=True).dtype == dtype
 
 
 @pytest.mark.parametrize(

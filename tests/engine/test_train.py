@@ -524,3 +524,40 @@ def test_a_signal_during_the_all_reduce_waits_for_the_next_so_that_all_processes
     with pytest.raises(ExitRequest, match=r"stopped in epoch 1 after step 2;") as caught:
         trainer(tmp_path).run()
     assert caught.value.exit_status == 128 + signal.SIGTERM
+
+
+class NormedTask(FakeTask):
+    """The same with a batch norm; `inputs` scales the loader's bytes."""
+
+    def __init__(self):
+        super().__init__(dropout=0.0)
+        self.model.insert(1, nn.BatchNorm1d(4))
+        self.inputs = lambda clips: clips["rgb"] / 255
+
+
+def test_precise_statistics_are_the_means_of_an_epochs_batches(tmp_path):
+    task, loader = NormedTask(), FakeLoader()
+    trainer(tmp_path, task, loader, max_epoch=1, precise_batches=4).run()
+    batches = [(batch.clips["rgb"] / 255).flatten(1) for batch in list(loader.epoch(0))[:4]]
+    mean = torch.stack([batch.mean(0) for batch in batches]).mean(0)
+    # Of the batches' clips together, whose own statistics are unequal.
+    assert torch.allclose(task.model[1].running_mean, mean, atol=1e-6)
+    assert torch.allclose(task.model[1].running_var, torch.cat(batches).var(0, correction=0), atol=1e-6)
+
+
+def test_frozen_norms_keep_their_statistics_and_learn_their_scale(tmp_path):
+    task = NormedTask()
+    trainer(tmp_path, task, max_epoch=2, frozen_norms=True).run()
+    assert torch.equal(task.model[1].running_mean, torch.zeros(4))
+    assert torch.equal(task.model[1].running_var, torch.ones(4))
+    assert not torch.equal(task.model[1].weight, torch.ones(4))
+
+
+@pytest.mark.parametrize("changes", [{"precise_batches": 4}, {"frozen_norms": True}, {"clip_value": 0.01}])
+def test_an_interrupted_run_ends_as_the_uninterrupted_with_norms_and_clipping(tmp_path, changes):
+    trainer(tmp_path / "whole", NormedTask(), **changes).run()
+    for place in [(0, 3), (1, 5)]:
+        with pytest.raises(ExitRequest):
+            trainer(tmp_path / "parts", NormedTask(), FakeLoader(before=interrupt_at(*place)), **changes).run()
+    trainer(tmp_path / "parts", NormedTask(), **changes).run()
+    assert_same(last_state(tmp_path / "parts"), last_state(tmp_path / "whole"))

@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from transm3e.layers import pooling
+from transm3e.layers import pooling, pooling_choice
 from transm3e.layers.pooling import conv_pool, max_pool, pooled_size, take_read
+from transm3e.layers.pooling_choice import CHOICES, fixed, gpu_conv
 
 WIDTH = 4
 
@@ -70,6 +71,36 @@ def test_conv_pool_equals_conv3d(dtype, tolerance, kernel, stride, batch, size):
         assert torch.allclose(conv_pool(patches, weight, size, stride), expected, rtol=0, atol=10 * tolerance)
 
 
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3), (5, 3, 3), (3, 1, 5)])
+@pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (2, 2, 2), (3, 1, 4)])
+@pytest.mark.parametrize(("batch", "size"), [(2, (5, 6, 7)), (1, (1, 5, 5)), (2, (2, 1, 4))])
+def test_each_choice_of_a_kernel_equals_conv3d(name, kernel, stride, batch, size):
+    torch.manual_seed(0)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        patches, weight = patches_of(batch, size, dtype), weight_of(kernel, dtype)
+        with fixed(name):
+            pooled = conv_pool(patches, weight, size, stride)
+        assert_equal_with_gradients(pooled, reference_conv(patches, weight, size, stride), (patches, weight), tolerance)
+
+
+def test_the_fastest_kernel_is_measured_once_per_shape(monkeypatch):
+    asked, seconds = [], {"channels_last": 3.0, "contiguous": float("inf"), "frames": 2.0}
+    monkeypatch.setattr(pooling_choice, "_fastest", {})
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    names = {conv: name for name, conv in CHOICES.items()}
+    monkeypatch.setattr(pooling_choice, "_seconds", lambda conv, *_: asked.append(names[conv]) or seconds[names[conv]])
+    grid, weight = torch.randn(2, 3, 4, 4, WIDTH), weight_of((3, 3, 3), torch.float32)
+    for _ in range(2):
+        assert gpu_conv(grid, weight, (1, 1, 1)) is CHOICES["frames"]
+        assert asked == list(CHOICES)
+    gpu_conv(grid, weight, (1, 2, 2))
+    assert len(asked) == 2 * len(CHOICES)
+    # With DETERMINISTIC nothing is measured.
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    assert gpu_conv(grid, weight, (1, 1, 1)) is CHOICES["channels_last"]
+
+
 @pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3), (5, 3, 3), (3, 1, 5)])
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (1, 3, 1)])
 @pytest.mark.parametrize("frames", [1, 2, 5])
@@ -106,7 +137,9 @@ def test_bf16_gradients_of_few_frames_and_of_one_window():
 @pytest.mark.parametrize(("stride", "lean"), [((1, 2, 2), True), ((2, 1, 1), False)])
 def test_only_temporal_stride_1_takes_the_lean_gradient(stride, lean):
     patches, weight = patches_of(1, (4, 5, 5), torch.float32), weight_of((3, 3, 3), torch.float32)
-    seen, todo = set(), [conv_pool(patches, weight, (4, 5, 5), stride).grad_fn]
+    # The graph lives as long as its output.
+    out = conv_pool(patches, weight, (4, 5, 5), stride)
+    seen, todo = set(), [out.grad_fn]
     while todo:
         node = todo.pop()
         seen.add(node.name())

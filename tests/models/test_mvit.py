@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from transm3e.config import get_cfg
 from transm3e.models import build_model
 
 
@@ -119,3 +120,51 @@ def test_another_input_size_than_the_tables(tiny_cfg, frames, size):
     clips = {"rgb": clip(2, frames, size)["rgb"].double()}
     model(clips).logits.sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_tokens_are_dropped_where_pyslowfast_drops_them(rate):
+    """At the positions, after each attention's projection and in each MLP: 1 + 16 + 16 modules."""
+    cfg = get_cfg()
+    cfg.MODEL.MODEL_NAME, cfg.MVIT.DROPOUT_RATE = "MViT", rate
+    with torch.device("meta"):
+        backbone = build_model(cfg).backbone
+    names = [name for name, module in backbone.named_modules() if isinstance(module, torch.nn.Dropout)]
+    places = [f"blocks.{i}.{place}" for i in range(16) for place in ("attn.proj_drop", "mlp.drop")]
+    assert names == ["pos_drop", *places]
+    assert all(module.p == rate for module in backbone.modules() if isinstance(module, torch.nn.Dropout))
+
+
+def test_attention_drops_its_projection(tiny_cfg):
+    """Patches and class tokens: numbers are 0 or twice what they are in evaluation."""
+    tiny_cfg.MODEL.MODEL_NAME, tiny_cfg.MVIT.DROPOUT_RATE = "MViT", 0.5
+    attention = build_model(tiny_cfg).backbone.blocks[1].attn
+    patches, tokens = torch.randn(2, 2 * 8 * 8, 16), torch.randn(2, 1, 16)
+    dropped = attention(patches, tokens, (2, 8, 8))
+    for out, whole in zip(dropped, attention.eval()(patches, tokens, (2, 8, 8)), strict=True):
+        kept = out != 0
+        assert torch.allclose(out[kept], 2 * whole[kept], atol=1e-6)
+        assert 0.2 < kept.float().mean() < 0.8
+
+
+@pytest.mark.parametrize("name", ["MViT", "TransM3E"])
+@torch.no_grad()
+def test_initial_weights_of_pyslowfast_by_kind(tiny_cfg, name):
+    tiny_cfg.MODEL.MODEL_NAME, tiny_cfg.MVIT.INIT = name, "pyslowfast"
+    tiny_cfg.MVIT.EMBED_DIM = 64
+    model = build_model(tiny_cfg)
+    kinds = {torch.nn.Linear: set(), torch.nn.Conv3d: set(), torch.nn.LayerNorm: set()}
+    for module in model.modules():
+        if type(module) in kinds:
+            kinds[type(module)].add(module)
+    for module in kinds[torch.nn.Linear] | kinds[torch.nn.Conv3d]:
+        assert module.weight.std() == pytest.approx(0.02, rel=0.1)
+        assert module.weight.mean().abs() < 0.002
+    for module in kinds[torch.nn.Linear] | kinds[torch.nn.LayerNorm]:
+        assert (module.bias == torch.tensor(0.02)).all()
+    assert all((module.weight == 1).all() for module in kinds[torch.nn.LayerNorm])
+    # The patch embedding's biases are PyTorch's, uniform; relative positions from N(0, 0.02), as ever.
+    assert model.backbone.patch_embed.proj.bias.unique().numel() == 64
+    assert model.backbone.blocks[0].attn.rel_pos_h.std() == pytest.approx(0.02, rel=0.2)
+    tiny_cfg.MVIT.INIT = "torchvision"
+    assert not build_model(tiny_cfg).backbone.blocks[0].attn.norm_q.bias.any()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from transm3e.errors import UserError
-from transm3e.models import build_model, count_parameters
+from transm3e.models import MODELS, build_model, count_parameters
 from transm3e.models.resnet3d import ARCHS, ResNet3D, find_builder, stage_kernels
 from transm3e.models.slowfast import SlowFast
 
@@ -135,3 +135,37 @@ def test_some_blocks_of_a_stage_may_have_its_kernels():
     assert stage_kernels(((3, 1),) * 4, 50)[2] == [(3, 1, 1), (1, 1, 1)] * 3
     with pytest.raises(UserError, match=r"NUM_BLOCK_TEMP_KERNEL is \[3, 4, 24, 3\]; it must .* for RESNET\.DEPTH 101"):
         stage_kernels(((1,),) * 4, 101, (3, 4, 24, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "opts", "built"),
+    [
+        ("PTVResNet", "slow", {"RESNET.NUM_BLOCK_TEMP_KERNEL": [[3], [4], [1], [3]]}, ("slow", 6, False)),
+        ("ResNet", "slow", {"RESNET.NUM_BLOCK_TEMP_KERNEL": [[3], [4], [1], [3]]}, ("slow", 1, False)),
+        ("ResNet_nopool", "c2d", {"MODEL.LOSS_FUNC": "bce_logit"}, ("c2d_nopool", 0, True)),
+        ("ResNet", "c2d_nopool", {"MODEL.HEAD_ACT": "sigmoid"}, ("c2d_nopool", 0, True)),
+        ("ResNet", "c2d", {"MODEL.LOSS_FUNC": "asl", "MODEL.HEAD_ACT": "softmax"}, ("c2d", 0, False)),
+    ],
+)
+def test_pyslowfasts_names_and_the_heads_windows(tiny_cfg, name, arch, opts, built):
+    tiny_cfg.MODEL.MODEL_NAME, tiny_cfg.MODEL.ARCH, tiny_cfg.RESNET.WIDTH_PER_GROUP = name, arch, 8
+    tiny_cfg.DATA.TRAIN_CROP_SIZE = 208
+    tiny_cfg.merge_from_list([part for item in opts.items() for part in item])
+    MODELS[name].check(tiny_cfg)
+    with torch.device("meta"):
+        model = build_model(tiny_cfg)
+    third = [stage.res_blocks for stage in model.net.blocks if hasattr(stage, "res_blocks")][2]
+    kernels = sum(block.branch2.conv_a.kernel_size[0] > 1 for block in third)
+    head = model.net.blocks[-1]
+    assert (model.arch, kernels, head.output_pool.sigmoid, head.pool.window) == (*built, 7)
+
+
+def test_blocks_of_another_net_are_refused(tiny_cfg):
+    for name, arch, func, message in [
+        ("ResNet", "slow", "x3d_transform", r"TRANS_FUNC is x3d_transform, which only MODEL\.MODEL_NAME X3D has"),
+        ("X3D", "", "bottleneck_transform", r"TRANS_FUNC is bottleneck_transform, but .* X3D .* set x3d_transform"),
+        ("ResNet_nopool", "slow", "bottleneck_transform", r"MODEL\.ARCH is 'slow_nopool'; allowed .* c2d, i3d, slow"),
+    ]:
+        tiny_cfg.MODEL.MODEL_NAME, tiny_cfg.MODEL.ARCH, tiny_cfg.RESNET.TRANS_FUNC = name, arch, func
+        with pytest.raises(UserError, match=message):
+            MODELS[name].check(tiny_cfg)

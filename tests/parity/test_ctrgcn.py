@@ -48,8 +48,11 @@ def test_the_topology_starts_as_itself_inward_and_outward():
     assert Graph("five").directions().equal(expected)
 
 
-def refined(x_CTV, layer, width):
-    """z[c, u] = sum over k, v of (A[k, u, v] + alpha q[k, u, v, c]) (W_k x[v] + b_k)[c], joint pair by joint pair."""
+def refined(x_CTV, layer, width, pyskl=False):
+    """z[c, u] = sum over k, v of (A[k, u, v] + alpha q[k, u, v, c]) (W_k x[v] + b_k)[c], joint pair by joint pair.
+
+    As PYSKL, z[c, v] sums the same over k and u with the values of u.
+    """
     channels = x_CTV.shape[0]
     out = torch.zeros(width, *x_CTV.shape[1:], dtype=x_CTV.dtype)
     phi, psi, xi, value = ([*zip(c.weight.chunk(SUBSETS), c.bias.chunk(SUBSETS), strict=True)] for c in (
@@ -65,7 +68,8 @@ def refined(x_CTV, layer, width):
                 related = torch.tanh(a[:, :, u].mean(1) - b[:, :, v].mean(1))
                 q = xi[k][0].flatten(1) @ related + xi[k][1]
                 weights = layer.topology[k, u, v] + layer.alpha * q
-                out[:, :, u] += weights[:, None] * values[:, :, v]
+                to, of = (v, u) if pyskl else (u, v)
+                out[:, :, to] += weights[:, None] * values[:, :, of]
     return out
 
 
@@ -94,33 +98,35 @@ def around(x_CTV, layers, stride=1):
     return norm(over_time(x_CTV, layers[0], stride), layers[1])
 
 
-def features(x_CTV, model):
+def features(x_CTV, model, pyskl=False):
     """One normalised skeleton (3, T, V) -> (4 WIDTH,)."""
     x = x_CTV
     widths = [WIDTH] * 4 + [2 * WIDTH] * 3 + [4 * WIDTH] * 3
     for i, (block, width) in enumerate(zip(model.blocks, widths, strict=True)):
         stride = 2 if i in (4, 7) else 1
-        y = norm(refined(x, block.spatial, width), block.spatial_norm) + around(x, block.spatial_around)
+        y = norm(refined(x, block.spatial, width, pyskl), block.spatial_norm) + around(x, block.spatial_around)
         y = scales(y.clamp(min=0), block.temporal, stride)
+        y = y.clamp(min=0) if pyskl else y
         x = (y + around(x, block.around, stride) if i else y).clamp(min=0)
     return x.mean((1, 2))
 
 
-def formula(clips_BCTVM, model):
+def formula(clips_BCTVM, model, pyskl=False):
     logits = []
     for clip in clips_BCTVM:
         # data_norm counts person by person and joint by joint: its channel is 15 m + 3 v + c.
         rows = norm(clip.permute(3, 2, 0, 1).reshape(15 * PERSONS, -1, 1), model.data_norm)
         persons = rows.view(PERSONS, 5, 3, -1).permute(0, 2, 3, 1)
-        logits.append(model.head.weight @ (sum(features(x, model) for x in persons) / PERSONS) + model.head.bias)
+        logits.append(model.head.weight @ (sum(features(x, model, pyskl) for x in persons) / PERSONS) + model.head.bias)
     return torch.stack(logits)
 
 
-def test_logits_and_gradients_equal_the_formula():
+@pytest.mark.parametrize("pyskl", [False, True])
+def test_logits_and_gradients_equal_the_formula(pyskl):
     torch.manual_seed(0)
     clips = torch.randn(CLIPS, 3, FRAMES, 5, PERSONS, dtype=torch.float64)
-    model = drawn(CTRGCN("five", 20, PERSONS, WIDTH, 3, DILATIONS, REDUCTION).double(), {"skeleton": clips})
-    assert_same(model, model({"skeleton": clips}).logits, formula(clips, model))
+    model = drawn(CTRGCN("five", 20, PERSONS, WIDTH, 3, DILATIONS, REDUCTION, pyskl).double(), {"skeleton": clips})
+    assert_same(model, model({"skeleton": clips}).logits, formula(clips, model, pyskl))
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -31,16 +31,16 @@ def torchvision_s(frames, crop, depth=FIRST_S):
     return with_tables(mvit.MViT(**settings)).eval()
 
 
-def torchvision_b(frames, crop):
-    """The first blocks of MViTv2-B, of torchvision's parts; it ships no such builder."""
-    settings, width, kv = [], 96, 8
-    for block in range(DEPTH_B):
-        doubled = block in DOUBLING_B
+def torchvision_b(frames, crop, depth=DEPTH_B, doubling=DOUBLING_B, embed=96, heads=1):
+    """The first blocks of MViTv2-B, or those of T or L, of torchvision's parts; it ships no such builder."""
+    settings, width, kv = [], embed, 8
+    for block in range(depth):
+        doubled = block in doubling
         width_in, width = width, 2 * width if doubled else width
         kv = kv // 2 if doubled else kv
         q = [1, 2, 2] if doubled else [1, 1, 1]
         kernel = [3, 3, 3]
-        settings.append(mvit.MSBlockConfig(width // 96, width_in, width, kernel, kernel, q, [1, kv, kv]))
+        settings.append(mvit.MSBlockConfig(heads * width // embed, width_in, width, kernel, kernel, q, [1, kv, kv]))
     model = mvit.MViT(
         spatial_size=(crop, crop),
         temporal_size=frames,
@@ -75,11 +75,11 @@ def cfg_b(frames, crop):
     return cfg_s(frames, crop, DEPTH_B, DOUBLING_B)
 
 
-def ours_like(theirs, cfg):
-    """Our model of `cfg` with their weights, in evaluation and their type."""
+def ours_like(theirs, cfg, reshaped=0):
+    """Our model of `cfg` with their weights, `reshaped` of them of another size, in evaluation and their type."""
     model = build_model(cfg).to(theirs.conv_proj.weight.dtype).eval()
     report = load_weights(model, theirs.state_dict(), source="torchvision")
-    assert (report.missing, report.reshaped) == ((), ())
+    assert (report.missing, len(report.reshaped)) == ((), reshaped)
     return model
 
 
@@ -104,6 +104,23 @@ def test_logits_and_gradients_equal_torchvision(make, cfg_of, frames, crop):
     for name, parameter in theirs.named_parameters():
         given = gradients[rename(name, TORCHVISION)].reshape(parameter.shape)
         assert (given - parameter.grad).abs().max() <= 1e-11 * largest, name
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("depth", "doubling", "embed", "heads", "crop", "reshaped"),
+    [(10, (1, 3, 8), 96, 1, 64, 0), (9, (2, 8), 144, 2, 64, 0), (9, (2, 8), 144, 2, 56, 2)],
+    ids=["T", "L", "L rounded"],
+)
+def test_logits_of_all_of_t_and_the_first_blocks_of_l(depth, doubling, embed, heads, crop, reshaped):
+    """Where patches are pooled to a rounded-up size, 14 to 7 to 4 as MViTv2-L's 39 to 20, torchvision's and PySlowFast's
+    tables are those of the size rounded down, and interpolated whenever they are read."""
+    torch.manual_seed(0)
+    theirs = torchvision_b(4, crop, depth, doubling, embed, heads).double()
+    cfg = cfg_s(4, crop, depth, doubling)
+    cfg.MVIT.EMBED_DIM, cfg.MVIT.NUM_HEADS = embed, heads
+    clip = torch.rand(1, 3, 4, crop, crop, dtype=torch.float64)
+    assert torch.allclose(ours_like(theirs, cfg, reshaped)({"rgb": clip}).logits, theirs(clip), rtol=0, atol=1e-12)
 
 
 @torch.inference_mode()

@@ -21,14 +21,15 @@ def theirs(name, width, frames, pixels):
     model = getattr(hub, f"{name}_r50")(model_num_class=CLASSES, **widths)
     places = (pixels // 32,) * 2
     if name == "slowfast":
-        model.blocks[5].pool = nn.ModuleList(nn.AvgPool3d((t, *places)) for t in (frames // 4, frames))
+        model.blocks[5].pool = nn.ModuleList(nn.AvgPool3d((t, *places), stride=1) for t in (frames // 4, frames))
     else:
-        model.blocks[-1].pool = nn.AvgPool3d((frames // (1 if name == "slow" else 2), *places))
+        model.blocks[-1].pool = nn.AvgPool3d((frames // (1 if name == "slow" else 2), *places), stride=1)
     return model
 
 
-def ours(name, width):
-    return SlowFast(CLASSES, width=width) if name == "slowfast" else ResNet3D(name, CLASSES, width=width)
+def ours(name, width, **options):
+    options["width"] = width
+    return SlowFast(CLASSES, **options) if name == "slowfast" else ResNet3D(name, CLASSES, **options)
 
 
 def randomise(model):
@@ -41,14 +42,14 @@ def randomise(model):
                 nn.init.normal_(tensor, std=0.3)
 
 
-def pair(name, width, frames=FRAMES, pixels=SIZE):
+def pair(name, width, frames=FRAMES, pixels=SIZE, **options):
     torch.manual_seed(0)
     model = theirs(name, width, frames, pixels)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     randomise(model)
-    mine = ours(name, width)
+    mine = ours(name, width, **options)
     report = load_weights(mine, model.state_dict())
     assert (report.source, report.missing, report.unused) == ("pytorchvideo", (), ())
     return mine.double(), model.double()
@@ -88,10 +89,37 @@ def test_the_full_size_too():
     assert torch.allclose(mine.eval()({"rgb": clip}).logits, model.eval()(clip), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("name", "activation"), [("c2d", nn.Softmax(1)), ("c2d", nn.Sigmoid()), ("slowfast", nn.Softmax(1))]
+)
+@torch.no_grad()
+def test_larger_tests_average_the_scores_of_windows_of_the_training_size(name, activation):
+    """As PySlowFast and pytorchvideo: 7x7 features for 224 pixels, at stride 1; the head and the activation, then the mean."""
+    mine, model = pair(name, 8, 4, 224, window=7, sigmoid=isinstance(activation, nn.Sigmoid))
+    model.blocks[-1].activation = activation
+    for pixels, windows in ((224, 1), (256, 4), (320, 16)):
+        clip = torch.rand(1, 3, 4, pixels, pixels, dtype=torch.float64)
+        expected = reference(name, model.eval(), clip)
+        logits = mine.eval()({"rgb": clip}).logits
+        assert torch.allclose(activation(logits), expected, rtol=0, atol=1e-12)
+        model.blocks[-1].output_pool = None
+        assert reference(name, model, clip).shape[2:].numel() == windows
+        model.blocks[-1].output_pool = nn.AdaptiveAvgPool3d(1)
+
+
+def test_training_has_one_window_of_any_size():
+    """The gradients of the mean over all positions, bit for bit."""
+    one, windows = (ours("c2d", 8, window=side) for side in (0, 1))
+    windows.load_state_dict(one.state_dict())
+    clip = {"rgb": torch.rand(2, 3, 2, 64, 64)}
+    assert one(clip).logits.equal(windows(clip).logits)
+    assert not torch.allclose(one.eval()(clip).logits, windows.eval()(clip).logits)
+
+
 @pytest.mark.parametrize("name", ["i3d", "slowfast"])
 @torch.no_grad()
 def test_other_sizes_take_the_mean_of_all_places(name):
-    """The linear layer of the features' mean, where the hub's window would not fit."""
+    """The linear layer of the features' mean, without windows, where the hub's would not fit."""
     mine, model = pair(name, 8)
     clip = torch.rand(1, 3, 12, 96, 80, dtype=torch.float64)
     paths = [clip[:, :, [0, 5, 11]], clip] if name == "slowfast" else clip

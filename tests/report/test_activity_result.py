@@ -59,5 +59,5 @@ def test_the_figure_shows_the_worst_of_many_activities(tmp_path, monkeypatch):
     assert len(shown) == MOST
     assert shown[-1] == "a0"
     assert axes.get_title(loc="left") == f"known_val: 98.9 on 90 clips\nthe {MOST} worst of {len(names)} activities"
-    with pytest.raises(UserError, match="no split of the results has an accuracy"):
+    with pytest.raises(UserError, match="no split of the results has a score"):
         activity_bars(results(new_val=activity_result(SCORES[3:], LABELS[3:], NAMES)), tmp_path / "b.png")

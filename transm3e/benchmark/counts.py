@@ -32,11 +32,14 @@ from transm3e.benchmark.markdown import table
 from transm3e.benchmark.memory import DTYPES
 from transm3e.benchmark.step import training_call
 from transm3e.engine.precision import Precision
+from transm3e.errors import UserError
 from transm3e.layers.attention import FLASH_CAPABILITY, KERNEL_MULTIPLE
 
 aten = torch.ops.aten
 DEVICE = torch.device("cuda", 0)
 GIB, GB = 2**30, 1e9
+# Before it, torch calls CUDA for FakeTensors, and ends the process (2.4, 2.6).
+OLDEST = "2.10"
 PHASES = ("forward", "backward", "update")
 
 
@@ -120,8 +123,12 @@ def count_steps(entries: Sequence[Entry], precision: str, batch_size: int, gpu: 
     """Name of each entry -> what its training step asks of a GPU; kernels are chosen as on `gpu`.
 
     Raises:
-        UserError: a candidate cannot be built.
+        UserError: a candidate cannot be built, or this torch calls CUDA for tensors of no memory.
     """
+    if torch.__version__ < OLDEST:
+        raise UserError(
+            f"torch {torch.__version__} cannot count a GPU's step without a GPU; install torch {OLDEST} or newer"
+        )
     return {entry.name: count_step(entry, precision, batch_size, gpu) for entry in entries}
 
 

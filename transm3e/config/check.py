@@ -11,7 +11,9 @@ from transm3e.config.keys_data import CUDA_DECODER, FORMER_DECODER
 from transm3e.config.schema import check_values
 from transm3e.config.targets import (
     ACTIVITY_TARGET,
+    ACTIVITY_TARGETS,
     LOOKUP_TASK,
+    MULTI_TARGET,
     MUSCLE_TARGET,
     scored_target,
     trained_target,
@@ -36,6 +38,7 @@ def check_cfg(cfg: CfgNode) -> None:
     _check_together(cfg)
     _check_batches(cfg)
     _check_data(cfg)
+    _check_crops(cfg)
     model_class(cfg).check(cfg)
     _check_task(cfg)
     for warning in (*_warnings(cfg), *model_class(cfg).warnings_of(cfg)):
@@ -48,13 +51,19 @@ def _check_together(cfg: CfgNode) -> None:
         raise UserError(
             f"SHARD_ID is {cfg.SHARD_ID}, but hosts are numbered from 0 to NUM_SHARDS - 1 = {cfg.NUM_SHARDS - 1}"
         )
+    if cfg.SOLVER.OPTIMIZING_METHOD == "sgd" and cfg.SOLVER.NESTEROV and cfg.SOLVER.MOMENTUM and cfg.SOLVER.DAMPENING:
+        raise UserError(
+            f"SOLVER.DAMPENING is {cfg.SOLVER.DAMPENING:g}, but Nesterov momentum has none; set SOLVER.NESTEROV False or "
+            "DAMPENING 0"
+        )
     if cfg.DEMO.ENABLE and not cfg.DEMO.INPUT_VIDEO:
         raise UserError("DEMO.ENABLE is True, but DEMO.INPUT_VIDEO is empty; name a video file or a folder")
     steps, rates = cfg.SOLVER.STEPS, cfg.SOLVER.LRS
     are_numbers = all(isinstance(each, int | float) and each >= 0 for each in (*steps, *rates))
-    wanted = cfg.SOLVER.LR_POLICY == "steps_with_relative_lrs" or steps or rates
+    # Without STEPS nothing reads LRS: PySlowFast's files of other policies may keep it.
+    wanted = cfg.SOLVER.LR_POLICY == "steps_with_relative_lrs" or steps
     if wanted and not (
-        are_numbers and steps and len(steps) == len(rates) and steps[0] == 0 and steps == sorted(set(steps))
+        are_numbers and steps and len(steps) <= len(rates) and steps[0] == 0 and steps == sorted(set(steps))
     ):
         raise UserError(
             f"SOLVER.STEPS is {steps} and SOLVER.LRS {rates}; STEPS must be rising epochs, the first 0, and LRS one "
@@ -87,6 +96,32 @@ def _check_fsdp(cfg: CfgNode) -> None:
         raise UserError(
             "TRAIN.FSDP and BN.NORM_TYPE sync_batchnorm cannot be combined; set FSDP False or NORM_TYPE batchnorm"
         )
+
+
+def _check_crops(cfg: CfgNode) -> None:
+    data, scales = cfg.DATA, cfg.DATA.TRAIN_JITTER_SCALES
+    if bool(data.TRAIN_JITTER_SCALES_RELATIVE) != bool(data.TRAIN_JITTER_ASPECT_RELATIVE):
+        raise UserError(
+            f"DATA.TRAIN_JITTER_SCALES_RELATIVE is {data.TRAIN_JITTER_SCALES_RELATIVE}, TRAIN_JITTER_ASPECT_RELATIVE "
+            f"{data.TRAIN_JITTER_ASPECT_RELATIVE}; give both, or [] for both to crop by TRAIN_JITTER_SCALES"
+        )
+    if cfg.TRAIN.ENABLE and not data.TRAIN_JITTER_SCALES_RELATIVE and scales[0] < data.TRAIN_CROP_SIZE:
+        raise UserError(
+            f"DATA.TRAIN_JITTER_SCALES is {scales}, but TRAIN_CROP_SIZE {data.TRAIN_CROP_SIZE} does not fit into frames of "
+            f"{scales[0]} pixels; raise the scales"
+        )
+    if (scale := test_scale(cfg, cfg.TEST.NUM_SPATIAL_CROPS)) and scale < data.TEST_CROP_SIZE:
+        raise UserError(
+            f"DATA.TEST_SCALE {data.TEST_SCALE} resizes the short side to {scale} pixels, of which TEST_CROP_SIZE "
+            f"{data.TEST_CROP_SIZE} cannot be cropped; raise the scale (-1: the first of DATA.TRAIN_JITTER_SCALES), or set it 0"
+        )
+
+
+def test_scale(cfg: CfgNode, crops: int) -> int:
+    """The short side in pixels to which frames are resized before `crops` crops in evaluation; 0 = the crop's own side."""
+    if cfg.DATA.TEST_SCALE >= 0:
+        return cfg.DATA.TEST_SCALE
+    return cfg.DATA.TRAIN_JITTER_SCALES[0] if crops == 1 else cfg.DATA.TEST_CROP_SIZE
 
 
 def _check_data(cfg: CfgNode) -> None:
@@ -140,7 +175,12 @@ def _check_target(cfg: CfgNode) -> None:
                 f"TASK {LOOKUP_TASK} is scored by muscles; set DATA.TARGET auto, or TASK classify to score activities"
             )
         return
-    if scored_target(cfg) == ACTIVITY_TARGET:
+    if exclusive and scored_target(cfg) == MULTI_TARGET:
+        raise UserError(
+            f"MODEL.LOSS_FUNC {cfg.MODEL.LOSS_FUNC} needs one class per clip, but DATA.MULTI_LABEL gives it several; set "
+            "MODEL.LOSS_FUNC bce_logit, or MULTI_LABEL False"
+        )
+    if scored_target(cfg) in ACTIVITY_TARGETS:
         return
     if exclusive:
         raise UserError(
@@ -178,6 +218,11 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
         yield f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but clip tables have {NUM_MUSCLES} muscles"
     if cfg.TASK == "distill":
         yield from component("DISTILL.METHOD", cfg.DISTILL.METHOD).warnings_of(cfg)
+    if cfg.PROTOCOL == "authors_code" and cfg.AUG.ENABLE and cfg.TRAIN.ENABLE:
+        yield (
+            "AUG.ENABLE True of the config wins over PROTOCOL authors_code: training clips are augmented, but the authors' "
+            "code does not read that key; set AUG.ENABLE False to train as it does"
+        )
     if cfg.MODEL.ACT_CHECKPOINT and not model_class(cfg).can_checkpoint:
         yield f"MODEL.ACT_CHECKPOINT has no effect on MODEL.MODEL_NAME {cfg.MODEL.MODEL_NAME}"
     if cfg.SOLVER.COSINE_END_LR > cfg.SOLVER.BASE_LR:

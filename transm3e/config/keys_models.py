@@ -53,6 +53,12 @@ key("MODEL.NUM_CLASSES", 20,
     "Number of classes: 20 muscle regions, or the number of activities (DATA.TARGET activity, TASK har_lookup).",
     COUNT, NETWORK, compared=("logits",), theirs=400)
 key("MODEL.LOSS_FUNC", "bce_softmax", "Classification loss.", registered("MODEL.LOSS_FUNC"), SCORES, theirs="cross_entropy")
+key("MODEL.HEAD_ACT", "auto",
+    "How logits become scores in evaluation; auto: as MODEL.LOSS_FUNC was trained.",
+    one_of("auto", "softmax", "sigmoid"), SCORES, theirs="softmax", new=True)
+key("MODEL.FROZEN_BN", False,
+    "Keep the running statistics of batch norms as they are at the start and normalise by them in training, too; their "
+    "scales and shifts are trained.", new=True)
 key("MODEL.DROPOUT_RATE", 0.0, "Dropout rate before the last linear layer.", SHARE, scaled=True, theirs=0.5)
 key("MODEL.FC_INIT_STD", 0.01,
     "Standard deviation of the last linear layer's initial weights in ResNet and SlowFast.", NOT_NEGATIVE)
@@ -69,6 +75,12 @@ group("BN")
 key("BN.NORM_TYPE", "batchnorm",
     "Batch norm statistics are those of the clips on one GPU (batchnorm) or on all GPUs (sync_batchnorm, slower).",
     one_of("batchnorm", "sync_batchnorm"))
+key("BN.USE_PRECISE_STATS", False,
+    "Before each validation and checkpoint of an epoch, replace the running statistics of batch norms by the means over "
+    "NUM_BATCHES_PRECISE training batches.", new=True)
+key("BN.NUM_BATCHES_PRECISE", 200, "For USE_PRECISE_STATS: number of batches, at most an epoch's.", COUNT, new=True)
+key("BN.WEIGHT_DECAY", 0.0,
+    "Weight decay of the scales and shifts of batch norms, whatever SOLVER.ZERO_WD_1D_PARAM says.", NOT_NEGATIVE, new=True)
 
 group("MVIT", "the MViTv2 backbone; the defaults are MViTv2-S", role=NETWORK, of_model=True, scaled=True)
 key("MVIT.PATCH_KERNEL", [3, 7, 7], "Kernel of the patch embedding (t, h, w).", numbers(3, least=1, whole=True))
@@ -79,9 +91,16 @@ key("MVIT.NUM_HEADS", 1, "Attention heads of the first block.", COUNT)
 key("MVIT.DEPTH", 16, "Number of blocks.", DEPTH, compared=("tokens",))
 key("MVIT.MLP_RATIO", 4.0, "Hidden width of the MLP, as a multiple of the block's width.", ABOVE_0)
 key("MVIT.QKV_BIAS", True, "The q, k and v projections have biases.")
-key("MVIT.DROPOUT_RATE", 0.0, "Dropout rate of tokens.", SHARE, TRAINING)
+key("MVIT.INIT", "torchvision",
+    "Initial weights. torchvision: linear layers from N(0, 0.02), biases and norms' shifts 0, convolutions PyTorch's; "
+    "pyslowfast: linear layers and all convolutions from N(0, 0.02), biases of linear layers and norms' shifts 0.02.",
+    one_of("torchvision", "pyslowfast"), TRAINING, theirs="pyslowfast", new=True, scaled=False)
+key("MVIT.DROPOUT_RATE", 0.0, "Dropout rate of tokens: before the first block, after attention's projection and in MLPs.",
+    SHARE, TRAINING)
 key("MVIT.DROPPATH_RATE", 0.2,
     "Drop path rate of the last block; it rises linearly from 0 at the first.", BELOW_1, TRAINING, theirs=0.1)
+key("MVIT.ZERO_DECAY_POS_CLS", False,
+    "Apply no weight decay to relative positions and class tokens.", role=TRAINING, theirs=True, new=True)
 key("MVIT.DIM_MUL", [[1, 2.0], [3, 2.0], [14, 2.0]],
     "[block, factor] entries: from this block on (counted from 0) the width is multiplied by the factor.",
     by_block(2), compared=("tokens",), theirs=[])
@@ -151,8 +170,11 @@ group("RESNET", "C2D, I3D and Slow (MODEL_NAME ResNet, MODEL.ARCH) and both path
 key("RESNET.DEPTH", 50, "Number of layers: 50, 101 or 152.")
 key("RESNET.WIDTH_PER_GROUP", 64, "Channels of the stem (64 is the published size).", COUNT)
 key("RESNET.NUM_BLOCK_TEMP_KERNEL", [],
-    "Number of blocks of each stage that have the stage's temporal kernel, as [[3], [4], [6], [3]]; [] = all.",
+    "Number of blocks of each stage that have the stage's temporal kernel, as [[3], [4], [6], [3]], in SlowFast also one for "
+    "each pathway, as [[3, 3], [4, 4], [6, 23], [3, 3]]; [] = all.",
     theirs=[[3], [4], [6], [3]])
+key("RESNET.TRANS_FUNC", "bottleneck_transform", "Residual blocks: x3d_transform for X3D, the other for all others.",
+    one_of("bottleneck_transform", "x3d_transform"), new=True)
 key("RESNET.ZERO_INIT_FINAL_BN", True,
     "Initialise the last batch norm of each residual block with scale 0, so that the block starts as its shortcut.",
     role=TRAINING, theirs=False)
@@ -163,6 +185,15 @@ key("SLOWFAST.BETA_INV", 8, "Channels of the slow pathway per channel of the fas
 key("SLOWFAST.FUSION_CONV_CHANNEL_RATIO", 2,
     "Lateral connections: output channels, as a multiple of the fast pathway's.", COUNT)
 key("SLOWFAST.FUSION_KERNEL_SZ", 5, "Lateral connections: kernel size in frames, odd.", COUNT)
+
+group("X3D", "X3D (Feichtenhofer 2020); the defaults are X3D-M, 16 frames", role=NETWORK, of_model=True, scaled=True)
+key("X3D.WIDTH_FACTOR", 2.0, "Factor on the channels of all stages.", ABOVE_0, theirs=1.0, new=True)
+key("X3D.DEPTH_FACTOR", 2.2, "Factor on the numbers of blocks, 1, 2, 5 and 3 (XS, S and M: 2.2; L: 5).", ABOVE_0, theirs=1.0,
+    new=True)
+key("X3D.BOTTLENECK_FACTOR", 2.25, "Channels inside a block, as a multiple of its output's.", ABOVE_0, theirs=1.0, new=True)
+key("X3D.DIM_C1", 12, "Channels of the stem, before WIDTH_FACTOR.", COUNT, new=True)
+key("X3D.DIM_C5", 2048, "Channels before the last linear layer.", COUNT, new=True)
+key("X3D.BN_LIN5", False, "Batch norm before the last linear layer.", new=True)
 
 group("VIDEOSWIN", "Video Swin Transformer (Liu et al. 2022); the defaults are VideoSwin-S",
       role=NETWORK, of_model=True, scaled=True)
@@ -191,6 +222,9 @@ key("CTRGCN.WIDTH", 64, "Channels of the first block; they double twice.", COUNT
 key("CTRGCN.TEMPORAL_KERNEL", 5, "Kernel size of the temporal convolutions in frames, odd.", COUNT)
 key("CTRGCN.DILATIONS", [1, 2], "Dilations of the temporal convolutions in frames, one branch each.")
 key("CTRGCN.REDUCTION", 8, "The topology is refined from a block's input channels divided by this.", COUNT)
+key("CTRGCN.PYSKL", False,
+    "Blocks as in PYSKL and MMAction2, needed for weights trained there: the refined topology is applied transposed, and a "
+    "ReLU follows the temporal convolutions.", new=True)
 key("CTRGCN.DROPOUT", 0.0, "Dropout rate in every block but the first.", SHARE, TRAINING)
 
 group("POSENET", "PoseNet, our own: an MLP on the mean and standard deviation of poses over time",

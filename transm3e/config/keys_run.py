@@ -17,10 +17,12 @@ from transm3e.config.schema import (
     PLACE,
     RESULTS,
     SEED,
+    SHARE,
     Authors,
     Rule,
     group,
     key,
+    number,
     numbers,
     one_of,
     some_of,
@@ -42,9 +44,9 @@ key("TASK", "classify",
     "har_lookup: a model of activities, whose muscles are then looked up (group LOOKUP).",
     one_of("classify", "distill", "har_lookup"), theirs="")
 key("PROTOCOL", "paper",
-    "Which defaults to use for keys in which the paper and the authors' published code differ (--help-keys PROTOCOL lists "
-    "them). A key set in a file or on the command line takes precedence. Configs named in INIT inherit PROTOCOL unless "
-    "their files set it.", one_of("paper", "authors_code"), INDIRECT)
+    "Which defaults to use: the paper's, those of the authors' published code, or PySlowFast's (--help-keys PROTOCOL lists "
+    "what differs). A key set in a file or on the command line takes precedence. Configs named in INIT inherit PROTOCOL "
+    "unless their files set it.", one_of("paper", "authors_code", "pyslowfast"), INDIRECT)
 key("IMPORTS", [],
     "Your Python files that register models, losses, distillers or keys (CONTRIBUTING.md). Those of all bases, of the "
     "config and of --import are imported before anything else. Paths are relative to the file that names them.",
@@ -153,13 +155,17 @@ key("TEST.CHECKPOINT_FILE_PATH", "", 'Path or URL of a checkpoint to score inste
 key("TEST.CHECKPOINT_SOURCE", "auto",
     "Project whose parameter names that checkpoint has; auto: recognised by the names.", one_of(*SOURCES))
 key("TEST.VIEWS_FROM", "spread",
-    "Where views are placed in time. spread: evenly over the clip (a single view at its centre); start: one view from "
-    "the first frame, whatever NUM_ENSEMBLE_VIEWS is.",
-    one_of("spread", "start"), authors=Authors("start", "as TEST.NUM_ENSEMBLE_VIEWS; the code's view begins at frame 0"))
+    "Where the N views of a clip are placed in time, each as a share of the last start that fits. spread: from 0 to 1 (a "
+    "single view at the centre); start: one view from the first frame, whatever NUM_ENSEMBLE_VIEWS is; shares: as PySlowFast, "
+    "0 to (N - 1) / N, or with DATA.USE_OFFSET_SAMPLING as spread, with a step that is rounded down.",
+    one_of("spread", "start", "shares"), theirs="shares", authors=Authors("start", "as TEST.NUM_ENSEMBLE_VIEWS; the code's view begins at frame 0"))
 key("TEST.NUM_ENSEMBLE_VIEWS", 5, "Number of views of a clip in time; DATA.ENSEMBLE_METHOD combines their scores.",
     COUNT, authors=Authors(1, "five views of the reference configs; the code scores one"), theirs=10)
 key("TEST.NUM_SPATIAL_CROPS", 1,
     "Number of crops of each view: 1 at the centre, or 3 along the frame's longer side.", one_of(1, 3), theirs=3)
+key("TEST.MIXED_PRECISION", "as_trained",
+    "Data type of evaluation and prediction. as_trained: that of training on this device, see TRAIN.MIXED_PRECISION; off: "
+    "fp32.", one_of("as_trained", "off", "bf16", "fp16"), new=True)
 key("TEST.ALLOW_MISSING", False,
     "Leave clips that cannot be read out of the scores and count them in results.json; False: they end the evaluation "
     "with a message that names them all.")
@@ -195,7 +201,7 @@ key("SOLVER.LR_POLICY", "cosine",
     "BASE_LR from epoch STEPS[i] on.",
     one_of("cosine", "constant", "steps_with_relative_lrs"))
 key("SOLVER.STEPS", [], "For steps_with_relative_lrs: rising epochs at which the learning rate changes; the first is 0.")
-key("SOLVER.LRS", [], "For steps_with_relative_lrs: factors on BASE_LR, one for each of STEPS.")
+key("SOLVER.LRS", [], "For steps_with_relative_lrs: factors on BASE_LR, one for each of STEPS; more are not used.")
 key("SOLVER.COSINE_END_LR", 1e-6, "Learning rate at the end of the cosine.", NOT_NEGATIVE, theirs=0.0)
 key("SOLVER.COSINE_AFTER_WARMUP", True,
     "Start the cosine after the warm-up; False: at epoch 0, so that the warm-up covers its first part.", theirs=False)
@@ -203,10 +209,19 @@ key("SOLVER.WARMUP_EPOCHS", 1.0, "Number of epochs of linear warm-up; 0 = none."
     authors=Authors(30.0, "5.1 gives a rate of 1e-4; the authors' file asks for 30 epochs of 10"))
 key("SOLVER.WARMUP_START_LR", 1e-6, "Learning rate at the beginning of the warm-up.", NOT_NEGATIVE, theirs=0.01)
 key("SOLVER.MOMENTUM", 0.9, "Momentum of SGD.", BELOW_1)
+key("SOLVER.NESTEROV", True, "SGD: Nesterov momentum, where MOMENTUM is above 0.", new=True)
+key("SOLVER.DAMPENING", 0.0, "SGD: dampening of the momentum; above 0 it needs NESTEROV False.", SHARE, new=True)
+key("SOLVER.LAYER_DECAY", 1.0,
+    "Transformers: the learning rate of block i of N (from 0) is multiplied by this to the power of N - i, that of the patch "
+    "embedding and class token to the power of N + 1; 1 = off.",
+    number("above 0, to 1", (lambda n: 0 < n <= 1, "it must be above 0 and at most 1")), new=True)
 key("SOLVER.BETAS", [0.9, 0.999], "Betas of AdamW.", numbers(2, ALL_BELOW_1))
 key("SOLVER.WEIGHT_DECAY", 0.05, "Weight decay.", NOT_NEGATIVE, theirs=0.0001)
 key("SOLVER.ZERO_WD_1D_PARAM", True, "Apply no weight decay to biases and norms.", theirs=False)
 key("SOLVER.CLIP_GRAD_L2NORM", 1.0, "Clip the gradient to this L2 norm; 0 = off.", NOT_NEGATIVE, theirs=None)
+key("SOLVER.CLIP_GRAD_VAL", 0.0,
+    "Clip each number of the gradient to [-x, x], where x is this value, instead of CLIP_GRAD_L2NORM; 0 = off.",
+    NOT_NEGATIVE, theirs=None, new=True)
 
 group("TENSORBOARD", role=PLACE)
 key("TENSORBOARD.ENABLE", True, "Write scalars for TensorBoard to OUTPUT_DIR/tensorboard.", inherited=True, theirs=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,18 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from transm3e.config.check import check_cfg
-from transm3e.config.node import Setting, file_settings, merge, opt_settings, set_key, text_settings
-from transm3e.config.schema import KEYS, choices, get_cfg
+from transm3e.config.foreign_file import PROTOCOL as PYSLOWFAST
+from transm3e.config.foreign_file import as_read_here, check_network, is_foreign, protocol_warning
+from transm3e.config.node import Setting, file_settings, merge, names_key, opt_settings, set_key, text_settings
+from transm3e.config.schema import KEYS, choices, default_of, get, get_cfg
 from transm3e.errors import UserError, shown
 from transm3e.files import beside, is_remote
+from transm3e.modalities import model_class
 from transm3e.registry import import_files
 
-# The paper's text or its published code, where the two differ: keys declared with `authors=`. Not reproduced on purpose:
+logger = logging.getLogger(__name__)
+# The paper's text, its published code where the two differ (keys declared with `authors=`), or PySlowFast's defaults where
+# they differ from ours (`theirs=`). Not reproduced on purpose:
 # validation on random crops (such a score cannot choose a checkpoint), testing on new_test only (TEST.SPLITS are scored),
 # and running the teacher in evaluation (it changes no score). With both protocols RGB is normalised by DATA.MEAN and
 # DATA.STD, for student and teacher alike, and the RGB difference is not.
@@ -35,8 +41,9 @@ def apply_protocol(cfg: CfgNode, settings: Iterable[Setting], default: str = PRO
         raise UserError(f"{where}: {KEY} is {name!r}; allowed: {', '.join(PROTOCOLS)}")
     set_key(cfg, KEY, name, where)
     for each in KEYS.values():
-        if each.authors:
-            set_key(cfg, each.name, each.default if name == PROTOCOLS[0] else each.authors.value, f"{KEY} {name}")
+        value = default_of(each, name)
+        if each.name != KEY and value != get(cfg, each.name):
+            set_key(cfg, each.name, value, f"{KEY} {name}")
 
 
 def load_cfg(path: str | Path, opts: Sequence[Any] = (), protocol: str = PROTOCOLS[0]) -> CfgNode:
@@ -54,12 +61,23 @@ def load_cfg(path: str | Path, opts: Sequence[Any] = (), protocol: str = PROTOCO
     import_files(imports)
     cfg = get_cfg()
     apply_protocol(cfg, [*in_file, *in_opts], protocol)
+    foreign = {where for where, _, _ in in_file} == {str(path)} and is_foreign([key for _, key, _ in in_file])
+    if foreign:
+        in_file, told = as_read_here(in_file, cfg.PROTOCOL)
+        if told:
+            logger.warning("%s", told)
     merge(cfg, in_file, str(path))
+    if foreign and cfg.PROTOCOL == PYSLOWFAST:
+        check_network([*in_file, *in_opts], str(path))
     merge(cfg, in_opts, "command line")
     for key in ("STUDENT_FROM", "TEACHER_FROM"):
         cfg.INIT[key] = _beside(path, cfg.INIT[key])
     cfg.IMPORTS = imports
     check_cfg(cfg)
+    if foreign and protocol == PROTOCOLS[0] and not any(key == KEY for _, key, _ in in_opts):
+        reads = model_class(cfg).config_keys
+        if told := protocol_warning(str(path), [*in_file, *in_opts], lambda name: names_key(reads, name)):
+            logger.warning("%s", told)
     cfg.freeze()
     return cfg
 

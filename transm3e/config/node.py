@@ -15,6 +15,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from transm3e.config.foreign_file import is_foreign
 from transm3e.config.pyslowfast import BUILT_HERE, IGNORED
 from transm3e.errors import MAX_BITS, SHOWN, UserError, shown
 from transm3e.files import beside, local_path, read_text
@@ -93,7 +94,8 @@ def merge(cfg: CfgNode, settings: Iterable[Setting], what: str) -> None:
     for where, key, value in settings:
         if key not in ours and names_key(IGNORED, key):
             _check_built(key, value, where)
-            ignored.append(key)
+            # Those that may have one value only have their effect.
+            ignored += [key] if key not in BUILT_HERE else []
         else:
             set_key(cfg, key, value, where)
     if ignored:
@@ -175,7 +177,14 @@ def _read(file: str) -> dict:
 @lru_cache(maxsize=1024)
 def _parse(text: str, where: str) -> dict:
     """The settings of YAML text; callers must not change them."""
-    settings = parse_yaml(text, where)
+    twice: list[str] = []
+    settings = parse_yaml(text, where, twice)
+    if twice and isinstance(settings, dict) and is_foreign([key for key, _ in _flatten(settings, "")]):
+        logger.warning(
+            "%s: %s is given twice with different values; the last one counts, as in PySlowFast", where, twice[0]
+        )
+    elif twice:
+        parse_yaml(text, where)
     if not isinstance(settings, dict):
         raise UserError(f"{where}: a config holds KEY: value lines, this one holds {type(settings).__name__}")
     return settings

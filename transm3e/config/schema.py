@@ -125,6 +125,22 @@ GROUPS: dict[str, tuple[str, Facts]] = {}
 _all_shipped = False
 
 
+def default_of(each: Key, protocol: str) -> Any:
+    """The default of a key under a PROTOCOL. PySlowFast's of where and how a run computes (Role.PLACE) are left to ours."""
+    if protocol == "authors_code" and each.authors:
+        return each.authors.value
+    if protocol == "pyslowfast" and each.facts.role is not PLACE:
+        # None is off for a number; a list of None has no counterpart, and model files set it.
+        known = 0.0 if each.theirs is None and isinstance(each.default, float) else each.theirs
+        return each.default if known in (SAME, None, "") else known
+    return each.default
+
+
+def differs_there(each: Key) -> bool:
+    """Whether PROTOCOL pyslowfast changes the key."""
+    return default_of(each, "pyslowfast") != each.default
+
+
 def close() -> None:
     """Mark the end of this package's keys; later ones are declared by files of IMPORTS."""
     global _all_shipped
@@ -162,7 +178,8 @@ def key(
         rule: which values are allowed; None = all of the type.
         role: what changing the value changes; None = as the group.
         authors: the default of PROTOCOL authors_code, if it differs.
-        theirs: PySlowFast's default, if PySlowFast has the key and its default differs.
+        theirs: PySlowFast's default, or for a key that it lacks what its code does, if it differs; None and "" mean that
+            it has no value there.
         new: run ids depend on the key only if its value is not the default, so that older runs keep their ids; None =
             True for keys of IMPORTS, else False.
         facts: attributes of Facts that differ from the group's.
@@ -248,7 +265,7 @@ def reference(pattern: str = "") -> Iterator[str]:
     for each in KEYS.values():
         of = each.name.rpartition(".")[0]
         about = GROUPS[of][0] if of else ""
-        protocol = "PROTOCOL" if each.authors else ""
+        protocol = "PROTOCOL" if each.authors or each.theirs is not SAME else ""
         if pattern.lower() not in f"{each.name} {each.meaning} {about} {protocol}".lower():
             continue
         if of != of_last and about:
@@ -260,7 +277,7 @@ def reference(pattern: str = "") -> Iterator[str]:
         if each.authors:
             yield f"    PROTOCOL authors_code: {each.authors.value!r} ({each.authors.source})"
         if each.theirs is not SAME:
-            yield f"    PySlowFast's default: {each.theirs!r}"
+            yield f"    PROTOCOL pyslowfast: {each.theirs!r}" + ("  (not set by it)" * (not differs_there(each)))
         yield ""
 
 
@@ -329,6 +346,11 @@ def by_block(length: int, whole: bool = False) -> Rule:
         return next((f"holds {each}; {entry_is}" for each in wrong), "")
 
     return Rule(entry_is, fault)
+
+
+def or_none(rule: Rule) -> Rule:
+    """The rule of a list, which may also be empty."""
+    return Rule(f"none, [], or {rule.allowed}", lambda value: rule.fault(value) if value != [] else "")
 
 
 def _is_numbers(value: object, length: int, least: int, whole: bool) -> bool:

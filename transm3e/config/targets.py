@@ -1,4 +1,4 @@
-"""Training and evaluation targets of a config: muscles or activities."""
+"""Training and evaluation targets of a config: muscles, the activity of a clip, or its activities."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from fvcore.common.config import CfgNode
 
 from transm3e.registry import component
 
-MUSCLE_TARGET, ACTIVITY_TARGET = "muscles", "activity"
+MUSCLE_TARGET, ACTIVITY_TARGET, MULTI_TARGET = "muscles", "activity", "activities"
+# One activity per clip, or several (DATA.MULTI_LABEL).
+ACTIVITY_TARGETS = (ACTIVITY_TARGET, MULTI_TARGET)
 LOOKUP_TASK = "har_lookup"
 # Optional, beside the clip table: one activity per line, in the order of classes; else activities are sorted by name.
 ORDER_FILE = "activities.txt"
@@ -24,13 +26,17 @@ SPLIT_ALIASES = {
 
 
 def scored_target(cfg: CfgNode) -> str:
-    """What is scored: MUSCLE_TARGET or ACTIVITY_TARGET."""
+    """What is scored: MUSCLE_TARGET, ACTIVITY_TARGET or MULTI_TARGET."""
     if cfg.TASK == LOOKUP_TASK:
         return MUSCLE_TARGET
     if cfg.DATA.TARGET == "auto":
         loss = component("MODEL.LOSS_FUNC", cfg.MODEL.LOSS_FUNC)
-        return ACTIVITY_TARGET if loss.exclusive else MUSCLE_TARGET
-    return cfg.DATA.TARGET
+        of_activities = loss.exclusive or cfg.DATA.MULTI_LABEL
+    else:
+        of_activities = cfg.DATA.TARGET == ACTIVITY_TARGET
+    if not of_activities:
+        return MUSCLE_TARGET
+    return MULTI_TARGET if cfg.DATA.MULTI_LABEL else ACTIVITY_TARGET
 
 
 def trained_target(cfg: CfgNode) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET, scored_target, trained_target
+from transm3e.config.check import test_scale
+from transm3e.config.targets import ACTIVITY_TARGETS, MUSCLE_TARGET, scored_target, trained_target
 from transm3e.data.activities import build_activities
 from transm3e.data.annotations import (
     EVAL_SPLITS,
@@ -80,7 +81,7 @@ def check_tables(cfgs: Iterable[CfgNode]) -> None:
                     check_links(table, table.files[column], root, file)
                     linked.add((file, root, column))
             # The checkpoint of a trained HAR lookup contains its activities.
-            if cfg.TRAIN.ENABLE or scored_target(cfg) == ACTIVITY_TARGET:
+            if cfg.TRAIN.ENABLE or scored_target(cfg) in ACTIVITY_TARGETS:
                 build_activities(cfg)
 
 
@@ -135,6 +136,7 @@ def _dataset_from_cfg(
 ) -> ClipDataset:
     check_backend(cfg.DATA.DECODING_BACKEND)
     size = cfg.DATA.TRAIN_CROP_SIZE if training else cfg.DATA.TEST_CROP_SIZE
+    crops = 1 if single_view else cfg.TEST.NUM_SPATIAL_CROPS
     spans = {"indices": cfg.DATA.FRAME_INDICES, "short": cfg.DATA.SHORT_CLIPS}
     return ClipDataset(
         table,
@@ -147,10 +149,15 @@ def _dataset_from_cfg(
         views=1 if single_view else cfg.TEST.NUM_ENSEMBLE_VIEWS,
         # Validation is part of training, which must not depend on TEST.
         views_from="spread" if single_view else cfg.TEST.VIEWS_FROM,
-        crops=1 if single_view else cfg.TEST.NUM_SPATIAL_CROPS,
+        crops=crops,
+        offset=cfg.DATA.USE_OFFSET_SAMPLING,
         resizing=cfg.DATA.RESIZE,
+        scale=test_scale(cfg, crops),
         seed=cfg.RNG_SEED,
-        decoding=Decoding(cfg.DATA.DECODING_BACKEND, cfg.DATA.DECODE_TIMEOUT, cfg.DATA.TARGET_FPS),
+        decoding=Decoding(
+            *(cfg.DATA.DECODING_BACKEND, cfg.DATA.DECODE_TIMEOUT, cfg.DATA.TARGET_FPS, cfg.DATA.DECODING_SHORT_SIZE),
+            cfg.DATA.RESIZE,
+        ),
         persons=Persons(cfg.SKELETON.NUM_PERSONS, cfg.SKELETON.LAYOUT, cfg.SKELETON.COORDINATES),
         windows=windows,
     )
@@ -161,11 +168,14 @@ def _augmentation_from_cfg(cfg: CfgNode) -> Augmentation:
     return Augmentation(
         area=tuple(cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE),
         aspect=tuple(cfg.DATA.TRAIN_JITTER_ASPECT_RELATIVE),
+        scales=tuple(cfg.DATA.TRAIN_JITTER_SCALES),
+        inverse_scales=cfg.DATA.INV_UNIFORM_SAMPLE,
         flip=cfg.DATA.RANDOM_FLIP,
-        color_jitter=cfg.AUG.COLOR_JITTER if on else 0.0,
+        color_jitter=cfg.AUG.COLOR_JITTER if on and cfg.AUG.USE_COLOR_JITTER else 0.0,
         erase_prob=cfg.AUG.RE_PROB if on else 0.0,
         erase_mode=cfg.AUG.RE_MODE,
         erase_count=cfg.AUG.RE_COUNT,
+        erase_normal=(tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)) if cfg.AUG.RE_NOISE == "normal" else None,
         rand_augment=parse_policy(cfg.AUG.AA_TYPE) if on else None,
         order=cfg.AUG.ORDER,
         resizing=cfg.DATA.RESIZE,

@@ -40,9 +40,9 @@ class ClipDataset(Dataset):
         samples: augmented clips per video in training.
         sample_distance: maximum distance in frames between the starts of a video's samples; -1 = independent starts.
         views: temporal views per video in evaluation, if spread.
-        views_from: "spread", or "start", which has a single view; see view_start.
+        views_from, offset: where they are, see view_start; "start" has a single view.
         crops: spatial crops per view in evaluation, 1 or 3.
-        resizing: of crops in evaluation, a name of geometry.RESIZINGS; in training the augmentation's applies.
+        resizing, scale: of crops in evaluation, see eval_params; in training the augmentation's applies.
         seed: all randomness is a function of (seed, epoch, row, sample).
         decoding, persons: how files are read.
         windows: (len(table), 2) float64, first second and end of the part of each video that an item is; None = all of it.
@@ -61,7 +61,9 @@ class ClipDataset(Dataset):
         views: int = 1,
         views_from: str = "spread",
         crops: int = 1,
+        offset: bool = False,
         resizing: str = "mipmap",
+        scale: int = 0,
         seed: int = 0,
         decoding: Decoding = Decoding(),  # noqa: B008 (frozen)
         persons: Persons = Persons(),  # noqa: B008 (frozen)
@@ -69,7 +71,7 @@ class ClipDataset(Dataset):
     ) -> None:
         self.windows = windows
         self.table, self.shape, self.augmentation, self.seed = table, shape, augmentation, seed
-        self.resizing = resizing
+        self.drawing = resizing, scale, offset
         self.reader = ClipReader(root, shape, modalities, decoding, persons)
         self.sample_distance = sample_distance
         # Views from the start would all be the same.
@@ -131,7 +133,7 @@ class ClipDataset(Dataset):
 
     def _eval_draws(self) -> list[Draw]:
         return [
-            EvalDraw(self.shape, view, self.views, self.views_from, crop, self.crops, self.resizing)
+            EvalDraw(self.shape, view, self.views, self.views_from, crop, self.crops, *self.drawing)
             for view in range(self.views)
             for crop in range(self.crops)
         ]

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from transm3e.data.sampling import Span, start_near, train_start, view_start
+from transm3e.data.sampling import SEGMENTS, Span, start_near, train_start, view_start
 from transm3e.data.transforms import Augmentation, ViewParams, draw_train, eval_params
 
 
@@ -45,6 +45,7 @@ class TrainDraw:
         near: another clip of the same video, drawn before, to whose start this one's is close; None = anywhere.
         distance: maximum distance in frames between those starts.
         start: the first frame, set by frames().
+        parts: the frames of "segments", set by frames().
     """
 
     rng: np.random.Generator
@@ -53,9 +54,14 @@ class TrainDraw:
     near: TrainDraw | None = None
     distance: int = 0
     start: int = field(default=0, init=False)
+    parts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), init=False)
 
     def frames(self, num_frames: int) -> np.ndarray:
         """See Draw."""
+        if self.shape.indices == SEGMENTS:
+            near = None if self.distance else self.near
+            self.parts = near.parts if near else self.shape.segments(num_frames, self.rng)
+            return self.parts
         if self.near is None:
             self.start = train_start(num_frames, self.shape, self.rng)
         else:
@@ -73,7 +79,7 @@ class TrainDraw:
 @dataclass(frozen=True)
 class EvalDraw:
     """One view of a video: temporal view `view` of `views` (see view_start for `views_from`), and crop `crop` of `crops`,
-    resized by `resizing` (a name of geometry.RESIZINGS)."""
+    resized by `resizing` (a name of geometry.RESIZINGS), of frames whose short side is `scale` (see eval_params)."""
 
     shape: ClipShape
     view: int
@@ -82,12 +88,16 @@ class EvalDraw:
     crop: int
     crops: int
     resizing: str
+    scale: int = 0
+    offset: bool = False
 
     def frames(self, num_frames: int) -> np.ndarray:
         """See Draw."""
-        start = view_start(num_frames, self.shape, self.view, self.views, self.views_from)
+        if self.shape.indices == SEGMENTS:
+            return self.shape.segments(num_frames)
+        start = view_start(num_frames, self.shape, self.view, self.views, self.views_from, self.offset)
         return self.shape.at(start, num_frames)
 
     def params(self, height: int, width: int) -> ViewParams:
         """See Draw."""
-        return eval_params(height, width, self.crop, self.crops, self.resizing)
+        return eval_params(height, width, self.crop, self.crops, self.resizing, self.shape.size, self.scale)

@@ -15,7 +15,10 @@ RESIZINGS = {
     "bilinear": cv2.INTER_LINEAR,
     "bicubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
+    "two_by_two": cv2.INTER_LINEAR,
 }
+# Of these, those that never average by area.
+PLAIN = ("mipmap", "two_by_two")
 # How a warp reads between pixels.
 INTERPOLATIONS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 
@@ -50,25 +53,31 @@ def as_image(frames: np.ndarray) -> np.ndarray:
     return frames.reshape(-1, *frames.shape[2:])
 
 
-def resize(image: np.ndarray, size: int, how: str) -> np.ndarray:
-    """Resize one image to a square.
+def resize(image: np.ndarray, size: int | tuple[int, int], how: str) -> np.ndarray:
+    """Resize one image to a square, or to (height, width).
 
-    "bilinear" and "bicubic" average areas instead where both sides shrink by more than 2, "area" where both shrink.
+    "two_by_two" reads 2x2 pixels whatever the reduction. "bilinear" and "bicubic" average areas instead where both sides shrink by more than 2, "area" where both shrink.
     "mipmap" averages 2x2 pixels while both sides are more than twice the target, then resizes bilinearly: as little
     aliasing as area averaging, in a quarter of the time. Averaging drops an odd last row or column.
 
     Args:
         image: (H, W, C) uint8, C > 1.
-        size: side of the result in pixels.
+        size: side, or height and width, of the result in pixels.
         how: a name of RESIZINGS.
 
     Returns:
-        (size, size, C) uint8, a new array.
+        (height, width, C) uint8, a new array.
     """
-    flag = _resize_flag(min(image.shape[:2]) / size, how)
+    height, width = (size, size) if isinstance(size, int) else size
+    flag = _resize_flag(min(image.shape[0] / height, image.shape[1] / width), how)
     if how == "mipmap":
-        image = _halve(image, size)
-    return cv2.resize(image, (size, size), interpolation=flag)
+        image = _halve(image, height, width)
+    return cv2.resize(image, (width, height), interpolation=flag)
+
+
+def short_side(height: int, width: int, size: int) -> tuple[int, int]:
+    """(height, width) of a frame whose short side is resized to `size` pixels, the other one rounded down."""
+    return (height * size // width, size) if width < height else (size, width * size // height)
 
 
 def warp(frames: np.ndarray, inverse: np.ndarray, interpolation: str, fill: int) -> None:
@@ -90,9 +99,9 @@ def warp(frames: np.ndarray, inverse: np.ndarray, interpolation: str, fill: int)
         _from_four(after, image)
 
 
-def resize_matrix(box: Box, size: int) -> np.ndarray:
-    """(3, 3): pixel of the source -> pixel of the box resized to `size`."""
-    x, y = size / box.width, size / box.height
+def resize_matrix(box: Box, height: int, width: int) -> np.ndarray:
+    """(3, 3): pixel of the source -> pixel of the box resized to (height, width)."""
+    x, y = width / box.width, height / box.height
     return np.array([[x, 0, (0.5 - box.left) * x - 0.5], [0, y, (0.5 - box.top) * y - 0.5], [0, 0, 1]])
 
 
@@ -110,11 +119,11 @@ def _rescale(start: int, length: int, old: int, new: int) -> tuple[int, int]:
 def _resize_flag(reduction: float, how: str) -> int:
     if how == "area" and reduction <= 1:
         return cv2.INTER_LINEAR
-    return cv2.INTER_AREA if reduction > AREA_REDUCTION and how != "mipmap" else RESIZINGS[how]
+    return cv2.INTER_AREA if reduction > AREA_REDUCTION and how not in PLAIN else RESIZINGS[how]
 
 
-def _halve(image: np.ndarray, size: int) -> np.ndarray:
-    while min(image.shape[:2]) > AREA_REDUCTION * size:
+def _halve(image: np.ndarray, to_height: int, to_width: int) -> np.ndarray:
+    while min(image.shape[0] / to_height, image.shape[1] / to_width) > AREA_REDUCTION:
         height, width = image.shape[0] // 2, image.shape[1] // 2
         image = cv2.resize(image[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
     return image

@@ -36,6 +36,7 @@ class ModalityInput(nn.Module):
         mean, std: 3 numbers each, for RGB in [0, 1]: "rgb" is normalised by both, "rgb_motion" by std only.
         normalize: of skeletons, one of streams.NORMALIZATIONS.
         layout: of skeletons, one of transm3e.joints.LAYOUTS.
+        reverse: "rgb" is BGR.
 
     Raises:
         UserError: an unknown modality.
@@ -51,10 +52,11 @@ class ModalityInput(nn.Module):
         std: Sequence[float],
         normalize: str = NORMALIZATIONS[0],
         layout: str = "coco17",
+        reverse: bool = False,
     ) -> None:
         super().__init__()
         check_names(names)
-        self.normalize, self.layout = normalize, layout
+        self.normalize, self.layout, self.reverse = normalize, layout, reverse
         self.names = tuple(names)
         self._computed = {name: (MODALITIES[name].source, function_of(MODALITIES[name].compute)) for name in names}
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1, 1), persistent=False)
@@ -66,8 +68,9 @@ class ModalityInput(nn.Module):
 
 
 def rgb(clip: Tensor, inputs: ModalityInput) -> Tensor:
-    """Normalised by mean and standard deviation."""
-    return (clip.to(torch.float32).div_(255) - inputs.mean).div_(inputs.std)
+    """Normalised by mean and standard deviation; then as BGR, if so configured."""
+    x = (clip.to(torch.float32).div_(255) - inputs.mean).div_(inputs.std)
+    return x.flip(1) if inputs.reverse else x
 
 
 def rgb_diff(clip: Tensor, inputs: ModalityInput) -> Tensor:
@@ -118,4 +121,5 @@ def build_modalities(cfg: CfgNode, names: Sequence[str]) -> ModalityInput:
     Raises:
         UserError: an unknown modality.
     """
-    return ModalityInput(names, cfg.DATA.MEAN, cfg.DATA.STD, cfg.SKELETON.NORMALIZE, cfg.SKELETON.LAYOUT)
+    skeleton = cfg.SKELETON.NORMALIZE, cfg.SKELETON.LAYOUT
+    return ModalityInput(names, cfg.DATA.MEAN, cfg.DATA.STD, *skeleton, cfg.DATA.REVERSE_INPUT_CHANNEL)

@@ -16,6 +16,7 @@ from transm3e.data.decode import DEFAULT_TIMEOUT, DecodeError, FrameSource
 from transm3e.data.draws import ClipShape, Draw
 from transm3e.data.flow import FlowSource, open_flow
 from transm3e.data.flow import check_frames as check_flow_frames
+from transm3e.data.geometry import resize, short_side
 from transm3e.data.sampling import at_rate
 from transm3e.data.skeleton import Skeleton, fit_video, read_skeleton
 from transm3e.data.skeleton import check_frames as check_skeleton_frames
@@ -43,11 +44,16 @@ class Decoding:
         backend: see backends.open_source.
         timeout: seconds per file.
         target_fps: frames per second to which a video is resampled before frames are numbered; 0 = its own.
+        short_size: short side in pixels to which frames are resized as they are decoded, where RGB is all that is read;
+            0 = their own.
+        resizing: how, a name of geometry.RESIZINGS.
     """
 
     backend: str = PYAV
     timeout: float = DEFAULT_TIMEOUT
     target_fps: float = 0.0
+    short_size: int = 0
+    resizing: str = "mipmap"
 
 
 @dataclass(frozen=True)
@@ -176,13 +182,21 @@ class ClipReader:
 
     def _read_rgb(self, video: FrameSource, indices: list[np.ndarray], views: Views, out: np.ndarray) -> None:
         clips = out.transpose(0, 2, 3, 4, 1)  # (S, T, H, W, C), the layout in memory
-        for number, image in video.read(set(np.concatenate(indices).tolist())):
+        for number, decoded in video.read(set(np.concatenate(indices).tolist())):
+            image = self._resized(decoded)
             for clip, frames, params in zip(clips, indices, views.of(*image.shape[:2]), strict=True):
                 wanted = np.flatnonzero(frames == number)
                 if len(wanted):
                     clip[wanted] = apply_to_frame(image, params, self.shape.size)
         for clip, params in zip(clips, views.of(*views.size), strict=True):
             clip[:] = apply_to_clip(clip, params)
+
+    def _resized(self, image: np.ndarray) -> np.ndarray:
+        """A decoded frame at DATA.DECODING_SHORT_SIZE; joints and flow belong to frames as they are stored."""
+        if not self.decoding.short_size or self.modalities != ("rgb",):
+            return image
+        height, width = short_side(image.shape[0], image.shape[1], self.decoding.short_size)
+        return image if image.shape[:2] == (height, width) else resize(image, (height, width), self.decoding.resizing)
 
     def _read_flow(self, flow: FlowSource, indices: list[np.ndarray], views: Views, out: np.ndarray) -> None:
         last = flow.num_frames - 1

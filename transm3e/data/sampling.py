@@ -8,7 +8,7 @@ import numpy as np
 
 from transm3e.config.schema import choices
 
-STRIDE, LINSPACE = choices("DATA.FRAME_INDICES")
+STRIDE, LINSPACE, SEGMENTS = choices("DATA.FRAME_INDICES")
 HOLD, LOOP = choices("DATA.SHORT_CLIPS")
 
 
@@ -20,7 +20,8 @@ class Span:
         length: T, frames of the clip.
         stride: step between them.
         indices: "stride": start + stride * i, over (T - 1) * stride + 1 frames; "linspace": PySlowFast's, T numbers
-            spread evenly over T * stride frames and rounded down, so most are later than start + stride * i.
+            spread evenly over T * stride frames and rounded down, so most are later than start + stride * i; "segments":
+            one frame of each of T equal parts of the video, whatever the stride.
         short: how a video shorter than that continues: "hold" repeats its last frame, "loop" starts again.
     """
 
@@ -45,6 +46,11 @@ class Span:
         else:
             numbers = start + self.stride * np.arange(self.length)
         return numbers % num_frames if self.short == LOOP else np.minimum(numbers, num_frames - 1)
+
+    def segments(self, num_frames: int, rng: np.random.Generator | None = None) -> np.ndarray:
+        """(T,) int64 frame numbers, one of each of T equal parts of the video: drawn, or without `rng` the middle one."""
+        edges = np.rint(np.arange(self.length + 1) * ((num_frames - 1) / self.length)).astype(np.int64)
+        return (edges[:-1] + edges[1:]) // 2 if rng is None else rng.integers(edges[:-1], edges[1:] + 1)
 
     def warped(
         self, num_frames: int, tempo: tuple[float, float], pauses: float, rng: np.random.Generator
@@ -98,18 +104,26 @@ def start_near(start: int, distance: int, num_frames: int, span: Span, rng: np.r
     return int(rng.integers(low, high + 1))
 
 
-def view_start(num_frames: int, span: Span, view: int, num_views: int, views_from: str = "spread") -> int:
+def view_start(
+    num_frames: int, span: Span, view: int, num_views: int, views_from: str = "spread", offset: bool = False
+) -> int:
     """The first frame of temporal view `view` of `num_views`, deterministic.
 
     Args:
         views_from: "spread": starts spread evenly from the first frame to the last possible start, one view alone is
-            the centre; "start": one view, from the first frame.
+            the centre; "start": one view, from the first frame; "shares": PySlowFast's, at view / num_views of the last
+            possible start.
+        offset: "shares" are multiples of its (num_views - 1)th part, rounded down, one view alone is the centre.
     """
     assert 0 <= view < num_views, f"view {view} of {num_views}"
     if views_from == "start":
         assert num_views == 1, f"{num_views} views from the start would be the same"
         return 0
     last = span.last_start(num_frames)
+    if views_from == "shares" and not offset:
+        return last * view // num_views
+    if views_from == "shares" and num_views > 1:
+        return last // (num_views - 1) * view
     return last // 2 if num_views == 1 else round(last * view / (num_views - 1))
 
 

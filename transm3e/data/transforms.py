@@ -7,78 +7,22 @@ source frame before the crop, as in PySlowFast.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import exp, log, sqrt
 
 import cv2
 import numpy as np
 
 from transm3e.config.schema import check_value
-from transm3e.data.geometry import Box, as_image, flip_matrix, resize, resize_matrix, warp
+from transm3e.data.erasing import Erase, Normal, draw_erase, erase
+from transm3e.data.geometry import Box, as_image, flip_matrix, resize, resize_matrix, short_side, warp
 from transm3e.data.joint_augmentation import DrawnJointAugmentation, JointAugmentation
 from transm3e.data.randaugment import GEOMETRIC, Op, RandAugment, draw_ops, forward_matrix, inverse_matrix
 from transm3e.data.randaugment_ops import LUMA, augment
 
-ERASE_AREA = (0.02, 1 / 3)
-ERASE_ASPECT = (0.3, 1 / 0.3)
-# PySlowFast erases after normalisation, where 0 is DATA.MEAN, 0.45.
-GREY = 115
 CROP_TRIES = 10
 # The value of a flow channel that says "no motion".
 NO_MOTION = 128
-
-
-@dataclass(frozen=True)
-class Erase:
-    """A box of the finished clip (after crop, resize and flip) that is filled.
-
-    Attributes:
-        box: in pixels of the clip.
-        seed: what "pixel" and "rand" make their noise from.
-        mode: a value of AUG.RE_MODE.
-    """
-
-    box: Box
-    seed: int
-    mode: str = "pixel"
-
-    def fill(self) -> np.ndarray:
-        """(height, width, 3) or (3,) uint8 RGB."""
-        if self.mode == "const":
-            return np.full(3, GREY, np.uint8)
-        size = (self.box.height, self.box.width, 3) if self.mode == "pixel" else (3,)
-        return np.random.default_rng(self.seed).integers(256, size=size, dtype=np.uint8)
-
-
-def draw_erase(rng: np.random.Generator, size: int, mode: str, max_count: int) -> tuple[Erase, ...]:
-    """Random erasing (Zhong et al. 2020): 1 to max_count boxes that share one box's area, their sides cut to the clip's.
-
-    Args:
-        rng: the clip's generator.
-        size: side of the finished clip in pixels.
-        mode: a value of AUG.RE_MODE.
-        max_count: at least 1.
-    """
-    count = int(rng.integers(1, max_count + 1)) if max_count > 1 else 1
-    return tuple(_draw_one(rng, size, mode, count) for _ in range(count))
-
-
-def erase(clip: np.ndarray, erased: tuple[Erase, ...]) -> None:
-    """Fill the boxes of a clip (T, size, size, 3) uint8 in place.
-
-    Every frame gets the same noise: the box is then erased from the RGB difference as well.
-    """
-    for one in erased:
-        one.box.of(clip)[:] = one.fill()
-
-
-def _draw_one(rng: np.random.Generator, size: int, mode: str, count: int) -> Erase:
-    share = rng.uniform(*ERASE_AREA) / count
-    ratio = exp(rng.uniform(log(ERASE_ASPECT[0]), log(ERASE_ASPECT[1])))
-    h = min(size, max(1, round(size * sqrt(share * ratio))))
-    w = min(size, max(1, round(size * sqrt(share / ratio))))
-    box = Box(int(rng.integers(size - h + 1)), int(rng.integers(size - w + 1)), h, w)
-    return Erase(box, int(rng.integers(2**32)), mode)
 
 
 @dataclass(frozen=True)
@@ -96,6 +40,7 @@ class ViewParams:
 
     Attributes:
         crop: box of the source frame that is resized to the clip.
+        scaled: (height, width) of the source frame, and of what it is resized to first; `crop` is a box of the latter.
         flip: mirror left and right.
         jitter: colour factors, or None.
         erase: the erased boxes.
@@ -108,6 +53,7 @@ class ViewParams:
     """
 
     crop: Box
+    scaled: tuple[tuple[int, int], tuple[int, int]] | None = field(default=None, kw_only=True)
     flip: bool = False
     jitter: Jitter | None = None
     erase: tuple[Erase, ...] = ()
@@ -123,7 +69,10 @@ class ViewParams:
         Args:
             from_size, to_size: (height, width) of the two sources in pixels.
         """
-        return replace(self, crop=self.crop.rescaled(from_size, to_size), ops_frame=to_size if self.ops_frame else None)
+        ops_frame = to_size if self.ops_frame else None
+        if self.scaled:
+            return replace(self, scaled=(to_size, self.scaled[1]), ops_frame=ops_frame)
+        return replace(self, crop=self.crop.rescaled(from_size, to_size), ops_frame=ops_frame)
 
 
 @dataclass(frozen=True)
@@ -131,13 +80,16 @@ class Augmentation:
     """Ranges of the augmentation of training clips.
 
     Attributes:
-        area: range of the crop's share of the frame, in (0, 1].
+        area: range of the crop's share of the frame, in (0, 1]; () = crops by `scales`.
         aspect: range of the crop's width / height.
+        scales: range of the short side, in pixels, to which frames are resized before a crop of the clip's size.
+        inverse_scales: its reciprocal is drawn uniformly.
         flip: mirror half of the clips.
         color_jitter: j, 0 or more: factors are drawn from [1 - j, 1 + j], from 0 on; 0 = off.
         erase_prob: share of clips with erased boxes, in [0, 1].
         erase_mode: a value of AUG.RE_MODE.
         erase_count: most boxes per clip, at least 1; they share one box's area.
+        erase_normal: of their noise, as in Erase.
         rand_augment: the policy, None = off.
         order: a value of AUG.ORDER.
         resizing: a name of geometry.RESIZINGS.
@@ -150,13 +102,16 @@ class Augmentation:
         UserError: a name or count that is not allowed.
     """
 
-    area: tuple[float, float] = (0.08, 1.0)
-    aspect: tuple[float, float] = (0.75, 1.3333)
+    area: tuple[float, ...] = (0.08, 1.0)
+    aspect: tuple[float, ...] = (0.75, 1.3333)
+    scales: tuple[int, int] = (256, 320)
+    inverse_scales: bool = False
     flip: bool = True
     color_jitter: float = 0.0
     erase_prob: float = 0.0
     erase_mode: str = "pixel"
     erase_count: int = 1
+    erase_normal: Normal | None = None
     rand_augment: RandAugment | None = None
     order: str = "crop_first"
     resizing: str = "mipmap"
@@ -182,11 +137,15 @@ def draw_train(rng: np.random.Generator, height: int, width: int, size: int, aug
         size: side of the finished clip in pixels.
         aug: the ranges.
     """
+    drawn = None if aug.area else draw_scaled_crop(rng, height, width, size, aug)
     return ViewParams(
-        crop=draw_crop(rng, height, width, aug.area, aug.aspect),
+        crop=drawn[1] if drawn else draw_crop(rng, height, width, aug.area, aug.aspect),
+        scaled=((height, width), drawn[0]) if drawn else None,
         flip=bool(aug.flip and rng.random() < 0.5),
         jitter=_draw_jitter(rng, aug.color_jitter) if aug.color_jitter else None,
-        erase=draw_erase(rng, size, aug.erase_mode, aug.erase_count) if rng.random() < aug.erase_prob else (),
+        erase=draw_erase(rng, size, aug.erase_mode, aug.erase_count, aug.erase_normal)
+        if rng.random() < aug.erase_prob
+        else (),
         ops=draw_ops(rng, aug.rand_augment) if aug.rand_augment else (),
         ops_frame=(height, width) if aug.order == "augment_first" else None,
         resizing=aug.resizing,
@@ -195,15 +154,27 @@ def draw_train(rng: np.random.Generator, height: int, width: int, size: int, aug
     )
 
 
+def draw_scaled_crop(
+    rng: np.random.Generator, height: int, width: int, size: int, aug: Augmentation
+) -> tuple[tuple[int, int], Box]:
+    """A random size of the frame and a box of `size` in it, as PySlowFast: the last row and column of positions is never
+    drawn."""
+    low, high = aug.scales
+    drawn = 1 / rng.uniform(1 / high, 1 / low) if aug.inverse_scales else rng.uniform(low, high)
+    scaled = short_side(height, width, max(size, round(drawn)))
+    top, left = (int(rng.integers(max(1, side - size))) for side in scaled)
+    return scaled, Box(top, left, size, size)
+
+
 def draw_crop(
-    rng: np.random.Generator, height: int, width: int, area: tuple[float, float], aspect: tuple[float, float]
+    rng: np.random.Generator, height: int, width: int, area: tuple[float, ...], aspect: tuple[float, ...]
 ) -> Box:
     """A random box: area uniform, aspect ratio log-uniform, position uniform (Szegedy et al. 2015, as torchvision).
 
     If ten draws do not fit into the frame, it is the largest centred box whose aspect ratio is in the range.
     """
     for _ in range(CROP_TRIES):
-        share, ratio = rng.uniform(*area), exp(rng.uniform(log(aspect[0]), log(aspect[1])))
+        share, ratio = rng.uniform(area[0], area[1]), exp(rng.uniform(log(aspect[0]), log(aspect[1])))
         w, h = round(sqrt(height * width * share * ratio)), round(sqrt(height * width * share / ratio))
         if 0 < w <= width and 0 < h <= height:
             return Box(int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w)
@@ -212,13 +183,23 @@ def draw_crop(
     return Box((height - h) // 2, (width - w) // 2, h, w)
 
 
-def eval_params(height: int, width: int, crop_index: int, num_crops: int, resizing: str = "mipmap") -> ViewParams:
+def eval_params(
+    height: int, width: int, crop_index: int, num_crops: int, resizing: str = "mipmap", size: int = 0, scale: int = 0
+) -> ViewParams:
     """The square of the short side: at the centre (1 crop), or at the start, centre and end of the long side (3).
 
-    Cropping this square and resizing it to the clip is resizing the short side and cropping, in one step.
+    Cropping this square and resizing it to the clip is resizing the short side and cropping, in one step. With `scale` the
+    short side is resized to it first, and squares of `size` are cropped, as in PySlowFast, whose centre is rounded up.
     """
     assert num_crops in (1, 3), f"{num_crops} spatial crops"
     assert 0 <= crop_index < num_crops, f"crop {crop_index} of {num_crops}"
+    if scale:
+        source, (height, width) = (height, width), short_side(height, width, scale)
+        top, left = -(-(height - size) // 2), -(-(width - size) // 2)
+        if num_crops == 3 and crop_index != 1:
+            end = crop_index // 2
+            top, left = ((height - size) * end, left) if height > width else (top, (width - size) * end)
+        return ViewParams(Box(top, left, size, size), scaled=(source, (height, width)), resizing=resizing)
     side = min(height, width)
     position = 1 if num_crops == 1 else crop_index  # in halves of the free space
     box = Box((height - side) * position // 2, (width - side) * position // 2, side, side)
@@ -316,7 +297,10 @@ def crop_and_resize(frames: np.ndarray, params: ViewParams, size: int) -> np.nda
 
 
 def _crop_and_resize(frame: np.ndarray, params: ViewParams, size: int) -> np.ndarray:
-    image = resize(params.crop.of(frame), size, params.resizing)
+    if params.scaled:
+        image = np.ascontiguousarray(params.crop.of(resize(frame, params.scaled[1], params.resizing)))
+    else:
+        image = resize(params.crop.of(frame), size, params.resizing)
     return cv2.flip(image, 1, dst=image) if params.flip else image
 
 
@@ -341,7 +325,10 @@ def _jitter(clip: np.ndarray, jitter: Jitter) -> None:
 def _matrix(params: ViewParams, size: int) -> np.ndarray:
     """(3, 3): pixel of the source -> pixel of the finished clip."""
     ops = forward_matrix(params.ops, *(params.ops_frame or (size, size)))
-    view = resize_matrix(params.crop, size)
+    view = resize_matrix(params.crop, size, size)
+    if params.scaled:
+        source, scaled = params.scaled
+        view = view @ resize_matrix(Box(0, 0, *source), *scaled)
     if params.flip:
         view = flip_matrix(size) @ view
     return view @ ops if params.ops_frame else ops @ view

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -45,7 +44,8 @@ class Centre(nn.Module):
         self._update(sent.mcts)
         means = self.mean.split([tokens * width for tokens, width in self.shapes])
         centred = [tokens - mean.view(shape) for tokens, mean, shape in zip(sent.mcts, means, self.shapes, strict=True)]
-        return replace(sent, mcts=centred)
+        # Not dataclasses.replace, which torch before 2.6 does not compile.
+        return ModelOutput(sent.logits, centred, sent.receivers, sent.class_logits, sent.distill_logits)
 
     def _update(self, positions: list[Tensor]) -> None:
         sums = torch.cat([tokens.to(self.mean.dtype).sum(0).flatten() for tokens in positions])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -15,6 +16,7 @@ from transm3e.config.targets import MUSCLE_TARGET
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.loader import ClipLoader, build_loader
 from transm3e.data.types import Batch, FailedClip
+from transm3e.engine.precision import Precision
 from transm3e.engine.processes.distributed import gather, highest, is_main, local_size, note, rank, world_size
 from transm3e.engine.processes.signals import stop_request
 from transm3e.errors import RESUMES, ExitRequest
@@ -56,10 +58,17 @@ class Evaluator:
         loaders: split -> its loader in evaluation mode.
         device: where the task's model is.
         ensemble: how views are combined, a key of ENSEMBLES.
+        precision: of the model's computation; None = fp32.
     """
 
-    def __init__(self, loaders: dict[str, ClipLoader], device: torch.device, ensemble: str = "sum") -> None:
-        self.loaders, self.device, self.ensemble = loaders, device, ensemble
+    def __init__(
+        self,
+        loaders: dict[str, ClipLoader],
+        device: torch.device,
+        ensemble: str = "sum",
+        precision: Precision | None = None,
+    ) -> None:
+        self.loaders, self.device, self.ensemble, self.precision = loaders, device, ensemble, precision
         self._named: set[str] = set()
 
     @classmethod
@@ -72,12 +81,13 @@ class Evaluator:
             {s: build_loader(cfg, s, **share, single_view=single_view) for s in splits},
             device,
             cfg.DATA.ENSEMBLE_METHOD,
+            Precision.from_cfg(cfg, device, testing=True),
         )
 
     def __call__(self, task: Classify) -> dict[str, ScoredSplit]:
         """Split -> predictions, the same on every process. The log names clips that cannot be read, once."""
         predictions = {
-            split: predict(task, loader.epoch(0), self.device, split, len(loader), self.ensemble)
+            split: predict(task, loader.epoch(0), self.device, split, len(loader), self.ensemble, self.precision)
             for split, loader in self.loaders.items()
         }
         for split, found in predictions.items():
@@ -95,6 +105,7 @@ def predict(
     title: str,
     num_batches: int,
     ensemble: str,
+    precision: Precision | None = None,
 ) -> ScoredSplit:
     """Run a task over all views of a split.
 
@@ -103,6 +114,7 @@ def predict(
         batches: this process's share of the split.
         title, num_batches: for the progress bar.
         ensemble: how views are combined, a key of ENSEMBLES.
+        precision: of the model's computation; None = fp32.
 
     Raises:
         ExitRequest: a process received a signal to stop; all stop between two batches.
@@ -112,7 +124,8 @@ def predict(
         failed += batch.failed
         if len(batch):
             on_device = batch.to(device)
-            scores.append(task.predict(on_device).cpu().numpy())
+            with precision.autocast() if precision else nullcontext():
+                scores.append(task.predict(on_device).cpu().numpy())
             labels.append(batch.labels.numpy())
             rows.append(batch.rows.numpy())
             paths += batch.paths

@@ -9,6 +9,7 @@ from fvcore.common.config import CfgNode
 
 # Hardware support of bf16 starts at compute capability 8.0; below it, is_bf16_supported() may be true by emulation.
 BF16_CAPABILITY = (8, 0)
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Precision:
@@ -24,11 +25,13 @@ class Precision:
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
     @classmethod
-    def from_cfg(cls, cfg: CfgNode, device: torch.device) -> Precision:
+    def from_cfg(cls, cfg: CfgNode, device: torch.device, testing: bool = False) -> Precision:
+        """Of training, or of evaluation and prediction: TEST.MIXED_PRECISION."""
+        if testing and cfg.TEST.MIXED_PRECISION != "as_trained":
+            return cls(device, {"off": torch.float32, **DTYPES}[cfg.TEST.MIXED_PRECISION])
         if not cfg.TRAIN.MIXED_PRECISION:
             return cls(device, torch.float32)
-        chosen = {"bf16": torch.bfloat16, "fp16": torch.float16, "auto": fastest_dtype(device)}
-        return cls(device, chosen[cfg.TRAIN.AMP_DTYPE])
+        return cls(device, {**DTYPES, "auto": fastest_dtype(device)}[cfg.TRAIN.AMP_DTYPE])
 
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)

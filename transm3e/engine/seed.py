@@ -25,7 +25,8 @@ def set_deterministic(on: bool) -> None:
     if on:
         # cuBLAS needs it, and reads it when its first handle is made.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
+    # Measures cuDNN's kernels, and ours for pooling (transm3e.layers.pooling_choice), at the first step of each shape.
+    torch.backends.cudnn.benchmark = not on
     torch.backends.cudnn.deterministic = on
     # Only if it changes: the call imports torch's compiler, which takes more than a second.
     if on != torch.are_deterministic_algorithms_enabled():

@@ -28,6 +28,9 @@ class TrainSettings:
         folder: of the run, for checkpoints, logs, and the batch of a loss that is NaN.
         schedule: the learning rate.
         max_epoch, accum_steps, clip_norm: number of epochs; batches per step; limit of the gradient's L2 norm (0 = none).
+        clip_value: limit of each number of the gradient, instead of the norm's (0 = none).
+        frozen_norms: batch norms normalise by their running statistics in training, too.
+        precise_batches: of which batch norms take their running statistics at the end of an epoch (0 = off).
         eval_period, checkpoint_period, checkpoint_steps, log_period: in epochs, epochs, steps, steps; 0 = never.
         keep_checkpoints: of past epochs; 0 = all.
         tensorboard: write TensorBoard scalars.
@@ -43,6 +46,9 @@ class TrainSettings:
     max_epoch: int
     accum_steps: int = 1
     clip_norm: float = 0.0
+    clip_value: float = 0.0
+    frozen_norms: bool = False
+    precise_batches: int = 0
     eval_period: int = 1
     checkpoint_period: int = 1
     checkpoint_steps: int = 0
@@ -64,6 +70,9 @@ class TrainSettings:
             max_epoch=cfg.SOLVER.MAX_EPOCH,
             accum_steps=cfg.TRAIN.ACCUM_STEPS,
             clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
+            clip_value=cfg.SOLVER.CLIP_GRAD_VAL,
+            frozen_norms=cfg.MODEL.FROZEN_BN,
+            precise_batches=cfg.BN.NUM_BATCHES_PRECISE if cfg.BN.USE_PRECISE_STATS else 0,
             eval_period=cfg.TRAIN.EVAL_PERIOD,
             checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
             checkpoint_steps=cfg.TRAIN.CHECKPOINT_STEPS,

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
+from transm3e.config.targets import ACTIVITY_TARGET
 from transm3e.data.loader import ClipLoader
 from transm3e.data.types import Batch
 from transm3e.engine.ahead import Ahead
@@ -22,7 +22,8 @@ from transm3e.engine.checkpoint import CheckpointStore
 from transm3e.engine.faults import ANOMALY, BadStep, clip_names, memory_advice, refuse_non_finite
 from transm3e.engine.logging import Recorder, memory_stats
 from transm3e.engine.meters import Timer
-from transm3e.engine.optim import build_optimizer, read_numbers, set_rate
+from transm3e.engine.norms import freeze_norms, take_statistics
+from transm3e.engine.optim import build_optimizer, clip_gradient, read_numbers, set_rate
 from transm3e.engine.precision import Precision
 from transm3e.engine.processes.distributed import (
     collective,
@@ -86,7 +87,7 @@ class Trainer:
         self.step_size = loader.batch_size * settings.accum_steps * world_size()
         self.resume = Resume(self.store, task, optimizer, precision.scaler, origin, self.step_size)
         self.progress, self.timer, self.skipped = Progress(), Timer(), 0
-        self.metric = {MUSCLE_TARGET: "map", ACTIVITY_TARGET: "top1"}[task.target]
+        self.metric = "top1" if task.target == ACTIVITY_TARGET else "map"
 
     @classmethod
     def from_cfg(
@@ -162,6 +163,8 @@ class Trainer:
         set_rate(self.optimizer, rate)
         self.timer.start()
         self.task.train()
+        if self.settings.frozen_norms:
+            freeze_norms(self.task.model)
         losses: list[Tensor] = []
         seen: list[Batch] = []
         for part in range(self.settings.accum_steps):
@@ -210,12 +213,11 @@ class Trainer:
                 self.progress.failed[clip.path] = clip.reason
 
     def _clip(self) -> Tensor:
-        """The gradient's L2 norm, to which it is cut where it is above clip_norm; nothing waits for it."""
-        limit = self.settings.clip_norm or math.inf
+        """The gradient's L2 norm before it is clipped; nothing waits for it."""
         # The same on every process: their gradients have been summed, or the norm is over all shards.
         with collective("the norm of gradients"):
             self.precision.scaler.unscale_(self.optimizer)
-            return whole(nn.utils.clip_grad_norm_(self.task.model.parameters(), limit))
+            return whole(clip_gradient(self.task.model, self.settings.clip_norm, self.settings.clip_value))
 
     def _update(self, norm: float, seen: list[Batch]) -> None:
         scaler = self.precision.scaler
@@ -271,6 +273,10 @@ class Trainer:
         )
         last, improved = epoch == self.settings.max_epoch, False
         validated = self.settings.eval_period and (epoch % self.settings.eval_period == 0 or last)
+        due = last or bool(self.settings.checkpoint_period and epoch % self.settings.checkpoint_period == 0)
+        if self.settings.precise_batches and (validated or due):
+            seed_step(self.settings.seed, progress.epoch, len(self.loader), rank())
+            take_statistics(self.task, self.loader, progress.epoch, self.settings.precise_batches, self.device)
         scores = self._validate(request) if validated else {}
         # Without a split that can be scored no epoch is the best.
         if scores:
@@ -285,8 +291,7 @@ class Trainer:
             stats.update(scores)
         progress.history.append({"epoch": epoch, **stats})
         progress.epoch, progress.step, progress.loss_sum = epoch, 0, 0.0
-        due = self.settings.checkpoint_period and epoch % self.settings.checkpoint_period == 0
-        if due or last or improved:
+        if due or improved:
             self.resume.save(progress, best=improved)
 
     def _validate(self, request: StopRequest) -> dict[str, float]:

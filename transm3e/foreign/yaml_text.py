@@ -26,8 +26,14 @@ YAML_ERRORS = (
 )
 
 
-def parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str, twice: list[str] | None = None) -> Any:
     """The value of YAML text with one document of plain values; None for an empty one.
+
+    Args:
+        text: the YAML.
+        where: names it in messages.
+        twice: the first key given twice with different values is appended here, and the last of them counts; None = it
+            is refused.
 
     Raises:
         UserError: not YAML or not plain values, larger or deeper than the limits above, or a key is given twice with
@@ -50,7 +56,9 @@ def parse_yaml(text: str, where: str) -> Any:
     except YAML_ERRORS as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(f"{where}: not a YAML file of plain values ({reason})") from error
-    if weighing.twice:
+    if weighing.twice and twice is not None:
+        twice.append(weighing.twice)
+    elif weighing.twice:
         raise UserError(f"{where}: {weighing.twice} is given twice with different values; remove one of them")
     return value
 

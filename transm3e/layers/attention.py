@@ -24,6 +24,8 @@ from transm3e.layers.relative_position import Positions, Size, table_length
 
 # Fused attention kernels want head dimensions that are multiples of 8.
 KERNEL_MULTIPLE = 8
+# Those of MultiScaleAttention.
+MODULES = ("qkv", "proj", "pool_q", "pool_k", "pool_v", "norm_q", "norm_k", "norm_v")
 # GPUs from here on have kernels of flash attention, in half precision.
 FLASH_CAPABILITY = (8, 0)
 
@@ -39,6 +41,7 @@ class MultiScaleAttention(nn.Module):
         stride_q: stride of q's pooling, or None: q is not pooled.
         stride_kv: stride of k's and v's pooling.
         qkv_bias: whether q, k and v have biases.
+        dropout: rate after the output projection.
     """
 
     pool_q: nn.Module
@@ -59,13 +62,14 @@ class MultiScaleAttention(nn.Module):
         stride_q: Size | None,
         stride_kv: Size,
         qkv_bias: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_heads, self.dim_out = num_heads, dim_out
         head_dim = dim_out // num_heads
         self.scale = head_dim**-0.5
         self.qkv = nn.Linear(dim, dim_out * 3, bias=qkv_bias)
-        self.proj = nn.Linear(dim_out, dim_out)
+        self.proj, self.proj_drop = nn.Linear(dim_out, dim_out), nn.Dropout(dropout)
         for name, stride in (("q", stride_q), ("k", stride_kv), ("v", stride_kv)):
             pool = nn.Identity() if stride is None else _depthwise(head_dim, kernel, stride)
             self.add_module(f"pool_{name}", pool)
@@ -105,7 +109,7 @@ class MultiScaleAttention(nn.Module):
         v = F.pad(v, (0, positions.extra)) if _must_be_as_wide(v) else v
         q_tokens = F.pad(self._norm("q", q_tokens, weights), (0, positions.extra))
         proj = weights["proj.weight"], weights["proj.bias"]
-        tokens = linear(self._attend(q_tokens, k, v).flatten(2), *proj)
+        tokens = self.proj_drop(linear(self._attend(q_tokens, k, v).flatten(2), *proj))
         if not read_patches:
             return None, tokens + self._without_effect() if torch.is_grad_enabled() else tokens
 
@@ -117,12 +121,20 @@ class MultiScaleAttention(nn.Module):
         # Residual pooling (MViTv2, eq. 5), on patches only.
         attended = self._attend(query, k, v)
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return _ProjectedSum.apply(attended, q, query, *proj).view(*q.shape[:2], -1), tokens
-        return linear((attended + q).flatten(2), *proj), tokens
+            patches = _ProjectedSum.apply(attended, q, query, *proj).view(*q.shape[:2], -1)
+        else:
+            patches = linear((attended + q).flatten(2), *proj)
+        return self.proj_drop(patches), tokens
 
     def _weights(self) -> dict[str, Tensor]:
         """All but the tables, which are scaled first, in the type that they are multiplied in."""
-        named = {name: weight for name, weight in self.named_parameters() if not name.startswith("rel_pos")}
+        # Not by named_parameters(), which torch 2.4 does not compile under an activation checkpoint.
+        named = {
+            f"{name}.{part}": weight
+            for name in MODULES
+            for part in ("weight", "bias")
+            if (weight := getattr(getattr(self, name), part, None)) is not None
+        }
         return dict(zip(named, narrow(*named.values()), strict=True))
 
     def _positions(self, size: Size, tokens: int, like: Tensor) -> Positions:
@@ -217,7 +229,7 @@ class MultiScaleBlock(nn.Module):
         super().__init__()
         self.stride_q = stride_q or (1, 1, 1)
         self.norm1 = nn.LayerNorm(dim, NORM_EPS)
-        self.attn = MultiScaleAttention(dim, dim_out, num_heads, size, kernel, stride_q, stride_kv, qkv_bias)
+        self.attn = MultiScaleAttention(dim, dim_out, num_heads, size, kernel, stride_q, stride_kv, qkv_bias, dropout)
         self.norm2 = nn.LayerNorm(dim_out, NORM_EPS)
         self.mlp = Mlp(dim_out, int(dim_out * mlp_ratio), dropout)
         self.drop_path = DropPath(drop_path)

@@ -126,3 +126,12 @@ def init_weights(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=INIT_STD)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def init_as_pyslowfast(module: nn.Module) -> None:
+    """Weights of linear layers and convolutions from N(0, 0.02) truncated at 2, biases of linear layers and norms' shifts
+    0.02; for nn.Module.apply (as PySlowFast's MViT)."""
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
+        nn.init.trunc_normal_(module.weight, std=INIT_STD)
+    if isinstance(module, nn.Linear | nn.LayerNorm) and module.bias is not None:
+        nn.init.constant_(module.bias, INIT_STD)

@@ -129,10 +129,14 @@ class RefinedGraphConv(nn.Module):
         in_channels, out_channels: of a joint.
         relation_channels: R.
         topology: (K, V, V) where A starts.
+        transposed: y[c, v] = sum over k, u of R_k[c, u, v] (W_k x[u] + b_k)[c] instead, as PYSKL's code.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, relation_channels: int, topology: Tensor) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, relation_channels: int, topology: Tensor, transposed: bool = False
+    ) -> None:
         super().__init__()
+        self.equation = "nkcuv,nkctu->nctv" if transposed else "nkcuv,nkctv->nctu"
         subsets = len(topology)
         self.topology = nn.Parameter(topology.clone())
         self.alpha = nn.Parameter(torch.zeros(1))
@@ -147,7 +151,7 @@ class RefinedGraphConv(nn.Module):
         """(N, in_channels, T, V) -> (N, out_channels, T, V)."""
         subsets = len(self.topology)
         values_NKCTV = self.value(x_NCTV).unflatten(1, (subsets, -1))
-        return torch.einsum("nkcuv,nkctv->nctu", self._topologies(x_NCTV.mean(2)), values_NKCTV)
+        return torch.einsum(self.equation, self._topologies(x_NCTV.mean(2)), values_NKCTV)
 
     def _topologies(self, x_NCV: Tensor) -> Tensor:
         """R: (N, K, out_channels, V, V)."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from transm3e.layers.pooling_choice import channels_last, fixed_conv, gpu_conv
 from transm3e.layers.relative_position import Size
 
 
@@ -45,8 +46,13 @@ def conv_pool(patches_BND: Tensor, weight: Tensor, size: Size, stride: Size) -> 
 
 def _pool(patches_BND: Tensor, weight: Tensor, size: Size, stride: Size) -> Tensor:
     grid = patches_BND.unflatten(1, size)
-    conv = _DepthwiseConv.apply if _lean_backward(grid, weight, stride) else _conv
-    return conv(grid, weight, stride).flatten(1, 3)
+    conv = fixed_conv()
+    if conv is None and grid.is_cuda:
+        conv = gpu_conv(grid, weight, stride)
+    if conv is None:
+        conv = _DepthwiseConv.apply if _lean_backward(grid, weight, stride) else channels_last
+    pooled: Tensor = conv(grid, weight, stride)
+    return pooled.flatten(1, 3)
 
 
 def max_pool(patches_BND: Tensor, size: Size, stride: Size) -> Tensor:
@@ -148,12 +154,6 @@ class _Take(torch.autograd.Function):
         return full, None, None, None
 
 
-def _conv(grid_BTHWD: Tensor, weight: Tensor, stride: Size) -> Tensor:
-    padding = [k // 2 for k in weight.shape[2:]]
-    channels_last = grid_BTHWD.permute(0, 4, 1, 2, 3)
-    return F.conv3d(channels_last, weight, None, stride, padding, groups=len(weight)).permute(0, 2, 3, 4, 1)
-
-
 def _lean_backward(grid: Tensor, weight: Tensor, stride: Size) -> bool:
     return (
         grid.device.type == "cpu"
@@ -165,7 +165,7 @@ def _lean_backward(grid: Tensor, weight: Tensor, stride: Size) -> bool:
 
 
 class _DepthwiseConv(torch.autograd.Function):
-    """_conv with temporal stride 1 whose gradients are sums of 2D convolutions' over the kernel's frames.
+    """channels_last with temporal stride 1 whose gradients are sums of 2D convolutions' over the kernel's frames.
 
     On CPUs the 3D gradient of depthwise convolutions takes five times as long as these together.
     """
@@ -174,7 +174,7 @@ class _DepthwiseConv(torch.autograd.Function):
     def forward(ctx: Any, grid: Tensor, weight: Tensor, stride: Size) -> Tensor:
         ctx.save_for_backward(grid, weight)
         ctx.stride = stride
-        return _conv(grid, weight, stride)
+        return channels_last(grid, weight, stride)
 
     @staticmethod
     @once_differentiable

@@ -34,6 +34,7 @@ class CTRGCNBlock(nn.Module):
         stride: of the temporal convolutions.
         dropout: after the temporal convolutions.
         residual: whether the whole block has a shortcut.
+        pyskl: as PYSKL's code, see CTRGCN.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class CTRGCNBlock(nn.Module):
         stride: int = 1,
         dropout: float = 0.0,
         residual: bool = True,
+        pyskl: bool = False,
     ) -> None:
         super().__init__()
-        self.spatial = RefinedGraphConv(in_channels, out_channels, relation_channels, topology)
+        self.spatial = RefinedGraphConv(in_channels, out_channels, relation_channels, topology, pyskl)
         self.spatial_norm = nn.BatchNorm2d(out_channels)
         self.spatial_around = he_shortcut(in_channels, out_channels)
         self.temporal = MultiScaleTemporalConv(out_channels, out_channels, kernel, stride, dilations)
+        self.after = nn.ReLU() if pyskl else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.around = he_shortcut(in_channels, out_channels, stride) if residual else None
         nn.init.constant_(self.spatial_norm.weight, SMALL_SCALE)
@@ -60,7 +63,7 @@ class CTRGCNBlock(nn.Module):
     def forward(self, x_NCTV: Tensor) -> Tensor:
         """(N, in_channels, T, V) -> (N, out_channels, ceil(T / stride), V)."""
         joints = functional.relu(self.spatial_norm(self.spatial(x_NCTV)) + self.spatial_around(x_NCTV))
-        out = self.dropout(self.temporal(joints))
+        out = self.dropout(self.after(self.temporal(joints)))
         return functional.relu(out if self.around is None else out + self.around(x_NCTV))
 
 
@@ -77,6 +80,7 @@ class CTRGCN(SkeletonModel):
         dilations: of the temporal convolutions, a branch each.
         reduction: ratio of a block's input channels to the channels of a correlation of two joints; the first block,
             which reads coordinates, uses `width` instead of its input channels.
+        pyskl: the topology is applied transposed, and a ReLU follows the temporal convolutions, as in PYSKL and MMAction2.
         dropout: in every block but the first.
         head_dropout: before the last linear layer.
         modality: the clip it reads: joints, bones, or the motion of either.
@@ -97,6 +101,7 @@ class CTRGCN(SkeletonModel):
         temporal_kernel: int = 5,
         dilations: Sequence[int] = (1, 2),
         reduction: int = 8,
+        pyskl: bool = False,
         dropout: float = 0.0,
         head_dropout: float = 0.0,
         modality: str = "skeleton",
@@ -109,7 +114,7 @@ class CTRGCN(SkeletonModel):
             relations = (before if number else width) // reduction
             rate = dropout if number else 0.0
             sizes = (before, after, relations, topology, temporal_kernel, dilations)
-            blocks.append(CTRGCNBlock(*sizes, stride, rate, residual=number > 0))
+            blocks.append(CTRGCNBlock(*sizes, stride, rate, residual=number > 0, pyskl=pyskl))
         super().__init__(layout, blocks, 4 * width, num_classes, num_persons, head_dropout, modality, coordinates)
         nn.init.normal_(self.head.weight, 0.0, math.sqrt(2 / num_classes))
 

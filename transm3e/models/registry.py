@@ -9,6 +9,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from transm3e.layers.common import init_as_pyslowfast
 from transm3e.modalities import PIXELS
 from transm3e.registry import Registry
 
@@ -80,7 +81,10 @@ def build_model(cfg: CfgNode) -> nn.Module:
     model_class = MODELS[cfg.MODEL.MODEL_NAME]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.RNG_SEED)
-        return model_class.from_cfg(cfg)
+        model = model_class.from_cfg(cfg)
+        if "MVIT." in model_class.config_keys and cfg.MVIT.INIT == "pyslowfast":
+            model.apply(init_as_pyslowfast)
+        return model
 
 
 def count_parameters(module: nn.Module, trainable_only: bool = False) -> int:

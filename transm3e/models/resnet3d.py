@@ -6,12 +6,13 @@ Kernels and names of parameters are those of pytorchvideo's model zoo, which are
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from fvcore.common.config import CfgNode
@@ -20,10 +21,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from transm3e.errors import UserError
+from transm3e.layers.windows import WindowPool, WindowScores
 from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
+from transm3e.registry import component
 
+# Pixels per feature, in each direction.
+STRIDE = 32
 # Layers -> residual blocks of each stage.
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
@@ -55,10 +60,8 @@ ARCHS = {
 class ResNet3D(Model):
     """C2D, I3D or Slow of bottleneck blocks, with pytorchvideo's net as `net`.
 
-    The head takes the mean over all frames and positions, then the linear layer: at the training size exactly as
-    PySlowFast. At a larger test size PySlowFast slides a window of the training size over the features and averages
-    the softmax of all windows, so that the middle counts more and scores are averaged after the softmax; here every
-    position counts once.
+    The head takes the mean over all frames and positions, then the linear layer. In evaluation at a larger size a window of
+    the training size slides over the features, and scores are averaged after the softmax, so that the middle counts more.
 
     Args:
         arch: key of ARCHS.
@@ -72,6 +75,8 @@ class ResNet3D(Model):
         zero_init_final_bn: the last batch norm of every block starts at 0, else at 1.
         act_checkpoint: keep only each residual block's input for the backward pass and compute the block again there.
         modality: the clip it reads, a key of MODALITIES.
+        window: side of the head's windows in features, see transm3e.layers.windows; 0 = all positions are one window.
+        sigmoid: what scores of windows are, see there.
 
     Raises:
         UserError: unknown arch or depth, or pytorchvideo does not import.
@@ -79,6 +84,9 @@ class ResNet3D(Model):
 
     config_keys = ("RESNET.", "MODEL.ARCH")
     can_checkpoint = True
+    # Of MODEL.ARCH; whether RESNET.NUM_BLOCK_TEMP_KERNEL is read.
+    ending: ClassVar[str] = ""
+    some_blocks: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -91,7 +99,9 @@ class ResNet3D(Model):
         zero_init_final_bn: bool = True,
         act_checkpoint: bool = False,
         modality: str = "rgb",
-        temporal_blocks: Sequence[int] | None = None,
+        temporal_blocks: Sequence[int | Sequence[int]] | None = None,
+        window: int = 0,
+        sigmoid: bool = False,
     ) -> None:
         super().__init__()
         check_arch(arch)
@@ -109,16 +119,21 @@ class ResNet3D(Model):
             stage_conv_a_kernel_size=stage_kernels(kernels.stages, depth, temporal_blocks),
             head_pool=nn.AdaptiveAvgPool3d,
         )
-        finish(self.net, fc_init_std, zero_init_final_bn, act_checkpoint)
+        finish(self.net, fc_init_std, zero_init_final_bn, act_checkpoint, window, sigmoid)
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        check_arch(cfg.MODEL.ARCH)
-        check_stages(cfg.RESNET.DEPTH, cfg.RESNET.NUM_BLOCK_TEMP_KERNEL)
+        check_arch(cfg.MODEL.ARCH.removesuffix(cls.ending) + cls.ending)
+        check_bottleneck(cfg)
+        temporal_kernels(cfg.RESNET.DEPTH, read_temporal_blocks(cfg, cls.some_blocks))
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> ResNet3D:
-        return cls(cfg.MODEL.ARCH, **common_args(cfg))
+        return cls(
+            cfg.MODEL.ARCH.removesuffix(cls.ending) + cls.ending,
+            **common_args(cfg),
+            temporal_blocks=read_temporal_blocks(cfg, cls.some_blocks),
+        )
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, C, T, H, W) float, any T from 1 (C2D, I3D: 2), H and W -> logits (B, num_classes).
@@ -133,6 +148,21 @@ class ResNet3D(Model):
                 f"set DATA.NUM_FRAMES to {self.min_frames} or more"
             )
         return ModelOutput(self.net(x_BCTHW))
+
+
+@MODELS.register("PTVResNet")
+class PTVResNet(ResNet3D):
+    """PySlowFast's name of the same nets as pytorchvideo builds them: RESNET.NUM_BLOCK_TEMP_KERNEL is not read."""
+
+    also_starts_from = ("ResNet",)
+    some_blocks = False
+
+
+@MODELS.register("ResNet_nopool")
+class ResNetNoPool(ResNet3D):
+    """PySlowFast's name of the nets of MODEL.ARCH c2d or i3d without the max pool over time."""
+
+    ending = "_nopool"
 
 
 class CheckpointedStage(nn.Module):
@@ -158,64 +188,101 @@ class CheckpointedStage(nn.Module):
         return checkpoint(block, x_BCTHW, use_reentrant=False, context_fn=partial(_first_and_second, block))
 
 
-def common_args(cfg: CfgNode) -> dict[str, Any]:
-    """Arguments that ResNet3D and SlowFast have in common."""
+def net_args(cfg: CfgNode) -> dict[str, Any]:
+    """Arguments that all models of pytorchvideo's nets have in common."""
+    loss = component("MODEL.LOSS_FUNC", cfg.MODEL.LOSS_FUNC)
     return {
         "num_classes": cfg.MODEL.NUM_CLASSES,
-        "depth": cfg.RESNET.DEPTH,
-        "width": cfg.RESNET.WIDTH_PER_GROUP,
         "dropout": cfg.MODEL.DROPOUT_RATE,
         "fc_init_std": cfg.MODEL.FC_INIT_STD,
         "zero_init_final_bn": cfg.RESNET.ZERO_INIT_FINAL_BN,
         "act_checkpoint": cfg.MODEL.ACT_CHECKPOINT,
         "modality": cfg.DATA.MODALITY,
-        "temporal_blocks": [
-            stage[0] if isinstance(stage, list) else stage for stage in cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
-        ]
-        or None,
+        "window": math.ceil(cfg.DATA.TRAIN_CROP_SIZE / STRIDE),
+        "sigmoid": loss.of_each if cfg.MODEL.HEAD_ACT == "auto" else cfg.MODEL.HEAD_ACT == "sigmoid",
     }
 
 
+def common_args(cfg: CfgNode) -> dict[str, Any]:
+    """Arguments that models of bottleneck ResNets have in common."""
+    return net_args(cfg) | {"depth": cfg.RESNET.DEPTH, "width": cfg.RESNET.WIDTH_PER_GROUP}
+
+
+def read_temporal_blocks(cfg: CfgNode, some: bool) -> list:
+    """RESNET.NUM_BLOCK_TEMP_KERNEL, or [], all blocks, where a model does not read it."""
+    return cfg.RESNET.NUM_BLOCK_TEMP_KERNEL if some else []
+
+
 def stage_kernels(
-    stages: Sequence[Sequence[int]], depth: int, temporal_blocks: Sequence[int] | None = None
+    stages: Sequence[Sequence[int]],
+    depth: int,
+    temporal_blocks: Sequence[int | Sequence[int]] | None = None,
+    pathway: int = 0,
+    pathways: int = 1,
 ) -> list[list[tuple[int, int, int]]]:
     """Kernels of the first convolution of each block of each stage.
 
     Args:
         stages: frames of a stage's kernels, repeated over its blocks.
-        depth: a key of DEPTHS.
-        temporal_blocks: how many blocks of each stage have them, see ResNet3D.
+        depth, temporal_blocks, pathways: see temporal_kernels.
+        pathway: which of them.
 
     Raises:
-        UserError: no such depth, or more blocks than a stage has.
+        UserError: see temporal_kernels.
     """
-    check_stages(depth, temporal_blocks)
+    with_kernel = temporal_kernels(depth, temporal_blocks, pathways)
     return [
-        [(frames[i % len(frames)] if i < some else 1, 1, 1) for i in range(count)]
-        for frames, count, some in zip(stages, DEPTHS[depth], temporal_blocks or DEPTHS[depth], strict=True)
+        [(frames[i % len(frames)] if i < some[pathway] else 1, 1, 1) for i in range(count)]
+        for frames, count, some in zip(stages, DEPTHS[depth], with_kernel, strict=True)
     ]
 
 
-def check_stages(depth: int, temporal_blocks: Sequence[int | Sequence[int]] | None) -> None:
-    """Refuse unknown depths and wrong numbers of blocks.
+def temporal_kernels(
+    depth: int, temporal_blocks: Sequence[int | Sequence[int]] | None = None, pathways: int = 1
+) -> list[list[int]]:
+    """How many blocks of each stage have the stage's temporal kernel, in each pathway.
 
     Args:
-        temporal_blocks: of each stage a number, or a list of one for each pathway.
+        depth: a key of DEPTHS.
+        temporal_blocks: of each stage a number for all pathways, or one for each; none = all blocks.
+
+    Raises:
+        UserError: no such depth, or more blocks or numbers than there are.
+    """
+    check_depth(depth)
+    most = DEPTHS[depth]
+    given: list[list[Any]] = [[of] if isinstance(of, int) else [*of] for of in temporal_blocks or most]
+    stages = [of[:1] * pathways if len(set(map(str, of))) == 1 else of for of in given]
+    if len(stages) != len(most) or not all(
+        len(of) == pathways and all(type(number) is int and 0 <= number <= blocks for number in of)
+        for of, blocks in zip(stages, most, strict=True)
+    ):
+        raise UserError(
+            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {list(temporal_blocks or ())}; it must hold one number of blocks for each "
+            f"stage, or in SlowFast two, up to {[[blocks] for blocks in most]} for RESNET.DEPTH {depth}; [] = all"
+        )
+    return stages
+
+
+def check_depth(depth: int) -> None:
+    """Refuse an unknown RESNET.DEPTH.
 
     Raises:
         UserError: names the key, its value and what is allowed.
     """
     if depth not in DEPTHS:
         raise UserError(f"RESNET.DEPTH is {depth}; allowed: {', '.join(map(str, DEPTHS))}")
-    most = DEPTHS[depth]
-    stages = [stage if isinstance(stage, list) else [stage] for stage in temporal_blocks or most]
-    if len(stages) != len(most) or not all(
-        of and all(type(number) is int and number == of[0] and 0 <= number <= blocks for number in of)
-        for of, blocks in zip(stages, most, strict=True)
-    ):
+
+
+def check_bottleneck(cfg: CfgNode) -> None:
+    """Refuse X3D's residual blocks in other nets.
+
+    Raises:
+        UserError: names the key, its value and what is allowed.
+    """
+    if cfg.RESNET.TRANS_FUNC != "bottleneck_transform":
         raise UserError(
-            f"RESNET.NUM_BLOCK_TEMP_KERNEL is {list(temporal_blocks or ())}; it must hold one number of blocks for each "
-            f"stage, alike in both pathways, up to {[[blocks] for blocks in most]} for RESNET.DEPTH {depth}; [] = all"
+            f"RESNET.TRANS_FUNC is {cfg.RESNET.TRANS_FUNC}, which only MODEL.MODEL_NAME X3D has; set bottleneck_transform"
         )
 
 
@@ -248,17 +315,25 @@ def find_builder(name: str) -> Callable[..., nn.Module]:
     except (ImportError, AttributeError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"C2D, I3D, Slow and SlowFast need pytorchvideo's models, which do not import ({why}); "
+            f"C2D, I3D, Slow, SlowFast, X3D, CSN and R(2+1)D need pytorchvideo's models, which do not import ({why}); "
             "pip install pytorchvideo==0.1.5, or choose another model"
         ) from error
 
 
-def finish(net: nn.Module, fc_init_std: float, zero_init_final_bn: bool, act_checkpoint: bool) -> None:
-    """Initial weights where PySlowFast's settings differ from pytorchvideo's, plain strides, activation checkpoints.
+def finish(
+    net: nn.Module,
+    fc_init_std: float,
+    zero_init_final_bn: bool,
+    act_checkpoint: bool,
+    window: int = 0,
+    sigmoid: bool = False,
+) -> None:
+    """Initial weights where PySlowFast's settings differ from pytorchvideo's, plain strides, the head's windows, activation
+    checkpoints.
 
     Args:
         net: of one of pytorchvideo's builders; changed in place.
-        fc_init_std, zero_init_final_bn, act_checkpoint: see ResNet3D.
+        fc_init_std, zero_init_final_bn, act_checkpoint, window, sigmoid: see ResNet3D.
     """
     for module in list(net.modules()):
         if isinstance(module, nn.Linear):
@@ -270,8 +345,13 @@ def finish(net: nn.Module, fc_init_std: float, zero_init_final_bn: bool, act_che
             # Some strides are NumPy numbers, which torch.compile treats as tensors.
             t, h, w = map(int, module.stride)
             module.stride = (t, h, w)
-        for name, child in module.named_children() if act_checkpoint else ():
-            if isinstance(blocks := getattr(child, "res_blocks", None), nn.ModuleList):
+        for name, child in module.named_children():
+            if name == "output_pool":
+                setattr(module, name, WindowScores(sigmoid))
+            elif isinstance(child, nn.AvgPool3d | nn.AdaptiveAvgPool3d):
+                setattr(module, name, WindowPool(window))
+            blocks = getattr(child, "res_blocks", None)
+            if act_checkpoint and isinstance(blocks, nn.ModuleList):
                 setattr(module, name, CheckpointedStage(blocks))
 
 

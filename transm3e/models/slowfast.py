@@ -6,6 +6,7 @@ Shapes: B clips, C channels, T frames of H x W pixels, S frames of the slow path
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from fvcore.common.config import CfgNode
@@ -15,7 +16,16 @@ from transm3e.errors import UserError
 from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
 from transm3e.models.registry import MODELS, Model
-from transm3e.models.resnet3d import ARCHS, check_stages, common_args, find_builder, finish, stage_kernels
+from transm3e.models.resnet3d import (
+    ARCHS,
+    check_bottleneck,
+    common_args,
+    find_builder,
+    finish,
+    read_temporal_blocks,
+    stage_kernels,
+    temporal_kernels,
+)
 
 # Temporal kernel sizes of the stages of each pathway; the fast one has temporal kernels in all blocks.
 SLOW, FAST = ARCHS["slow"].stages, ((3,),) * 4
@@ -26,8 +36,7 @@ class SlowFast(Model):
     """Two ResNets, one of few frames and many channels, one the other way round, joined after every stage.
 
     pytorchvideo's net is `net`. SlowFast 8x8 is 32 frames with alpha 4 and a fusion kernel of 7; 4x16 is 32 frames
-    with alpha 8 and a kernel of 5. The head takes the mean over all frames and positions; see ResNet3D for how
-    PySlowFast's test at a larger size differs.
+    with alpha 8 and a kernel of 5. See ResNet3D for the head's windows.
 
     Args:
         num_classes: width of the output.
@@ -35,8 +44,8 @@ class SlowFast(Model):
         beta_inv: channels of the slow pathway for each of the fast one.
         fusion_ratio: channels that go from fast to slow, in those of the fast pathway.
         fusion_kernel: frames of the fusion's kernel, odd.
-        depth, width, dropout, fc_init_std, zero_init_final_bn, act_checkpoint, modality, temporal_blocks: see ResNet3D;
-            the width is that of the slow pathway.
+        depth, width, dropout, fc_init_std, zero_init_final_bn, act_checkpoint, modality, temporal_blocks, window, sigmoid:
+            see ResNet3D; the width is that of the slow pathway, and temporal_blocks may hold a number for each pathway.
 
     Raises:
         UserError: unknown depth, a width that beta_inv does not divide, an even kernel, numbers below 1, or
@@ -45,6 +54,8 @@ class SlowFast(Model):
 
     config_keys = ("RESNET.", "SLOWFAST.")
     can_checkpoint = True
+    # As ResNet3D's.
+    some_blocks: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -60,7 +71,9 @@ class SlowFast(Model):
         zero_init_final_bn: bool = True,
         act_checkpoint: bool = False,
         modality: str = "rgb",
-        temporal_blocks: Sequence[int] | None = None,
+        temporal_blocks: Sequence[int | Sequence[int]] | None = None,
+        window: int = 0,
+        sigmoid: bool = False,
     ) -> None:
         super().__init__()
         _check_ratios(width, alpha, beta_inv, fusion_ratio, fusion_kernel)
@@ -72,17 +85,20 @@ class SlowFast(Model):
             slowfast_fusion_conv_stride=(alpha, 1, 1),
             input_channels=(MODALITIES[modality].channels,) * 2,
             model_depth=depth,
-            stage_conv_a_kernel_sizes=[stage_kernels(path, depth, temporal_blocks) for path in (SLOW, FAST)],
+            stage_conv_a_kernel_sizes=[
+                stage_kernels(stages, depth, temporal_blocks, pathway, 2) for pathway, stages in enumerate((SLOW, FAST))
+            ],
             model_num_class=num_classes,
             dropout_rate=dropout,
             stem_dim_outs=(width, width // beta_inv),
             head_pool=nn.AdaptiveAvgPool3d,
         )
-        finish(self.net, fc_init_std, zero_init_final_bn, act_checkpoint)
+        finish(self.net, fc_init_std, zero_init_final_bn, act_checkpoint, window, sigmoid)
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        check_stages(cfg.RESNET.DEPTH, cfg.RESNET.NUM_BLOCK_TEMP_KERNEL)
+        check_bottleneck(cfg)
+        temporal_kernels(cfg.RESNET.DEPTH, read_temporal_blocks(cfg, cls.some_blocks), 2)
         alpha, ratio = cfg.SLOWFAST.ALPHA, cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO
         _check_ratios(cfg.RESNET.WIDTH_PER_GROUP, alpha, cfg.SLOWFAST.BETA_INV, ratio, cfg.SLOWFAST.FUSION_KERNEL_SZ)
         slow_indices(cfg.DATA.NUM_FRAMES, alpha)
@@ -94,6 +110,7 @@ class SlowFast(Model):
             beta_inv=cfg.SLOWFAST.BETA_INV,
             fusion_ratio=cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO,
             fusion_kernel=cfg.SLOWFAST.FUSION_KERNEL_SZ,
+            temporal_blocks=read_temporal_blocks(cfg, cls.some_blocks),
             **common_args(cfg),
         )
 
@@ -106,6 +123,14 @@ class SlowFast(Model):
         x_BCTHW = clips[self.modality]
         # The net writes into the list.
         return ModelOutput(self.net([slow_frames(x_BCTHW, self.alpha), x_BCTHW]))
+
+
+@MODELS.register("PTVSlowFast")
+class PTVSlowFast(SlowFast):
+    """PySlowFast's name of the same net as pytorchvideo builds it: RESNET.NUM_BLOCK_TEMP_KERNEL is not read."""
+
+    also_starts_from = ("SlowFast",)
+    some_blocks = False
 
 
 def slow_frames(x_BCTHW: Tensor, alpha: int) -> Tensor:

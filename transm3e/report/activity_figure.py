@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
 from transm3e.data.annotations import EVAL_SPLITS
 from transm3e.errors import UserError
-from transm3e.metrics import top_k_accuracy
+from transm3e.metrics import average_precision, mean_average_precision, top_k_accuracy
 from transm3e.report.figures import COLOURS, INK, dress, new_figure, run_title, save
-from transm3e.runs.results import clip_rows
+from transm3e.runs.results import clip_rows, metric_of
 
 TOP = (1, 5)
 # Number of bars that are readable in one panel; of more activities the worst are shown.
@@ -70,19 +71,46 @@ def activity_result(
     return result
 
 
+def activities_result(
+    scores: ArrayLike | torch.Tensor,
+    labels: ArrayLike | torch.Tensor,
+    activities: Sequence[str],
+    failed_clips: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """Score one split whose clips may show several activities: as activity_result, with "mAP" and each one's AP.
+
+    Returns:
+        {"mAP": in [0, 1] or None, "num_clips": N, "per_activity": {name: AP, or None without clips},
+        "positives": {name: how many of the N clips show it}, "failed_clips": [{"path", "reason"}]}, and a "reason" if
+        mAP is None.
+    """
+    scores_NA, labels_NA = clip_rows(scores, len(activities)), clip_rows(labels, len(activities))
+    ap_A = average_precision(scores_NA, labels_NA) if len(labels_NA) else np.full(len(activities), np.nan)
+    known = bool(labels_NA.any())
+    return {
+        "mAP": mean_average_precision(scores_NA, labels_NA) if known else None,
+        "num_clips": len(scores_NA),
+        "per_activity": {a: None if np.isnan(ap) else float(ap) for a, ap in zip(activities, ap_A, strict=True)},
+        "positives": {a: int(n) for a, n in zip(activities, labels_NA.sum(axis=0), strict=True)},
+        "failed_clips": [{"path": path, "reason": reason} for path, reason in failed_clips],
+        **({} if known else {"reason": f"none of the {len(scores_NA)} clips shows an activity of train"}),
+    }
+
+
 def activity_bars(results: Mapping[str, Any], path: str | Path) -> None:
-    """Draw the top-1 accuracy of each activity, best first, a panel per split; of more than MOST the worst.
+    """Draw the top-1 accuracy or AP of each activity, best first, a panel per split; of more than MOST the worst.
 
     Args:
-        results: as read_results gives them, of a run whose target is "activity".
+        results: as read_results gives them, of a run whose target is "activity" or "activities".
         path: the file to write; .png, .pdf or .svg decides the format.
 
     Raises:
         UserError: no split could be scored, the suffix is unknown, or the file cannot be written.
     """
-    splits = [name for name in EVAL_SPLITS if results["splits"].get(name, {}).get("top1") is not None]
+    metric = metric_of(results)
+    splits = [name for name in EVAL_SPLITS if results["splits"].get(name, {}).get(metric) is not None]
     if not splits:
-        raise UserError(f"no figure {path}: no split of the results has an accuracy; see the reasons in results.json")
+        raise UserError(f"no figure {path}: no split of the results has a score; see the reasons in results.json")
     scored = [_scored(results["splits"][name]) for name in splits]
     rows = max(len(bars) for bars in scored)
     figure = new_figure(5.4 * len(splits) + 0.8, 0.24 * rows + 1.8)
@@ -92,8 +120,8 @@ def activity_bars(results: Mapping[str, Any], path: str | Path) -> None:
         axes.set_yticks(positions, [label[:NAME_LENGTH] for label, _ in bars])
         axes.set_ylim(rows - 0.4, -0.6)
         axes.set_xlim(0, 100)
-        axes.set_xlabel("top-1 accuracy (%)")
-        axes.set_title(_title(name, results["splits"][name], len(bars)), loc="left", fontsize=11, color=INK)
+        axes.set_xlabel("top-1 accuracy (%)" if metric == "top1" else "average precision (%)")
+        axes.set_title(_title(name, results["splits"][name], metric, len(bars)), loc="left", fontsize=11, color=INK)
         dress(axes, "x")
     figure.suptitle(run_title(results), fontsize=14, fontweight="bold", color=INK)
     save(figure, path)
@@ -104,8 +132,8 @@ def _scored(split: Mapping[str, Any]) -> list[tuple[str, float]]:
     return sorted(values, key=lambda bar: (-bar[1], bar[0]))[-MOST:]
 
 
-def _title(name: str, split: Mapping[str, Any], shown: int) -> str:
-    known = split["num_clips"] - split["unknown_activity"]
+def _title(name: str, split: Mapping[str, Any], metric: str, shown: int) -> str:
+    known = split["num_clips"] - split.get("unknown_activity", 0)
     total = sum(value is not None for value in split["per_activity"].values())
     which = f"\nthe {shown} worst of {total} activities" if shown < total else ""
-    return f"{name}: {100 * split['top1']:.1f} on {known} clips{which}"
+    return f"{name}: {100 * split[metric]:.1f} on {known} clips{which}"

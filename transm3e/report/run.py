@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from transm3e.config.targets import MUSCLE_TARGET, scored_target
+from transm3e.config.targets import ACTIVITY_TARGET, MULTI_TARGET, MUSCLE_TARGET, scored_target
 from transm3e.data.annotations import SPLITS
 from transm3e.engine.evaluate import ScoredSplit
 from transm3e.engine.processes.distributed import gather
@@ -21,7 +21,7 @@ from transm3e.files import atomic_path, atomic_write_text, make_folder
 from transm3e.metrics import mean_average_precision, top_k_accuracy
 from transm3e.modalities import model_class
 from transm3e.models.weights import read_checkpoint
-from transm3e.report.activity_figure import activity_bars, activity_result
+from transm3e.report.activity_figure import activities_result, activity_bars, activity_result
 from transm3e.report.body import PERCENT, body_figure
 from transm3e.report.figures import muscle_bars, run_title, training_curves
 from transm3e.report.scores import write_predictions
@@ -58,7 +58,7 @@ def split_scores(predictions: Mapping[str, ScoredSplit]) -> dict[str, float]:
 
 
 def _score(predictions: ScoredSplit) -> float:
-    if predictions.target == MUSCLE_TARGET:
+    if predictions.target != ACTIVITY_TARGET:
         return mean_average_precision(predictions.scores, predictions.labels)
     known = predictions.labels.any(axis=1)
     return top_k_accuracy(predictions.scores[known], predictions.labels[known], 1)
@@ -70,6 +70,8 @@ def score_split(
     """A split's entry in results.json, for muscles or activities."""
     if target == MUSCLE_TARGET:
         return split_result(scores, labels, failed)
+    if target == MULTI_TARGET:
+        return activities_result(scores, labels, columns, failed)
     return activity_result(scores, labels, columns, failed)
 
 

@@ -22,6 +22,7 @@ from transm3e.data.skeleton.bodies import Body
 from transm3e.data.types import FailedClip
 from transm3e.data.videos import Videos, Window
 from transm3e.engine.evaluate import ScoredSplit, predict
+from transm3e.engine.precision import Precision
 from transm3e.engine.processes.distributed import gather, is_main, local_size, note, rank, world_size
 from transm3e.engine.processes.signals import StopRequest
 from transm3e.errors import RESUMES, ExitRequest, UserError, first_line
@@ -87,7 +88,8 @@ def score_videos(run: Run, videos: Videos, device: torch.device) -> None:
     # Before all videos are scored, so that a report that cannot be read is refused early.
     unknown = untrained_muscles(run, task.columns)
     batches = videos.loader.epoch(0)
-    everything = predict(task, batches, device, "videos", len(videos.loader), run.cfg.DATA.ENSEMBLE_METHOD)
+    how = run.cfg.DATA.ENSEMBLE_METHOD, Precision.from_cfg(run.cfg, device, testing=True)
+    everything = predict(task, batches, device, "videos", len(videos.loader), *how)
     bodies = list(chain.from_iterable(gather(videos.bodies)))
     windows = {row: window for share in gather(videos.windows) for row, window in share.items()}
     predictions, of_windows = _split(everything, windows)

@@ -24,7 +24,9 @@ from fvcore.common.config import CfgNode
 
 from transm3e.config.targets import (
     ACTIVITY_TARGET,
+    ACTIVITY_TARGETS,
     LOOKUP_TASK,
+    MULTI_TARGET,
     MUSCLE_TARGET,
     ORDER_FILE,
     SPLIT_ALIASES,
@@ -37,7 +39,7 @@ from transm3e.modalities import columns_of, stored_modalities
 
 # How a generated dataset was made (written by transm3e.prepare.musclesynth.generate, not imported here).
 MANIFEST = "musclesynth.json"
-LABEL_COLUMN = {MUSCLE_TARGET: "muscles", ACTIVITY_TARGET: "activity"}
+LABEL_COLUMN = {MUSCLE_TARGET: "muscles", ACTIVITY_TARGET: "activity", MULTI_TARGET: "activity"}
 # A network disk needs half a millisecond per file size: one after the other, 200,000 files would take 100 seconds.
 THREADS, BATCH = 32, 256
 MISSING, OUTSIDE = "missing", "outside"
@@ -95,7 +97,7 @@ class DataFiles:
         trained |= {split: tested[split] for split in validated}
         # Videos that a changed generator renders again under the same table are other data.
         trained["manifest"] = content_id(str(file.parent / MANIFEST), absent="")
-        if target == ACTIVITY_TARGET:
+        if target in ACTIVITY_TARGETS:
             trained["order"] = content_id(str(file.parent / ORDER_FILE), absent="")
         scored = {split: tested[split] for split in cfg.TEST.SPLITS}
         return Data(

@@ -4,7 +4,8 @@
      "splits": {"known_val": {"mAP", "num_clips", "per_muscle", "positives", "failed_clips"[, "reason"]}, ...},
      "mean_val": ..., "mean_test": ...}
 
-Where "run" has the "target" "activity", splits hold the result of transm3e.report.activity_figure.activity_result: "top1", "top5", ...
+Where "run" has the "target" "activity", splits hold the result of transm3e.report.activity_figure.activity_result: "top1", "top5", ...;
+where it has "activities", that of activities_result: "mAP", "per_activity", ...
 Those of the model Random hold means over many draws, and "draws", see with_draws.
 Scores are fractions in [0, 1]; null means "could not be computed", never 0.
 """
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
+from transm3e.config.targets import ACTIVITY_TARGET, MULTI_TARGET, MUSCLE_TARGET
 from transm3e.data.annotations import MUSCLES, SPLITS
 from transm3e.errors import UserError, disk_fault, shown
 from transm3e.files import atomic_write_text, read_text
@@ -32,7 +33,7 @@ from transm3e.metrics.bootstrap import percentile_interval
 from transm3e.metrics.random_scores import random_average_precision
 
 # What a run predicts -> the name of a split's headline score.
-METRICS = {MUSCLE_TARGET: "mAP", ACTIVITY_TARGET: "top1"}
+METRICS = {MUSCLE_TARGET: "mAP", ACTIVITY_TARGET: "top1", MULTI_TARGET: "mAP"}
 MEANS = {"mean_val": ("known_val", "new_val"), "mean_test": ("known_test", "new_test")}
 # Draws of random scores; the standard error of their mean is 1/14 of their standard deviation.
 DRAWS = 200

@@ -13,7 +13,7 @@ from torch import nn
 
 from transm3e.config.load import cfg_from_text
 from transm3e.config.schema import OF_MEANING, get, keys_with
-from transm3e.config.targets import ACTIVITY_TARGET, LOOKUP_TASK, ORDER_FILE, scored_target, trained_target
+from transm3e.config.targets import ACTIVITY_TARGETS, LOOKUP_TASK, ORDER_FILE, scored_target, trained_target
 from transm3e.data.activities import Activities, build_activities
 from transm3e.data.modalities import build_modalities
 from transm3e.distill import build_centre, build_distiller
@@ -111,13 +111,13 @@ def build_trained_task(cfg: CfgNode, checkpoint: Path | None, device: torch.devi
 
 def _trained_activities(cfg: CfgNode, checkpoint: Path | None) -> Activities | None:
     """The classes that a checkpoint was trained on; those of the clip table must be equal if activities are scored."""
-    if trained_target(cfg) != ACTIVITY_TARGET:
+    if trained_target(cfg) not in ACTIVITY_TARGETS:
         return None
     plain = read_checkpoint(checkpoint).get("activities") if checkpoint else None
     if plain is None:
         return build_activities(cfg)
     trained = Activities.from_plain(plain, str(checkpoint))
-    if cfg.TEST.ENABLE and scored_target(cfg) == ACTIVITY_TARGET:
+    if cfg.TEST.ENABLE and scored_target(cfg) in ACTIVITY_TARGETS:
         _check_same_activities(trained, build_activities(cfg), checkpoint)
     return trained
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
+from transm3e.config.targets import MUSCLE_TARGET
 from transm3e.data.activities import Activities
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.modalities import ModalityInput
@@ -28,7 +28,7 @@ class Classify:
         activities: the classes, if it classifies activities; None = muscles.
 
     Attributes:
-        target: of the scores that `conclude` returns, MUSCLE_TARGET or ACTIVITY_TARGET.
+        target: of the scores that `conclude` returns, see transm3e.config.targets.scored_target.
         columns: names of these scores, in order.
     """
 
@@ -36,7 +36,7 @@ class Classify:
         self, model: nn.Module, loss: Loss, inputs: ModalityInput, activities: Activities | None = None
     ) -> None:
         self.model, self.loss, self.inputs, self.activities = model, loss, inputs, activities
-        self.target = ACTIVITY_TARGET if activities else MUSCLE_TARGET
+        self.target = activities.target if activities else MUSCLE_TARGET
         self.columns: tuple[str, ...] = activities.names if activities else MUSCLES
         # The model as called in training: the engine may wrap it in DDP; evaluation does not need that.
         self.replica = model
@@ -61,7 +61,8 @@ class Classify:
     def predict(self, batch: Batch) -> Tensor:
         """Scores (B, C) in [0, 1] of a batch, in evaluation mode, without a teacher."""
         self.model.eval()
-        return self.loss.scores(self.model(self.inputs(batch.clips)).logits)
+        # In half precision, close scores would become equal.
+        return self.loss.scores(self.model(self.inputs(batch.clips)).logits.float())
 
     def conclude(self, scores: Tensor) -> Tensor:
         """Scores of whole clips (N, C), views averaged -> reported scores (N, len(columns))."""

@@ -26,6 +26,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def jobs():
     """What the two processes run."""
+    if not hasattr(torch.cpu.Stream, "record_event"):
+        pytest.skip("this torch shards on GPUs only, or not at all")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launching, "select_device", launching.select_device)
         yield importlib.import_module("tests.engine.processes.sharding_jobs")
@@ -212,3 +214,10 @@ def test_a_process_that_does_not_arrive_is_named_in_a_forward_pass_that_communic
     assert met[:2] == (
         ["", ""] if how == "alone" else ["a forward pass, epoch 1, step 1", "a forward pass, epoch 1, step 2"]
     )
+
+
+def test_a_torch_that_shards_on_gpus_only_is_refused_on_cpus(monkeypatch):
+    monkeypatch.setattr(sharding, "_feature", lambda *_: None)
+    monkeypatch.setattr(torch.cpu, "Stream", object)
+    with pytest.raises(UserError, match=r"^TRAIN\.FSDP without a GPU does not work with torch .*; install torch 2\.10"):
+        sharding.shard_model(nn.Linear(1, 1), CPU)

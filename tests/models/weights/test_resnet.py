@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from transm3e.errors import UserError
+from transm3e.models import build_model
 from transm3e.models.resnet3d import ResNet3D
 from transm3e.models.slowfast import SlowFast
 from transm3e.models.weights import find_source, load_weights
@@ -64,12 +65,16 @@ def pyslowfast_shapes(kernels):
     return shapes | {"head.projection.weight": (400, sum(inputs)), "head.projection.bias": (400,)}
 
 
-def fake(kernels):
+def empty(shapes):
     with torch.device("meta"):
         return {
             name: torch.empty(shape, dtype=torch.int64 if name.endswith("num_batches_tracked") else torch.float32)
-            for name, shape in pyslowfast_shapes(kernels).items()
+            for name, shape in shapes.items()
         }
+
+
+def fake(kernels):
+    return empty(pyslowfast_shapes(kernels))
 
 
 @pytest.mark.parametrize("source", ["auto", "pyslowfast"])
@@ -212,3 +217,40 @@ def test_names_of_caffe2s_two_pathways():
     examples = ("t_conv1_w", "t_res_conv1_bn_rm", "t_res2_0_branch2a_w", "t_pool1_subsample_w")
     examples += ("t_pool1_subsample_bn_s", "t_res4_5_branch2c_bn_subsample_w", "t_res4_5_branch2c_bn_subsample_bn_riv")
     assert set(examples) <= names
+
+
+def x3d_shapes():
+    """Names and shapes of PySlowFast's X3D-M with 400 classes, written from its structure."""
+    shapes, dim = {"s1.pathway0_stem.conv_xy.weight": (24, 3, 1, 3, 3)}, 24
+    shapes |= {"s1.pathway0_stem.conv.weight": (24, 1, 5, 1, 1)} | batch_norm("s1.pathway0_stem.bn", 24)
+    for stage, (blocks, out) in enumerate(((3, 24), (5, 48), (11, 96), (7, 192)), 2):
+        inner = int(2.25 * out)
+        for block in range(blocks):
+            name = f"s{stage}.pathway0_res{block}"
+            if block == 0:
+                # A stride is enough for a shortcut with a norm, also where the width stays.
+                shapes |= {f"{name}.branch1.weight": (out, dim, 1, 1, 1)} | batch_norm(f"{name}.branch1_bn", out)
+            shapes[f"{name}.branch2.a.weight"] = (inner, dim, 1, 1, 1)
+            shapes[f"{name}.branch2.b.weight"] = (inner, 1, 3, 3, 3)
+            shapes[f"{name}.branch2.c.weight"] = (out, inner, 1, 1, 1)
+            for conv, channels in (("a", inner), ("b", inner), ("c", out)):
+                shapes |= batch_norm(f"{name}.branch2.{conv}_bn", channels)
+            if block % 2 == 0:
+                # A sixteenth, to the nearest multiple of 8 that is no less than nine tenths of it.
+                few = {54: 8, 108: 8, 216: 16, 432: 32}[inner]
+                for layer, (width, into) in (("fc1", (few, inner)), ("fc2", (inner, few))):
+                    shapes |= {f"{name}.branch2.se.{layer}.weight": (width, into, 1, 1, 1)}
+                    shapes |= {f"{name}.branch2.se.{layer}.bias": (width,)}
+            dim = out
+    shapes |= {"head.conv_5.weight": (432, 192, 1, 1, 1)} | batch_norm("head.conv_5_bn", 432)
+    shapes |= {"head.lin_5.weight": (2048, 432, 1, 1, 1)}
+    return shapes | {"head.projection.weight": (400, 2048), "head.projection.bias": (400,)}
+
+
+def test_names_of_pyslowfasts_x3d(tiny_cfg):
+    tiny_cfg.MODEL.MODEL_NAME, tiny_cfg.MODEL.NUM_CLASSES = "X3D", 400
+    with torch.device("meta"):
+        model = build_model(tiny_cfg)
+    report = load_weights(model, empty(x3d_shapes()))
+    assert (report.source, report.missing, report.unused, report.reshaped) == ("pyslowfast", (), (), ())
+    assert set(report.loaded) == set(model.state_dict())

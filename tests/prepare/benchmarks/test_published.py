@@ -337,6 +337,20 @@ def test_what_a_list_leaves_open_is_asked_for_and_then_believed(tmp_path, capsys
     assert names == ["1", "2"]
 
 
+def test_a_video_may_have_several_activities(videos, tmp_path, capsys):
+    lists = listed(tmp_path / "lists", train=["a/one.mp4 0,2", "b/two.mp4 1"], val=["c/four.avi 2,1,0"])
+    given = ("--videos", videos, "--lists", lists, "--line", "labels")
+    assert "use --muscles if the numbers are muscles" in fails(capsys, tmp_path / "out", *given)
+    rows, names = run(tmp_path / "out", *given, "--multi-label")
+    assert rows == [
+        ["videos/a/one.mp4", "train", "0;2"],
+        ["videos/b/two.mp4", "train", "1"],
+        ["videos/c/four.avi", "known_val", "2;1;0"],
+    ]
+    assert names == ["0", "1", "2"]
+    assert "DATA.MULTI_LABEL True MODEL.LOSS_FUNC bce_logit" in capsys.readouterr().out
+
+
 def test_activities_get_their_muscles_from_a_table_and_those_without_are_left_out(videos, tmp_path, capsys):
     lists = listed(tmp_path / "lists", train=["a/one.mp4,0", "b/two.mp4,1"], val=["c/four.avi,0"])
     for name, text in (

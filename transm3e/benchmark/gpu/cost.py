@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,12 +22,16 @@ from transm3e.benchmark.memory import DTYPES, build_pass, cuda_peak, resident_pe
 from transm3e.benchmark.step import FORWARD, TRAIN, Call, forward_call, training_call
 from transm3e.benchmark.timing import time_rounds
 from transm3e.engine.precision import Precision
+from transm3e.layers.pooling_choice import CHOICES, fixed
 
 KERNELS_SHOWN, NAME_SHOWN = 20, 90
 MIB = 2**20
 # Ways to compute the same: settings, and what to enter meanwhile.
 Variant = tuple[tuple[str, ...], Callable[[], AbstractContextManager]]
-VARIANTS: dict[str, Variant] = {"activation checkpointing": (("MODEL.ACT_CHECKPOINT", "True"), nullcontext)}
+VARIANTS: dict[str, Variant] = {
+    "activation checkpointing": (("MODEL.ACT_CHECKPOINT", "True"), nullcontext),
+    **{f"pooling {name}": ((), partial(fixed, name)) for name in CHOICES},
+}
 COMPILED = ("TRAIN.COMPILE", "True")
 
 

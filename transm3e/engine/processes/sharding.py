@@ -62,6 +62,11 @@ def shard_model(model: nn.Module, device: torch.device) -> nn.Module:
     """
     fully_shard = _feature("fully_shard", "torch.distributed.fsdp")
     init_device_mesh = _feature("init_device_mesh", "torch.distributed.device_mesh")
+    if device.type == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
+        raise UserError(
+            f"TRAIN.FSDP without a GPU does not work with torch {torch.__version__}; install torch 2.10 or newer, or set "
+            "TRAIN.FSDP False"
+        )
     _register_output()
     # FSDP warns of blocks that return views, which must not be changed in place; nothing here does that.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)

@@ -1,4 +1,4 @@
-"""Converts PySlowFast's C2D, I3D, Slow and SlowFast, and torchvision's image ResNets, to our ResNet and SlowFast."""
+"""Converts PySlowFast's C2D, I3D, Slow, SlowFast and X3D, and torchvision's image ResNets, to our ResNet and SlowFast."""
 
 from __future__ import annotations
 
@@ -43,6 +43,18 @@ IMAGE: Rules = (
     (r"\.bn3\.", ".branch2.c_bn."),
     (r"\.downsample\.0\.", ".branch1."),
     (r"\.downsample\.1\.", ".branch1_bn."),
+)
+# PySlowFast's names of X3D that differ -> those of its ResNets with pytorchvideo's names inside.
+X3D: Rules = (
+    (r"_stem\.conv\.", "_stem.conv.conv_xy."),
+    (r"_stem\.conv_xy\.", "_stem.conv.conv_t."),
+    (r"\.branch2\.b_bn\.", ".branch2.norm_b.0."),
+    (r"\.branch2\.se\.fc1\.", ".branch2.norm_b.1.block.0."),
+    (r"\.branch2\.se\.fc2\.", ".branch2.norm_b.1.block.2."),
+    (r"^head\.conv_5\.", "blocks.5.pool.pre_conv."),
+    (r"^head\.conv_5_bn\.", "blocks.5.pool.pre_norm."),
+    (r"^head\.lin_5\.", "blocks.5.pool.post_conv."),
+    (r"^head\.lin_5_bn\.", "blocks.5.pool.post_norm."),
 )
 # Names of the Caffe2 files in PySlowFast's model zoo -> PySlowFast's; t_ is the fast pathway, pred the head.
 CAFFE2: Rules = (
@@ -100,13 +112,15 @@ STILL = "weights without time: the fast pathway, and the slow pathway's input ch
 
 
 def convert_resnet(state: State, own: State) -> Converted:
-    """C2D, I3D, Slow or SlowFast of PySlowFast, under the prefix of pytorchvideo's net in our model.
+    """C2D, I3D, Slow, SlowFast or X3D of PySlowFast, under the prefix of pytorchvideo's net in our model.
 
     A net without temporal kernels (of images, or C2D) is inflated, and can initialise SlowFast's slow pathway: the parts
     of its kernels that read channels from the fast pathway keep their random initialisation.
     """
     given = state
     state, dropped = _without_caffe2(given)
+    if any("_stem.conv_xy." in name for name in state):
+        state = renamed(state, X3D)
     two, into_two = any(".pathway1_" in name for name in state), any(re.search(FAST, name) for name in own)
     blocks = _blocks(own)
     theirs = {pytorchvideo_name(name, 2 if two or into_two else 1, blocks): tensor for name, tensor in state.items()}

@@ -16,31 +16,27 @@ from transm3e.data.annotations import (
     REQUIRED_COLUMNS,
     SPLIT_ALIASES,
     SPLITS,
-    parse_muscles,
 )
-from transm3e.errors import UserError, shown
+from transm3e.errors import UserError
 from transm3e.files import CLIP_TABLE, atomic_path, make_folder
 from transm3e.prepare.benchmarks.list_files import (
     FOLDER,
     FRAMES,
-    LABELS,
     VIDEO,
     ListedVideo,
     ListFile,
-    first_label,
     list_files,
     numbered_names,
-    numbers_of,
     read_classes,
     read_lines,
     read_list,
 )
+from transm3e.prepare.benchmarks.listed_labels import read_activities, read_muscles, read_several_activities
 from transm3e.prepare.benchmarks.publish import SKIPPED, csv_bytes, link_videos, listing
 from transm3e.prepare.benchmarks.tables import Labels, name_key, read_labels, resolve_names
 from transm3e.prepare.benchmarks.tree import find_videos, match_paths, path_suffixes
 
 NOT_THERE = "no such file"
-MAX_CLASSES = 100_000
 PATHS_LOOKED_AT = 100  # to see whether they are videos or folders
 # Class folders of a split.
 FOLDERS = {"train": "train", "val": SPLIT_ALIASES["val"], "test": SPLIT_ALIASES["test"]}
@@ -54,6 +50,7 @@ class ListOptions:
         classes: file of the classes' names, see read_classes.
         labels: CSV activity,muscles, for a table with muscles.
         muscles: whether the numbers are muscles, not activities.
+        multi_label: whether a video may show several activities, for DATA.MULTI_LABEL.
         line: layout of lines, see read_list; "" = recognised.
         first: number of the first class, 0 or 1; None = recognised.
         fold: number of the fold; "" = the only one.
@@ -64,6 +61,7 @@ class ListOptions:
     classes: Path | None = None
     labels: Path | None = None
     muscles: bool = False
+    multi_label: bool = False
     line: str = ""
     first: int | None = None
     fold: str = ""
@@ -163,9 +161,8 @@ def _of_lists(videos: Path, lists: Sequence[str], options: ListOptions) -> ReadL
         if numbered_names([line for _, line in read_lines(file)]):
             classes_file = classes_file or file
         else:
-            files.append(
-                read_list(file, split, options.line, lambda paths: _kind_of_paths(videos, paths), options.muscles)
-            )
+            several = options.muscles or options.multi_label
+            files.append(read_list(file, split, options.line, lambda paths: _kind_of_paths(videos, paths), several))
     files = _of_one_fold(files, options.fold.lstrip("0"))
     notes = _format_notes(files) + ([f"{classes_file}: the names of the classes."] if classes_file else [])
     names = read_classes(classes_file) if classes_file else []
@@ -173,9 +170,11 @@ def _of_lists(videos: Path, lists: Sequence[str], options: ListOptions) -> ReadL
     muscles: list[tuple[int, ...] | None] = [None] * len(entries)
     if options.muscles:
         activities, names = [PurePosixPath(entry.path).parent.name for entry in entries], names or list(MUSCLES)
-        muscles, names = [*_muscles(entries, names, options.first, notes)], []
+        muscles, names = [*read_muscles(entries, names, options.first, notes)], []
+    elif options.multi_label:
+        activities, names = read_several_activities(entries, names, options.first, notes)
     else:
-        activities, names = _activities(entries, files, names, options.first, notes)
+        activities, names = read_activities(entries, files, names, options.first, notes)
     paths = _on_disk(videos, files, options.strip)
     missing = [entry.path for entry, path in zip(entries, paths, strict=True) if not path]
     if len(missing) == len(entries):
@@ -227,77 +226,6 @@ def _format_notes(files: Sequence[ListFile]) -> list[str]:
         f"{some[0].file}{f' and {len(some) - 1} more' if len(some) > 1 else ''}: {detected}; {splits or 'no video'}."
         for (detected, splits), some in alike.items()
     ]
-
-
-def _activities(
-    entries: Sequence[ListedVideo], files: Sequence[ListFile], names: list[str], given: int | None, notes: list[str]
-) -> tuple[list[str], list[str]]:
-    """The activity of each entry, and all classes in order; `notes` gets how labels were read."""
-    several = next((file for file in files if file.layout == LABELS), None)
-    if several:
-        raise UserError(
-            f"{several.file}: read as {several.detected}, but a clip has one activity; use --muscles if the numbers "
-            "are muscles (datasets/muscle_regions.csv)"
-        )
-    numbered = [entry for entry in entries if entry.labels]
-    for entry in numbered:
-        if len(entry.labels) > 1:
-            count = len(entry.labels)
-            raise UserError(f"{entry.where}: {count} labels, but a clip has one activity; see --muscles")
-    first = _first(numbered, names, given, notes) if numbered else 0
-    for entry in numbered:
-        if entry.labels[0] > MAX_CLASSES:
-            label = entry.labels[0]
-            raise UserError(f"{entry.where}: label {label} is above {MAX_CLASSES}, too large for a class; see --line")
-    if not names and numbered:
-        names = [str(number) for number in range(first, max(entry.labels[0] for entry in numbered) + 1)]
-        if len(numbered) < len(entries):
-            where = next(entry.where for entry in entries if not entry.labels)
-            raise UserError(
-                f"{where}: a class by name, others by number; give their names in order with --classes (classInd.txt)"
-            )
-    names = names or sorted({entry.name for entry in entries})
-    spelling = {key: names[number] for key, number in numbers_of(names).items()} | {name: name for name in names}
-    found = []
-    for entry in entries:
-        if entry.labels:
-            name: str | None = names[_index(entry, entry.labels[0], len(names), first)]
-        else:
-            name = spelling.get(entry.name) or spelling.get(name_key(entry.name))
-        if name is None:
-            raise UserError(f"{entry.where}: {shown(entry.name)} is none of the {len(names)} classes; check --classes")
-        found.append(name)
-    return found, names
-
-
-def _muscles(
-    entries: Sequence[ListedVideo], names: Sequence[str], given: int | None, notes: list[str]
-) -> list[tuple[int, ...]]:
-    bare = next((entry.where for entry in entries if not entry.labels), None)
-    if bare:
-        raise UserError(f"{bare}: no numbers, which --muscles reads; leave --muscles out")
-    order = [number for name in names for number in parse_muscles(name, "--classes")]
-    if len(order) != len(names):
-        raise UserError("--classes: with --muscles each line names one muscle; see datasets/muscle_regions.csv")
-    first = _first(entries, names, given, notes, by_folder=False)
-    return [tuple(sorted(order[_index(e, label, len(order), first)] for label in e.labels)) for e in entries]
-
-
-def _first(
-    entries: Sequence[ListedVideo], names: Sequence[str], given: int | None, notes: list[str], by_folder: bool = True
-) -> int:
-    first, why = (given, "as --first-label says") if given is not None else first_label(entries, names, by_folder)
-    notes.append(f"Labels start at {first}, {why}.")
-    return first
-
-
-def _index(entry: ListedVideo, label: int, count: int, first: int) -> int:
-    if not first <= label < count + first:
-        raise UserError(
-            f"{entry.where}: label {label} has no class; there are {count}, {first}..{count - 1 + first}: see --classes and "
-            "--first-label"
-        )
-    return label - first
 
 
 def _on_disk(videos: Path, files: Sequence[ListFile], strip: str) -> list[str]:
@@ -386,5 +314,7 @@ def _report(out: Path, rows: Sequence[ListRow], classes: Sequence[str], notes: S
     order = f"; {out / ORDER_FILE}: {len(classes)} classes" if classes else ""
     evaluated = ", ".join(sorted({row.split for row in rows} - {"train"}))
     target = "" if rows[0].muscles is not None else f"DATA.TARGET activity MODEL.NUM_CLASSES {len(classes)} "
+    if any(";" in row.activity for row in rows):
+        target += "DATA.MULTI_LABEL True MODEL.LOSS_FUNC bce_logit "
     last = f'{out / CLIP_TABLE}: {len(rows)} clips{order}. For training: {target}TEST.SPLITS "[{evaluated}]"'
     return "\n".join([*notes, *lines, last, ""])
