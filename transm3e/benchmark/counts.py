@@ -74,6 +74,8 @@ MANY = {1: 110, 2: 64, 3: 48, 4: 36, 5: 30}
 FILLS = {"copy_", "_foreach_copy_", "fill_", "zero_", "bernoulli_", "uniform_", "normal_"}
 # The host waits for their result's size.
 WAITING = {"nonzero", "masked_select", "_unique2"}
+# They take a shape and a type from their first argument, and do not read it.
+SHAPED = {"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"}
 # They read no more of their first argument than they give.
 PICKS = {"index", "index_select", "gather", "embedding"}
 NO_KERNEL = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted"}
@@ -243,6 +245,8 @@ class _Counter(TorchDispatchMode):
         name, counts = func.overloadpacket.__name__, self.counts
         written = sum(map(_nbytes, outs))
         read = [_nbytes(t) for t in ins]
+        if name in SHAPED:
+            read[0] = 0
         if name in PICKS:
             read[0] = min(read[0], written)
         moved = sum(read) + written

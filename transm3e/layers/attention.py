@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from transm3e.layers.common import INIT_STD, NORM_EPS, DropPath, add_branch, narrow
 from transm3e.layers.linear import linear
@@ -118,8 +119,12 @@ class MultiScaleAttention(nn.Module):
         q = self._norm("q", q.unflatten(-1, (self.num_heads, -1)), weights)
         query, q = positions.queries(q, (self.rel_pos_t, self.rel_pos_h, self.rel_pos_w), 1 / self.scale)
         # Residual pooling (MViTv2, eq. 5), on patches only.
-        patches = self._attend(query, k, v) + q
-        return self.proj_drop(linear(patches.flatten(2), *proj)), tokens
+        attended = self._attend(query, k, v)
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            patches = _ProjectedSum.apply(attended, q, query, *proj).view(*q.shape[:2], -1)
+        else:
+            patches = linear((attended + q).flatten(2), *proj)
+        return self.proj_drop(patches), tokens
 
     def _weights(self) -> dict[str, Tensor]:
         """All but the tables, which are scaled first, in the type that they are multiplied in."""
@@ -178,6 +183,23 @@ class MultiScaleAttention(nn.Module):
         """Zero, for what only patches' queries use: so its gradient is zero and not absent, which DDP would wait for."""
         unread = [self.rel_pos_t, self.rel_pos_h, self.rel_pos_w, *self.pool_q.parameters()]
         return torch.stack([parameter.sum() for parameter in unread]).sum() * 0
+
+
+class _ProjectedSum(torch.autograd.Function):
+    """Rows of linear(attended + q) without keeping the sum: attention keeps its result and query, whose beginning is q."""
+
+    @staticmethod
+    def forward(ctx: Any, attended: Tensor, q: Tensor, query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(attended, query, weight)
+        return F.linear((attended + q).reshape(-1, weight.shape[1]), weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        attended, query, weight = ctx.saved_tensors
+        sums = (attended + query[..., : attended.shape[-1]]).reshape(len(gradient), -1)
+        of_sums = (gradient @ weight).view(attended.shape)
+        return of_sums, of_sums, None, gradient.t() @ sums, gradient.sum(0)
 
 
 class MultiScaleBlock(nn.Module):

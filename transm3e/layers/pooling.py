@@ -76,8 +76,29 @@ def max_pool(patches_BND: Tensor, size: Size, stride: Size) -> Tensor:
         return pooled.permute(0, 2, 3, 4, 1).flatten(1, 3)
     # Frame by frame: the 2D kernel knows the channels-last layout.
     frames = grid.flatten(0, 1).permute(0, 3, 1, 2)
-    pooled = F.max_pool2d(frames, kernel[1:], stride[1:], padding[1:])
+    lean = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    pooled = (_MaxPool.apply if lean else F.max_pool2d)(frames, kernel[1:], stride[1:], padding[1:])
     return pooled.permute(0, 2, 3, 1).unflatten(0, (len(patches_BND), size[0])).flatten(1, 3)
+
+
+class _MaxPool(torch.autograd.Function):
+    """F.max_pool2d that keeps where the maxima are, in 2 bytes each, and not its input, of which only the shape is used."""
+
+    @staticmethod
+    def forward(ctx: Any, frames: Tensor, kernel: list[int], stride: list[int], padding: list[int]) -> Tensor:
+        pooled, where = torch.ops.aten.max_pool2d_with_indices(frames, kernel, stride, padding)
+        small = frames.shape[2] * frames.shape[3] <= torch.iinfo(torch.int16).max
+        ctx.save_for_backward(where.to(torch.int16 if small else torch.int32))
+        ctx.shape, ctx.window = frames.shape, (kernel, stride, padding, (1, 1), False)
+        return pooled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (where,) = ctx.saved_tensors
+        like = torch.empty(ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last)
+        backward = torch.ops.aten.max_pool2d_with_indices_backward
+        return backward(gradient, like, *ctx.window, where.long()), None, None, None
 
 
 def take_read(patches_BND: Tensor, size: Size, kernel: Size, stride: Size) -> tuple[Tensor, Size, Size]:
