@@ -547,13 +547,13 @@ def test_precise_statistics_are_the_means_of_an_epochs_batches(tmp_path):
 
 def test_frozen_norms_keep_their_statistics_and_learn_their_scale(tmp_path):
     task = NormedTask()
-    trainer(tmp_path, task, max_epoch=2, frozen_norms=True).run()
+    trainer(tmp_path, task, max_epoch=2, frozen_norms=[""]).run()
     assert torch.equal(task.model[1].running_mean, torch.zeros(4))
     assert torch.equal(task.model[1].running_var, torch.ones(4))
     assert not torch.equal(task.model[1].weight, torch.ones(4))
 
 
-@pytest.mark.parametrize("changes", [{"precise_batches": 4}, {"frozen_norms": True}, {"clip_value": 0.01}])
+@pytest.mark.parametrize("changes", [{"precise_batches": 4}, {"frozen_norms": [""]}, {"clip_value": 0.01}])
 def test_an_interrupted_run_ends_as_the_uninterrupted_with_norms_and_clipping(tmp_path, changes):
     trainer(tmp_path / "whole", NormedTask(), **changes).run()
     for place in [(0, 3), (1, 5)]:

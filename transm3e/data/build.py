@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from fvcore.common.config import CfgNode
 
 from transm3e.config.check import test_scale
@@ -203,6 +204,12 @@ def label_names(cfg: CfgNode, split: str) -> tuple[str, ...]:
     activities = build_activities(cfg)
     assert activities is not None, "activities are trained wherever they are scored"
     return activities.names
+
+
+def train_labels(cfg: CfgNode) -> np.ndarray:
+    """Labels (N, C) of 0 and 1 of the training clips."""
+    file = table_file(cfg.DATA.PATH_TO_DATA_DIR)
+    return _labelled(cfg, read_clip_table(file), file, "train").labels.astype(np.int64)
 
 
 def _target(cfg: CfgNode, split: str) -> str:

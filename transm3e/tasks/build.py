@@ -25,6 +25,7 @@ from transm3e.models.weights import load_weights, read_checkpoint
 from transm3e.runs.starts import check_teacher
 from transm3e.tasks.classify import Classify
 from transm3e.tasks.distill import Distill
+from transm3e.tasks.fine_tuning import freeze, pos_weights
 from transm3e.tasks.har_lookup import HARLookup
 
 logger = logging.getLogger(__name__)
@@ -43,11 +44,15 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
     start = cfg.INIT.STUDENT_FROM or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if start:
         _load_start(cfg, model, start)
+    if cfg.MODEL.FREEZE:
+        freeze(model, cfg.MODEL.FREEZE)
     activities = build_activities(cfg)
     if cfg.TASK == "distill":
         task: Classify = build_distill(cfg, model, _build_teacher(cfg), activities)
     else:
         task = build_classify(cfg, model, activities)
+    if cfg.MODEL.POS_WEIGHT:
+        task.loss = task.loss.weighted(pos_weights(cfg))
     if cfg.LOG_MODEL_INFO:
         _log_parameters(cfg.MODEL.MODEL_NAME, task)
     task.to(device)
