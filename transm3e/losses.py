@@ -30,7 +30,7 @@ class Loss:
         weighs: `function` also takes pos_weight (C,), see weighted.
     """
 
-    function: Callable[[Tensor, Tensor], Tensor]
+    function: Callable[..., Tensor]
     scores: Callable[[Tensor], Tensor]
     of_each: bool = False
     exclusive: bool = False

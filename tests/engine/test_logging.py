@@ -78,8 +78,8 @@ def test_tensorboard_gets_the_numbers(tmp_path):
     recorder.record({"_type": "train_epoch", "loss": 0.25, "epoch": "2/2"}, step=2)
     recorder.close()
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert events.Tags()["scalars"] == ["train_epoch/loss"]
-    assert [(event.step, event.value) for event in events.Scalars("train_epoch/loss")] == [(1, 0.5), (2, 0.25)]
+    assert events.Tags()["scalars"] == ["TrainEpoch/loss"]
+    assert [(event.step, event.value) for event in events.Scalars("TrainEpoch/loss")] == [(1, 0.5), (2, 0.25)]
 
 
 def test_memory_is_in_gib():

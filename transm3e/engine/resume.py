@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from transm3e.config.targets import VALIDATION
+from transm3e.data.types import Batch
 from transm3e.engine.average import WeightAverage
 from transm3e.engine.checkpoint import CheckpointStore
 from transm3e.engine.processes.distributed import barrier, gather, is_main, rank
@@ -57,6 +58,12 @@ class Progress:
         update = {"grad_norm": norm, "updates": 1.0} if math.isfinite(norm) else {}
         for name, value in {**parts, **update}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def note_failed(self, batch: Batch) -> None:
+        for clip in batch.failed:
+            if clip.path not in self.failed:
+                logger.warning("left out of training: %s: %s", clip.path, clip.reason)
+                self.failed[clip.path] = clip.reason
 
     def end_epoch(self, steps: int) -> dict[str, float]:
         """Means over the steps of the epoch, and the number of failed clips; all processes call this."""
@@ -170,6 +177,13 @@ class Resume:
             path = self.store.save(state, epoch, step)
             if best:
                 self.store.mark_best(path)
+        barrier()
+
+    def finish(self, progress: Progress, max_epoch: int) -> None:
+        """After training; if it has ended early, its checkpoint also gets the name of the last epoch."""
+        if progress.epoch < max_epoch and is_main():
+            logger.info("SOLVER.EARLY_STOP: epoch %d was the last, %d the best", progress.epoch, progress.best_epoch)
+            self.store.mark_last(max_epoch)
         barrier()
 
     def state(self) -> dict[str, Any]:

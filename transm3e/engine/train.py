@@ -28,7 +28,6 @@ from transm3e.engine.norms import freeze_norms, take_statistics
 from transm3e.engine.optim import build_optimizer, clip_gradient, read_numbers, set_rate
 from transm3e.engine.precision import Precision
 from transm3e.engine.processes.distributed import (
-    barrier,
     collective,
     highest_of,
     is_main,
@@ -143,12 +142,7 @@ class Trainer:
             while self.progress.epoch < self.settings.max_epoch and not self._ends_early():
                 self._train_epoch(request)
                 self._end_epoch(request)
-        if self.progress.epoch < self.settings.max_epoch and is_main():
-            logger.info(
-                "SOLVER.EARLY_STOP: epoch %d was the last, %d the best", self.progress.epoch, self.progress.best_epoch
-            )
-            self.store.mark_last(self.settings.max_epoch)
-        barrier()
+        self.resume.finish(self.progress, self.settings.max_epoch)
 
     def _ends_early(self) -> bool:
         return 0 < self.settings.patience <= self.progress.waits()
@@ -185,7 +179,7 @@ class Trainer:
             batch, on_device = next(batches)
             seen.append(batch)
             self.timer.loaded(asked)
-            self._note_failed(batch)
+            progress.note_failed(batch)
             seed_step(self.settings.seed, progress.epoch, progress.step * self.settings.accum_steps + part, rank())
             with gradient_sync(self.task.replica, last=part == self.settings.accum_steps - 1):
                 with forward_collective(self.task.replica), self.precision.autocast():
@@ -218,12 +212,6 @@ class Trainer:
         # Of epochs that are shorter than the period, the last step is logged.
         if progress.step % min(self.settings.log_period, self.steps_per_epoch) == 0:
             self._log_step({**sums, "lr": rate, "grad_norm": total})
-
-    def _note_failed(self, batch: Batch) -> None:
-        for clip in batch.failed:
-            if clip.path not in self.progress.failed:
-                logger.warning("left out of training: %s: %s", clip.path, clip.reason)
-                self.progress.failed[clip.path] = clip.reason
 
     def _clip(self) -> Tensor:
         """The gradient's L2 norm before it is clipped; nothing waits for it."""

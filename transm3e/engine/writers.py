@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import importlib.util
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class TensorBoard(Writer):
 
         # Read by numpy, as OpenCV cannot open every path.
         picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+        assert picture is not None, file
         self.writer.add_image(file.stem, picture[..., ::-1].copy(), step, dataformats="HWC")
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
@@ -171,6 +173,12 @@ def backends_of(cfg: CfgNode) -> tuple[str, ...]:
     return names
 
 
+def check_backends(cfgs: Iterable[CfgNode]) -> None:
+    """backends_of each, before anything is trained."""
+    for cfg in cfgs:
+        backends_of(cfg)
+
+
 class Writers:
     """Several backends as one; one that fails is left out from then on, with a warning.
 
@@ -180,18 +188,21 @@ class Writers:
         warn: is called with each warning.
     """
 
-    def __init__(self, folder: Path, names: Iterable[str], warn: Any) -> None:
+    def __init__(self, folder: Path, names: Iterable[str], warn: Callable[..., None]) -> None:
         self.open: dict[str, Writer] = {}
         self.warn = warn
         for name in names:
-            self._try(name, lambda name=name: self.open.update({name: WRITERS[name](folder)}))  # type: ignore[misc]
+            self._try(name, partial(self._open, name, folder))
 
     def call(self, method: str, *values: Any) -> None:
         """Call a method of every Writer."""
         for name, writer in list(self.open.items()):
-            self._try(name, lambda writer=writer: getattr(writer, method)(*values))  # type: ignore[misc]
+            self._try(name, partial(getattr(writer, method), *values))
 
-    def _try(self, name: str, act: Any) -> None:
+    def _open(self, name: str, folder: Path) -> None:
+        self.open[name] = WRITERS[name](folder)
+
+    def _try(self, name: str, act: Callable[[], None]) -> None:
         try:
             act()
         except Exception as error:  # a log, such as one sent over a network, must not end a training
