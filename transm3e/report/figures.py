@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from transm3e.engine.find_lr import Sweep
+
 # Okabe and Ito's palette: distinct with every common colour blindness, and in grey.
 KNOWN, NEW, MEAN, INK, PALE = "#0072B2", "#E69F00", "#009E73", "#222222", "#888888"
 COLOURS = {"known_val": KNOWN, "new_val": NEW, "known_test": KNOWN, "new_test": NEW, "mean_val": MEAN}
@@ -83,6 +85,29 @@ def training_curves(
         _draw_curves(axes, records, names, label, scale)
     rows[-1].set_xlabel("epoch")
     rows[-1].xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK)
+    save(figure, path)
+
+
+def learning_rates(found: Sweep, path: str | Path, title: str, base: float) -> None:
+    """Draw the loss over rising learning rates, with the suggested and the configured one (`base`).
+
+    Raises:
+        UserError: the figure cannot be written.
+    """
+    figure = new_figure(7.5, 4)
+    axes = figure.subplots()
+    axes.plot(found.rates, found.losses, color=PALE, linewidth=0.8, label="loss")
+    axes.plot(found.rates, found.smoothed, color=INK, linewidth=2, label="smoothed")
+    if best := found.suggestion():
+        axes.axvline(best, color=NEW, linewidth=2, label=f"suggested {best:.2g}")
+    axes.axvline(base, color=KNOWN, linestyle=":", label=f"SOLVER.BASE_LR {base:.2g}")
+    axes.set_xscale("log")
+    axes.set_ylim(min(found.losses) * 0.95, max(found.smoothed[: len(found.smoothed) // 2 + 1]) * 1.3)
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss")
+    axes.legend(frameon=False, fontsize=9)
+    dress(axes, "y")
     figure.suptitle(title, fontsize=14, fontweight="bold", color=INK)
     save(figure, path)
 
