@@ -100,7 +100,9 @@ def train(folder: Path, *options: object, stop: int = -1) -> None:
         trainer.run()
     except Stop:
         d.barrier()
-    torch.save([stats["grad_norm"] for stats in logged if "grad_norm" in stats], folder / f"norms_{d.rank()}.pt")
+    torch.save(
+        [stats["grad_norm"] for stats in logged if stats["_type"] == "train_iter_"], folder / f"norms_{d.rank()}.pt"
+    )
 
 
 def trainings(folder: str, _device: torch.device) -> None:
