@@ -34,7 +34,8 @@ class Progress:
         epoch: epochs completed.
         step: optimiser steps done in the current epoch.
         loss_sum: of those steps on this process, for the epoch's mean.
-        sums: likewise of the loss's parts, and of the gradient's norm over the "updates" where it is finite.
+        sums: likewise of the loss's parts over "steps", which older checkpoints do not count, and of the gradient's norm
+            over "updates", where it is finite.
         best: highest mean validation score so far.
         best_epoch: the epoch that reached it, from 1; 0 = none.
         history: statistics and scores of each epoch.
@@ -54,7 +55,7 @@ class Progress:
         """Count a step with these losses and this norm of the gradient."""
         self.step += 1
         self.loss_sum += losses["loss"]
-        parts = {name: value for name, value in losses.items() if name != "loss"}
+        parts = {"steps": 1.0, **{name: value for name, value in losses.items() if name != "loss"}}
         update = {"grad_norm": norm, "updates": 1.0} if math.isfinite(norm) else {}
         for name, value in {**parts, **update}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
@@ -71,8 +72,8 @@ class Progress:
         self.failed = merged([failed for _, failed, _ in shares])
         loss = sum(share for share, *_ in shares) / len(shares) / steps
         sums = {name: sum(each[name] for *_, each in shares) / len(shares) for name in self.sums}
-        updates = sums.pop("updates", 0.0)
-        parts = {name: value / (updates if name == "grad_norm" else steps) for name, value in sums.items()}
+        counted, updates = sums.pop("steps"), sums.pop("updates", 0.0)
+        parts = {name: value / (updates if name == "grad_norm" else counted) for name, value in sums.items()}
         return {"loss": loss, **parts, "failed_clips": len(self.failed)}
 
     def next_epoch(self) -> None:

@@ -89,6 +89,8 @@ class Trainer:
         self.step_size = loader.batch_size * settings.accum_steps * world_size()
         self.resume = Resume(self.store, task, optimizer, precision.scaler, origin, self.step_size, self.average)
         self.recorder.text("config", origin.get("cfg", ""))
+        if self.average and self.steps_per_epoch * settings.max_epoch * (1 - settings.average) < 1:
+            logger.warning("SOLVER.EMA_DECAY %g averages over more steps than there are; lower it", settings.average)
         self.progress, self.timer, self.skipped = Progress(), Timer(), 0
         self.metric = "top1" if task.target == ACTIVITY_TARGET else "map"
 

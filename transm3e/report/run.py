@@ -28,7 +28,7 @@ from transm3e.report.activity_figure import activities_result, activity_bars, ac
 from transm3e.report.figures import muscle_bars, run_title, training_curves
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import results_table
-from transm3e.report.thresholds import THRESHOLDS, tuned_results
+from transm3e.report.thresholds import THRESHOLDS, write_thresholds
 from transm3e.runs.folder import RESULTS, is_evaluated, is_trained
 from transm3e.runs.plan import Run
 from transm3e.runs.record import TEST_CONFIG, check_owner, data_text
@@ -119,7 +119,7 @@ def write_report(
     missing = [(split, *clip) for split, p in predictions.items() for clip in _failed(p)]
     _write_missing(run.folder / MISSING, missing)
     if missing and not run.cfg.TEST.ALLOW_MISSING:
-        for name in (RESULTS, *FIGURES):  # of an earlier evaluation with TEST.ALLOW_MISSING
+        for name in (RESULTS, THRESHOLDS, *FIGURES):  # of an earlier evaluation with TEST.ALLOW_MISSING
             (run.folder / name).unlink(missing_ok=True)
         return
     target = scored_target(run.cfg)
@@ -141,8 +141,7 @@ def write_report(
         **summarise({s: _result(run, s, p) for s, p in predictions.items()}, metric),
     }
     if model_class(run.cfg).learns:
-        for split, tuned in tuned_results(predictions, run.folder / THRESHOLDS).items():
-            results["splits"][split]["tuned"] = tuned
+        write_thresholds(predictions, run.folder / THRESHOLDS)
     draw_scores(results, run.folder)
     if progress.get("history"):
         score_name, title = f"{METRIC_NAMES[metric]} (%)", run_title(results)

@@ -17,34 +17,36 @@ from transm3e.metrics.thresholds import best_thresholds, precision_recall_f1
 THRESHOLDS = "thresholds.json"
 
 
-def tuned_results(predictions: Mapping[str, ScoredSplit], file: Path) -> dict[str, dict[str, Any]]:
-    """Tune the thresholds of muscles on all clips of the validation splits, and write them to `file`.
+def write_thresholds(predictions: Mapping[str, ScoredSplit], file: Path) -> None:
+    """Tune the thresholds of muscles on all clips of the validation splits, apply them to the test splits, and write `file`.
 
-    Returns:
-        Test split -> {"precision", "recall", "F1": {muscle: in [0, 1] or None}, "mean_F1": over the muscles that have one}.
-        {} if no validation clip has a muscle; then an earlier file is removed.
+    It holds {"tuned_on": splits, "thresholds": {muscle: score}, "validation", and each test split: {"precision", "recall",
+    "F1": {muscle: in [0, 1]}, "mean_F1": over the muscles that have one}}; null is what is not defined. If no validation clip
+    has a muscle, an earlier file is removed.
     """
     tuned_on = [predictions[s] for s in VALIDATION if s in predictions and len(predictions[s].rows)]
     if not any(p.target == MUSCLE_TARGET and p.labels.any() for p in tuned_on):
         file.unlink(missing_ok=True)
-        return {}
+        return
     scores, labels = (np.concatenate([getattr(p, name) for p in tuned_on]) for name in ("scores", "labels"))
     thresholds, muscles = best_thresholds(scores, labels), tuned_on[0].columns
-    reached = precision_recall_f1(scores, labels, thresholds)["F1"]
     saved = {
         "tuned_on": [s for s in VALIDATION if s in predictions],
         "thresholds": _by_muscle(muscles, thresholds),
-        "F1": _by_muscle(muscles, reached),
+        "validation": _applied(muscles, scores, labels, thresholds),
     }
+    for split, p in predictions.items():
+        if split not in VALIDATION and len(p.rows):
+            saved[split] = _applied(muscles, p.scores, p.labels, thresholds)
     atomic_write_text(file, json.dumps(saved, indent=2, allow_nan=False) + "\n")
-    test = {split: p for split, p in predictions.items() if split not in VALIDATION and len(p.rows)}
-    return {split: _applied(p, thresholds) for split, p in test.items()}
 
 
-def _applied(p: ScoredSplit, thresholds: np.ndarray) -> dict[str, Any]:
-    found = precision_recall_f1(p.scores, p.labels, thresholds)
+def _applied(
+    muscles: tuple[str, ...], scores: np.ndarray, labels: np.ndarray, thresholds: np.ndarray
+) -> dict[str, Any]:
+    found = precision_recall_f1(scores, labels, thresholds)
     defined = found["F1"][~np.isnan(found["F1"])]
-    named = {name: _by_muscle(p.columns, values) for name, values in found.items()}
+    named = {name: _by_muscle(muscles, values) for name, values in found.items()}
     return {**named, "mean_F1": float(defined.mean()) if len(defined) else None}
 
 

@@ -11,6 +11,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from transm3e.config.frozen import is_frozen
 from transm3e.config.load import cfg_from_text
 from transm3e.config.schema import OF_MEANING, get, keys_with
 from transm3e.config.targets import ACTIVITY_TARGETS, LOOKUP_TASK, ORDER_FILE, scored_target, trained_target
@@ -146,6 +147,12 @@ def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:
     logger.info("starting weights %s: %s", start, report)
     if report.source == "transm3e":
         _warn_of_other_settings(cfg, start, keys_with(*OF_MEANING, may_change=False))
+    trained = dict(model.named_parameters())
+    if random := [name for name in report.missing if name in trained and is_frozen(name, cfg.MODEL.FREEZE)]:
+        raise UserError(
+            f"MODEL.FREEZE would keep the random initialisation of {', '.join(random[:3])}, which {start} does not hold; "
+            "train these parameters, or start from weights that have them"
+        )
     for part in new:
         absent = [name for name in report.missing if name.startswith(part)]
         if absent and any(name.startswith(part) for name in report.loaded):
