@@ -10,8 +10,11 @@ from transm3e.config import get_cfg
 from transm3e.config.check import check_cfg
 from transm3e.config.node import merge_opts
 from transm3e.data.annotations import read_clip_table, table_file
+from transm3e.engine.optim import build_optimizer
 from transm3e.errors import UserError
 from transm3e.losses import LOSSES, softmax_bce
+from transm3e.models import build_model
+from transm3e.tasks import build_task
 from transm3e.tasks.fine_tuning import freeze, pos_weights
 
 
@@ -102,3 +105,20 @@ def test_balanced_weights_are_negatives_by_positives_of_the_training_clips(tmp_p
 def test_contradictions_are_refused(words, message):
     with pytest.raises(UserError, match=message):
         check_cfg(config(*words))
+
+
+SMALL = (
+    *("MODEL.MODEL_NAME", "MViT", "MVIT.EMBED_DIM", 8, "MVIT.DEPTH", 1, "MVIT.POOL_Q_STRIDE", [[0, 1, 1, 1]]),
+    *("MVIT.DIM_MUL", [], "MVIT.HEAD_MUL", [], "DATA.NUM_FRAMES", 2, "DATA.TRAIN_CROP_SIZE", 32),
+)
+
+
+def test_weights_that_the_start_does_not_hold_are_not_frozen(tmp_path):
+    start = tmp_path / "w.pyth"
+    torch.save({"model_state": build_model(config(*SMALL, "MODEL.NUM_CLASSES", 7)).state_dict()}, start)
+    words = (*SMALL, "TRAIN.CHECKPOINT_FILE_PATH", str(start), "TRAIN.CHECKPOINT_ALLOW", ["head."], "MODEL.FREEZE")
+    with pytest.raises(UserError, match=r"would keep the random initialisation of head\.weight, head\.bias, which"):
+        build_task(config(*words, ["head"]), torch.device("cpu"))
+    task = build_task(config(*words, ["not head"]), torch.device("cpu"))
+    assert [name for name, p in task.model.named_parameters() if p.requires_grad] == ["head.weight", "head.bias"]
+    assert [len(group["params"]) for group in build_optimizer(config(*SMALL), task.model).param_groups] == [1, 1]
