@@ -35,6 +35,7 @@ from transm3e.engine.processes.distributed import gather, is_main, local_size, r
 from transm3e.engine.processes.launch import has_main_process, launch, starts_all_processes
 from transm3e.engine.processes.signals import stop_request
 from transm3e.engine.train import Trainer
+from transm3e.engine.writers import check_backends
 from transm3e.errors import disk_faults
 from transm3e.report import run as report
 from transm3e.report import videos as video_report
@@ -53,6 +54,7 @@ def main() -> int:
         for problem in check_devices():
             print(f"warning: {problem}", file=sys.stderr)
         check_tables([run.cfg for run in runs])
+        check_backends(run.cfg for run in runs)
         for run in runs:
             owner = owner_of(run)
             # With several hosts, which may see different states of the files, the main process decides.
@@ -109,7 +111,7 @@ def train(run: Run, owner: dict[str, Any], device: torch.device, start: Start) -
         cfg,
         task=task,
         loader=build_loader(cfg, "train", rank=rank(), world_size=world_size(), local_size=local_size()),
-        validate=lambda: report.split_scores(validator(task)),
+        validate=lambda: report.validation(validator(task)),
         device=device,
         origin={"cfg": cfg.dump(), "run": owner},
     )

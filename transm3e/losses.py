@@ -5,7 +5,7 @@ All compute in float32 or better, also under automatic mixed precision.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -27,12 +27,14 @@ class Loss:
         scores: logits (B, C) -> scores (B, C) in [0, 1].
         of_each: scores are sigmoids, independent for each class; else the softmax over classes.
         exclusive: classes are mutually exclusive, as activities are and muscles are not.
+        weighs: `function` also takes pos_weight (C,), see weighted.
     """
 
-    function: Callable[[Tensor, Tensor], Tensor]
+    function: Callable[..., Tensor]
     scores: Callable[[Tensor], Tensor]
     of_each: bool = False
     exclusive: bool = False
+    weighs: bool = False
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(logits.device.type, enabled=False):
@@ -42,6 +44,10 @@ class Loss:
     def from_cfg(self, cfg: CfgNode) -> Loss:
         """The loss with the settings of a config."""
         return self
+
+    def weighted(self, weights: Sequence[float]) -> Loss:
+        """The loss with the positive labels of each class weighted (MODEL.POS_WEIGHT); it must be one that `weighs`."""
+        return replace(self, function=partial(self.function, pos_weight=torch.tensor(weights)))
 
 
 class AsymmetricLoss(Loss):
@@ -56,7 +62,13 @@ class AsymmetricLoss(Loss):
 LOSSES: Registry[Loss] = Registry("MODEL.LOSS_FUNC")
 
 
-def softmax_bce(logits: Tensor, labels: Tensor) -> Tensor:
+def bce(logits: Tensor, labels: Tensor, pos_weight: Tensor | None = None) -> Tensor:
+    """Binary cross entropy on sigmoids."""
+    weight = None if pos_weight is None else pos_weight.to(logits.device)
+    return F.binary_cross_entropy_with_logits(logits, labels, pos_weight=weight)
+
+
+def softmax_bce(logits: Tensor, labels: Tensor, pos_weight: Tensor | None = None) -> Tensor:
     """Binary cross entropy on the softmax over the muscles: the paper's loss (section 4) and its code's.
 
     Logarithms of p and 1 - p are computed from the logits, so a confident error gives a large loss, not an infinite one.
@@ -64,7 +76,8 @@ def softmax_bce(logits: Tensor, labels: Tensor) -> Tensor:
     log_p = F.log_softmax(logits, dim=-1)
     # log(1 - p): expm1 keeps the digits where p is close to 0; the floor keeps p = 1 finite, as PyTorch's BCE does.
     log_not_p = torch.log((-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny))
-    return -(labels * log_p + (1 - labels) * log_not_p).mean()
+    positive = labels if pos_weight is None else labels * pos_weight.to(logits.device)
+    return -(positive * log_p + (1 - labels) * log_not_p).mean()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -100,16 +113,16 @@ def _sigmoid(logits: Tensor) -> Tensor:
 # MODEL.HEAD_ACT.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"softmax": _softmax, "sigmoid": _sigmoid}
 
-LOSSES.register("bce_softmax")(Loss(softmax_bce, _softmax))
-LOSSES.register("bce_logits")(Loss(F.binary_cross_entropy_with_logits, _sigmoid, of_each=True))
+LOSSES.register("bce_softmax")(Loss(softmax_bce, _softmax, weighs=True))
+LOSSES.register("bce_logits")(Loss(bce, _sigmoid, of_each=True, weighs=True))
 # PySlowFast's name.
-LOSSES.register("bce_logit")(Loss(F.binary_cross_entropy_with_logits, _sigmoid, of_each=True))
+LOSSES.register("bce_logit")(Loss(bce, _sigmoid, of_each=True, weighs=True))
 LOSSES.register("cross_entropy")(Loss(cross_entropy, _softmax, exclusive=True))
 # PySlowFast's name where labels are mixed; here labels are always vectors.
 LOSSES.register("soft_cross_entropy")(Loss(cross_entropy, _softmax, exclusive=True))
 LOSSES.register("asl")(AsymmetricLoss(asymmetric, _sigmoid, of_each=True))
 # The authors' name for binary cross entropy on a softmax.
-LOSSES.register("focal_loss_multilabel")(Loss(softmax_bce, _softmax))
+LOSSES.register("focal_loss_multilabel")(Loss(softmax_bce, _softmax, weighs=True))
 
 
 def build_loss(cfg: CfgNode) -> Loss:

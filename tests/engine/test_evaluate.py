@@ -30,7 +30,7 @@ def batch(rows, scores, failed=()):
 
 
 FakeTask = SimpleNamespace(
-    predict=lambda batch: batch.clips["rgb"], conclude=lambda scores: scores, target="muscles", columns=MUSCLES
+    score=lambda batch: (batch.clips["rgb"], None), conclude=lambda scores: scores, target="muscles", columns=MUSCLES
 )
 
 
@@ -95,8 +95,8 @@ def test_a_split_without_a_clip_that_decodes():
 
 def test_shares_of_several_processes_become_one(monkeypatch):
     alone = run(batch([0, 1, 2, 3], [[0.1], [0.2], [0.3], [0.4]]))
-    other = ([np.array([3, 1])], ["3.mp4", "1.mp4"], [np.float32([[0.4], [0.2]])], [np.eye(20)[[3, 1]]], [])
-    monkeypatch.setattr(evaluate, "gather", lambda mine: [other, mine, ([], [], [], [], [])])
+    other = ([np.array([3, 1])], ["3.mp4", "1.mp4"], [np.float32([[0.4], [0.2]])], [np.eye(20)[[3, 1]]], [], [])
+    monkeypatch.setattr(evaluate, "gather", lambda mine: [other, mine, ([], [], [], [], [], [])])
     shared = run(batch([2, 0], [[0.3], [0.1]]))
     assert shared.rows.tolist() == alone.rows.tolist()
     assert shared.paths == alone.paths

@@ -22,7 +22,7 @@ def lines(folder):
 
 def test_statistics_are_sorted_json_with_five_decimals(tmp_path):
     with log_to(tmp_path):
-        Recorder(tmp_path, tensorboard=False).record(
+        Recorder(tmp_path, backends=()).record(
             {"loss": 0.123456789, "_type": "train_iter_", "iter": "20/400", "bad": float("nan"), "n": 3}, step=1
         )
     [line] = lines(tmp_path)
@@ -51,7 +51,7 @@ def test_other_processes_show_warnings_and_write_no_file(tmp_path, capsys):
     with log_to(tmp_path / "run", main=False):
         logger.info("hidden")
         logger.warning("shown")
-        Recorder(tmp_path / "run", tensorboard=True, main=False).record({"_type": "x", "loss": 1.0}, 1)
+        Recorder(tmp_path / "run", backends=("tensorboard",), main=False).record({"_type": "x", "loss": 1.0}, 1)
     assert "shown" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -73,13 +73,13 @@ def test_a_folder_that_cannot_be_made_is_a_users_error(tmp_path):
 
 
 def test_tensorboard_gets_the_numbers(tmp_path):
-    recorder = Recorder(tmp_path, tensorboard=True)
+    recorder = Recorder(tmp_path, backends=("tensorboard",))
     recorder.record({"_type": "train_epoch", "loss": 0.5, "epoch": "1/2"}, step=1)
     recorder.record({"_type": "train_epoch", "loss": 0.25, "epoch": "2/2"}, step=2)
     recorder.close()
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert events.Tags()["scalars"] == ["train_epoch/loss"]
-    assert [(event.step, event.value) for event in events.Scalars("train_epoch/loss")] == [(1, 0.5), (2, 0.25)]
+    assert events.Tags()["scalars"] == ["TrainEpoch/loss"]
+    assert [(event.step, event.value) for event in events.Scalars("TrainEpoch/loss")] == [(1, 0.5), (2, 0.25)]
 
 
 def test_memory_is_in_gib():

@@ -1,6 +1,7 @@
 """The training loop on a task small enough to compute by hand: 12 clips, one linear layer, with dropout."""
 
 import copy
+import csv
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from transm3e.data.types import Batch, FailedClip
@@ -23,6 +25,7 @@ from transm3e.engine.settings import TrainSettings
 from transm3e.engine.train import Trainer
 from transm3e.errors import ExitRequest, UserError
 from transm3e.models.weights import read_checkpoint
+from transm3e.tasks.fine_tuning import freeze
 
 CPU = torch.device("cpu")
 CLIPS = 12
@@ -547,13 +550,13 @@ def test_precise_statistics_are_the_means_of_an_epochs_batches(tmp_path):
 
 def test_frozen_norms_keep_their_statistics_and_learn_their_scale(tmp_path):
     task = NormedTask()
-    trainer(tmp_path, task, max_epoch=2, frozen_norms=True).run()
+    trainer(tmp_path, task, max_epoch=2, frozen_norms=[""]).run()
     assert torch.equal(task.model[1].running_mean, torch.zeros(4))
     assert torch.equal(task.model[1].running_var, torch.ones(4))
     assert not torch.equal(task.model[1].weight, torch.ones(4))
 
 
-@pytest.mark.parametrize("changes", [{"precise_batches": 4}, {"frozen_norms": True}, {"clip_value": 0.01}])
+@pytest.mark.parametrize("changes", [{"precise_batches": 4}, {"frozen_norms": [""]}, {"clip_value": 0.01}])
 def test_an_interrupted_run_ends_as_the_uninterrupted_with_norms_and_clipping(tmp_path, changes):
     trainer(tmp_path / "whole", NormedTask(), **changes).run()
     for place in [(0, 3), (1, 5)]:
@@ -561,3 +564,116 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_with_norms_and_clipping(tm
             trainer(tmp_path / "parts", NormedTask(), FakeLoader(before=interrupt_at(*place)), **changes).run()
     trainer(tmp_path / "parts", NormedTask(), **changes).run()
     assert_same(last_state(tmp_path / "parts"), last_state(tmp_path / "whole"))
+
+
+def frozen_task():
+    task = NormedTask()
+    task.model.append(nn.Linear(20, 20))
+    freeze(task.model, ["1.", "3."])
+    return task
+
+
+def layered(folder, loader=None):
+    """A training whose first layer learns at a tenth of the rate."""
+    made = trainer(folder, NormedTask(), loader)
+    made.optimizer = made.resume.optimizer = torch.optim.AdamW(
+        [{"params": made.task.model[1].parameters(), "scale": 0.1}, {"params": made.task.model[3].parameters()}]
+    )
+    return made
+
+
+def falling():
+    """Validation scores of a training that is best after epoch 1."""
+    scores = iter((0.5, 0.4, 0.3, 0.2))
+    return lambda: {"known_val": next(scores), "known_val/loss": 1.0}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder, loader=None: trainer(folder, frozen_task(), loader, frozen_norms=["1"]),
+        lambda folder, loader=None: trainer(folder, NormedTask(), loader, average=0.9, precise_batches=2),
+        layered,
+    ],
+)
+def test_an_interrupted_fine_tuning_ends_as_the_uninterrupted(tmp_path, make):
+    make(tmp_path / "whole").run()
+    for place in [(0, 3), (1, 5)]:
+        with pytest.raises(ExitRequest):
+            make(tmp_path / "parts", FakeLoader(before=interrupt_at(*place))).run()
+    make(tmp_path / "parts").run()
+    assert_same(last_state(tmp_path / "parts"), last_state(tmp_path / "whole"))
+
+
+def test_frozen_parameters_stay_have_no_state_and_neither_do_norms_below_them_change(tmp_path):
+    task = frozen_task()
+    before = copy.deepcopy(task.model.state_dict())
+    trainer(tmp_path, task, frozen_norms=["1"], max_epoch=1).run()
+    changed = {name for name, value in task.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"4.weight", "4.bias"}
+    # AdamW of all parameters, as the optimiser of build_optimizer has the trained ones only.
+    assert len(last_state(tmp_path)["optimizer_state"]["state"]) == 2
+
+
+def test_the_average_is_the_recursion_and_is_what_is_validated_and_saved(tmp_path):
+    task, decay, seen = FakeTask(dropout=0.0), 0.75, []
+    average = [p.detach().clone() for p in task.model.parameters()]
+    trained = trainer(tmp_path, task, max_epoch=1, average=decay)
+    trained.validate = lambda: seen.append(copy.deepcopy(task.model.state_dict())) or {"known_val": 0.5}
+    step = trained.optimizer.step
+
+    def stepped():
+        step()
+        for mean, p in zip(average, task.model.parameters(), strict=True):
+            mean.mul_(decay).add_(p.detach(), alpha=1 - decay)
+
+    trained.optimizer.step = stepped
+    trained.run()
+    state = last_state(tmp_path)
+    for mean, validated, saved in zip(average, seen[0].values(), state["model_state"].values(), strict=True):
+        torch.testing.assert_close(validated, mean)
+        assert torch.equal(saved, validated)
+    assert_same(state["trained_state"], dict(task.model.state_dict()))
+    assert not torch.equal(state["trained_state"]["2.weight"], state["model_state"]["2.weight"])
+
+
+def test_training_ends_early_and_its_checkpoint_counts_as_the_last(tmp_path):
+    whole, cut, changes = tmp_path / "whole", tmp_path / "cut", {"max_epoch": 9, "patience": 2, "checkpoint_period": 0}
+    trainer(whole, validate=falling(), **changes).run()
+    state = read_checkpoint(whole / "checkpoints" / "checkpoint_epoch_00009.pyth")
+    assert (state["progress"]["epoch"], state["progress"]["best_epoch"]) == (3, 1)
+    assert names(whole) == [BEST, *(f"checkpoint_epoch_0000{n}.pyth" for n in (1, 3, 9))]
+    with pytest.raises(ExitRequest):
+        trainer(cut, loader=FakeLoader(before=interrupt_at(1, 3)), validate=falling(), **changes).run()
+    scores = iter((0.4, 0.3))
+    trainer(cut, validate=lambda: {"known_val": next(scores), "known_val/loss": 1.0}, **changes).run()
+    assert_same(last_state(cut), state)
+    # A process that was killed before the last name was given gives it, and trains no further.
+    (cut / "checkpoints" / "checkpoint_epoch_00009.pyth").unlink()
+    trainer(cut, **changes).run()
+    assert_same(last_state(cut), state)
+
+
+def test_the_history_has_every_loss_the_rate_and_the_norm(tmp_path):
+    trainer(tmp_path, validate=falling(), max_epoch=2).run()
+    first, _ = last_state(tmp_path)["progress"]["history"]
+    keys = {"epoch", "loss", "loss_class", "grad_norm", "lr", "failed_clips", "known_val", "val_loss"}
+    assert set(first) == keys
+    assert first["loss_class"] == pytest.approx(2 * first["loss"])
+    assert first["lr"] == pytest.approx(0.01 + (0.1 - 0.01) * 5 / 6)
+    assert 0 < first["grad_norm"] < 10
+
+
+def test_a_run_that_is_shorter_than_the_period_logs_its_step_and_tags_are_pyslowfasts(tmp_path):
+    changes = {"backends": ("tensorboard", "csv"), "histograms": ["2.w"], "log_period": 100, "max_epoch": 1}
+    trainer(tmp_path, loader=FakeLoader(batch_size=4), validate=falling(), **changes).run()
+    events = EventAccumulator(str(tmp_path / "tensorboard"), {"histograms": 0, "tensors": 0}).Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {"Train/loss", "Train/lr", "Train/grad_norm", "Train/loss_class", "Val/mAP", "Val/known_val/loss"} <= tags
+    assert [event.step for event in events.Scalars("Train/loss")] == [3]
+    assert events.Tags()["histograms"] == ["Weights/2.weight"]
+    assert "A: 1" in str(events.Tensors("config/text_summary")[0].tensor_proto)
+    with (tmp_path / "metrics.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert {row["tag"] for row in rows} == tags
+    assert [row["value"] for row in rows if row["tag"] == "Val/mAP"] == ["0.5"]

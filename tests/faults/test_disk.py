@@ -47,7 +47,7 @@ def make(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "training_curves", picture)
     (tmp_path / "clips.csv").write_text("a table")
     (tmp_path / "a.yaml").write_text(f"NUM_GPUS: 0\nDATA: {{PATH_TO_DATA_DIR: {tmp_path}}}\n")
-    return lambda folder: plan([str(tmp_path / "a.yaml")], ["OUTPUT_DIR", str(folder)])[0]
+    return lambda folder: plan([str(tmp_path / "a.yaml")], ["TENSORBOARD.ENABLE", False, "OUTPUT_DIR", str(folder)])[0]
 
 
 def write_all(run, numbers=10):

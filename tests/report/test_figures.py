@@ -103,6 +103,16 @@ def test_curves_skip_epochs_without_validation(tmp_path, figures):
     assert known.get_label() == "known val (best 60.0 at 3)"
 
 
+def test_curves_show_every_loss_and_the_learning_rate(tmp_path, figures):
+    records = [
+        {"epoch": e, "loss": 1 / e, "loss_class": 0.5, "val_loss": 0.7, "known_val": 0.5, "lr": 0.1 * e} for e in (1, 2)
+    ]
+    training_curves(records, tmp_path / "c.png")
+    losses, _, rate = figures[0].axes
+    assert [line.get_label() for line in losses.lines] == ["loss", "loss class", "val loss"]
+    assert rate.lines[0].get_xydata().tolist() == [[1, 0.1], [2, 0.2]]
+
+
 def test_the_callers_matplotlib_is_left_alone(tmp_path):
     before = dict(matplotlib.rcParams)
     muscle_bars(results("known_val"), tmp_path / "b.png")

@@ -1,19 +1,21 @@
 """The report of a run: results.json last and complete, figures, CSV of video scores, the table of several."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 
 from transm3e.data.types import FailedClip
 from transm3e.engine.evaluate import ScoredSplit
 from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
 from transm3e.report import run as report
-from transm3e.report.run import final_table, refuse_missing, split_scores, write_report
+from transm3e.report.run import final_table, refuse_missing, split_scores, validation, write_report
 from transm3e.report.scores import read_predictions
 from transm3e.report.videos import write_video_scores
 from transm3e.runs.plan import plan
@@ -59,6 +61,39 @@ def test_a_split_without_positives_has_no_score_while_training():
     known = predictions(0)
     scores = split_scores({"known_val": known, "new_val": nothing()})
     assert scores == {"known_val": mean_average_precision(known.scores, known.labels)}
+
+
+def test_thresholds_are_tuned_on_validation_and_applied_to_test(run):
+    scored = {split: predictions(i) for i, split in enumerate(SPLITS)}
+    write_report(run, OWNER, checkpoint(run), scored)
+    saved = json.loads((run.folder / "thresholds.json").read_text())
+    assert list(saved) == ["tuned_on", "thresholds", "validation", "known_test", "new_test"]
+    scores, labels = (np.concatenate([getattr(scored[s], name) for s in SPLITS[:2]]) for name in ("scores", "labels"))
+    for c, (muscle, threshold) in enumerate(saved["thresholds"].items()):
+        reached = f1_score(labels[:, c], scores[:, c] >= threshold)
+        assert saved["validation"]["F1"][muscle] == pytest.approx(reached)
+        on_test = f1_score(scored["new_test"].labels[:, c], scored["new_test"].scores[:, c] >= threshold)
+        assert saved["new_test"]["F1"][muscle] == pytest.approx(on_test)
+    write_report(run, OWNER, checkpoint(run), {"new_test": scored["new_test"]})
+    assert not (run.folder / "thresholds.json").exists()
+
+
+def test_an_evaluation_logs_its_scores_and_figures(run):
+    run.cfg.defrost()
+    run.cfg.LOG.BACKENDS = ["csv"]
+    write_report(run, OWNER, checkpoint(run), {split: predictions(i) for i, split in enumerate(SPLITS)})
+    lines = (run.folder / "metrics.csv").read_text().splitlines()
+    assert any(line.startswith("2,Test/new_test/mAP,0.") for line in lines)
+    assert sum(line.startswith("2,Test/known_val/AP/") for line in lines) == 20
+
+
+def test_validation_tells_the_loss_and_the_precision_of_each_muscle():
+    known = replace(predictions(0), loss=0.25)
+    found = validation({"known_val": known, "new_val": nothing()})
+    assert found["known_val/loss"] == 0.25
+    aps = [value for name, value in found.items() if name.startswith("known_val/AP/")]
+    assert np.mean(aps) == pytest.approx(found["known_val"])
+    assert not any(name.startswith("new_val") for name in found)
 
 
 def test_the_report_is_complete(run):

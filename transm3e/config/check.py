@@ -15,6 +15,7 @@ from transm3e.config.targets import (
     LOOKUP_TASK,
     MULTI_TARGET,
     MUSCLE_TARGET,
+    VALIDATION,
     scored_target,
     trained_target,
 )
@@ -55,6 +56,11 @@ def _check_together(cfg: CfgNode) -> None:
         raise UserError(
             f"SOLVER.DAMPENING is {cfg.SOLVER.DAMPENING:g}, but Nesterov momentum has none; set SOLVER.NESTEROV False or "
             "DAMPENING 0"
+        )
+    if cfg.SOLVER.EARLY_STOP and not (cfg.TRAIN.EVAL_PERIOD and set(VALIDATION) & set(cfg.TEST.SPLITS)):
+        raise UserError(
+            f"SOLVER.EARLY_STOP is {cfg.SOLVER.EARLY_STOP}, but nothing is validated; set TRAIN.EVAL_PERIOD above 0 and "
+            f"name {' or '.join(VALIDATION)} in TEST.SPLITS, or set EARLY_STOP 0"
         )
     if cfg.DEMO.ENABLE and not cfg.DEMO.INPUT_VIDEO:
         raise UserError("DEMO.ENABLE is True, but DEMO.INPUT_VIDEO is empty; name a video file or a folder")
@@ -151,6 +157,7 @@ def _check_task(cfg: CfgNode) -> None:
     if not model_class(cfg).learns and cfg.TRAIN.ENABLE:
         raise UserError(f"MODEL.MODEL_NAME {name} has nothing to train; set TRAIN.ENABLE False")
     _check_target(cfg)
+    _check_pos_weight(cfg)
     if cfg.INIT.STUDENT_FROM and cfg.TRAIN.CHECKPOINT_FILE_PATH:
         raise UserError(
             f"INIT.STUDENT_FROM {cfg.INIT.STUDENT_FROM} and TRAIN.CHECKPOINT_FILE_PATH {cfg.TRAIN.CHECKPOINT_FILE_PATH} "
@@ -160,6 +167,17 @@ def _check_task(cfg: CfgNode) -> None:
         _check_distill(cfg)
     elif cfg.INIT.TEACHER_FROM:
         raise UserError(f"INIT.TEACHER_FROM is set, but TASK {cfg.TASK} has no teacher; set TASK distill or remove it")
+
+
+def _check_pos_weight(cfg: CfgNode) -> None:
+    weights, classes = cfg.MODEL.POS_WEIGHT, cfg.MODEL.NUM_CLASSES
+    if weights and not component("MODEL.LOSS_FUNC", cfg.MODEL.LOSS_FUNC).weighs:
+        raise UserError(
+            f"MODEL.POS_WEIGHT is {weights}, but MODEL.LOSS_FUNC {cfg.MODEL.LOSS_FUNC} has no weights of classes; set "
+            "LOSS_FUNC bce_softmax or bce_logits, or POS_WEIGHT []"
+        )
+    if len(weights) not in (0, 1, classes):
+        raise UserError(f"MODEL.POS_WEIGHT has {len(weights)} numbers; give one, or {classes} (MODEL.NUM_CLASSES)")
 
 
 def _check_target(cfg: CfgNode) -> None:
@@ -218,6 +236,8 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
         yield f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but clip tables have {NUM_MUSCLES} muscles"
     if cfg.TASK == "distill":
         yield from component("DISTILL.METHOD", cfg.DISTILL.METHOD).warnings_of(cfg)
+    if cfg.MODEL.FREEZE and cfg.TRAIN.ENABLE and not cfg.INIT.STUDENT_FROM and not cfg.TRAIN.CHECKPOINT_FILE_PATH:
+        yield "MODEL.FREEZE keeps random weights: there are no starting weights (TRAIN.CHECKPOINT_FILE_PATH, INIT.STUDENT_FROM)"
     if cfg.PROTOCOL == "authors_code" and cfg.AUG.ENABLE and cfg.TRAIN.ENABLE:
         yield (
             "AUG.ENABLE True of the config wins over PROTOCOL authors_code: training clips are augmented, but the authors' "

@@ -7,6 +7,8 @@ transm3e.config.schema.key. Keys that PySlowFast also has mean the same here.
 
 from __future__ import annotations
 
+import math
+
 from transm3e.config.schema import (
     ABOVE_0,
     BELOW_1,
@@ -22,6 +24,7 @@ from transm3e.config.schema import (
     Authors,
     Rule,
     among,
+    beginnings,
     by_block,
     group,
     key,
@@ -41,6 +44,11 @@ def _maps(names: list) -> str:
     if len(set(names)) < len(names):
         return f"is {names}; it must name each map once, remove the repeated ones"
     return "" if names else f"is {names}; it must name at least one map of {', '.join(MAPS)}: add one"
+
+
+def _pos_weight(weights: list) -> str:
+    good = weights == ["balanced"] or all(type(each) in (int, float) and 0 < each < math.inf for each in weights)
+    return "" if good else f"is {weights}; it must be [], [balanced], or numbers above 0"
 
 
 group("MODEL", "the model")
@@ -65,6 +73,16 @@ key("MODEL.FC_INIT_STD", 0.01,
 key("MODEL.ACT_CHECKPOINT", False,
     "Activation checkpointing: recompute each block's activations in the backward pass instead of keeping them. Less "
     "memory, about a third more time, the same result.", role=PLACE, inherited=True)
+
+key("MODEL.FREEZE", [],
+    'Beginnings of names of parameters that are not trained, as "backbone.patch_embed"; batch norms below them normalise by '
+    'their running statistics. "not NAME" exempts parameters; alone it freezes all others, so that [not head] is a linear '
+    "probe. Dropout and drop path stay active.",
+    Rule("beginnings of parameter names", beginnings), new=True)
+key("MODEL.POS_WEIGHT", [],
+    "Weights of positive labels in MODEL.LOSS_FUNC bce_softmax and bce_logits, one for each class, or one for all; "
+    "[balanced]: number of the training clips without the class / number with it; [] = 1.",
+    Rule("[], [balanced], or numbers above 0", _pos_weight), new=True)
 
 group("ASL", "MODEL.LOSS_FUNC asl, the asymmetric loss (Ridnik et al. 2021)")
 key("ASL.GAMMA_NEG", 4.0, "Focusing exponent of negatives.", NOT_NEGATIVE, new=True)

@@ -20,6 +20,7 @@ from transm3e.config.schema import (
     SHARE,
     Authors,
     Rule,
+    beginnings,
     group,
     key,
     number,
@@ -32,11 +33,6 @@ from transm3e.config.schema import (
 SOURCES = (
     "auto", "transm3e", "torchvision", "pyslowfast", "pytorchvideo", "timm", "videoswin", "mmaction", "stgcn", "authors",
 )
-
-
-def _beginnings(names: list) -> str:
-    good = all(isinstance(name, str) and name for name in names)
-    return "" if good else f"is {names}; it must hold beginnings of parameter names, as head."
 
 
 key("TASK", "classify",
@@ -120,7 +116,7 @@ key("TRAIN.CHECKPOINT_SOURCE", "auto",
 key("TRAIN.CHECKPOINT_ALLOW", [],
     'Beginnings of our parameter names that may be missing from that file or have another shape, as "head." for weights of '
     "another number of classes; these parameters keep their random initialisation.",
-    Rule("beginnings of parameter names", _beginnings), scaled=True)
+    Rule("beginnings of parameter names", beginnings), scaled=True)
 key("TRAIN.MIXED_PRECISION", False, "Automatic mixed precision.", inherited=True, scaled=True)
 key("TRAIN.AMP_DTYPE", "auto",
     "Data type of mixed precision; auto: bf16 where the device supports it, else fp16.",
@@ -222,6 +218,25 @@ key("SOLVER.CLIP_GRAD_L2NORM", 1.0, "Clip the gradient to this L2 norm; 0 = off.
 key("SOLVER.CLIP_GRAD_VAL", 0.0,
     "Clip each number of the gradient to [-x, x], where x is this value, instead of CLIP_GRAD_L2NORM; 0 = off.",
     NOT_NEGATIVE, theirs=None, new=True)
+key("SOLVER.EMA_DECAY", 0.0,
+    "Exponential moving average of the weights: after each step average = EMA_DECAY x average + (1 - EMA_DECAY) x weights. "
+    "The average is what is evaluated, and the weights that checkpoints give to whatever reads them; 0 = off.",
+    BELOW_1, new=True)
+key("SOLVER.EARLY_STOP", 0,
+    "End training after this many validations (TRAIN.EVAL_PERIOD) in a row without a new best score; TEST.WHICH_CHECKPOINT "
+    "best scores the best; 0 = off.", NOT_NEGATIVE, new=True)
+
+group("LOG", "logs", role=PLACE)
+key("LOG.BACKENDS", ["tensorboard"],
+    "Where scalars, figures and the config of a run go: tensorboard (unless TENSORBOARD.ENABLE is False), csv (metrics.csv "
+    "in OUTPUT_DIR), wandb, mlflow (packages to install).",
+    some_of("tensorboard", "wandb", "mlflow", "csv"), inherited=True)
 
 group("TENSORBOARD", role=PLACE)
 key("TENSORBOARD.ENABLE", True, "Write scalars for TensorBoard to OUTPUT_DIR/tensorboard.", inherited=True, theirs=False)
+
+group("TENSORBOARD.MODEL_VIS", "what LOG.BACKENDS get of the model, after each epoch", role=PLACE)
+key("TENSORBOARD.MODEL_VIS.ENABLE", False, "Write what follows.")
+key("TENSORBOARD.MODEL_VIS.MODEL_WEIGHTS", False, "Histograms of the weights.")
+key("TENSORBOARD.MODEL_VIS.LAYER_LIST", [],
+    "Only of these layers: beginnings of names of parameters; [] = all.", Rule("beginnings of parameter names", beginnings))

@@ -200,10 +200,13 @@ def key(
 
 def get_cfg() -> CfgNode:
     """A new, unfrozen config with every default."""
-    cfg = CfgNode({name: CfgNode() for name in GROUPS})
+    cfg = CfgNode()
+    for name in GROUPS:
+        of, _, last = name.rpartition(".")
+        (get(cfg, of) if of else cfg)[last] = CfgNode()
     for each in KEYS.values():
-        of, _, name = each.name.rpartition(".")
-        (cfg[of] if of else cfg)[name] = copy.deepcopy(each.default)
+        of, _, last = each.name.rpartition(".")
+        (get(cfg, of) if of else cfg)[last] = copy.deepcopy(each.default)
     return cfg
 
 
@@ -318,6 +321,12 @@ def some_of(*names: str) -> Rule:
         return f"names {', '.join(unknown)}; allowed: {listed}" if unknown else ""
 
     return Rule(f"some of {listed}", fault, lambda: names)
+
+
+def beginnings(names: list) -> str:
+    """The fault of a list of beginnings of parameter names."""
+    good = all(isinstance(name, str) and name for name in names)
+    return "" if good else f"is {names}; it must hold beginnings of parameter names, as head."
 
 
 def number(allowed: str, *bounds: Bound) -> Rule:

@@ -212,6 +212,12 @@ def label_names(cfg: CfgNode, split: str) -> tuple[str, ...]:
     return activities.names
 
 
+def train_labels(cfg: CfgNode) -> np.ndarray:
+    """Labels (N, C) of 0 and 1 of the training clips."""
+    file = table_file(cfg.DATA.PATH_TO_DATA_DIR)
+    return _labelled(cfg, read_clip_table(file), file, "train").labels.astype(np.int64)
+
+
 def _target(cfg: CfgNode, split: str) -> str:
     return trained_target(cfg) if split == "train" else scored_target(cfg)
 

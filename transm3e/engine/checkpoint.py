@@ -44,7 +44,7 @@ class CheckpointStore:
             UserError: it cannot be written; older checkpoints are untouched.
         """
         make_folder(self.folder)
-        name = f"checkpoint_epoch_{epoch:05d}" + ("" if step is None else f"_step_{step:07d}") + ".pyth"
+        name = _name(epoch, step)
         with atomic_path(self.folder / name) as partial:
             save_torch(state, partial)
         self._prune(newest=self.folder / name)
@@ -52,7 +52,17 @@ class CheckpointStore:
 
     def mark_best(self, checkpoint: Path) -> None:
         """Keep this checkpoint as the best: a hard link to it, or a copy where links are not supported."""
-        with atomic_path(self.folder / BEST) as partial:
+        self._link(checkpoint, BEST)
+
+    def mark_last(self, epoch: int) -> None:
+        """Give the newest checkpoint also the name of this epoch, the last, as training has ended before."""
+        newest = self.newest()
+        assert newest, "an epoch that ends training has a checkpoint"
+        if newest.name != _name(epoch):
+            self._link(newest, _name(epoch))
+
+    def _link(self, checkpoint: Path, name: str) -> None:
+        with atomic_path(self.folder / name) as partial:
             try:
                 os.link(checkpoint, partial)
             except OSError:
@@ -97,6 +107,10 @@ class CheckpointStore:
         for file in [*partial_files, *older]:
             if file not in spared:
                 file.unlink(missing_ok=True)
+
+
+def _name(epoch: int, step: int | None = None) -> str:
+    return f"checkpoint_epoch_{epoch:05d}" + ("" if step is None else f"_step_{step:07d}") + ".pyth"
 
 
 def _position(file: Path) -> tuple[int, float]:

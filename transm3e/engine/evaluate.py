@@ -40,6 +40,7 @@ class ScoredSplit:
         failed: clips that could not be decoded, each once; not among the N.
         target: what is predicted, "muscles" or "activity".
         columns: names of the C muscles or activities.
+        loss: mean classification loss of the views, None if the labels are of other classes than those that are trained.
     """
 
     rows: np.ndarray
@@ -49,6 +50,7 @@ class ScoredSplit:
     failed: list[FailedClip] = field(default_factory=list)
     target: str = MUSCLE_TARGET
     columns: tuple[str, ...] = MUSCLES
+    loss: float | None = None
 
 
 class Evaluator:
@@ -110,7 +112,7 @@ def predict(
     """Run a task over all views of a split.
 
     Args:
-        task: `predict` gives scores (B, C) of views, `conclude` those of clips.
+        task: `score` gives scores (B, C) of views and their loss, `conclude` those of clips.
         batches: this process's share of the split.
         title, num_batches: for the progress bar.
         ensemble: how views are combined, a key of ENSEMBLES.
@@ -119,22 +121,28 @@ def predict(
     Raises:
         ExitRequest: a process received a signal to stop; all stop between two batches.
     """
-    rows, paths, scores, labels, failed = [], [], [], [], []
+    rows, paths, scores, labels, failed, losses = [], [], [], [], [], []
     for batch in _together(track(batches, title, num_batches, "batches") if is_main() else batches, title, device):
         failed += batch.failed
         if len(batch):
             on_device = batch.to(device)
             with precision.autocast() if precision else nullcontext():
-                scores.append(task.predict(on_device).cpu().numpy())
+                found, loss = task.score(on_device)
+            scores.append(found.cpu().numpy())
+            losses += [] if loss is None else [(loss.item(), len(batch))]
             labels.append(batch.labels.numpy())
             rows.append(batch.rows.numpy())
             paths += batch.paths
-    shares = gather((rows, paths, scores, labels, failed))
-    rows, paths, scores, labels, failed = (list(chain.from_iterable(part)) for part in zip(*shares, strict=True))
+    shares = gather((rows, paths, scores, labels, failed, losses))
+    rows, paths, scores, labels, failed, losses = (
+        list(chain.from_iterable(part)) for part in zip(*shares, strict=True)
+    )
     whole = join_views(rows, paths, scores, labels, failed, ensemble)
     if len(whole.rows):
         whole.scores = task.conclude(torch.from_numpy(whole.scores)).numpy()
-    return replace(whole, target=task.target, columns=task.columns)
+    views = sum(count for _, count in losses)
+    mean = sum(each * count for each, count in losses) / views if views else None
+    return replace(whole, target=task.target, columns=task.columns, loss=mean)
 
 
 def _together(batches: Iterable[Batch], title: str, device: torch.device) -> Iterator[Batch]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from transm3e.data.types import Batch
-from transm3e.engine.processes.distributed import gather, is_main
+from transm3e.engine.processes.distributed import gather, is_main, world_size
 from transm3e.errors import UserError, first_line, is_out_of_memory
 from transm3e.files import atomic_path
 from transm3e.models.weights.files import save_torch
@@ -92,6 +93,30 @@ def refuse_non_finite(bad: BadStep, folder: Path, state: Mapping[str, Any], newe
         f"the {bad.what} is {value} in {bad.where}, with the clips {clip_names(names)}; lower SOLVER.BASE_LR or check "
         f"these clips ({replay}; newest checkpoint: {newest or 'none'})"
     )
+
+
+@contextmanager
+def anomalies(
+    loss: Tensor, bad_step: Callable[[str], BadStep], refuse: Callable[[str], None], on: bool
+) -> Iterator[None]:
+    """With TRAIN.DETECT_ANOMALY (`on`), end at what torch finds in a backward pass, or at a loss without one.
+
+    Args:
+        bad_step, refuse: called with what is not finite; `refuse` saves the step and ends the training.
+    """
+    try:
+        if on and not loss.isfinite():
+            raise RuntimeError(f"the forward pass{ANOMALY}")
+        yield
+    except RuntimeError as error:
+        if ANOMALY not in str(error):
+            raise
+        what = "gradient" if loss.isfinite() else "loss"
+        # Of several processes the others wait for this one's gradients, and cannot save their weights with it.
+        if world_size() == 1:
+            refuse(f"{what} ({first_line(error)})")
+        bad = bad_step(what)
+        raise UserError(f"{first_line(error)} in {bad.where}, with the clips {clip_names(bad.paths)}") from error
 
 
 def clip_names(paths: Iterable[str]) -> str:

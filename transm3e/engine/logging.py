@@ -1,11 +1,12 @@
-"""Logs of a run: the console, stdout.log with json_stats lines as PySlowFast writes them, TensorBoard."""
+"""Logs of a run: the console, stdout.log with json_stats lines as PySlowFast writes them, and LOG.BACKENDS."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ import simplejson
 import torch
 from tqdm import tqdm
 
+from transm3e.engine.writers import Writers
 from transm3e.errors import ExitRequest, UserError, disk_fault
 from transm3e.runs.folder import LOG
 
 logger = logging.getLogger(__name__)
 FORMAT = "[%(asctime)s][%(levelname)s] %(filename)s: %(lineno)4d: %(message)s"
+# Of json_stats lines -> of tags; epochs' means are beside the steps' own.
+TAGS = {"train_iter_": "Train", "train_epoch": "TrainEpoch", "val_epoch": "Val"}
+NAMES = {"map": "mAP", "val_loss": "loss"}
 DATES = "%m/%d %H:%M:%S"
 
 
@@ -90,48 +95,80 @@ def _log_file(folder: Path) -> logging.Handler:
 
 
 class Recorder:
-    """Writes statistics as json_stats lines and, if enabled, to TensorBoard.
+    """Writes statistics as json_stats lines and to the backends of LOG.BACKENDS, under the tags that PySlowFast has.
 
     Args:
         folder: of the run.
-        tensorboard: whether to write `folder`/tensorboard.
+        backends: names of them.
         main: whether this process writes at all.
     """
 
-    def __init__(self, folder: Path, tensorboard: bool, main: bool = True) -> None:
+    def __init__(self, folder: Path, backends: Sequence[str] = (), main: bool = True) -> None:
         self.main = main
-        self.writer = None
-        if tensorboard and main:
-            from torch.utils.tensorboard import SummaryWriter
-
-            try:
-                self.writer = SummaryWriter(str(folder / "tensorboard"))
-            except OSError as error:
-                logger.warning("no TensorBoard scalars in this run: %s", disk_fault(error))
+        self.writers = Writers(folder, backends if main else (), logger.warning)
 
     def record(self, stats: dict[str, Any], step: int) -> None:
-        """One json_stats line: sorted keys, five decimals; numbers also go to TensorBoard at `step`."""
+        """One json_stats line: sorted keys, five decimals; numbers also go to the backends at `step`."""
         if not self.main:
             return
         rounded = {key: round(value, 5) if isinstance(value, float) else value for key, value in stats.items()}
         line = simplejson.dumps(rounded, sort_keys=True, use_decimal=True, ignore_nan=True)
         # The log attributes the line to the caller, as PySlowFast does.
         logger.info("json_stats: %s", line, stacklevel=2)
-        if self.writer:
-            numbers = {key: value for key, value in stats.items() if isinstance(value, (int, float))}
-            try:
-                for key, value in numbers.items():
-                    self.writer.add_scalar(f"{stats['_type'].rstrip('_')}/{key}", value, step)
-            except OSError as error:
-                logger.warning("no more TensorBoard scalars in this run: %s", error)
-                self.writer = None
+        of = TAGS.get(stats["_type"], stats["_type"])
+        self.scalars({f"{of}/{NAMES.get(key, key)}": value for key, value in stats.items()}, step)
+
+    def scalars(self, values: Mapping[str, Any], step: int) -> None:
+        """Numbers by tag, to the backends only."""
+        self.writers.call("scalars", {tag: value for tag, value in values.items() if type(value) in (int, float)}, step)
+
+    def text(self, name: str, text: str) -> None:
+        self.writers.call("text", name, text)
+
+    def figure(self, file: Path, step: int) -> None:
+        self.writers.call("figure", file, step)
+
+    def weights(self, state: Mapping[str, torch.Tensor], layers: Sequence[str], step: int) -> None:
+        """Histograms of weights; `layers`: beginnings of their names, none = all."""
+        for name, values in state.items() if self.writers.open else ():
+            if values.is_floating_point() and (not layers or name.startswith(tuple(layers))):
+                self.writers.call("histogram", f"Weights/{name}", values.detach().float().cpu(), step)
 
     def close(self) -> None:
-        if self.writer:
-            try:
-                self.writer.close()
-            except OSError as error:
-                logger.warning("the last TensorBoard scalars are not written: %s", error)
+        self.writers.call("close")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found.
+
+    Attributes:
+        found: split -> score, such as its mAP; with a slash, as "known_val/loss", further numbers.
+    """
+
+    found: Mapping[str, float]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        return {name: value for name, value in self.found.items() if "/" not in name}
+
+    @property
+    def mean(self) -> float:
+        return sum(self.scores.values()) / len(self.scores)
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """The scores, and the mean loss of the splits as "val_loss"."""
+        losses = [value for name, value in self.found.items() if name.endswith("/loss")]
+        return {**self.scores, **({"val_loss": sum(losses) / len(losses)} if losses else {})}
+
+    @property
+    def tags(self) -> dict[str, float]:
+        return {f"Val/{name}": value for name, value in self.found.items() if "/" in name}
+
+    def line(self, epoch: int, epochs: int, metric: str) -> dict[str, Any]:
+        """The line of the log."""
+        return {"_type": "val_epoch", "epoch": f"{epoch}/{epochs}", metric: self.mean, **self.stats}
 
 
 def memory_stats(device: torch.device) -> dict[str, str]:

@@ -24,6 +24,7 @@ from transm3e.data.mixup import Mix
 from transm3e.data.types import Batch
 from transm3e.engine.faults import ANOMALY, BAD_WEIGHTS, POSITION, BadStep, clip_names
 from transm3e.engine.precision import Precision
+from transm3e.engine.resume import TRAINED
 from transm3e.engine.seed import seed_step
 from transm3e.errors import UserError, disk_faults, first_line
 from transm3e.foreign.torch_file import load_torch
@@ -92,7 +93,7 @@ def replay(bad: BadStep, state: Mapping[str, Any], cfg: CfgNode, device: torch.d
     """
     task, precision = build_task(cfg, device), Precision.from_cfg(cfg, device)
     try:
-        task.model.load_state_dict(state["model_state"])
+        task.model.load_state_dict(state.get(TRAINED, state["model_state"]))
         task.load_state(state["task_state"])
         if precision.scaler.is_enabled() and state["scaler_state"]:
             precision.scaler.load_state_dict(state["scaler_state"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from fvcore.common.config import CfgNode
 from transm3e.config.schema import get
 from transm3e.engine.optim import Schedule
 from transm3e.engine.processes.distributed import num_hosts
+from transm3e.engine.writers import backends_of
 
 # Settings that help when memory runs out.
 MEMORY_SETTINGS = (
@@ -29,11 +30,15 @@ class TrainSettings:
         schedule: the learning rate.
         max_epoch, accum_steps, clip_norm: number of epochs; batches per step; limit of the gradient's L2 norm (0 = none).
         clip_value: limit of each number of the gradient, instead of the norm's (0 = none).
-        frozen_norms: batch norms normalise by their running statistics in training, too.
+        frozen_norms: modules whose batch norms normalise by their running statistics in training, too, as MODEL.FREEZE names
+            them; [""] = all.
         precise_batches: of which batch norms take their running statistics at the end of an epoch (0 = off).
         eval_period, checkpoint_period, checkpoint_steps, log_period: in epochs, epochs, steps, steps; 0 = never.
         keep_checkpoints: of past epochs; 0 = all.
-        tensorboard: write TensorBoard scalars.
+        backends: of logs, keys of transm3e.engine.writers.WRITERS.
+        histograms: beginnings of names of the weights that they get histograms of, [""] = all; none = no histograms.
+        average: decay of the weights' moving average (0 = off).
+        patience: validations in a row without a new best score that end training (0 = off).
         resume: from the newest checkpoint.
         seed: of dropout and drop path.
         most_skipped: fp16 steps in a row that the scaler may skip because the gradient is not finite.
@@ -47,14 +52,17 @@ class TrainSettings:
     accum_steps: int = 1
     clip_norm: float = 0.0
     clip_value: float = 0.0
-    frozen_norms: bool = False
+    frozen_norms: Sequence[str] = ()
     precise_batches: int = 0
     eval_period: int = 1
     checkpoint_period: int = 1
     checkpoint_steps: int = 0
     log_period: int = 10
     keep_checkpoints: int = 1
-    tensorboard: bool = False
+    backends: Sequence[str] = ()
+    histograms: Sequence[str] = ()
+    average: float = 0.0
+    patience: int = 0
     resume: bool = True
     seed: int = 0
     most_skipped: int = 25
@@ -64,6 +72,7 @@ class TrainSettings:
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> TrainSettings:
         """As configured, for the number of hosts of this run."""
+        visual = cfg.TENSORBOARD.MODEL_VIS
         return cls(
             Path(cfg.OUTPUT_DIR),
             Schedule.from_cfg(cfg, num_hosts()),
@@ -71,14 +80,17 @@ class TrainSettings:
             accum_steps=cfg.TRAIN.ACCUM_STEPS,
             clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
             clip_value=cfg.SOLVER.CLIP_GRAD_VAL,
-            frozen_norms=cfg.MODEL.FROZEN_BN,
+            frozen_norms=[""] if cfg.MODEL.FROZEN_BN else cfg.MODEL.FREEZE,
             precise_batches=cfg.BN.NUM_BATCHES_PRECISE if cfg.BN.USE_PRECISE_STATS else 0,
             eval_period=cfg.TRAIN.EVAL_PERIOD,
             checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
             checkpoint_steps=cfg.TRAIN.CHECKPOINT_STEPS,
             log_period=cfg.LOG_PERIOD,
             keep_checkpoints=cfg.TRAIN.KEEP_CHECKPOINTS,
-            tensorboard=cfg.TENSORBOARD.ENABLE,
+            backends=backends_of(cfg),
+            histograms=(visual.LAYER_LIST or [""]) if visual.ENABLE and visual.MODEL_WEIGHTS else [],
+            average=cfg.SOLVER.EMA_DECAY,
+            patience=cfg.SOLVER.EARLY_STOP,
             resume=cfg.TRAIN.AUTO_RESUME,
             seed=cfg.RNG_SEED,
             most_skipped=cfg.TRAIN.MOST_SKIPPED,

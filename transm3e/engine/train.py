@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,16 +19,16 @@ from transm3e.config.targets import ACTIVITY_TARGET
 from transm3e.data.loader import ClipLoader
 from transm3e.data.types import Batch
 from transm3e.engine.ahead import Ahead
+from transm3e.engine.average import WeightAverage
 from transm3e.engine.checkpoint import CheckpointStore
-from transm3e.engine.faults import ANOMALY, BadStep, clip_names, memory_advice, refuse_non_finite
-from transm3e.engine.logging import Recorder, memory_stats
+from transm3e.engine.faults import BadStep, anomalies, memory_advice, refuse_non_finite
+from transm3e.engine.logging import Recorder, Validation, memory_stats
 from transm3e.engine.meters import Timer
 from transm3e.engine.norms import freeze_norms, take_statistics
 from transm3e.engine.optim import build_optimizer, clip_gradient, read_numbers, set_rate
 from transm3e.engine.precision import Precision
 from transm3e.engine.processes.distributed import (
     collective,
-    gather,
     highest_of,
     is_main,
     note,
@@ -38,10 +39,10 @@ from transm3e.engine.processes.distributed import (
 from transm3e.engine.processes.parallel import forward_collective, gradient_sync, share_buffers, synchronise_norms, wrap
 from transm3e.engine.processes.sharding import shard, whole
 from transm3e.engine.processes.signals import StopRequest, stop_request
-from transm3e.engine.resume import Progress, Resume, merged
+from transm3e.engine.resume import Progress, Resume
 from transm3e.engine.seed import seed_step
 from transm3e.engine.settings import TrainSettings
-from transm3e.errors import RESUMES, ExitRequest, UserError, first_line
+from transm3e.errors import RESUMES, ExitRequest, UserError
 from transm3e.progress import on_terminal
 from transm3e.tasks import Classify
 
@@ -83,9 +84,13 @@ class Trainer:
                 "lower TRAIN.ACCUM_STEPS or TRAIN.BATCH_SIZE"
             )
         self.store = CheckpointStore(settings.folder, settings.keep_checkpoints)
-        self.recorder = Recorder(settings.folder, settings.tensorboard, is_main())
+        self.recorder = Recorder(settings.folder, settings.backends, is_main())
+        self.average = WeightAverage(task.model, settings.average) if settings.average else None
         self.step_size = loader.batch_size * settings.accum_steps * world_size()
-        self.resume = Resume(self.store, task, optimizer, precision.scaler, origin, self.step_size)
+        self.resume = Resume(self.store, task, optimizer, precision.scaler, origin, self.step_size, self.average)
+        self.recorder.text("config", origin.get("cfg", ""))
+        if self.average and self.steps_per_epoch * settings.max_epoch * (1 - settings.average) < 1:
+            logger.warning("SOLVER.EMA_DECAY %g averages over more steps than there are; lower it", settings.average)
         self.progress, self.timer, self.skipped = Progress(), Timer(), 0
         self.metric = "top1" if task.target == ACTIVITY_TARGET else "map"
 
@@ -136,9 +141,13 @@ class Trainer:
             memory_advice(self.settings.memory_settings),
             torch.autograd.set_detect_anomaly(self.settings.detect_anomaly),
         ):
-            while self.progress.epoch < self.settings.max_epoch:
+            while self.progress.epoch < self.settings.max_epoch and not self._ends_early():
                 self._train_epoch(request)
                 self._end_epoch(request)
+        self.resume.finish(self.progress, self.settings.max_epoch)
+
+    def _ends_early(self) -> bool:
+        return 0 < self.settings.patience <= self.progress.waits()
 
     def _train_epoch(self, request: StopRequest) -> None:
         progress = self.progress
@@ -164,7 +173,7 @@ class Trainer:
         self.timer.start()
         self.task.train()
         if self.settings.frozen_norms:
-            freeze_norms(self.task.model)
+            freeze_norms(self.task.model, self.settings.frozen_norms)
         losses: list[Tensor] = []
         seen: list[Batch] = []
         for part in range(self.settings.accum_steps):
@@ -172,7 +181,7 @@ class Trainer:
             batch, on_device = next(batches)
             seen.append(batch)
             self.timer.loaded(asked)
-            self._note_failed(batch)
+            progress.note_failed(batch)
             seed_step(self.settings.seed, progress.epoch, progress.step * self.settings.accum_steps + part, rank())
             with gradient_sync(self.task.replica, last=part == self.settings.accum_steps - 1):
                 with forward_collective(self.task.replica), self.precision.autocast():
@@ -200,17 +209,11 @@ class Trainer:
         if bad:
             self._refuse("loss", sums["loss"], seen)
         self._update(total, seen)
-        progress.step += 1
-        progress.loss_sum += sums["loss"]
+        progress.add(sums, total)
         self.timer.stop()
-        if progress.step % self.settings.log_period == 0:
+        # Of epochs that are shorter than the period, the last step is logged.
+        if progress.step % min(self.settings.log_period, self.steps_per_epoch) == 0:
             self._log_step({**sums, "lr": rate, "grad_norm": total})
-
-    def _note_failed(self, batch: Batch) -> None:
-        for clip in batch.failed:
-            if clip.path not in self.progress.failed:
-                logger.warning("left out of training: %s: %s", clip.path, clip.reason)
-                self.progress.failed[clip.path] = clip.reason
 
     def _clip(self) -> Tensor:
         """The gradient's L2 norm before it is clipped; nothing waits for it."""
@@ -227,40 +230,31 @@ class Trainer:
             self._refuse("gradient", norm, seen)
         scaler.step(self.optimizer)
         scaler.update()
+        if self.average:
+            self.average.update()
         self.optimizer.zero_grad(set_to_none=True)
 
     def _bad_step(self, what: str, value: float, seen: list[Batch]) -> BadStep:
         position, settings = self.progress, self.settings
         return BadStep(what, value, position.epoch, position.step, settings.seed, rank(), settings.accum_steps, seen)
 
+    def _anomalies(self, loss: Tensor, seen: list[Batch]) -> AbstractContextManager:
+        bad = partial(self._bad_step, value=math.nan, seen=seen)
+        return anomalies(loss, bad, partial(self._refuse, value=math.nan, seen=seen), self.settings.detect_anomaly)
+
+    def _averaged(self) -> AbstractContextManager:
+        """Meanwhile the model has its average weights, if they are averaged."""
+        return self.average.in_place() if self.average else nullcontext()
+
     def _refuse(self, what: str, value: float, seen: list[Batch]) -> None:
         """End the training of all processes because of a NaN or an infinity, before the weights change."""
         bad = self._bad_step(what, value, seen)
         refuse_non_finite(bad, self.settings.folder, self.resume.state(), self.store.newest())
 
-    @contextmanager
-    def _anomalies(self, loss: Tensor, seen: list[Batch]) -> Iterator[None]:
-        """With TRAIN.DETECT_ANOMALY, end at what torch finds in the backward pass, or at a loss without one."""
-        try:
-            if self.settings.detect_anomaly and not loss.isfinite():
-                raise RuntimeError(f"the forward pass{ANOMALY}")
-            yield
-        except RuntimeError as error:
-            if ANOMALY not in str(error):
-                raise
-            what = "gradient" if loss.isfinite() else "loss"
-            # Of several processes the others wait for this one's gradients, and cannot save their weights with it.
-            if world_size() == 1:
-                self._refuse(f"{what} ({first_line(error)})", math.nan, seen)
-            bad = self._bad_step(what, math.nan, seen)
-            raise UserError(f"{first_line(error)} in {bad.where}, with the clips {clip_names(bad.paths)}") from error
-
     def _end_epoch(self, request: StopRequest) -> None:
         progress = self.progress
-        shares = gather((progress.loss_sum, progress.failed))
-        progress.failed = merged([failed for _, failed in shares])
-        loss = sum(share for share, _ in shares) / len(shares) / self.steps_per_epoch
-        stats = {"loss": loss, "failed_clips": len(progress.failed)}
+        rate = self.settings.schedule.rate(progress.epoch + 1 - 1 / self.steps_per_epoch)
+        stats = {**progress.end_epoch(self.steps_per_epoch), "lr": rate}
         epoch = progress.epoch + 1
         self.recorder.record(
             {
@@ -274,30 +268,32 @@ class Trainer:
         last, improved = epoch == self.settings.max_epoch, False
         validated = self.settings.eval_period and (epoch % self.settings.eval_period == 0 or last)
         due = last or bool(self.settings.checkpoint_period and epoch % self.settings.checkpoint_period == 0)
-        if self.settings.precise_batches and (validated or due):
+        if (count := self.settings.precise_batches) and (validated or due):
             seed_step(self.settings.seed, progress.epoch, len(self.loader), rank())
-            take_statistics(self.task, self.loader, progress.epoch, self.settings.precise_batches, self.device)
-        scores = self._validate(request) if validated else {}
+            with self._averaged():
+                frozen = self.settings.frozen_norms
+                take_statistics(self.task, self.loader, progress.epoch, count, self.device, frozen)
+        found = Validation(self._validate(request) if validated else {})
         # Without a split that can be scored no epoch is the best.
-        if scores:
-            mean = sum(scores.values()) / len(scores)
-            self.recorder.record(
-                {"_type": "val_epoch", "epoch": f"{epoch}/{self.settings.max_epoch}", self.metric: mean, **scores},
-                epoch,
-            )
-            improved = mean > progress.best
+        if found.scores:
+            self.recorder.record(found.line(epoch, self.settings.max_epoch, self.metric), epoch)
+            self.recorder.scalars(found.tags, epoch)
+            improved = found.mean > progress.best
             if improved:
-                progress.best, progress.best_epoch = mean, epoch
-            stats.update(scores)
+                progress.best, progress.best_epoch = found.mean, epoch
+            stats.update(found.stats)
+        if self.settings.histograms:
+            self.recorder.weights(self.resume.state()["model_state"], self.settings.histograms, epoch)
         progress.history.append({"epoch": epoch, **stats})
-        progress.epoch, progress.step, progress.loss_sum = epoch, 0, 0.0
-        if due or improved:
+        progress.next_epoch()
+        if due or improved or self._ends_early():
             self.resume.save(progress, best=improved)
 
     def _validate(self, request: StopRequest) -> dict[str, float]:
         share_buffers(self.task.replica)
         try:
-            return self.validate()
+            with self._averaged():
+                return self.validate()
         except (UserError, ExitRequest):
             # Stopped between two batches, or a signal to the process group has also ended the data-loading workers.
             # The checkpoint is at the end of the epoch, which is validated after resuming.

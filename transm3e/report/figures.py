@@ -6,6 +6,7 @@ Figures are drawn without pyplot, so the backend and style of a calling program 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,8 @@ from transm3e.runs.results import MEANS, draws_std
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from transm3e.engine.find_lr import Sweep
 
 # Okabe and Ito's palette: distinct with every common colour blindness, and in grey.
 KNOWN, NEW, MEAN, INK, PALE = "#0072B2", "#E69F00", "#009E73", "#222222", "#888888"
@@ -52,10 +55,11 @@ def muscle_bars(results: Mapping[str, Any], path: str | Path) -> None:
 def training_curves(
     history: Iterable[Mapping[str, Any]], path: str | Path, score_name: str = "mAP (%)", title: str = ""
 ) -> None:
-    """Draw the training loss and, if there is any, the validation score over the epochs.
+    """Draw losses, validation scores and the learning rate, as far as there are any, over the epochs.
 
     Args:
-        history: records {"epoch": int, "loss": float, "known_val": fraction or None, "new_val": likewise, ...}.
+        history: records {"epoch": int, "loss": float, its parts "loss_...", "val_loss", "known_val": fraction or None,
+            "new_val": likewise, "lr", ...}.
         path: the file to write; .png, .pdf or .svg decides the format.
         score_name: name of the validation score.
         title: first line of the figure.
@@ -66,14 +70,44 @@ def training_curves(
     records = sorted(history, key=lambda record: record["epoch"])
     if not records:
         raise UserError(f"no figure {path}: no epoch is finished; train for one epoch first")
-    curves = [name for name in ("known_val", "new_val", "mean_val") if _points(records, name)]
-    figure = new_figure(7.5, 6.4 if curves else 3.6)
-    rows = figure.subplots(2 if curves else 1, 1, sharex=True, squeeze=False)[:, 0]
-    _draw_curves(rows[0], records, ["loss"], "training loss", 1)
-    if curves:
-        _draw_curves(rows[1], records, curves, score_name, 100)
+    known = {name for record in records for name in record if _points(records, name)}
+    losses = ["loss", *sorted(name for name in known if name.startswith(("loss_", "val_loss")))]
+    curves: list[str] = [name for name in ("known_val", "new_val", "mean_val") if name in known]
+    panels: list[tuple[list[str], str, int]] = [
+        (losses, "loss", 1),
+        (curves, score_name, 100),
+        (["lr"] if "lr" in known else [], "learning rate", 1),
+    ]
+    panels = [panel for panel in panels if panel[0]]
+    figure = new_figure(7.5, 0.8 + 2.8 * len(panels))
+    rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (names, label, scale) in zip(rows, panels, strict=True):
+        _draw_curves(axes, records, names, label, scale)
     rows[-1].set_xlabel("epoch")
     rows[-1].xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK)
+    save(figure, path)
+
+
+def learning_rates(found: Sweep, path: str | Path, title: str, base: float) -> None:
+    """Draw the loss over rising learning rates, with the suggested and the configured one (`base`).
+
+    Raises:
+        UserError: the figure cannot be written.
+    """
+    figure = new_figure(7.5, 4)
+    axes = figure.subplots()
+    axes.plot(found.rates, found.losses, color=PALE, linewidth=0.8, label="loss")
+    axes.plot(found.rates, found.smoothed, color=INK, linewidth=2, label="smoothed")
+    if best := found.suggestion():
+        axes.axvline(best, color=NEW, linewidth=2, label=f"suggested {best:.2g}")
+    axes.axvline(base, color=KNOWN, linestyle=":", label=f"SOLVER.BASE_LR {base:.2g}")
+    axes.set_xscale("log")
+    axes.set_ylim(min(found.losses) * 0.95, max(found.smoothed[: len(found.smoothed) // 2 + 1]) * 1.3)
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss")
+    axes.legend(frameon=False, fontsize=9)
+    dress(axes, "y")
     figure.suptitle(title, fontsize=14, fontweight="bold", color=INK)
     save(figure, path)
 
@@ -132,15 +166,16 @@ def _draw_legend(figure: Figure) -> None:
 def _draw_curves(
     axes: Axes, records: Sequence[Mapping[str, Any]], names: Sequence[str], label: str, scale: int
 ) -> None:
-    for name in names:
+    for name, colour in zip(names, cycle((INK, NEW, KNOWN, MEAN, PALE, "#CC79A7", "#56B4E9")), strict=False):
         points = _points(records, name)
         xs, ys = [x for x, _ in points], [scale * y for _, y in points]
         best_x, best_y = max(zip(xs, ys, strict=True), key=lambda point: point[1])
-        note = f"{name.replace('_', ' ')} (best {best_y:.1f} at {best_x})" if name != "loss" else name
-        axes.plot(xs, ys, color=COLOURS.get(name, INK), linewidth=2, marker="o", markersize=3.5, label=note)
+        note = name.replace("_", " ") + (f" (best {best_y:.1f} at {best_x})" if name in COLOURS else "")
+        colour = COLOURS.get(name, colour)
+        axes.plot(xs, ys, color=colour, linewidth=2, marker="o", markersize=3.5, label=note)
     axes.set_ylabel(label)
     dress(axes, "y")
-    if names != ["loss"]:
+    if len(names) > 1 or names[0] in COLOURS:
         axes.legend(frameon=False, fontsize=9)
 
 

@@ -6,6 +6,7 @@ import csv
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import numpy as np
 from transm3e.config.targets import ACTIVITY_TARGET, MULTI_TARGET, MUSCLE_TARGET, scored_target
 from transm3e.data.annotations import SPLITS
 from transm3e.engine.evaluate import ScoredSplit
+from transm3e.engine.logging import Recorder
 from transm3e.engine.processes.distributed import gather
+from transm3e.engine.writers import backends_of
 from transm3e.errors import UserError
 from transm3e.files import atomic_path, atomic_write_text, make_folder
-from transm3e.metrics import mean_average_precision, top_k_accuracy
+from transm3e.metrics import average_precision, mean_average_precision, top_k_accuracy
 from transm3e.modalities import model_class
 from transm3e.models.weights import read_checkpoint
 from transm3e.report.activity_figure import activities_result, activity_bars, activity_result
@@ -26,6 +29,7 @@ from transm3e.report.body import PERCENT, body_figure
 from transm3e.report.figures import muscle_bars, run_title, training_curves
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import results_table
+from transm3e.report.thresholds import THRESHOLDS, write_thresholds
 from transm3e.runs.folder import RESULTS, is_evaluated, is_trained
 from transm3e.runs.plan import Run
 from transm3e.runs.record import TEST_CONFIG, check_owner, data_text
@@ -55,6 +59,19 @@ METRIC_NAMES = {"mAP": "mAP", "top1": "top-1 accuracy", "top5": "top-5 accuracy"
 def split_scores(predictions: Mapping[str, ScoredSplit]) -> dict[str, float]:
     """mAP, or top-1 accuracy of activities, in [0, 1] of each split that has one, for validation during training."""
     return {split: _score(p) for split, p in predictions.items() if p.labels.any()}
+
+
+def validation(predictions: Mapping[str, ScoredSplit]) -> dict[str, float]:
+    """split_scores, and of each of these splits "SPLIT/loss" and, of muscles, "SPLIT/AP/MUSCLE"."""
+    found = split_scores(predictions)
+    for split in tuple(found):
+        p = predictions[split]
+        if p.loss is not None:
+            found[f"{split}/loss"] = p.loss
+        if p.target == MUSCLE_TARGET:
+            aps = average_precision(p.scores, p.labels)
+            found |= {f"{split}/AP/{name}": float(ap) for name, ap in zip(p.columns, aps, strict=True) if ap == ap}
+    return found
 
 
 def _score(predictions: ScoredSplit) -> float:
@@ -119,7 +136,7 @@ def write_report(
     missing = [(split, *clip) for split, p in predictions.items() for clip in _failed(p)]
     _write_missing(run.folder / MISSING, missing)
     if missing and not run.cfg.TEST.ALLOW_MISSING:
-        for name in (RESULTS, *FIGURES):  # of an earlier evaluation with TEST.ALLOW_MISSING
+        for name in (RESULTS, THRESHOLDS, *FIGURES):  # of an earlier evaluation with TEST.ALLOW_MISSING
             (run.folder / name).unlink(missing_ok=True)
         return
     target = scored_target(run.cfg)
@@ -140,11 +157,14 @@ def write_report(
         },
         **summarise({s: _result(run, s, p) for s, p in predictions.items()}, metric),
     }
+    if model_class(run.cfg).learns:
+        write_thresholds(predictions, run.folder / THRESHOLDS)
     draw_scores(results, run.folder)
     if progress.get("history"):
         score_name, title = f"{METRIC_NAMES[metric]} (%)", run_title(results)
         training_curves(progress["history"], run.folder / TRAINING_FIGURE, score_name, title)
     write_results(run.folder / RESULTS, results)
+    _log(run, results, int(progress.get("epoch", 0)))
     for split, result in results["splits"].items():
         logger.info(
             "%s: %s %s on %d clips, %d failed",
@@ -154,6 +174,18 @@ def write_report(
             result["num_clips"],
             len(result["failed_clips"]),
         )
+
+
+def _log(run: Run, results: Mapping[str, Any], epoch: int) -> None:
+    """Scores and figures of an evaluation to LOG.BACKENDS."""
+    with closing(Recorder(run.folder, backends_of(run.cfg))) as recorder:
+        for split, result in results["splits"].items():
+            names = {metric_of(results): result[metric_of(results)]}
+            names |= {f"AP/{name}": ap for name, ap in result.get("per_muscle", {}).items()}
+            recorder.scalars({f"Test/{split}/{name}": value for name, value in names.items()}, epoch)
+        for name in FIGURES:
+            if (run.folder / name).is_file():
+                recorder.figure(run.folder / name, epoch)
 
 
 def refuse_missing(run: Run, predictions: Mapping[str, ScoredSplit]) -> None:

@@ -11,6 +11,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from transm3e.config.frozen import is_frozen
 from transm3e.config.load import cfg_from_text
 from transm3e.config.schema import OF_MEANING, get, keys_with
 from transm3e.config.targets import ACTIVITY_TARGETS, LOOKUP_TASK, ORDER_FILE, scored_target, trained_target
@@ -25,6 +26,7 @@ from transm3e.models.weights import load_weights, read_checkpoint
 from transm3e.runs.starts import check_teacher
 from transm3e.tasks.classify import Classify
 from transm3e.tasks.distill import Distill
+from transm3e.tasks.fine_tuning import freeze, pos_weights
 from transm3e.tasks.har_lookup import HARLookup
 
 logger = logging.getLogger(__name__)
@@ -43,11 +45,15 @@ def build_task(cfg: CfgNode, device: torch.device) -> Classify:
     start = cfg.INIT.STUDENT_FROM or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if start:
         _load_start(cfg, model, start)
+    if cfg.MODEL.FREEZE:
+        freeze(model, cfg.MODEL.FREEZE)
     activities = build_activities(cfg)
     if cfg.TASK == "distill":
         task: Classify = build_distill(cfg, model, _build_teacher(cfg), activities)
     else:
         task = build_classify(cfg, model, activities)
+    if cfg.MODEL.POS_WEIGHT:
+        task.loss = task.loss.weighted(pos_weights(cfg))
     if cfg.LOG_MODEL_INFO:
         _log_parameters(cfg.MODEL.MODEL_NAME, task)
     task.to(device)
@@ -141,6 +147,12 @@ def _load_start(cfg: CfgNode, model: nn.Module, start: str) -> None:
     logger.info("starting weights %s: %s", start, report)
     if report.source == "transm3e":
         _warn_of_other_settings(cfg, start, keys_with(*OF_MEANING, may_change=False))
+    trained = dict(model.named_parameters())
+    if random := [name for name in report.missing if name in trained and is_frozen(name, cfg.MODEL.FREEZE)]:
+        raise UserError(
+            f"MODEL.FREEZE would keep the random initialisation of {', '.join(random[:3])}, which {start} does not hold; "
+            "train these parameters, or start from weights that have them"
+        )
     for part in new:
         absent = [name for name in report.missing if name.startswith(part)]
         if absent and any(name.startswith(part) for name in report.loaded):

@@ -57,12 +57,18 @@ class Classify:
         """Compile the training step, at its first call; `options` are torch.compile's."""
         self._step = torch.compile(self._step, **options)
 
-    @torch.inference_mode()
     def predict(self, batch: Batch) -> Tensor:
         """Scores (B, C) in [0, 1] of a batch, in evaluation mode, without a teacher."""
+        return self.score(batch)[0]
+
+    @torch.inference_mode()
+    def score(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """As predict, and the mean classification loss of the batch; None if its labels are of other classes."""
         self.model.eval()
         # In half precision, close scores would become equal.
-        return self.loss.scores(self.model(self.inputs(batch.clips)).logits.float())
+        logits = self.model(self.inputs(batch.clips)).logits.float()
+        loss = self.loss(logits, batch.labels) if batch.labels.shape == logits.shape else None
+        return self.loss.scores(logits), loss
 
     def conclude(self, scores: Tensor) -> Tensor:
         """Scores of whole clips (N, C), views averaged -> reported scores (N, len(columns))."""

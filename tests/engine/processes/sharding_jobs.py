@@ -38,7 +38,10 @@ STUDENT = ("TRANSM3E.RECEIVERS", True, "TRANSM3E.FUSION", "mctf", "MVIT.DROPPATH
 RUN = ("SOLVER.MAX_EPOCH", EPOCHS, "LOG_PERIOD", 1, "TENSORBOARD.ENABLE", False, "SOLVER.BASE_LR", 1e-3)
 # Batches are of 2 per process, so that these are one step of 2 parts per epoch; and every gradient is clipped.
 PARTS = ("TRAIN.BATCH_SIZE", 8, "TRAIN.ACCUM_STEPS", 2, "SOLVER.CLIP_GRAD_L2NORM", 0.01)
-RECOMPUTED = ("MODEL.ACT_CHECKPOINT", True, "TRAIN.MIXED_PRECISION", True)
+RECOMPUTED = (
+    *("MODEL.ACT_CHECKPOINT", True, "TRAIN.MIXED_PRECISION", True),
+    *("SOLVER.EMA_DECAY", 0.5, "MODEL.FREEZE", ["backbone.patch_embed"]),
+)
 # What one process and two compute alike.
 ALIKE = (*STUDENT, *PARTS, "MVIT.DROPPATH_RATE", 0.0, "MCTF.DROPPATH_RATE", 0.0)
 
@@ -97,7 +100,9 @@ def train(folder: Path, *options: object, stop: int = -1) -> None:
         trainer.run()
     except Stop:
         d.barrier()
-    torch.save([stats["grad_norm"] for stats in logged if "grad_norm" in stats], folder / f"norms_{d.rank()}.pt")
+    torch.save(
+        [stats["grad_norm"] for stats in logged if stats["_type"] == "train_iter_"], folder / f"norms_{d.rank()}.pt"
+    )
 
 
 def trainings(folder: str, _device: torch.device) -> None:

@@ -81,7 +81,7 @@ def test_a_run_in_shards_is_the_run_in_ddp(jobs, done, name):
     """Loss and validation curve, weights, optimiser: with accumulated, clipped gradients, uneven evaluation, drop path."""
     ddp, fsdp = last(done / f"ddp{name}"), last(done / f"fsdp{name}")
     history = fsdp["progress"]["history"]
-    assert [set(entry) for entry in history] == [{"epoch", "loss", "failed_clips", "known_val"}] * 2
+    assert [set(entry) for entry in history] == [{"epoch", "loss", "lr", "grad_norm", "failed_clips", "known_val"}] * 2
     assert history[0]["loss"] != history[1]["loss"]
     assert_close(fsdp, ddp)
     norms = [torch.load(done / f"{kind}{name}" / f"norms_{rank}.pt") for kind in ("ddp", "fsdp") for rank in (0, 1)]
