@@ -17,6 +17,7 @@ from transm3e.config.schema import (
     PLACE,
     RESULTS,
     SEED,
+    SHARE,
     Authors,
     Rule,
     group,
@@ -160,6 +161,9 @@ key("TEST.NUM_ENSEMBLE_VIEWS", 5, "Number of views of a clip in time; DATA.ENSEM
     COUNT, authors=Authors(1, "five views of the reference configs; the code scores one"), theirs=10)
 key("TEST.NUM_SPATIAL_CROPS", 1,
     "Number of crops of each view: 1 at the centre, or 3 along the frame's longer side.", one_of(1, 3), theirs=3)
+key("TEST.THRESHOLD", 0.05,
+    "Score from which a muscle counts as predicted, for precision, recall, F1 and figures of errors (paper, D.3).",
+    SHARE, new=True)
 key("TEST.ALLOW_MISSING", False,
     "Leave clips that cannot be read out of the scores and count them in results.json; False: they end the evaluation "
     "with a message that names them all.")

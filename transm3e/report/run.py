@@ -17,11 +17,12 @@ from transm3e.data.annotations import SPLITS
 from transm3e.engine.evaluate import ScoredSplit
 from transm3e.engine.processes.distributed import gather
 from transm3e.errors import UserError
-from transm3e.files import atomic_path, atomic_write_text, make_folder
+from transm3e.files import atomic_path, atomic_write_text, clip_table_file, make_folder
 from transm3e.metrics import mean_average_precision, top_k_accuracy
 from transm3e.modalities import model_class
 from transm3e.models.weights import read_checkpoint
 from transm3e.report.activity_figure import activity_bars, activity_result
+from transm3e.report.decisions import DECISION_FILES, Scored, at_threshold, draw_decisions
 from transm3e.report.figures import muscle_bars, run_title, training_curves
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import results_table
@@ -31,6 +32,7 @@ from transm3e.runs.record import TEST_CONFIG, check_owner, data_text
 from transm3e.runs.results import (
     DRAWS,
     METRICS,
+    clip_rows,
     metric_of,
     read_results,
     split_result,
@@ -45,7 +47,7 @@ TRAINING_FIGURE = "training.png"
 # Lists all clips that could not be read.
 MISSING, MISSING_SHOWN = "missing_clips.csv", 3
 ACTIVITY_FIGURE = "activities.png"
-FIGURES = (MUSCLE_FIGURE, ACTIVITY_FIGURE, TRAINING_FIGURE)
+FIGURES = (MUSCLE_FIGURE, ACTIVITY_FIGURE, *DECISION_FILES, TRAINING_FIGURE)
 METRIC_NAMES = {"mAP": "mAP", "top1": "top-1 accuracy", "top5": "top-5 accuracy"}
 
 
@@ -62,11 +64,17 @@ def _score(predictions: ScoredSplit) -> float:
 
 
 def score_split(
-    target: str, scores: np.ndarray, labels: np.ndarray, columns: Sequence[str], failed: Sequence[tuple[str, str]]
+    target: str,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    columns: Sequence[str],
+    failed: Sequence[tuple[str, str]],
+    threshold: float,
 ) -> dict[str, Any]:
-    """A split's entry in results.json, for muscles or activities."""
+    """A split's entry in results.json, for muscles (decided by the threshold) or activities."""
     if target == MUSCLE_TARGET:
-        return split_result(scores, labels, failed)
+        ours = split_result(scores, labels, failed)
+        return {**ours, **at_threshold(clip_rows(scores), clip_rows(labels), columns, threshold)}
     return activity_result(scores, labels, columns, failed)
 
 
@@ -80,7 +88,7 @@ def draw_scores(results: Mapping[str, Any], folder: Path) -> None:
 
 
 def _result(run: Run, split: str, p: ScoredSplit) -> dict[str, Any]:
-    result = score_split(p.target, p.scores, p.labels, p.columns, _failed(p))
+    result = score_split(p.target, p.scores, p.labels, p.columns, _failed(p), run.cfg.TEST.THRESHOLD)
     if p.target == MUSCLE_TARGET and model_class(run.cfg).draws:
         return with_draws(result, p.labels, (run.cfg.RNG_SEED, SPLITS.index(split)))
     return result
@@ -122,6 +130,9 @@ def write_report(
         **summarise({s: _result(run, s, p) for s, p in predictions.items()}, metric),
     }
     draw_scores(results, run.folder)
+    root = Path(run.cfg.DATA.PATH_PREFIX or clip_table_file(run.cfg.DATA.PATH_TO_DATA_DIR).parent)
+    scored = {split: Scored(p.scores, p.labels, p.paths, p.columns) for split, p in predictions.items()}
+    draw_decisions(results, scored, run.folder, run.cfg.TEST.THRESHOLD, root)
     if progress.get("history"):
         score_name, title = f"{METRIC_NAMES[metric]} (%)", run_title(results)
         training_curves(progress["history"], run.folder / TRAINING_FIGURE, score_name, title)
