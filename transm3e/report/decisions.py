@@ -169,6 +169,7 @@ def _draw_f1(axes: Axes, s: Scored, threshold: float) -> None:
 def co_activation_figure(groups: Mapping[str, Scored], path: Path, threshold: float, title: str) -> None:
     """Of the clips with each muscle, how many have each other one: by the labels, and as predicted."""
     figure = new_figure(16.5, 7.6 * len(groups) + 0.6)
+    figure.get_layout_engine().set(h_pad=0.15)
     rows = figure.subplots(len(groups), 2, squeeze=False)
     for (group, s), (truth, predicted) in zip(groups.items(), rows, strict=True):
         share = f"share of the {group} activities' clips with the row's muscle"
@@ -225,7 +226,7 @@ def contact_sheet(mistakes: Sequence[Mistake], root: Path, path: Path, title: st
     """Frames of each clip with its name, and what was missed and wrongly predicted."""
     rows = -(-len(mistakes) // TILES_PER_ROW)
     figure = new_figure(5.2 * TILES_PER_ROW, 2.75 * rows + 0.7)
-    every = figure.subplots(rows, TILES_PER_ROW, squeeze=False).flat
+    every = figure.subplots(rows, TILES_PER_ROW, squeeze=False).ravel()
     for axes in every:
         axes.set_axis_off()
     for axes, mistake in zip(every, mistakes, strict=False):
