@@ -18,11 +18,12 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+from torch.utils.hooks import RemovableHandle
 
 from transm3e.errors import UserError
 from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS, Model
+from transm3e.models.registry import MODELS, Model, See
 
 # Layers -> residual blocks of each stage.
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -119,6 +120,9 @@ class ResNet3D(Model):
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> ResNet3D:
         return cls(cfg.MODEL.ARCH, **common_args(cfg))
+
+    def watch_features(self, see: See) -> RemovableHandle:
+        return self.net.blocks[-2].register_forward_hook(lambda _, __, out: see(out, lambda x: x) and None)
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, C, T, H, W) float, any T from 1 (C2D, I3D: 2), H and W -> logits (B, num_classes).

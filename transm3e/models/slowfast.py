@@ -10,11 +10,12 @@ from collections.abc import Sequence
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from transm3e.errors import UserError
 from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS, Model
+from transm3e.models.registry import MODELS, Model, See
 from transm3e.models.resnet3d import ARCHS, check_stages, common_args, find_builder, finish, stage_kernels
 
 # Temporal kernel sizes of the stages of each pathway; the fast one has temporal kernels in all blocks.
@@ -96,6 +97,10 @@ class SlowFast(Model):
             fusion_kernel=cfg.SLOWFAST.FUSION_KERNEL_SZ,
             **common_args(cfg),
         )
+
+    def watch_features(self, see: See) -> RemovableHandle:
+        # The slow pathway after its last stage, before both are pooled and joined.
+        return self.net.blocks[-3].register_forward_hook(lambda _, __, out: see(out[0], lambda x: x) and None)
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, C, T, H, W) float, T a multiple of alpha, any H and W -> logits (B, num_classes).
