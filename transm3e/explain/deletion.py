@@ -46,3 +46,17 @@ def random_heat(heat: Tensor, patch: int, seed: int) -> Tensor:
     grid = [-(-side // patch) for side in heat.shape[2:]]
     draw = torch.rand(*heat.shape[:2], *grid, generator=torch.Generator().manual_seed(seed)).to(heat.device)
     return draw.repeat_interleave(patch, 2).repeat_interleave(patch, 3)[:, :, : heat.shape[2], : heat.shape[3]]
+
+
+def moved_heat(heat: Tensor, patch: int, seed: int) -> Tensor:
+    """The heat of each clip in the same shapes elsewhere: moved at random in time and space, in whole patches, around the
+    edges."""
+    draw = torch.Generator().manual_seed(seed)
+    steps = [
+        [
+            int(torch.randint(side, (), generator=draw)) * unit
+            for side, unit in ((t, 1), (h // patch, patch), (w // patch, patch))
+        ]
+        for t, h, w in [heat.shape[1:]] * len(heat)
+    ]
+    return torch.stack([one.roll(step, (0, 1, 2)) for one, step in zip(heat, steps, strict=True)])

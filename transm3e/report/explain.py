@@ -16,16 +16,19 @@ from torch import Tensor
 
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.draws import EvalDraw
+from transm3e.data.geometry import Box
+from transm3e.data.skeleton import fit_video, read_skeleton
+from transm3e.data.skeleton.clip import skeleton_clip
 from transm3e.data.transforms import ViewParams
 from transm3e.data.types import Batch
 from transm3e.data.videos import build_videos
 from transm3e.errors import UserError
 from transm3e.explain import attention, cam
-from transm3e.explain.deletion import SHARES, deletion_curve, random_heat
+from transm3e.explain.deletion import SHARES, deletion_curve, moved_heat, random_heat
 from transm3e.joints import LAYOUTS
 from transm3e.modalities import JOINTS, MODALITIES
 from transm3e.models.mvit import MViTBackbone
-from transm3e.report.figures import INK, KNOWN, NEW, dress, new_figure, save
+from transm3e.report.figures import INK, KNOWN, MEAN, NEW, dress, new_figure, save
 from transm3e.report.overlay import Paint, ScoresOverTime, write_overlay
 from transm3e.tasks import Classify
 
@@ -35,6 +38,7 @@ FRAMES, SIDE = 6, 240  # frames of a row, and their least side in pixels
 NAMED = 4  # muscles or joints in a list
 MOST_VIEWS = 200  # of a video: their clips are in memory together
 VIEWS_TOGETHER = 4
+LETTERS = 700  # longer side of a frame, in pixels, for which letters are sized
 LEAST_HEAT = 0.15  # below it the frame is left as it is
 PATCH_SHARE = 14  # patches of the deletion test along a side
 DRAWS = 5
@@ -120,8 +124,8 @@ def rows_figure(batch: Batch, found: Explained, layout: str, threshold: float, p
     """Two rows per clip: frames, and what the explained muscle rests on; beside them what is true, missed and false."""
     count = len(found.heat)
     frames = np.linspace(0, found.heat.shape[1] - 1, min(FRAMES, found.heat.shape[1])).round().astype(int)
-    figure = new_figure(1.55 * len(frames) + 3.4, 3.3 * count + 0.8)
-    every = figure.subplots(2 * count, len(frames) + 1, squeeze=False, width_ratios=[2.1] + [1] * len(frames))
+    figure = new_figure(1.6 * len(frames) + 2.4, 3.3 * count + 0.6)
+    every = figure.subplots(2 * count, len(frames) + 1, squeeze=False, width_ratios=[1.45] + [1] * len(frames))
     for axes in every.ravel():
         axes.set_axis_off()
     for clip in range(count):
@@ -151,10 +155,10 @@ def _painted(image: np.ndarray, batch: Batch, found: Explained, clip: int, frame
     if found.method != JOINT_METHOD:
         return blend(image, found.heat[clip, frame])
     joints = batch.clips["skeleton"][clip, :, frame].cpu().numpy()
-    span = batch.clips["rgb"].shape[-1] if "rgb" in batch.clips else max(1.0, float(joints[:2].max()))
-    joints = joints.copy()
-    joints[:2] = (joints[:2] + 0.5) * image.shape[1] / span - 0.5
-    return paint_joints(image.copy(), joints, found.heat[clip, frame], layout)
+    shares, image = joints[:2], image.copy()
+    if len(joints) > 3:  # metres around the hips; two of them are shown, on grey
+        shares, image[:] = 0.5 + joints[:2] / 2, 235
+    return paint_joints(image, shares * image.shape[1] - 0.5, joints[-1], found.heat[clip, frame], layout)
 
 
 def blend(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -170,14 +174,24 @@ def blend(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def paint_joints(image: np.ndarray, joints: np.ndarray, heat: np.ndarray, layout: str) -> np.ndarray:
-    """Draw (3, V, M) joints in pixels into an image, dots larger and brighter the more they matter, (V, M) in [0, 1]."""
+def paint_joints(
+    image: np.ndarray, places: np.ndarray, present: np.ndarray, heat: np.ndarray, layout: str
+) -> np.ndarray:
+    """Draw joints into an image, dots larger and brighter the more they matter.
+
+    Args:
+        image: (H, W, 3) uint8, changed.
+        places: (2, V, M) pixels.
+        present: (V, M), above 0 where there is a joint.
+        heat: (V, M) in [0, 1].
+        layout: key of LAYOUTS.
+    """
     from matplotlib import colormaps
 
     unit = max(image.shape[:2]) / SIDE
-    for person in range(joints.shape[2]):
-        there = joints[2, :, person] > 0
-        points = np.clip(np.nan_to_num(joints[:2, :, person]).T, -1e5, 1e5).round().astype(int).tolist()
+    for person in range(places.shape[2]):
+        there = present[:, person] > 0
+        points = np.clip(np.nan_to_num(places[:, :, person]).T, -1e5, 1e5).round().astype(int).tolist()
         for a, b in LAYOUTS[layout].bones:
             if there[a] and there[b]:
                 cv2.line(image, points[a], points[b], (150, 150, 150), max(1, round(1.5 * unit)), cv2.LINE_AA)
@@ -232,18 +246,20 @@ def tokens_figure(task: Classify, batch: Batch, path: Path, title: str) -> None:
         axes.imshow(blend(image, heat))
         axes.set_title(name.replace("_", " "), fontsize=7, color=INK, pad=2)
     axes = right.subplots()
-    shown = axes.imshow(alike, cmap="PuOr_r", vmin=-1, vmax=1)
+    lowest = float(alike.min())  # tokens are often nearly the same, which a scale from -1 to 1 would hide
+    shown = axes.imshow(alike, cmap="viridis", vmin=min(lowest, 0.999), vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     axes.set_yticks(range(len(names)), names, fontsize=6)
     axes.tick_params(length=0)
-    axes.set_title("cosine similarity of the tokens after the last block", fontsize=9, color=INK)
+    axes.set_title(f"cosine similarity of the tokens after the last block, lowest {lowest:.3f}", fontsize=9, color=INK)
     right.colorbar(shown, ax=axes, shrink=0.7, pad=0.02).outline.set_visible(False)
     figure.suptitle(f"{title}: {batch.paths[0]}".replace("$", r"\$"), fontsize=12, fontweight="bold", color=INK)
     save(figure, path)
 
 
 def deletion_figure(task: Classify, clips: dict[str, Tensor], found: Explained, path: Path, title: str) -> None:
-    """Mean score of the explained muscles while the patches with the most heat are erased, beside random patches."""
+    """Mean score of the explained muscles while the patches with the most heat are erased, beside random patches, and
+    the same shapes at random places: scattered patches flicker, which a model of motion sees."""
     source = MODALITIES[task.model.modality].source
     classes, heat = torch.from_numpy(found.classes), torch.from_numpy(found.heat).to(clips[source].device)
 
@@ -253,15 +269,18 @@ def deletion_figure(task: Classify, clips: dict[str, Tensor], found: Explained, 
 
     patch = max(1, round(heat.shape[-1] / PATCH_SHARE))
     hot = deletion_curve(score, clips[source], heat, patch).mean(1).cpu()
-    draws = [
-        deletion_curve(score, clips[source], random_heat(heat, patch, i), patch).mean(1).cpu() for i in range(DRAWS)
-    ]
-    anything, percent = torch.stack(draws), [100 * share for share in SHARES]
+    percent = [100 * share for share in SHARES]
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
     axes.plot(percent, hot, "o-", color=NEW, linewidth=2, label=f"patches with the most heat ({found.method})")
-    axes.plot(percent, anything.mean(0), "D-", color=KNOWN, linewidth=2, label=f"random patches, {DRAWS} draws")
-    axes.fill_between(percent, anything.amin(0), anything.amax(0), color=KNOWN, alpha=0.15, linewidth=0)
+    for make, colour, label in (
+        (moved_heat, KNOWN, "the same shapes elsewhere"),
+        (random_heat, MEAN, "random patches"),
+    ):
+        other = [deletion_curve(score, clips[source], make(heat, patch, i), patch).mean(1).cpu() for i in range(DRAWS)]
+        curves = torch.stack(other)
+        axes.plot(percent, curves.mean(0), "D-", color=colour, linewidth=2, label=f"{label}, {DRAWS} draws")
+        axes.fill_between(percent, curves.amin(0), curves.amax(0), color=colour, alpha=0.15, linewidth=0)
     axes.set_xlabel("patches erased (%)")
     axes.set_ylabel(f"mean score of the explained muscle, {len(found.heat)} clips")
     axes.set_ylim(0, None)
@@ -319,7 +338,7 @@ def explain_video(
     rate = cfg.DATA.TARGET_FPS
     heat = np.concatenate([(255 * f.heat).astype(np.uint8) for f in found])
     scores = np.concatenate([f.scores for f in found])
-    paint = _paint(remembered, heat, clips, method, found[0].names[muscle], cfg, rate)
+    paint = _paint(remembered, heat, videos.bodies[0].skeleton, method, found[0].names[muscle], cfg, rate)
     over_time = _over_time(remembered, scores, found[0].names, videos, video, rate)
     write_overlay(videos.root / videos.bodies[0].path, file, over_time, paint=paint)
 
@@ -387,15 +406,15 @@ def _over_time(
 def _paint(
     views: Sequence[Remembered],
     heat: np.ndarray,
-    clips: Mapping[str, Tensor],
+    body: str,
     method: str,
     name: str,
     cfg: CfgNode,
     rate: float,
 ) -> Paint:
     numbers = np.stack([view.numbers for view in views]).astype(float)
+    skeleton = read_skeleton(body) if body and method == JOINT_METHOD else None
     middles = (numbers.min(1) + numbers.max(1)) / 2
-    size = cfg.DATA.TEST_CROP_SIZE
 
     def paint(number: int, image: np.ndarray, second: float) -> np.ndarray:
         at = second * rate if rate else number
@@ -406,15 +425,18 @@ def _paint(
         of = heat[view, frame] / np.float32(255)
         if params is not None and method != JOINT_METHOD:
             params.crop.of(image)[:] = blend(params.crop.of(image), of)
-        elif method == JOINT_METHOD:
-            joints = clips["skeleton"][view, :, frame].numpy().copy()
-            if params is not None:
-                for axis, (start, side) in enumerate(
-                    ((params.crop.left, params.crop.width), (params.crop.top, params.crop.height))
-                ):
-                    joints[axis] = (joints[axis] + 0.5) * side / size - 0.5 + start
-            image = paint_joints(image, joints, of, cfg.SKELETON.LAYOUT)
-        scale = max(image.shape[:2]) / 700
+        elif skeleton is not None:
+            whole = ViewParams(Box(0, 0, *image.shape[:2]))
+            fitted = fit_video(skeleton, image.shape[:2], body)
+            persons = (cfg.SKELETON.NUM_PERSONS, cfg.SKELETON.LAYOUT)
+            # Shares of the frame, whatever coordinates the model reads.
+            joints = skeleton_clip(fitted, [number], whole, 1, image.shape[:2], *persons)[:, 0]
+            places = joints[:2] * np.array(image.shape[1::-1])[:, None, None] - 0.5
+            image = paint_joints(image, places, joints[2], of, cfg.SKELETON.LAYOUT)
+        scale = max(image.shape[:2]) / LETTERS
+        if scale < 1:  # a small frame would be enlarged with its letters
+            size_now = (round(image.shape[1] / scale), round(image.shape[0] / scale))
+            image, scale = cv2.resize(image, size_now, interpolation=cv2.INTER_CUBIC), 1.0
         text, where = f"{method}: {name.replace('_', ' ')}", (round(10 * scale), round(24 * scale))
         for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
             cv2.putText(
