@@ -12,8 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from transm3e.cli import exit_with_message
 from transm3e.data.annotations import EVAL_SPLITS, MUSCLES
+from transm3e.data.loader import ClipLoader
 from transm3e.engine.processes.distributed import select_device
 from transm3e.errors import UserError
 from transm3e.files import make_folder
@@ -25,10 +28,11 @@ from transm3e.report.explain import (
     class_of,
     deletion_figure,
     explain,
-    explain_video,
     rows_figure,
     tokens_figure,
 )
+from transm3e.report.video_views import VideoViews, explain_video
+from transm3e.report.videos import untrained_muscles
 from transm3e.runs.folder import evaluation_checkpoint
 from transm3e.runs.plan import plan
 from transm3e.tasks import build_trained_task
@@ -66,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         make_folder(folder := args.out or run.folder / "explain", "--out")
         if args.video:
             file = folder / f"{Path(args.video).stem}.mp4"
-            explain_video(cfg, task, args.video, file, method, muscle, device)
+            explain_video(
+                VideoViews(cfg, task, args.video, device, untrained_muscles(run, task.columns)), file, method, muscle
+            )
             print(file)
             return 0
         cfg.defrost()
@@ -86,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _loader(cfg, split, modality):
+def _loader(cfg: CfgNode, split: str, modality: str) -> ClipLoader:
     """Clips with their images, where there are videos."""
     try:
         return build_figure_loader(cfg, split, [modality, "rgb"])

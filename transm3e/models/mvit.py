@@ -234,7 +234,8 @@ class MViTBackbone(nn.Module):
             patches, _tokens, size = args[:3]
             see(patches, lambda x: x.transpose(1, 2).unflatten(2, size))
 
-        return self.blocks[-1].attn.register_forward_pre_hook(read)
+        last: Any = self.blocks[-1]
+        return last.attn.register_forward_pre_hook(read)
 
     def encode(
         self, clips: Any, tokens_1KD: Tensor, embed: Embed | None = None, read_patches: bool = False

@@ -122,7 +122,8 @@ class ResNet3D(Model):
         return cls(cfg.MODEL.ARCH, **common_args(cfg))
 
     def watch_features(self, see: See) -> RemovableHandle:
-        return self.net.blocks[-2].register_forward_hook(lambda _, __, out: see(out, lambda x: x) and None)
+        blocks: Any = self.net.blocks
+        return blocks[-2].register_forward_hook(lambda _, __, out: see(out, lambda x: x) and None)
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, C, T, H, W) float, any T from 1 (C2D, I3D: 2), H and W -> logits (B, num_classes).

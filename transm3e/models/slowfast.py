@@ -6,6 +6,7 @@ Shapes: B clips, C channels, T frames of H x W pixels, S frames of the slow path
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
@@ -100,7 +101,8 @@ class SlowFast(Model):
 
     def watch_features(self, see: See) -> RemovableHandle:
         # The slow pathway after its last stage, before both are pooled and joined.
-        return self.net.blocks[-3].register_forward_hook(lambda _, __, out: see(out[0], lambda x: x) and None)
+        blocks: Any = self.net.blocks
+        return blocks[-3].register_forward_hook(lambda _, __, out: see(out[0], lambda x: x) and None)
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, C, T, H, W) float, T a multiple of alpha, any H and W -> logits (B, num_classes).

@@ -118,7 +118,7 @@ def find_mistakes(scored: Mapping[str, Scored], threshold: float | None) -> list
             losses = -np.log((s.scores * s.labels).sum(axis=1).clip(1e-7, 1))
         else:
             chosen, losses = s.scores >= threshold, cross_entropy(s.scores.clip(0, 1), s.labels)
-        for row in np.flatnonzero(s.labels.any(axis=1) | (threshold is not None)):
+        for row in np.flatnonzero(s.labels.any(axis=1) | (threshold is not None)).tolist():
             order = [int(c) for c in np.argsort(-s.scores[row], kind="stable")]
             missed = [str(s.columns[c]) for c in reversed(order) if s.labels[row, c] and not chosen[row, c]]
             false = [str(s.columns[c]) for c in order if chosen[row, c] and not s.labels[row, c]]
@@ -169,7 +169,8 @@ def _draw_f1(axes: Axes, s: Scored, threshold: float) -> None:
 def co_activation_figure(groups: Mapping[str, Scored], path: Path, threshold: float, title: str) -> None:
     """Of the clips with each muscle, how many have each other one: by the labels, and as predicted."""
     figure = new_figure(16.5, 7.6 * len(groups) + 0.6)
-    figure.get_layout_engine().set(h_pad=0.15)
+    layout: Any = figure.get_layout_engine()
+    layout.set(h_pad=0.15)
     rows = figure.subplots(len(groups), 2, squeeze=False)
     for (group, s), (truth, predicted) in zip(groups.items(), rows, strict=True):
         share = f"share of the {group} activities' clips with the row's muscle"
@@ -225,7 +226,7 @@ def _draw_matrix(axes: Axes, shares: np.ndarray, names: Sequence[str]) -> Any:
 def contact_sheet(mistakes: Sequence[Mistake], root: Path, path: Path, title: str) -> None:
     """Frames of each clip with its name, and what was missed and wrongly predicted."""
     rows = -(-len(mistakes) // TILES_PER_ROW)
-    figure = new_figure(5.2 * TILES_PER_ROW, 2.75 * rows + 0.7)
+    figure = new_figure(5.2 * TILES_PER_ROW, 2.15 * rows + 0.7)
     every = figure.subplots(rows, TILES_PER_ROW, squeeze=False).ravel()
     for axes in every:
         axes.set_axis_off()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from transm3e.data.annotations import MUSCLES
-from transm3e.data.draws import EvalDraw
-from transm3e.data.geometry import Box
-from transm3e.data.skeleton import fit_video, read_skeleton
-from transm3e.data.skeleton.clip import skeleton_clip
-from transm3e.data.transforms import ViewParams
 from transm3e.data.types import Batch
-from transm3e.data.videos import build_videos
 from transm3e.errors import UserError
 from transm3e.explain import attention, cam
 from transm3e.explain.deletion import SHARES, deletion_curve, moved_heat, random_heat
@@ -29,16 +21,12 @@ from transm3e.joints import LAYOUTS
 from transm3e.modalities import JOINTS, MODALITIES
 from transm3e.models.mvit import MViTBackbone
 from transm3e.report.figures import INK, KNOWN, MEAN, NEW, dress, new_figure, save
-from transm3e.report.overlay import Paint, ScoresOverTime, write_overlay
 from transm3e.tasks import Classify
 
 JOINT_METHOD = "joints"
 METHODS = (*cam.METHODS, *attention.METHODS, JOINT_METHOD)
 FRAMES, SIDE = 6, 240  # frames of a row, and their least side in pixels
 NAMED = 4  # muscles or joints in a list
-MOST_VIEWS = 200  # of a video: their clips are in memory together
-VIEWS_TOGETHER = 4
-LETTERS = 700  # longer side of a frame, in pixels, for which letters are sized
 LEAST_HEAT = 0.15  # below it the frame is left as it is
 PATCH_SHARE = 14  # patches of the deletion test along a side
 DRAWS = 5
@@ -229,7 +217,8 @@ def _most(found: Explained, clip: int, layout: str) -> str:
 
 def tokens_figure(task: Classify, batch: Batch, path: Path, title: str) -> None:
     """Of the first clip, what each token of the last block reads in the middle frame, and how alike the tokens are."""
-    model, clips = task.model, {name: clip[:1] for name, clip in batch.clips.items()}
+    model: Any = task.model
+    clips = {name: clip[:1] for name, clip in batch.clips.items()}
     inputs = task.inputs(clips)
     maps = attention.token_attention(model, inputs)[0].cpu().numpy()
     alike = attention.token_similarity(model, inputs)[0].cpu().numpy()
@@ -238,21 +227,24 @@ def tokens_figure(task: Classify, batch: Batch, path: Path, title: str) -> None:
     columns = min(len(maps), 5 if len(maps) <= 20 else 8)
     rows, middle = -(-len(maps) // columns), maps.shape[1] // 2
     figure = new_figure(1.3 * columns + 7, max(5.0, 1.5 * rows + 0.6))
-    left, right = figure.subfigures(1, 2, width_ratios=[1.3 * columns, 6.6])
+    halves: Any = figure.subfigures(1, 2, width_ratios=[1.3 * columns, 6.6])
+    left, right = halves
     image, every = backdrop(batch, 0)[middle], left.subplots(rows, columns, squeeze=False).ravel()
     for axes in every:
         axes.set_axis_off()
     for axes, heat, name in zip(every, maps[:, middle], names, strict=False):
         axes.imshow(blend(image, heat))
         axes.set_title(name.replace("_", " "), fontsize=7, color=INK, pad=2)
-    axes = right.subplots()
+    square: Any = right.subplots()
     lowest = float(alike.min())  # tokens are often nearly the same, which a scale from -1 to 1 would hide
-    shown = axes.imshow(alike, cmap="viridis", vmin=min(lowest, 0.999), vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
-    axes.set_yticks(range(len(names)), names, fontsize=6)
-    axes.tick_params(length=0)
-    axes.set_title(f"cosine similarity of the tokens after the last block, lowest {lowest:.3f}", fontsize=9, color=INK)
-    right.colorbar(shown, ax=axes, shrink=0.7, pad=0.02).outline.set_visible(False)
+    shown = square.imshow(alike, cmap="viridis", vmin=min(lowest, 0.999), vmax=1)
+    square.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+    square.set_yticks(range(len(names)), names, fontsize=6)
+    square.tick_params(length=0)
+    square.set_title(
+        f"cosine similarity of the tokens after the last block, lowest {lowest:.3f}", fontsize=9, color=INK
+    )
+    right.colorbar(shown, ax=square, shrink=0.7, pad=0.02).outline.set_visible(False)
     figure.suptitle(f"{title}: {batch.paths[0]}".replace("$", r"\$"), fontsize=12, fontweight="bold", color=INK)
     save(figure, path)
 
@@ -260,7 +252,8 @@ def tokens_figure(task: Classify, batch: Batch, path: Path, title: str) -> None:
 def deletion_figure(task: Classify, clips: dict[str, Tensor], found: Explained, path: Path, title: str) -> None:
     """Mean score of the explained muscles while the patches with the most heat are erased, beside random patches, and
     the same shapes at random places: scattered patches flicker, which a model of motion sees."""
-    source = MODALITIES[task.model.modality].source
+    model: Any = task.model
+    source = MODALITIES[model.modality].source
     classes, heat = torch.from_numpy(found.classes), torch.from_numpy(found.heat).to(clips[source].device)
 
     def score(erased: Tensor) -> Tensor:
@@ -288,167 +281,3 @@ def deletion_figure(task: Classify, clips: dict[str, Tensor], found: Explained, 
     dress(axes, "y")
     axes.set_title(title.replace("$", r"\$"), fontsize=12, fontweight="bold", color=INK)
     save(figure, path)
-
-
-class Remembered:
-    """A view of a video that remembers its frames and its crop."""
-
-    def __init__(self, draw: EvalDraw) -> None:
-        self.draw, self.numbers = draw, np.empty(0, np.int64)
-        self.view: ViewParams | None = None
-
-    def frames(self, num_frames: int) -> np.ndarray:
-        """See transm3e.data.draws.Draw."""
-        self.numbers = self.draw.frames(num_frames)
-        return self.numbers
-
-    def params(self, height: int, width: int) -> ViewParams:
-        """See transm3e.data.draws.Draw."""
-        self.view = self.draw.params(height, width)
-        return self.view
-
-
-def explain_video(
-    cfg: CfgNode, task: Classify, video: str, file: Path, method: str, muscle: int | None, device: torch.device
-) -> None:
-    """Write the overlay of a video with heat (or joints) on its frames: views one after the other, all of the video.
-
-    Args:
-        muscle: explained throughout; None = the one with the highest mean score.
-
-    Raises:
-        UserError: no such file, nobody in it, it is too long, or the overlay cannot be written.
-    """
-    if not Path(video).is_file():
-        raise UserError(f"--video {video}: no such file")
-    videos = build_videos(cfg, video)
-    if reason := videos.bodies[0].reason:
-        raise UserError(f"--video {video}: {reason}")
-    dataset = videos.loader.dataset
-    files = {column: str(names[0]) for column, names in dataset.table.files.items()}
-    views = _read_views(dataset, files, video)
-    remembered, clips = views
-    parts = [{name: clip[i : i + VIEWS_TOGETHER].to(device) for name, clip in clips.items()}
-             for i in range(0, len(remembered), VIEWS_TOGETHER)]  # fmt: skip
-    if muscle is None:
-        with torch.no_grad():
-            scores = torch.cat([task.loss.scores(task.model.eval()(task.inputs(part)).logits) for part in parts])
-        muscle = int(scores.mean(0).argmax())
-    found = [explain(task, part, method, muscle) for part in parts]
-    rate = cfg.DATA.TARGET_FPS
-    heat = np.concatenate([(255 * f.heat).astype(np.uint8) for f in found])
-    scores = np.concatenate([f.scores for f in found])
-    paint = _paint(remembered, heat, videos.bodies[0].skeleton, method, found[0].names[muscle], cfg, rate)
-    over_time = _over_time(remembered, scores, found[0].names, videos, video, rate)
-    write_overlay(videos.root / videos.bodies[0].path, file, over_time, paint=paint)
-
-
-def _read_views(dataset: Any, files: Mapping[str, str], video: str) -> tuple[list[Remembered], dict[str, Tensor]]:
-    from transm3e.data.decode import DecodeError
-
-    shape = dataset.shape
-
-    def read(count: int) -> tuple[list[Remembered], dict[str, Tensor]]:
-        views = [Remembered(EvalDraw(shape, v, count, "spread", 0, 1, dataset.resizing)) for v in range(count)]
-        out = {name: spec.empty(count) for name, spec in dataset.specs.items()}
-        try:
-            dataset.reader.read(files, views, {name: clip.numpy() for name, clip in out.items()})
-        except DecodeError as error:
-            raise UserError(f"--video {video}: {error.reason}") from error
-        return views, out
-
-    class Length:
-        """Asks for a video's number of frames, and reads one."""
-
-        def __init__(self) -> None:
-            self.count = 0
-
-        def frames(self, num_frames: int) -> np.ndarray:
-            self.count = num_frames
-            return np.zeros(shape.length, np.int64)
-
-        def params(self, height: int, width: int) -> ViewParams:
-            return EvalDraw(shape, 0, 1, "spread", 0, 1, dataset.resizing).params(height, width)
-
-    length = Length()
-    try:
-        out = {name: spec.empty(1).numpy() for name, spec in dataset.specs.items()}
-        dataset.reader.read(files, [length], out)
-    except DecodeError as error:
-        raise UserError(f"--video {video}: {error.reason}") from error
-    count = max(1, math.ceil(length.count / shape.frames))
-    if count > MOST_VIEWS:
-        raise UserError(
-            f"--video {video} has {count} views of {shape.frames} frames; allowed: {MOST_VIEWS}; cut the video"
-        )
-    return read(count)
-
-
-def _over_time(
-    views: Sequence[Remembered], scores: np.ndarray, names: Sequence[str], videos: Any, video: str, rate: float
-) -> ScoresOverTime:
-    from contextlib import closing
-
-    from transm3e.data.backends import open_source
-    from transm3e.data.reading import clock
-
-    with closing(open_source(Path(video))) as source:
-        times = clock(source.num_frames, source.seconds)
-
-    def second(number: int) -> float:
-        return min(number / rate, float(times[-1])) if rate else float(times[min(number, len(times) - 1)])
-
-    starts = np.array([second(int(view.numbers.min())) for view in views])
-    ends = np.maximum([second(int(view.numbers.max()) + 1) for view in views], starts + 1e-3)
-    return ScoresOverTime(starts, ends, scores, tuple(names))
-
-
-def _paint(
-    views: Sequence[Remembered],
-    heat: np.ndarray,
-    body: str,
-    method: str,
-    name: str,
-    cfg: CfgNode,
-    rate: float,
-) -> Paint:
-    numbers = np.stack([view.numbers for view in views]).astype(float)
-    skeleton = read_skeleton(body) if body and method == JOINT_METHOD else None
-    middles = (numbers.min(1) + numbers.max(1)) / 2
-
-    def paint(number: int, image: np.ndarray, second: float) -> np.ndarray:
-        at = second * rate if rate else number
-        view = int(np.abs(middles - at).argmin())
-        frame = int(np.abs(numbers[view] - at).argmin())
-        params = views[view].view
-        image = image.copy()
-        of = heat[view, frame] / np.float32(255)
-        if params is not None and method != JOINT_METHOD:
-            params.crop.of(image)[:] = blend(params.crop.of(image), of)
-        elif skeleton is not None:
-            whole = ViewParams(Box(0, 0, *image.shape[:2]))
-            fitted = fit_video(skeleton, image.shape[:2], body)
-            persons = (cfg.SKELETON.NUM_PERSONS, cfg.SKELETON.LAYOUT)
-            # Shares of the frame, whatever coordinates the model reads.
-            joints = skeleton_clip(fitted, [number], whole, 1, image.shape[:2], *persons)[:, 0]
-            places = joints[:2] * np.array(image.shape[1::-1])[:, None, None] - 0.5
-            image = paint_joints(image, places, joints[2], of, cfg.SKELETON.LAYOUT)
-        scale = max(image.shape[:2]) / LETTERS
-        if scale < 1:  # a small frame would be enlarged with its letters
-            size_now = (round(image.shape[1] / scale), round(image.shape[0] / scale))
-            image, scale = cv2.resize(image, size_now, interpolation=cv2.INTER_CUBIC), 1.0
-        text, where = f"{method}: {name.replace('_', ' ')}", (round(10 * scale), round(24 * scale))
-        for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-            cv2.putText(
-                image,
-                text,
-                where,
-                cv2.FONT_HERSHEY_SIMPLEX,
-                0.7 * scale,
-                colour,
-                max(1, round(width * scale)),
-                cv2.LINE_AA,
-            )
-        return image
-
-    return paint
