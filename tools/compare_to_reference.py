@@ -2,8 +2,8 @@
 
 python tools/compare_to_reference.py --cfg CONFIG [KEY VALUE ...] --video FILE (--activity NAME | --good FILE [FILE ...])
 
-The reference is the mean label of the activity's clips in the clip table (--table; default the config's), or the mean
-score of good executions. Muscles count from TEST.THRESHOLD on. Writes deviations.csv, a body map of differences
+The reference is what most of the activity's clips are labelled with in the clip table (--table; default the config's),
+or the mean score of good executions. Muscles are active from TEST.THRESHOLD on. Writes deviations.csv, a body map of differences
 (difference.png) and an overlay video into --out. The weights are found as by tools/explain.py.
 """
 
@@ -19,7 +19,7 @@ from transm3e.data.annotations import read_clip_table, table_file
 from transm3e.engine.processes.distributed import select_device
 from transm3e.errors import UserError
 from transm3e.files import make_folder
-from transm3e.report.reference import compare, expected_of, mean_of, summary, write_comparison
+from transm3e.report.reference import MOST, compare, expected_of, mean_of, summary, write_comparison
 from transm3e.report.video_views import VideoViews
 from transm3e.report.videos import untrained_muscles
 from transm3e.runs.folder import evaluation_checkpoint
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.good:
             expected = mean_of([VideoViews(run.cfg, task, file, device, unknown).over_time for file in args.good])
         threshold = run.cfg.TEST.THRESHOLD
-        found = compare(views.over_time, expected, threshold)
+        found = compare(views.over_time, expected, threshold, MOST if args.activity else threshold)
         make_folder(folder := args.out or run.folder / "reference", "--out")
         title = f"Difference from {args.activity or f'{len(args.good)} good execution(s)'}".replace("_", " ")
         files = write_comparison(views, found, folder, title, threshold)

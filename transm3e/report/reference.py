@@ -17,6 +17,7 @@ from transm3e.report.overlay import ScoresOverTime
 from transm3e.report.video_views import VideoViews, with_text, write
 
 UNEXPECTED, MISSING, EXPECTED, INACTIVE = "unexpected", "missing", "as expected", "inactive"
+MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,15 @@ class Deviation:
 
     Attributes:
         expected, score: of the reference, and the execution's mean over its windows, in [0, 1].
-        verdict: UNEXPECTED, MISSING, EXPECTED or INACTIVE, as the two are at least the threshold or not.
+        active: whether it should be active.
+        verdict: UNEXPECTED, MISSING, EXPECTED or INACTIVE.
         when: seconds (start, end) in which single windows deviate.
     """
 
     muscle: str
     expected: float
     score: float
+    active: bool
     verdict: str
     when: tuple[tuple[float, float], ...]
 
@@ -60,12 +63,20 @@ def mean_of(executions: Sequence[ScoresOverTime]) -> dict[str, float]:
     return dict(zip(executions[0].columns, means.tolist(), strict=True))
 
 
-def compare(execution: ScoresOverTime, expected: Mapping[str, float], threshold: float) -> list[Deviation]:
-    """Every muscle, the largest deviations first: unexpected and missing ones, then the others."""
+def compare(
+    execution: ScoresOverTime, expected: Mapping[str, float], threshold: float, expected_from: float
+) -> list[Deviation]:
+    """Every muscle, the largest deviations first: unexpected and missing ones, then the others.
+
+    Args:
+        expected: of each of its muscles, see expected_of and mean_of.
+        threshold: scores from which a muscle is active.
+        expected_from: values of `expected` from which it should be: MOST of an activity's clips, or the threshold.
+    """
     found = []
     for column, muscle in enumerate(execution.columns):
         scores, wanted = execution.scores[:, column], expected[muscle]
-        mean, active = float(scores.mean()), wanted >= threshold
+        mean, active = float(scores.mean()), wanted >= expected_from
         verdict = {
             (True, False): UNEXPECTED,
             (False, True): MISSING,
@@ -73,7 +84,7 @@ def compare(execution: ScoresOverTime, expected: Mapping[str, float], threshold:
             (False, False): INACTIVE,
         }[mean >= threshold, active]
         spans = _spans(execution.edges, (scores >= threshold) != active)
-        found.append(Deviation(muscle, wanted, mean, verdict, spans))
+        found.append(Deviation(muscle, wanted, mean, active, verdict, spans))
     return sorted(found, key=lambda d: (d.verdict not in (UNEXPECTED, MISSING), -abs(d.difference)))
 
 
@@ -104,8 +115,8 @@ def write_comparison(
     def paint(number: int, image: np.ndarray, second: float) -> np.ndarray:
         lines = []
         for verdict in (UNEXPECTED, MISSING):
-            now = [d.muscle for d in found if d.when and any(a <= second < b for a, b in d.when)
-                   and (d.expected < threshold) == (verdict == UNEXPECTED)]  # fmt: skip
+            off = [d for d in found if any(start <= second < end for start, end in d.when)]
+            now = [d.muscle for d in off if d.active == (verdict == MISSING)]
             lines += [f"{verdict}: {', '.join(now[:3])}{' ...' if len(now) > 3 else ''}"] if now else []
         return with_text(image.copy(), lines)
 
