@@ -57,9 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if task.activities:
             raise UserError(f"{run.name} predicts activities; compare with a model of muscles")
         unknown = untrained_muscles(run, task.columns)
-        views = VideoViews(run.cfg, task, args.video, device, unknown)
+        views = VideoViews.from_cfg(run.cfg, task, args.video, device, unknown)
         if args.good:
-            expected = mean_of([VideoViews(run.cfg, task, file, device, unknown).over_time for file in args.good])
+            expected = mean_of(
+                [VideoViews.from_cfg(run.cfg, task, file, device, unknown).over_time for file in args.good]
+            )
         threshold = run.cfg.TEST.THRESHOLD
         found = compare(views.over_time, expected, threshold, MOST if args.activity else threshold)
         make_folder(folder := args.out or run.folder / "reference", "--out")

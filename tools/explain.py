@@ -71,7 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.video:
             file = folder / f"{Path(args.video).stem}.mp4"
             explain_video(
-                VideoViews(cfg, task, args.video, device, untrained_muscles(run, task.columns)), file, method, muscle
+                VideoViews.from_cfg(cfg, task, args.video, device, untrained_muscles(run, task.columns)),
+                file,
+                method,
+                muscle,
             )
             print(file)
             return 0

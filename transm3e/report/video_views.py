@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,14 @@ from torch import Tensor
 
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.backends import open_source
+from transm3e.data.dataset import ClipDataset
 from transm3e.data.decode import DecodeError
 from transm3e.data.draws import EvalDraw
 from transm3e.data.geometry import Box
 from transm3e.data.reading import clock
 from transm3e.data.sampling import at_rate
 from transm3e.data.skeleton import Skeleton, fit_video, read_skeleton
+from transm3e.data.skeleton.bodies import Body
 from transm3e.data.skeleton.clip import skeleton_clip
 from transm3e.data.transforms import ViewParams
 from transm3e.data.videos import build_videos
@@ -52,73 +55,73 @@ class Remembered:
         return self.view
 
 
+@dataclass(frozen=True)
 class VideoViews:
     """All of a video in views, spread evenly, and their scores.
 
-    Args:
-        task: a trained task.
-        video: path of the file; persons are detected first where the model reads joints.
-        device: of the model.
-        unknown: muscles whose scores are meaningless (transm3e.report.videos.untrained_muscles); they are left out.
-
     Attributes:
+        file: the video.
+        body: the person in it, for a model of joints.
+        task: the trained task.
+        views: in order of time.
+        parts: their clips, a few views at a time, on the model's device.
+        rate: frames per second that views are numbered in; 0 = the video's own frames.
+        persons: SKELETON.NUM_PERSONS and LAYOUT.
         names: of what the model scores, muscles or activities.
-        over_time: scores of the views.
-        parts: the views' clips, a few at a time, on the device.
-
-    Raises:
-        UserError: no such file, it cannot be read, nobody is in it, or it is too long.
+        over_time: scores of the views, of those whose scores mean something.
     """
 
-    def __init__(
-        self, cfg: CfgNode, task: Classify, video: str, device: torch.device, unknown: Sequence[str] = ()
-    ) -> None:
+    file: Path
+    body: Body
+    task: Classify
+    views: list[Remembered]
+    parts: list[dict[str, Tensor]]
+    rate: float
+    persons: tuple[int, str]
+    names: tuple[str, ...]
+    over_time: ScoresOverTime
+
+    @classmethod
+    def from_cfg(
+        cls, cfg: CfgNode, task: Classify, video: str, device: torch.device, unknown: Sequence[str] = ()
+    ) -> VideoViews:
+        """Read and score a video; persons are detected first where the model reads joints.
+
+        Args:
+            device: of the model.
+            unknown: muscles whose scores are meaningless (transm3e.report.videos.untrained_muscles).
+
+        Raises:
+            UserError: no such file, it cannot be read, nobody is in it, or it is too long.
+        """
         if not Path(video).is_file():
             raise UserError(f"{video}: no such file")
         videos = build_videos(cfg, video)
-        self.file, self.body, self.cfg, self.task = Path(video), videos.bodies[0], cfg, task
-        if self.body.reason:
-            raise UserError(f"{video}: {self.body.reason}")
-        self.rate = float(cfg.DATA.TARGET_FPS)
-        dataset = videos.loader.dataset
-        shape = dataset.shape
+        body, rate = videos.bodies[0], float(cfg.DATA.TARGET_FPS)
+        if body.reason:
+            raise UserError(f"{video}: {body.reason}")
         try:
-            with closing(open_source(self.file)) as source:
+            with closing(open_source(Path(video))) as source:
                 count, seconds = source.num_frames, source.seconds
-            if self.rate and seconds is not None:
-                count = len(at_rate(seconds, self.rate))
-            views = max(1, math.ceil(count / shape.frames))
-            if views > MOST_VIEWS:
-                raise UserError(
-                    f"{video} has {views} views of {shape.frames} frames; allowed: {MOST_VIEWS}; cut the video"
-                )
-            self.views = [Remembered(EvalDraw(shape, v, views, "spread", 0, 1, dataset.resizing)) for v in range(views)]
-            clips = {name: spec.empty(views) for name, spec in dataset.specs.items()}
-            files = {column: str(names[0]) for column, names in dataset.table.files.items()}
-            dataset.reader.read(files, self.views, {name: clip.numpy() for name, clip in clips.items()})
+            shown = len(at_rate(seconds, rate)) if rate and seconds is not None else count
+            views, clips = _read(videos.loader.dataset, shown, video)
         except DecodeError as error:
             raise UserError(f"{video}: {error.reason}") from error
-        starts = range(0, views, VIEWS_TOGETHER)
-        self.parts = [{name: clip[i : i + VIEWS_TOGETHER].to(device) for name, clip in clips.items()} for i in starts]
-        self.names = tuple(task.activities.names if task.activities else MUSCLES)
-        self.known = [i for i, name in enumerate(self.names) if name not in unknown]
-        self.over_time = self._scored(clock(len(seconds) if seconds is not None else count, seconds))
-
-    def _scored(self, times: np.ndarray) -> ScoresOverTime:
+        parts = [
+            {name: clip[i : i + VIEWS_TOGETHER].to(device) for name, clip in clips.items()}
+            for i in range(0, len(views), VIEWS_TOGETHER)
+        ]
         with torch.no_grad():
-            scores = torch.cat([self._scores(part) for part in self.parts])
-
-        def second(number: int) -> float:
-            return min(number / self.rate, float(times[-1])) if self.rate else float(times[min(number, len(times) - 1)])
-
-        starts = np.array([second(int(view.numbers.min())) for view in self.views])
-        ends = np.maximum([second(int(view.numbers.max()) + 1) for view in self.views], starts + 1e-3)
-        return ScoresOverTime(
-            starts, ends, scores.cpu().numpy()[:, self.known], tuple(self.names[i] for i in self.known)
+            model = task.model.eval()
+            scores = torch.cat([task.loss.scores(model(task.inputs(part)).logits) for part in parts]).cpu().numpy()
+        names = tuple(task.activities.names if task.activities else MUSCLES)
+        known = [i for i, name in enumerate(names) if name not in unknown]
+        starts, ends = _spans(views, clock(count, seconds), rate if seconds is not None else 0.0)
+        over_time = ScoresOverTime(starts, ends, scores[:, known], tuple(names[i] for i in known))
+        persons = (cfg.SKELETON.NUM_PERSONS, cfg.SKELETON.LAYOUT)
+        return cls(
+            Path(video), body, task, views, parts, rate if seconds is not None else 0.0, persons, names, over_time
         )
-
-    def _scores(self, part: dict[str, Tensor]) -> Tensor:
-        return self.task.loss.scores(self.task.model.eval()(self.task.inputs(part)).logits)
 
     def nearest(self, number: int, second: float) -> tuple[int, int]:
         """The view, and the frame in it, that show a frame of the video best."""
@@ -126,6 +129,28 @@ class VideoViews:
         middles = [(view.numbers.min() + view.numbers.max()) / 2 for view in self.views]
         view = int(np.abs(np.array(middles) - at).argmin())
         return view, int(np.abs(self.views[view].numbers - at).argmin())
+
+
+def _read(dataset: ClipDataset, frames: int, video: str) -> tuple[list[Remembered], dict[str, Tensor]]:
+    shape = dataset.shape
+    count = max(1, math.ceil(frames / shape.frames))
+    if count > MOST_VIEWS:
+        raise UserError(f"{video} has {count} views of {shape.frames} frames; allowed: {MOST_VIEWS}; cut the video")
+    views = [Remembered(EvalDraw(shape, v, count, "spread", 0, 1, dataset.resizing)) for v in range(count)]
+    clips = {name: spec.empty(count) for name, spec in dataset.specs.items()}
+    files = {column: str(names[0]) for column, names in dataset.table.files.items()}
+    dataset.reader.read(files, views, {name: clip.numpy() for name, clip in clips.items()})
+    return views, clips
+
+
+def _spans(views: Sequence[Remembered], times: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """First second and end of each view."""
+
+    def second(number: int) -> float:
+        return min(number / rate, float(times[-1])) if rate else float(times[min(number, len(times) - 1)])
+
+    starts = np.array([second(int(view.numbers.min())) for view in views])
+    return starts, np.maximum([second(int(view.numbers.max()) + 1) for view in views], starts + 1e-3)
 
 
 def explain_video(views: VideoViews, file: Path, method: str, muscle: int | None) -> None:
@@ -138,7 +163,9 @@ def explain_video(views: VideoViews, file: Path, method: str, muscle: int | None
     Raises:
         UserError: the overlay cannot be written.
     """
-    chosen = views.known[int(views.over_time.scores.mean(axis=0).argmax())] if muscle is None else muscle
+    over_time = views.over_time
+    highest = over_time.columns[int(over_time.scores.mean(axis=0).argmax())]
+    chosen = views.names.index(highest) if muscle is None else muscle
     # As bytes, as a long video has much of it.
     heat = np.concatenate(
         [(255 * explain(views.task, part, method, chosen).heat).astype(np.uint8) for part in views.parts]
@@ -166,12 +193,11 @@ def write(views: VideoViews, file: Path, paint: Paint) -> None:
 def _paint_body(image: np.ndarray, skeleton: Skeleton, number: int, heat: np.ndarray, views: VideoViews) -> None:
     height, width = image.shape[:2]
     fitted = fit_video(skeleton, (height, width), views.body.skeleton)
-    of = views.cfg.SKELETON
     # Shares of the frame, whatever coordinates the model reads.
     whole = ViewParams(Box(0, 0, height, width))
-    joints = skeleton_clip(fitted, [number], whole, 1, (height, width), of.NUM_PERSONS, of.LAYOUT)[:, 0]
+    joints = skeleton_clip(fitted, [number], whole, 1, (height, width), *views.persons)[:, 0]
     places = joints[:2] * np.array([width, height])[:, None, None] - 0.5
-    paint_joints(image, places, joints[2], heat, of.LAYOUT)
+    paint_joints(image, places, joints[2], heat, views.persons[1])
 
 
 def with_text(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
