@@ -26,6 +26,7 @@ LEVELS = {
     "models": 2,
     "distill": 2,
     "runs": 3,
+    "explain": 3,
     "tasks": 4,
     "engine": 5,
     "report": 6,

@@ -9,12 +9,15 @@ import shutil
 import numpy as np
 import pytest
 
+from transm3e.config.targets import MUSCLE_TARGET
+from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
 from transm3e.metrics import mean_average_precision
 from transm3e.report.activity_figure import activity_result
 from transm3e.report.ensemble import build_ensemble, read_member
+from transm3e.report.run import score_split
 from transm3e.report.scores import read_predictions, write_predictions
-from transm3e.runs.results import read_results, split_result, summarise, write_results
+from transm3e.runs.results import read_results, summarise, write_results
 
 SPLITS = ("known_val", "new_val", "known_test", "new_test")
 CLIPS = 12
@@ -39,7 +42,7 @@ def make(tmp_path):
             scores, truth = rng.random((len(paths), WIDTH), dtype=np.float32), labels(split)[order]
             named = [paths[i] for i in order]
             write_predictions(folder / "predictions" / f"{split}.npz", scores, truth, named, split)
-            scored[split] = split_result(scores, truth, failed)
+            scored[split] = score_split(MUSCLE_TARGET, scores, truth, MUSCLES, failed, 0.05)
         run = {"name": name, "id": f"id{seed}", "eval_id": f"eval{seed}", "dataset": dataset, "table": "t", **facts}
         write_results(folder / "results.json", {"run": run, **summarise(scored)})
         return folder

@@ -162,6 +162,9 @@ key("TEST.NUM_SPATIAL_CROPS", 1,
 key("TEST.MIXED_PRECISION", "as_trained",
     "Data type of evaluation and prediction. as_trained: that of training on this device, see TRAIN.MIXED_PRECISION; off: "
     "fp32.", one_of("as_trained", "off", "bf16", "fp16"), new=True)
+key("TEST.THRESHOLD", 0.05,
+    "Score from which a muscle counts as predicted, for precision, recall, F1 and figures of errors (paper, D.3).",
+    SHARE, new=True)
 key("TEST.ALLOW_MISSING", False,
     "Leave clips that cannot be read out of the scores and count them in results.json; False: they end the evaluation "
     "with a message that names them all.")

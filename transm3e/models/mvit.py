@@ -13,6 +13,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.hooks import RemovableHandle
 
 from transm3e.config.schema import MAX_SIZE
 from transm3e.errors import UserError
@@ -22,7 +23,7 @@ from transm3e.layers.pooling import pooled_size
 from transm3e.layers.relative_position import Size
 from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS, Model
+from transm3e.models.registry import MODELS, Model, See
 
 # Lists whose entries begin with a block's number.
 BLOCK_LISTS = ("POOL_Q_STRIDE", "DIM_MUL", "HEAD_MUL")
@@ -215,6 +216,19 @@ class MViTBackbone(nn.Module):
         """
         per_block, _ = self.encode(clips, tokens_1KD)
         return per_block, self.norm(per_block[-1])
+
+    def watch_features(self, see: See) -> RemovableHandle:
+        """See Model: the normed patches that the last block reads, as nothing reads those it would give.
+
+        The norm itself runs twice, on patches and on class tokens; the attention is called with both.
+        """
+
+        def read(_: nn.Module, args: tuple) -> None:
+            patches, _tokens, size = args[:3]
+            see(patches, lambda x: x.transpose(1, 2).unflatten(2, size))
+
+        last: Any = self.blocks[-1]
+        return last.attn.register_forward_pre_hook(read)
 
     def encode(
         self, clips: Any, tokens_1KD: Tensor, embed: Embed | None = None, read_patches: bool = False

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
 from fvcore.common.config import CfgNode
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from transm3e.errors import UserError
 from transm3e.layers.common import init_as_pyslowfast
 from transm3e.modalities import PIXELS
 from transm3e.registry import Registry
+
+# Called with features, and with what turns them, or their gradient, into a grid (B, C, T', H', W').
+See = Callable[[Tensor, Callable[[Tensor], Tensor]], object]
 
 
 class Model(nn.Module):
@@ -54,6 +59,16 @@ class Model(nn.Module):
     def modalities_of(cls, cfg: CfgNode) -> list[str]:
         """What it reads, in training and at test time; the first is the major modality."""
         return [cfg.DATA.MODALITY]
+
+    def watch_features(self, see: See) -> RemovableHandle:
+        """Call `see` in every forward pass with the last features that have positions in space and time, for Grad-CAM.
+
+        Raises:
+            UserError: the model has none.
+        """
+        if callable(watch := getattr(getattr(self, "backbone", None), "watch_features", None)):
+            return watch(see)
+        raise UserError(f"{type(self).__name__} has no features on a grid of space and time; choose another method")
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:

@@ -19,12 +19,13 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+from torch.utils.hooks import RemovableHandle
 
 from transm3e.errors import UserError
 from transm3e.layers.windows import WindowPool, WindowScores
 from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS, Model
+from transm3e.models.registry import MODELS, Model, See
 from transm3e.registry import component
 
 # Pixels per feature, in each direction.
@@ -134,6 +135,10 @@ class ResNet3D(Model):
             **common_args(cfg),
             temporal_blocks=read_temporal_blocks(cfg, cls.some_blocks),
         )
+
+    def watch_features(self, see: See) -> RemovableHandle:
+        blocks: Any = self.net.blocks
+        return blocks[-2].register_forward_hook(lambda _, __, out: see(out, lambda x: x) and None)
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, C, T, H, W) float, any T from 1 (C2D, I3D: 2), H and W -> logits (B, num_classes).

@@ -6,16 +6,17 @@ Shapes: B clips, C channels, T frames of H x W pixels, S frames of the slow path
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from transm3e.errors import UserError
 from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS, Model
+from transm3e.models.registry import MODELS, Model, See
 from transm3e.models.resnet3d import (
     ARCHS,
     check_bottleneck,
@@ -113,6 +114,11 @@ class SlowFast(Model):
             temporal_blocks=read_temporal_blocks(cfg, cls.some_blocks),
             **common_args(cfg),
         )
+
+    def watch_features(self, see: See) -> RemovableHandle:
+        # The slow pathway after its last stage, before both are pooled and joined.
+        blocks: Any = self.net.blocks
+        return blocks[-3].register_forward_hook(lambda _, __, out: see(out[0], lambda x: x) and None)
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, C, T, H, W) float, T a multiple of alpha, any H and W -> logits (B, num_classes).

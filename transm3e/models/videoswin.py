@@ -12,11 +12,12 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.hooks import RemovableHandle
 
 from transm3e.errors import UserError
 from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS, Model
+from transm3e.models.registry import MODELS, Model, See
 
 
 @MODELS.register("VideoSwin")
@@ -116,6 +117,11 @@ class VideoSwin(Model):
             drop_path=cfg.VIDEOSWIN.DROPPATH_RATE,
             head_dropout=cfg.MODEL.DROPOUT_RATE,
             act_checkpoint=cfg.MODEL.ACT_CHECKPOINT,
+        )
+
+    def watch_features(self, see: See) -> RemovableHandle:
+        return self.net.norm.register_forward_hook(
+            lambda _, __, out: see(out, lambda x: x.permute(0, 4, 1, 2, 3)) and None
         )
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from transm3e.config.schema import KEYS
 from transm3e.config.targets import MUSCLE_TARGET
 from transm3e.data.annotations import SPLITS
 from transm3e.errors import UserError
 from transm3e.files import atomic_write_text, read_text
 from transm3e.foreign.json_text import parse_json
+from transm3e.report.decisions import Scored, draw_decisions
 from transm3e.report.run import METRIC_NAMES, MISSING, SCORE_FIGURES, draw_scores, score_split
 from transm3e.report.scores import Predictions, read_predictions, write_predictions
 from transm3e.report.table import results_table
@@ -31,6 +33,7 @@ from transm3e.runs.results import METRICS, read_results, summarise, write_result
 
 MODEL = "Ensemble"  # in run.json it marks a folder that an ensemble may replace
 PREDICTIONS = "predictions"
+THRESHOLD = KEYS["TEST.THRESHOLD"].default
 SHOWN = 3  # clips named in a message
 
 
@@ -114,7 +117,7 @@ def build_ensemble(members: Sequence[Member], name: str, weights: Sequence[float
     predictions = {split: _average(members, shares, split) for split in splits}
     target = members[0].facts["target"]
     scored = {
-        split: score_split(target, p.scores, p.labels, p.columns, _failed(members, split))
+        split: score_split(target, p.scores, p.labels, p.columns, _failed(members, split), THRESHOLD)
         for split, p in predictions.items()
     }
     results = {"run": _facts(members, shares, name), **summarise(scored, METRICS[target])}
@@ -159,6 +162,10 @@ def write_ensemble(ensemble: Ensemble, folder: str | Path) -> None:
         file = folder / PREDICTIONS / f"{split}.npz"
         write_predictions(file, p.scores, p.labels, list(p.clips), split, p.columns)
     draw_scores(ensemble.results, folder)
+    scored = {
+        split: Scored(p.scores, p.labels, p.clips.tolist(), p.columns) for split, p in ensemble.predictions.items()
+    }
+    draw_decisions(ensemble.results, scored, folder, THRESHOLD)
     write_results(folder / RESULTS, ensemble.results)
 
 

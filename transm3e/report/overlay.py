@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -91,7 +91,13 @@ class Layout:
         return cls(Box(0, 0, 780, 440), Box(780, 0, 500, 440), Box(0, 440, 1280, 280))
 
 
-def write_overlay(video: str | Path, file: str | Path, over_time: ScoresOverTime, skeleton: str = "") -> None:
+# Number, image and second of a frame -> the image to show.
+Paint = Callable[[int, np.ndarray, float], np.ndarray]
+
+
+def write_overlay(
+    video: str | Path, file: str | Path, over_time: ScoresOverTime, skeleton: str = "", paint: Paint | None = None
+) -> None:
     """Write the overlay of a video, with its frame rate and sound.
 
     Args:
@@ -99,6 +105,7 @@ def write_overlay(video: str | Path, file: str | Path, over_time: ScoresOverTime
         file: to write, .mp4, or .gif (at most GIF_FRAMES frames); it appears whole or not at all.
         over_time: its scores, at least one window; columns that are not known are left out by the caller.
         skeleton: file of the joints to draw; "" = none.
+        paint: changes each frame before anything is drawn on it.
 
     Raises:
         DecodeError: a frame cannot be read.
@@ -113,7 +120,7 @@ def write_overlay(video: str | Path, file: str | Path, over_time: ScoresOverTime
         if suffix == ".gif":
             played = np.arange(0, times[-1] + 1e-9, 1 / GIF_FPS)[:GIF_FRAMES]
             numbers = np.unique(np.searchsorted(times, played).clip(max=len(times) - 1))
-        pictures = _pictures(source, numbers, times, over_time, skeleton)
+        pictures = _pictures(source, numbers, times, over_time, skeleton, paint)
         shown = track(pictures, f"overlay {Path(file).name}", len(numbers), "frames")
         with atomic_path(file) as partial:
             if suffix == ".gif":
@@ -166,12 +173,18 @@ class Painter:
 
 
 def _pictures(
-    source: FrameSource, numbers: np.ndarray, times: np.ndarray, over_time: ScoresOverTime, skeleton: str
+    source: FrameSource,
+    numbers: np.ndarray,
+    times: np.ndarray,
+    over_time: ScoresOverTime,
+    skeleton: str,
+    paint: Paint | None,
 ) -> Iterator[np.ndarray]:
     painter: Painter | None = None
     for number, image in source.read(set(numbers.tolist())):
         painter = painter or Painter(over_time, image.shape[0], image.shape[1], skeleton)
-        yield painter.picture(number, image, float(times[number]))
+        second = float(times[number])
+        yield painter.picture(number, paint(number, image, second) if paint else image, second)
 
 
 def _fitted(image: np.ndarray, box: Box) -> np.ndarray:

@@ -131,31 +131,39 @@ def draw_reliability(
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1))
     shares = figure.add_subplot(grid[0, 0])
     both = {BEFORE: scores, AFTER: calibrated}
-    _draw_shares(shares, both, labels, found)
-    _draw_counts(figure.add_subplot(grid[1, 0], sharex=shares), both)
+    draw_shares(shares, {name: (p, labels) for name, p in both.items()}, (NEW, KNOWN))
+    draw_bins(figure.add_subplot(grid[1, 0], sharex=shares), both, (NEW, KNOWN))
     _draw_muscles(figure.add_subplot(grid[:, 1]), found)
     figure.suptitle(f"Cross-validation over families, {found['clips']} clips", fontweight="bold", color=INK)
     save(figure, path)
 
 
-def _draw_shares(axes: Axes, both: dict[str, np.ndarray], labels: np.ndarray, found: Mapping[str, Any]) -> None:
+def draw_shares(axes: Axes, each: Mapping[str, tuple[np.ndarray, np.ndarray]], colours: Sequence[str]) -> None:
+    """Predicted against observed shares in ten bins, with the expected calibration error.
+
+    Args:
+        each: name -> scores in [0, 1] and labels, (N, C) each.
+        colours: one for each.
+    """
     axes.plot([0, 1], [0, 1], color=PALE, linewidth=1, linestyle="--")
-    for (name, p), colour, ece in zip(both.items(), (NEW, KNOWN), (found["ece"], found["ece_calibrated"]), strict=True):
+    for (name, (p, labels)), colour in zip(each.items(), colours, strict=True):
         number = bins_of(p)
         counts = np.bincount(number, minlength=BINS)
         some = counts > 0
         predicted, seen = (np.bincount(number, v.ravel(), BINS)[some] / counts[some] for v in (p, labels))
         # Standard error of a share of n independent draws: a lower bound, as labels of one clip are correlated.
         error = np.sqrt(seen * (1 - seen) / counts[some])
-        axes.errorbar(predicted, seen, error, color=colour, marker="o", label=f"{name}: ECE {ece:.3f}", capsize=2)
+        label = f"{name}: ECE {expected_calibration_error(p, labels):.3f}"
+        axes.errorbar(predicted, seen, error, color=colour, marker="o", label=label, capsize=2)
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed share")
     axes.legend(loc="upper left", frameon=False)
 
 
-def _draw_counts(axes: Axes, both: dict[str, np.ndarray]) -> None:
-    for p, colour, shift in zip(both.values(), (NEW, KNOWN), (-0.5, 0.5), strict=True):
-        width = 0.4 / BINS
-        centres = (np.arange(BINS) + 0.5) / BINS + shift * width
+def draw_bins(axes: Axes, each: Mapping[str, np.ndarray], colours: Sequence[str]) -> None:
+    """How many scores each of the ten bins holds."""
+    width = 0.8 / BINS / len(each)
+    for number, (p, colour) in enumerate(zip(each.values(), colours, strict=True)):
+        centres = (np.arange(BINS) + 0.5) / BINS + (number - (len(each) - 1) / 2) * width
         axes.bar(centres, np.bincount(bins_of(p), minlength=BINS), width, color=colour)
     axes.set(yscale="log", xlabel="predicted probability of a muscle", ylabel="scores")
 

@@ -20,12 +20,13 @@ from transm3e.engine.logging import Recorder
 from transm3e.engine.processes.distributed import gather
 from transm3e.engine.writers import backends_of
 from transm3e.errors import UserError
-from transm3e.files import atomic_path, atomic_write_text, make_folder
+from transm3e.files import atomic_path, atomic_write_text, clip_table_file, make_folder
 from transm3e.metrics import average_precision, mean_average_precision, top_k_accuracy
 from transm3e.modalities import model_class
 from transm3e.models.weights import read_checkpoint
 from transm3e.report.activity_figure import activities_result, activity_bars, activity_result
 from transm3e.report.body import PERCENT, body_figure
+from transm3e.report.decisions import DECISION_FILES, Scored, at_threshold, draw_decisions
 from transm3e.report.figures import muscle_bars, run_title, training_curves
 from transm3e.report.scores import write_predictions
 from transm3e.report.table import results_table
@@ -36,6 +37,7 @@ from transm3e.runs.record import TEST_CONFIG, check_owner, data_text
 from transm3e.runs.results import (
     DRAWS,
     METRICS,
+    clip_rows,
     metric_of,
     read_results,
     split_result,
@@ -51,7 +53,7 @@ TRAINING_FIGURE = "training.png"
 MISSING, MISSING_SHOWN = "missing_clips.csv", 3
 ACTIVITY_FIGURE = "activities.png"
 BODY_FIGURE = "body.png"
-SCORE_FIGURES = (MUSCLE_FIGURE, BODY_FIGURE, ACTIVITY_FIGURE)  # written by draw_scores
+SCORE_FIGURES = (MUSCLE_FIGURE, BODY_FIGURE, ACTIVITY_FIGURE, *DECISION_FILES)  # written by draw_scores
 FIGURES = (*SCORE_FIGURES, TRAINING_FIGURE)
 METRIC_NAMES = {"mAP": "mAP", "top1": "top-1 accuracy", "top5": "top-5 accuracy"}
 
@@ -82,11 +84,17 @@ def _score(predictions: ScoredSplit) -> float:
 
 
 def score_split(
-    target: str, scores: np.ndarray, labels: np.ndarray, columns: Sequence[str], failed: Sequence[tuple[str, str]]
+    target: str,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    columns: Sequence[str],
+    failed: Sequence[tuple[str, str]],
+    threshold: float,
 ) -> dict[str, Any]:
-    """A split's entry in results.json, for muscles or activities."""
+    """A split's entry in results.json, for muscles (decided by the threshold) or activities."""
     if target == MUSCLE_TARGET:
-        return split_result(scores, labels, failed)
+        ours = split_result(scores, labels, failed)
+        return {**ours, **at_threshold(clip_rows(scores), clip_rows(labels), columns, threshold)}
     if target == MULTI_TARGET:
         return activities_result(scores, labels, columns, failed)
     return activity_result(scores, labels, columns, failed)
@@ -116,7 +124,7 @@ def _draw_body(results: Mapping[str, Any], file: Path) -> None:
 
 
 def _result(run: Run, split: str, p: ScoredSplit) -> dict[str, Any]:
-    result = score_split(p.target, p.scores, p.labels, p.columns, _failed(p))
+    result = score_split(p.target, p.scores, p.labels, p.columns, _failed(p), run.cfg.TEST.THRESHOLD)
     if p.target == MUSCLE_TARGET and model_class(run.cfg).draws:
         return with_draws(result, p.labels, (run.cfg.RNG_SEED, SPLITS.index(split)))
     return result
@@ -160,6 +168,9 @@ def write_report(
     if model_class(run.cfg).learns:
         write_thresholds(predictions, run.folder / THRESHOLDS)
     draw_scores(results, run.folder)
+    root = Path(run.cfg.DATA.PATH_PREFIX or clip_table_file(run.cfg.DATA.PATH_TO_DATA_DIR).parent)
+    scored = {split: Scored(p.scores, p.labels, p.paths, p.columns) for split, p in predictions.items()}
+    draw_decisions(results, scored, run.folder, run.cfg.TEST.THRESHOLD, root)
     if progress.get("history"):
         score_name, title = f"{METRIC_NAMES[metric]} (%)", run_title(results)
         training_curves(progress["history"], run.folder / TRAINING_FIGURE, score_name, title)

@@ -1,0 +1,1 @@
+"""Where a model looks: Grad-CAM, attention of tokens, importance of joints, and the deletion test that checks them."""
