@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
+from transm3e.config.targets import ACTIVITY_TARGET, MUSCLE_TARGET
 from transm3e.data.backends import open_source
 from transm3e.data.decode import DecodeError
 from transm3e.files import atomic_path
