@@ -43,7 +43,7 @@ from transm3e.report.video_figure import draw_video
 from transm3e.runs.folder import evaluation_checkpoint
 from transm3e.runs.plan import Run
 from transm3e.runs.record import DEMO_CONFIG
-from transm3e.tasks import build_trained_task
+from transm3e.tasks import Classify, build_trained_task
 
 logger = logging.getLogger(__name__)
 OVERLAY_WINDOW = 3.0  # seconds, where DEMO.WINDOW is 0
@@ -82,9 +82,9 @@ def _scores_file(run: Run) -> Path:
     )
 
 
-def score_videos(run: Run, videos: Videos, device: torch.device) -> None:
-    """Muscle scores of any video files, as CSV, and their figures."""
-    task = build_trained_task(run.cfg, evaluation_checkpoint(run), device)
+def score_videos(run: Run, videos: Videos, device: torch.device, task: Classify | None = None) -> None:
+    """Muscle scores of any video files, as CSV, and their figures; `task` is the trained model where it is loaded."""
+    task = task or build_trained_task(run.cfg, evaluation_checkpoint(run), device)
     # Before all videos are scored, so that a report that cannot be read is refused early.
     unknown = untrained_muscles(run, task.columns)
     batches = videos.loader.epoch(0)
