@@ -87,7 +87,7 @@ class Scorer:
         cfg.freeze()
         run = replace(self.run, cfg=cfg)
         token = LISTENER.set(lambda title, done, total: report(STAGES.get(title.split()[0], title), done / total))
-        report(STAGES["persons"], 0.0)
+        report("reading", 0.0)
         try:
             windows = {"window": cfg.DEMO.WINDOW or OVERLAY_WINDOW, "stride": cfg.DEMO.STRIDE}
             videos = build_videos(cfg, video, **windows, cache=folder)

@@ -23,7 +23,12 @@ MIB = 1 << 20
 TIMEOUT = 60  # seconds without a byte
 LONGEST_NAME = 120
 # The only files that are served, whatever else is in a job's folder.
-TYPES = {OVERLAY: "video/mp4", SCORES: "text/csv; charset=utf-8", WINDOWS: "text/csv; charset=utf-8", BODY: "image/svg+xml"}
+TYPES = {
+    OVERLAY: "video/mp4",
+    SCORES: "text/csv; charset=utf-8",
+    WINDOWS: "text/csv; charset=utf-8",
+    BODY: "image/svg+xml",
+}
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; media-src 'self'; connect-src 'self'; "
@@ -54,7 +59,9 @@ class Server(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, jobs: Jobs, most_bytes: int, model: str = "") -> None:
         self.jobs, self.most_bytes, self.host = jobs, most_bytes, host
         facts = json.dumps({"model": model, "most_mb": most_bytes // MIB}).replace("<", "\\u003c")
-        self.page = files("transm3e.web").joinpath("page.html").read_text("utf-8").replace("{/*facts*/}", facts).encode()
+        self.page = (
+            files("transm3e.web").joinpath("page.html").read_text("utf-8").replace("{/*facts*/}", facts).encode()
+        )
         if ":" in host:
             self.address_family = socket.AF_INET6
         try:
@@ -89,7 +96,9 @@ class Handler(BaseHTTPRequestHandler):
         found = JOB.fullmatch(path)
         job = self.server.jobs.get(found[1]) if found else None
         if found is None or job is None:
-            self._refuse(HTTPStatus.NOT_FOUND, "no such page; results are kept until the server stops or 20 newer ones exist")
+            self._refuse(
+                HTTPStatus.NOT_FOUND, "no such page; results are kept until the server stops or 20 newer ones exist"
+            )
         elif found[2] is None:
             self._send_json(HTTPStatus.OK, self._state(job))
         elif found[2] in TYPES and found[2] in job.result.get("files", ()):
@@ -143,20 +152,16 @@ class Handler(BaseHTTPRequestHandler):
         self._send_json(HTTPStatus.ACCEPTED, self._state(job))
 
     def _is_ours(self) -> bool:
-        """Whether the request is for this server by its own name (a foreign name that points here is DNS rebinding), and
-        from no other site; else it is refused."""
-        host = self.headers.get("Host", "")
-        origin = self.headers.get("Origin")
+        """Whether the request names this server (a foreign name that points here is DNS rebinding) and, if it changes
+        anything, comes from its own page or no page at all; else it is refused."""
+        host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
         if not _is_own_name(host, self.server.host):
             self._refuse(HTTPStatus.FORBIDDEN, f"not served under the name {host}; open {self.server.url}")
-        elif (origin is not None and origin != f"http://{host}") or self.headers.get("Sec-Fetch-Site") == "cross-site":
-            if self.command == "POST" or origin is not None:
-                self._refuse(HTTPStatus.FORBIDDEN, "requests of other sites are refused")
-            else:
-                return True  # a link followed to the page
-        else:
-            return True
-        return False
+            return False
+        if self.command == "POST" and origin is not None and urlsplit(origin).netloc != host:
+            self._refuse(HTTPStatus.FORBIDDEN, f"requests of other pages are refused; open {self.server.url}")
+            return False
+        return True
 
     def _state(self, job: Job) -> dict[str, Any]:
         state = {key: getattr(job, key) for key in ("id", "name", "state", "stage", "done", "error", "result")}
@@ -203,7 +208,13 @@ class Handler(BaseHTTPRequestHandler):
                 self._begin(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, 0, kind, Content_Range=f"bytes */{size}")
                 return
             length = last - first + 1
-            self._begin(HTTPStatus.PARTIAL_CONTENT, length, kind, Content_Range=f"bytes {first}-{last}/{size}", Accept_Ranges="bytes")
+            self._begin(
+                HTTPStatus.PARTIAL_CONTENT,
+                length,
+                kind,
+                Content_Range=f"bytes {first}-{last}/{size}",
+                Accept_Ranges="bytes",
+            )
             self._copy(file, first, length)
 
     def _copy(self, file: BinaryIO, first: int, length: int) -> None:

@@ -103,7 +103,12 @@ def files_beside(root: Path, paths: Sequence[str]) -> dict[str, Path]:
 
 
 def find_bodies(
-    root: Path, videos: Sequence[Body], beside: Mapping[str, Path], maker: Maker | None, workers: int, cache: Path | None = None
+    root: Path,
+    videos: Sequence[Body],
+    beside: Mapping[str, Path],
+    maker: Maker | None,
+    workers: int,
+    cache: Path | None = None,
 ) -> list[Body]:
     """The persons in videos, in order; with progress.
 
