@@ -49,7 +49,7 @@ class Fake:
         points = np.random.default_rng(0).uniform(8, 40, (len(frames), 1, 33, 3)).astype(np.float32)
         points[..., 2] = 1
         points[frames.mean(axis=(1, 2, 3)) < 20] = 0
-        return Skeleton(points, self.layout, 48, 64), (48, 64)
+        return Skeleton(points, self.layout, 48, 64, world=points / 50), (48, 64)
 
 
 def fake_score(video, folder, report):
@@ -117,7 +117,8 @@ def test_a_video_is_scored_with_the_included_model(serve, tmp_path, monkeypatch)
     result = job["result"]
     assert result["starts"] == [0, 1]
     assert result["ends"] == [3, 4]
-    assert np.shape(result["scores"]) == (2, len(result["names"])) and "wrists" not in result["names"]
+    assert np.shape(result["scores"]) == (2, len(result["names"]))
+    assert "wrists" not in result["names"]
     got = {name: ask(server, "GET", f"/jobs/{job['id']}/{name}") for name in result["files"]}
     assert [status for status, *_ in got.values()] == [200] * 4
     (tmp_path / "o.mp4").write_bytes(got["overlay.mp4"][2])
@@ -131,7 +132,8 @@ def test_a_video_is_scored_with_the_included_model(serve, tmp_path, monkeypatch)
     assert got["scores_windows.csv"][2].splitlines()[0] == b"clip,start,end,muscle,score"
     # Nothing is left of the upload, and nothing was written beside the server's folder.
     assert not (tmp_path / job["id"] / "video").exists()
-    assert not (tmp_path / "cache").exists() and not (tmp_path / "runs").exists()
+    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "runs").exists()
 
     for content, word in (
         (video(tmp_path / "b.mp4", light=0), "nobody was found in any frame"),
@@ -140,7 +142,9 @@ def test_a_video_is_scored_with_the_included_model(serve, tmp_path, monkeypatch)
     ):
         job = score(server, content)
         assert job["state"] == "failed"
-        assert word in job["error"] and "\n" not in job["error"] and str(tmp_path) not in job["error"]
+        assert word in job["error"]
+        assert "\n" not in job["error"]
+        assert str(tmp_path) not in job["error"]
 
 
 def test_parts_of_a_video_are_sent_for_seeking(serve):
@@ -251,6 +255,7 @@ def test_a_port_in_use_is_one_line(serve, tmp_path):
     )
     assert told.returncode == 2
     assert told.stderr.splitlines()[-1].startswith(f"error: cannot listen on 127.0.0.1 port {port}: ")
-    assert "--port" in told.stderr and "Traceback" not in told.stderr
+    assert "--port" in told.stderr
+    assert "Traceback" not in told.stderr
     with pytest.raises(UserError, match="no run folder"):
         find_run(str(tmp_path), [])

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ def find_videos(run: Run, request: StopRequest) -> Videos:
             f"DEMO.OUTPUT_FILE {overlay} is the overlay of one video, but DEMO.INPUT_VIDEO {demo.INPUT_VIDEO} is no file; "
             "set DEMO.OVERLAYS to a folder for those of several videos"
         )
-    share = {"rank": rank(), "world_size": world_size(), "local_size": local_size()}
+    share: dict[str, Any] = {"rank": rank(), "world_size": world_size(), "local_size": local_size()}
     window = demo.WINDOW or (OVERLAY_WINDOW if overlay or demo.OVERLAYS else 0.0)
     return build_videos(run.cfg, demo.INPUT_VIDEO, **share, note=report_progress, window=window, stride=demo.STRIDE)
 
