@@ -96,8 +96,10 @@ def build_videos(
             spans.append(span)
             rows.append(int(table.rows[item]) + number * len(whole))
             windows[rows[-1]] = Window(path, *span)
-    split = replace(table.take(np.array(items)), rows=np.array(rows, np.int64))
-    return Videos(root, build_folder_loader(cfg, split, root, local_size, np.array(spans)), bodies, windows)
+    split = replace(table.take(np.array(items, np.int64)), rows=np.array(rows, np.int64))
+    return Videos(
+        root, build_folder_loader(cfg, split, root, local_size, np.array(spans).reshape(-1, 2)), bodies, windows
+    )
 
 
 def _windows(video: Path, length: float, stride: float, timeout: float) -> Iterator[tuple[float, float]]:

@@ -10,8 +10,12 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from transm3e.cli import exit_with_message
+
+if TYPE_CHECKING:
+    from transm3e.web.server import Server
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,17 +34,24 @@ def main(argv: list[str] | None = None) -> int:
     from transm3e.web.scoring import Scorer, find_run
     from transm3e.web.server import MIB, Server
 
-    with exit_with_message(), tempfile.TemporaryDirectory(prefix="transm3e-web-", ignore_cleanup_errors=True) as folder:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with exit_with_message():
         run = find_run(args.run, args.opts)
-        jobs = Jobs(Path(folder), Scorer(run, args.max_minutes))
-        with Server(args.host, args.port, jobs, args.max_mb * MIB, run.name) as server:
-            print(f"{server.url} scores videos with {run.name}; Ctrl-C ends it", flush=True)
-            try:
-                server.serve_forever()
-            except KeyboardInterrupt:
-                print("ended", file=sys.stderr)
+        scorer = Scorer(run, args.max_minutes)
+        with tempfile.TemporaryDirectory(prefix="transm3e-web-", ignore_cleanup_errors=True) as folder:
+            jobs = Jobs(Path(folder), scorer)
+            with Server(args.host, args.port, jobs, args.max_mb * MIB, run.name) as server:
+                _serve(server, run.name)
     return 0
+
+
+def _serve(server: Server, name: str) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started it in the background
+        signal.signal(number, signal.default_int_handler)
+    print(f"{server.url} scores videos with {name}; Ctrl-C ends it", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print("ended; uploads and results are deleted", file=sys.stderr)
 
 
 if __name__ == "__main__":
