@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -88,9 +89,14 @@ class Scorer:
         run = replace(self.run, cfg=cfg)
         token = LISTENER.set(lambda title, done, total: report(STAGES.get(title.split()[0], title), done / total))
         report("reading", 0.0)
+
+        def note(where: str) -> None:
+            if found := re.match(r"frame (\d+) of (\d+) ", where):
+                report(STAGES["persons"], int(found[1]) / int(found[2]))
+
         try:
             windows = {"window": cfg.DEMO.WINDOW or OVERLAY_WINDOW, "stride": cfg.DEMO.STRIDE}
-            videos = build_videos(cfg, video, **windows, cache=folder)
+            videos = build_videos(cfg, video, **windows, note=note, cache=folder)
             if reason := videos.bodies[0].reason:
                 raise UserError(f"cannot be scored: {reason}")
             report(STAGES["videos"], 0.0)
