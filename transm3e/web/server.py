@@ -20,6 +20,7 @@ from transm3e.web.scoring import BODY, OVERLAY, SCORES, WINDOWS
 
 BLOCK = 1 << 20
 MIB = 1 << 20
+DRAINED = 64 * MIB  # of a refused upload
 TIMEOUT = 60  # seconds without a byte
 LONGEST_NAME = 120
 # The only files that are served, whatever else is in a job's folder.
@@ -169,6 +170,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         self._send_json(status, {"error": one_line(why)})
+        length = self.headers.get("Content-Length", "")
+        if self.command == "POST" and re.fullmatch(r"\d{1,18}", length):
+            # Clients read the answer only once they have sent their body.
+            left = min(int(length), DRAINED)
+            with suppress(OSError):
+                while left and (block := self.rfile.read(min(BLOCK, left))):
+                    left -= len(block)
 
     def _send_json(self, status: HTTPStatus, content: dict[str, Any]) -> None:
         self._send(status, json.dumps(content).encode(), "application/json")
