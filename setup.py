@@ -16,6 +16,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["transm3e", "transm3e.*"]),
+    package_data={"transm3e.web": ["page.html"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",

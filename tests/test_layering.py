@@ -34,6 +34,7 @@ LEVELS = {
     "benchmark": 8,
     "doctor": 8,
     "tables": 8,
+    "web": 8,
     "tools": 9,
 }
 # Packages on one level do not import each other, except that distillers compare model outputs.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import TypeVar
 
@@ -15,6 +16,8 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 LINE_EVERY_S = 15.0
+# Called with (title, done, total) at each item that track yields in this context; None = nobody listens.
+LISTENER: ContextVar[Callable[[str, int, int], None] | None] = ContextVar("LISTENER", default=None)
 
 
 def on_terminal() -> bool:
@@ -24,6 +27,11 @@ def on_terminal() -> bool:
 
 def track(items: Iterable[Item], title: str, total: int, unit: str = "it") -> Iterator[Item]:
     """Yield the same items and show how many of `total` are done and the time left."""
+    if listener := LISTENER.get():
+        for done, item in enumerate(items, start=1):
+            yield item
+            listener(title, done, total)
+        return
     if on_terminal():
         yield from tqdm(items, title, total, unit=unit, leave=False)
         return

@@ -64,6 +64,7 @@ def build_videos(
     note: Note = ignore,
     window: float = 0.0,
     stride: float = 1.0,
+    cache: Path | None = None,
 ) -> Videos:
     """The videos of a folder, or one file; persons are detected before this returns, with progress.
 
@@ -72,6 +73,7 @@ def build_videos(
         note: called with the detector's progress.
         window: seconds of the windows that are scored beside the whole videos; 0 = none.
         stride: seconds from one window to the next.
+        cache: as in find_bodies.
 
     Raises:
         UserError: as folder_table; the detector is not available, or does not find the model's joints; more than
@@ -81,7 +83,7 @@ def build_videos(
     table = whole.take(np.arange(rank, len(whole), world_size))
     bodies = [Body(row, path) for row, path in zip(table.rows.tolist(), table.paths.tolist(), strict=True)]
     if "skeleton" in stored_modalities(cfg, training=False):
-        bodies = _find_from_cfg(cfg, whole, bodies, root, note)
+        bodies = _find_from_cfg(cfg, whole, bodies, root, note, cache)
         table = _with_bodies(table, bodies)
     if not window:
         return Videos(root, build_folder_loader(cfg, table, root, local_size), bodies)
@@ -94,8 +96,10 @@ def build_videos(
             spans.append(span)
             rows.append(int(table.rows[item]) + number * len(whole))
             windows[rows[-1]] = Window(path, *span)
-    split = replace(table.take(np.array(items)), rows=np.array(rows, np.int64))
-    return Videos(root, build_folder_loader(cfg, split, root, local_size, np.array(spans)), bodies, windows)
+    split = replace(table.take(np.array(items, np.int64)), rows=np.array(rows, np.int64))
+    return Videos(
+        root, build_folder_loader(cfg, split, root, local_size, np.array(spans).reshape(-1, 2)), bodies, windows
+    )
 
 
 def _windows(video: Path, length: float, stride: float, timeout: float) -> Iterator[tuple[float, float]]:
@@ -118,7 +122,9 @@ def _windows(video: Path, length: float, stride: float, timeout: float) -> Itera
         yield number * stride, min(number * stride + length, duration)
 
 
-def _find_from_cfg(cfg: CfgNode, whole: ClipTable, videos: list[Body], root: Path, note: Note) -> list[Body]:
+def _find_from_cfg(
+    cfg: CfgNode, whole: ClipTable, videos: list[Body], root: Path, note: Note, cache: Path | None
+) -> list[Body]:
     beside = files_beside(root, whole.paths.tolist())
     maker = None
     # All processes build the detector or none does, so that a missing one ends all of them.
@@ -129,7 +135,7 @@ def _find_from_cfg(cfg: CfgNode, whole: ClipTable, videos: list[Body], root: Pat
         maker = build_detector(cfg.DEMO.DETECTOR, Options(root, weights, device, note=note))
     # This process detects, too, and the data-loading workers do not run yet.
     workers = min(1 + cfg.DATA_LOADER.NUM_WORKERS, os.cpu_count() or 1)
-    return find_bodies(root, videos, beside, maker, workers)
+    return find_bodies(root, videos, beside, maker, workers, cache)
 
 
 def _with_bodies(table: ClipTable, bodies: list[Body]) -> ClipTable:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ from transm3e.report.video_figure import draw_video
 from transm3e.runs.folder import evaluation_checkpoint
 from transm3e.runs.plan import Run
 from transm3e.runs.record import DEMO_CONFIG
-from transm3e.tasks import build_trained_task
+from transm3e.tasks import Classify, build_trained_task
 
 logger = logging.getLogger(__name__)
 OVERLAY_WINDOW = 3.0  # seconds, where DEMO.WINDOW is 0
@@ -63,7 +64,7 @@ def find_videos(run: Run, request: StopRequest) -> Videos:
             f"DEMO.OUTPUT_FILE {overlay} is the overlay of one video, but DEMO.INPUT_VIDEO {demo.INPUT_VIDEO} is no file; "
             "set DEMO.OVERLAYS to a folder for those of several videos"
         )
-    share = {"rank": rank(), "world_size": world_size(), "local_size": local_size()}
+    share: dict[str, Any] = {"rank": rank(), "world_size": world_size(), "local_size": local_size()}
     window = demo.WINDOW or (OVERLAY_WINDOW if overlay or demo.OVERLAYS else 0.0)
     return build_videos(run.cfg, demo.INPUT_VIDEO, **share, note=report_progress, window=window, stride=demo.STRIDE)
 
@@ -82,9 +83,9 @@ def _scores_file(run: Run) -> Path:
     )
 
 
-def score_videos(run: Run, videos: Videos, device: torch.device) -> None:
-    """Muscle scores of any video files, as CSV, and their figures."""
-    task = build_trained_task(run.cfg, evaluation_checkpoint(run), device)
+def score_videos(run: Run, videos: Videos, device: torch.device, task: Classify | None = None) -> None:
+    """Muscle scores of any video files, as CSV, and their figures; `task` is the trained model where it is loaded."""
+    task = task or build_trained_task(run.cfg, evaluation_checkpoint(run), device)
     # Before all videos are scored, so that a report that cannot be read is refused early.
     unknown = untrained_muscles(run, task.columns)
     batches = videos.loader.epoch(0)

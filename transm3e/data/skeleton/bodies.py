@@ -103,7 +103,12 @@ def files_beside(root: Path, paths: Sequence[str]) -> dict[str, Path]:
 
 
 def find_bodies(
-    root: Path, videos: Sequence[Body], beside: Mapping[str, Path], maker: Maker | None, workers: int
+    root: Path,
+    videos: Sequence[Body],
+    beside: Mapping[str, Path],
+    maker: Maker | None,
+    workers: int,
+    cache: Path | None = None,
 ) -> list[Body]:
     """The persons in videos, in order; with progress.
 
@@ -113,6 +118,7 @@ def find_bodies(
         beside: result of files_beside.
         maker: detector for videos without such a file.
         workers: threads, which share the maker.
+        cache: folder that keeps what is found; None = COLUMN of cache_folder().
 
     Raises:
         UserError: the cache cannot be written.
@@ -121,7 +127,7 @@ def find_bodies(
     def find(body: Body) -> Body:
         path = body.path
         try:
-            return _of_file(body, beside[path], root) if path in beside else _detected(body, root, maker)
+            return _of_file(body, beside[path], root) if path in beside else _detected(body, root, maker, cache)
         except DecodeError as error:
             where = "" if error.path in (path, str(root / path)) else f"{error.path}: "
             return replace(body, reason=f"{where}{error.reason}")
@@ -131,9 +137,9 @@ def find_bodies(
     return map_with_progress(find, videos, workers, "persons in videos")
 
 
-def _detected(body: Body, root: Path, maker: Maker | None) -> Body:
+def _detected(body: Body, root: Path, maker: Maker | None, cache: Path | None) -> Body:
     assert maker is not None, "a detector is built if any file is missing"
-    file = cache_folder() / COLUMN / f"{_key(maker, body.path)}.npz"
+    file = (cache or cache_folder() / COLUMN) / f"{_key(maker, body.path)}.npz"
     if file.is_file():
         try:
             return _of_file(body, file)

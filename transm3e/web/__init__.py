@@ -1,0 +1,1 @@
+"""A page that scores videos dropped on it: python -m transm3e.web."""
