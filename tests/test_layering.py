@@ -29,6 +29,7 @@ LEVELS = {
     "tasks": 4,
     "engine": 5,
     "report": 6,
+    "inference": 7,
     "prepare": 7,
     "benchmark": 8,
     "doctor": 8,

@@ -71,7 +71,7 @@ def max_pool(patches_BND: Tensor, size: Size, stride: Size) -> Tensor:
     # Frame by frame: the 2D kernel knows the channels-last layout.
     frames = grid.flatten(0, 1).permute(0, 3, 1, 2)
     pooled = F.max_pool2d(frames, kernel[1:], stride[1:], padding[1:])
-    return pooled.permute(0, 2, 3, 1).unflatten(0, (len(patches_BND), size[0])).flatten(1, 3)
+    return pooled.permute(0, 2, 3, 1).unflatten(0, (-1, size[0])).flatten(1, 3)
 
 
 def take_read(patches_BND: Tensor, size: Size, kernel: Size, stride: Size) -> tuple[Tensor, Size, Size]:

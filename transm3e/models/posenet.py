@@ -157,7 +157,7 @@ class PoseNet(Model):
         statistics, some = _statistics(features, known)
         inputs = torch.where(some, self.norm(statistics), 0)
         logits = self.mlp(inputs)
-        shape = (len(x_BCTVM), -1)
+        shape = (x_BCTVM.shape[0], -1)
         present = there.any(2).any(1).unflatten(0, shape)[..., None]
         # A clip without persons is scored as an average clip.
         present = present | ~present.any(1, keepdim=True)

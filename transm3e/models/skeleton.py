@@ -87,7 +87,7 @@ class SkeletonModel(Model):
         x_BCTVM = clips[self.modality]
         self._check(x_BCTVM)
         features_ND = self.blocks(self._normalised(x_BCTVM)).mean((2, 3))
-        features_BD = features_ND.unflatten(0, (len(x_BCTVM), -1)).mean(1)
+        features_BD = features_ND.unflatten(0, (-1, x_BCTVM.shape[-1])).mean(1)
         return ModelOutput(self.head(self.dropout(features_BD)))
 
     def _normalised(self, x_BCTVM: Tensor) -> Tensor:

@@ -69,4 +69,4 @@ class AllOnes(Model):
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, ...) -> logits (B, num_classes), all 1."""
         x = clips[self.modality]
-        return ModelOutput(torch.ones(len(x), self.num_classes, device=x.device))
+        return ModelOutput(torch.ones(x.shape[0], self.num_classes, device=x.device))

@@ -63,7 +63,7 @@ def _keep(x: Tensor, present: Tensor) -> Tensor:
 
 def _facing(x: Tensor, layout: Layout) -> Tensor:
     """3D joints, each person rotated around the vertical axis to face the camera."""
-    across = x.new_zeros(len(x), 2, x.shape[-1])  # x and z from right to left, summed over the clip
+    across = x.new_zeros(x.shape[0], 2, x.shape[-1])  # x and z from right to left, summed over the clip
     for end in ("hip", "shoulder"):
         left, right = (x[:, :, :, layout.names.index(f"{side}_{end}")] for side in ("left", "right"))
         seen = (left[:, -1:] > 0) & (right[:, -1:] > 0)
@@ -83,6 +83,6 @@ def _torso(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     usable = (hip[:, 2] >= MIN_SCORE).all(-1) & (shoulder[:, 2] >= MIN_SCORE).all(-1) & (length > MIN_TORSO)
     first = usable.to(torch.uint8).argmax(dim=1)  # the first of equal values
     found = usable.any(dim=1).view(-1, 1, 1, 1, 1)
-    rows = torch.arange(len(x), device=x.device)
+    rows = torch.arange(x.shape[0], device=x.device)
     origin = torch.where(found, middle[rows, :, first].view(-1, 2, 1, 1, 1), 0.5)
     return origin, torch.where(found, length[rows, first].view(-1, 1, 1, 1, 1), 0.5)
