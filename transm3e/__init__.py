@@ -3,7 +3,7 @@
 >>> import numpy as np, transm3e
 >>> model = transm3e.load("configs/MuscleSynth/all_ones.yaml")
 >>> model.predict(np.zeros((8, 64, 64, 3), np.uint8)).top(1)
-[('neck_and_head', 1.0)]
+[('neck_and_head', 0.05)]
 """
 
 from importlib import import_module

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,8 @@ def export(
     scorer = Scorer(task, names).requires_grad_(False)
     with atomic_path(file) as partial:
         try:
-            with torch.no_grad(), warnings.catch_warnings():
+            # An exporter that fails prints its whole graph.
+            with torch.no_grad(), warnings.catch_warnings(), redirect_stdout(StringIO()):
                 warnings.simplefilter("ignore")  # about sizes that are constant for a config
                 FORMATS[to][0](scorer, random_clips(cfg, names, 2), partial)
         except UserError:

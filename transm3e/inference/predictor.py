@@ -48,13 +48,14 @@ class Predictor:
 
     Attributes:
         cfg: its config.
+        task: what run_net.py evaluates, or an OnnxTask.
         columns: names of what it scores.
         unknown: columns whose scores mean nothing, as hardly any training clip has them.
     """
 
     def __init__(self, cfg: CfgNode, task: Classify | OnnxTask, device: torch.device, unknown: Sequence[str]) -> None:
         self.cfg, self.columns, self.unknown = cfg, task.columns, tuple(unknown)
-        self._task, self._device = task, device
+        self.task, self._device = task, device
 
     @torch.inference_mode()
     def __call__(self, clips: Mapping[str, Tensor]) -> ModelOutput:
@@ -63,10 +64,10 @@ class Predictor:
         Raises:
             UserError: an exported model gives scores, not this.
         """
-        if isinstance(self._task, OnnxTask):
+        if isinstance(self.task, OnnxTask):
             raise UserError("an exported model has scores only; use predict, or load the checkpoint it comes from")
-        self._task.model.eval()
-        output: ModelOutput = self._task.model(self._task.inputs({k: v.to(self._device) for k, v in clips.items()}))
+        self.task.model.eval()
+        output: ModelOutput = self.task.model(self.task.inputs({k: v.to(self._device) for k, v in clips.items()}))
         return output
 
     def predict(self, clips: Clip | Sequence[Clip], fps: float = 0.0) -> Scores:
@@ -110,7 +111,7 @@ class Predictor:
         videos = build_videos(cfg, source, local_size=max(1, cfg.NUM_GPUS))
         loader = videos.loader
         loader.dataset.reader.in_memory = {os.path.abspath(name): source for name, source in frames.items()}
-        found = predict(self._task, loader.epoch(0), self._device, "videos", len(loader), cfg.DATA.ENSEMBLE_METHOD)  # type: ignore[arg-type]
+        found = predict(self.task, loader.epoch(0), self._device, "videos", len(loader), cfg.DATA.ENSEMBLE_METHOD)  # type: ignore[arg-type]
         reasons = {c.row: c.reason for c in found.failed} | {b.row: b.reason for b in videos.bodies if b.reason}
         order = [body.path for body in videos.bodies] if is_folder else list(dict.fromkeys(names))
         failed = {order[row]: reason for row, reason in reasons.items()}
@@ -122,7 +123,7 @@ class Predictor:
         shown = order if is_folder else names
         place = {name: number for number, name in enumerate(order)}
         picked = values[[place[name] for name in shown]]
-        return Scores(tuple(shown), self.columns, picked, self._task.target, self.unknown, failed)
+        return Scores(tuple(shown), self.columns, picked, self.task.target, self.unknown, failed)
 
     def _frames(self, name: str, clip: Any, fps: float, stored: Sequence[str]) -> ArrayFrames:
         """An array that is checked."""

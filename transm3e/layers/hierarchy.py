@@ -173,6 +173,8 @@ def nearest_joints(x_NGCV: Tensor, number: int) -> Tensor:
     """
     points_NGVC = widen(x_NGCV.detach()).transpose(2, 3).contiguous()
     away = torch.cdist(points_NGVC, points_NGVC, compute_mode="donot_use_mm_for_euclid_dist")
+    if torch.onnx.is_in_onnx_export():  # which has no stable sort, but its TopK takes the first of equal values
+        return away.topk(min(number, away.shape[-1]), largest=False).indices
     return away.argsort(dim=-1, stable=True)[..., :number]
 
 

@@ -124,7 +124,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Size]:
         # Channels last, so that the patches come out side by side.
-        grid = self.proj(clips.contiguous(memory_format=torch.channels_last_3d))
+        # ONNX has no memory formats.
+        grid = self.proj(clips if torch.jit.is_tracing() else clips.contiguous(memory_format=torch.channels_last_3d))
         t, h, w = grid.shape[2:]
         return grid.permute(0, 2, 3, 4, 1).flatten(1, 3), (t, h, w)
 

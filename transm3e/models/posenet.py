@@ -155,13 +155,22 @@ class PoseNet(Model):
         there = x_NTVC[..., -1] > 0
         features, known = self.features(x_NTVC[..., :-1], there)
         statistics, some = _statistics(features, known)
-        inputs = torch.where(some, self.norm(statistics), 0)
+        inputs = torch.where(some, self._normalised(statistics), 0)
         logits = self.mlp(inputs)
         shape = (x_BCTVM.shape[0], -1)
         present = there.any(2).any(1).unflatten(0, shape)[..., None]
         # A clip without persons is scored as an average clip.
         present = present | ~present.any(1, keepdim=True)
         return ModelOutput(_mean(logits.unflatten(0, shape), present, 1)[:, 0])
+
+
+    def _normalised(self, statistics: Tensor) -> Tensor:
+        norm = self.norm
+        if torch.onnx.is_in_onnx_export():  # which has no batch norm without scales
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            return (statistics - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+        return norm(statistics)
 
 
 def _mlp(inputs: int, width: int, depth: int, outputs: int, input_dropout: float, dropout: float) -> nn.Sequential:
