@@ -33,7 +33,17 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "submitit", "ai-edge-litert", "onnx", "onnxruntime"],
+        "dev": [
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            "ruff",
+            "mypy",
+            "submitit",
+            "ai-edge-litert",
+            "onnx",
+            "onnxruntime",
+        ],
         "onnx": ["onnx", "onnxruntime"],
         "pose": ["ai-edge-litert"],
         "slurm": ["submitit"],

@@ -25,10 +25,14 @@ from transm3e.inference.export import FORMATS, TOLERANCES, export
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cfg", nargs="+", required=True, metavar="CONFIG", help="config, run folder or checkpoint, KEY VALUE ...")
+    parser.add_argument(
+        "--cfg", nargs="+", required=True, metavar="CONFIG", help="config, run folder or checkpoint, KEY VALUE ..."
+    )
     parser.add_argument("--to", choices=FORMATS, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--precision", choices=TOLERANCES, default="float32", help="of the weights; fp16 and int8 for ONNX")
+    parser.add_argument(
+        "--precision", choices=TOLERANCES, default="float32", help="of the weights; fp16 and int8 for ONNX"
+    )
     parser.add_argument("--clips", nargs="+", default=[], metavar="FILE", help="videos on which it is checked, too")
     parser.add_argument("--tolerance", type=float, help=f"largest difference of a score; {TOLERANCES}")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")

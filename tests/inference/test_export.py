@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import transm3e
-from tests.each import assert_each
 from tests.run_net import load_tool
 from tests.test_every_model import TINY, of_each_model, stirred  # noqa: F401 (a fixture)
 from transm3e.errors import UserError

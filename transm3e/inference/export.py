@@ -68,7 +68,9 @@ def export(
             differ by more than the tolerance; then no file is written, and one that was there stays.
     """
     if model_class(cfg).draws:
-        raise UserError(f"MODEL.MODEL_NAME {cfg.MODEL.MODEL_NAME} draws its scores from pixels, so there is no model to export")
+        raise UserError(
+            f"MODEL.MODEL_NAME {cfg.MODEL.MODEL_NAME} draws its scores from pixels, so there is no model to export"
+        )
     if precision != "float32" and to != "onnx":
         raise UserError(f"weights in {precision} are for --to onnx only, not {to}")
     names = stored_modalities(cfg, training=False)
@@ -165,7 +167,9 @@ def _run_torchscript(file: Path, names: Sequence[str]) -> Run:
 
 
 # Format -> (writer, what runs a file of it).
-FORMATS: dict[str, tuple[Callable[[Scorer, Mapping[str, Tensor], Path], None], Callable[[Path, Sequence[str]], Run]]] = {
+FORMATS: dict[
+    str, tuple[Callable[[Scorer, Mapping[str, Tensor], Path], None], Callable[[Path, Sequence[str]], Run]]
+] = {
     "onnx": (_to_onnx, _run_onnx),
     "torch_export": (_to_torch_export, _run_torch_export),
     "torchscript": (_to_torchscript, _run_torchscript),

@@ -93,7 +93,9 @@ class Predictor:
             raise UserError("no clips to score; name a video file or pass an array (T, H, W, 3)")
         stored = stored_modalities(self.cfg, training=False)
         if other := [name for name in stored if not STORED[name].of_any_video]:
-            raise UserError(f"the model reads {other[0]}, which a video alone does not have; score a clip table instead")
+            raise UserError(
+                f"the model reads {other[0]}, which a video alone does not have; score a clip table instead"
+            )
         frames = {
             f"array {number}": self._frames(f"array {number}", clip, fps, stored)
             for number, clip in enumerate(given)
@@ -186,7 +188,9 @@ def _find(source: str | Path, path: Path, changes: Mapping[str, Any]) -> tuple[R
         run = _run(path.stem, cfg) if cfg.TEST.CHECKPOINT_FILE_PATH else plan([str(source)], words)[-1]
         return run, evaluation_checkpoint(run)
     if path.suffix not in CHECKPOINT_SUFFIXES:
-        raise UserError(f"{source}: not a run folder, a config (.yaml), or a model ({', '.join(CHECKPOINT_SUFFIXES)}, .onnx)")
+        raise UserError(
+            f"{source}: not a run folder, a config (.yaml), or a model ({', '.join(CHECKPOINT_SUFFIXES)}, .onnx)"
+        )
     text = read_checkpoint(source).get("cfg")
     if not text:
         raise UserError(f"{source} has no config inside; load its config with TEST.CHECKPOINT_FILE_PATH {source}")

@@ -163,7 +163,6 @@ class PoseNet(Model):
         present = present | ~present.any(1, keepdim=True)
         return ModelOutput(_mean(logits.unflatten(0, shape), present, 1)[:, 0])
 
-
     def _normalised(self, statistics: Tensor) -> Tensor:
         norm = self.norm
         if torch.onnx.is_in_onnx_export():  # which has no batch norm without scales

@@ -77,7 +77,11 @@ def draw_body(axes: Axes, values: Mapping[str, float], scale: Scale = SCORE, nam
 
 
 def body_figure(
-    panels: Mapping[str, Mapping[str, float]], path: str | Path = "", title: str = "", scale: Scale = SCORE, note: str = ""
+    panels: Mapping[str, Mapping[str, float]],
+    path: str | Path = "",
+    title: str = "",
+    scale: Scale = SCORE,
+    note: str = "",
 ) -> Figure:
     """Draw a body map per panel, side by side, with the highest values by name and a colour bar.
 
