@@ -91,7 +91,12 @@ def take_read(patches_BND: Tensor, size: Size, kernel: Size, stride: Size) -> tu
         return patches_BND, size, stride
     where = [_read(n, k, s, patches_BND.device) for n, k, s in zip(size, kernel, stride, strict=True)]
     t, h, w = (len(positions) for positions in where)
-    taken = _Take.apply(patches_BND.unflatten(1, size), *where)
+    grid = patches_BND.unflatten(1, size)
+    at_t, at_h, at_w = where
+    if torch.jit.is_tracing():
+        taken = grid[:, at_t[:, None, None], at_h[:, None], at_w]
+    else:
+        taken = _Take.apply(grid, *where)
     step_t, step_h, step_w = (min(k, s) for k, s in zip(kernel, stride, strict=True))
     return taken.flatten(1, 3), (t, h, w), (step_t, step_h, step_w)
 

@@ -97,11 +97,14 @@ class Positions:
         """
         table = torch.cat([resized(table, length) for table, length in zip(tables, self.lengths, strict=True)])
         table = narrow(table * factor)[0]
-        th, w = _Rows.apply(table, self.rows, self.chosen).split(self.split)
-        times, rows, columns = self.q_size
-        th, w = th.view(times * rows, -1, q.shape[-1]), w.view(columns, -1, q.shape[-1])
+        # Traced for export, only the forward passes count.
+        tracing = torch.jit.is_tracing()
+        rows = table.index_select(0, self.rows) if tracing else _Rows.apply(table, self.rows, self.chosen)
+        th, w = rows.split(self.split)
+        times, lines, columns = self.q_size
+        th, w = th.view(times * lines, -1, q.shape[-1]), w.view(columns, -1, q.shape[-1])
         # The compiler sums gradients in one pass itself, and does not trace the backward pass that does so here.
-        if torch.compiler.is_compiling():
+        if tracing or torch.compiler.is_compiling():
             return _with_terms(q, th, w, self.extra), q
         return _WithTerms.apply(q, th, w, self.extra)
 
