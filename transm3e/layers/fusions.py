@@ -153,7 +153,7 @@ class BottleneckFusion(nn.Module):
 
     def forward(self, mcts_BKD: Tensor, receivers_BKD: Tensor) -> Tensor:
         m, r, sizes = mcts_BKD, receivers_BKD, (mcts_BKD.shape[1], self.bottlenecks.shape[1])
-        shared_BND = self.bottlenecks.expand(len(m), -1, -1)
+        shared_BND = self.bottlenecks.expand(m.shape[0], -1, -1)
         for block_m, block_r in zip(self.blocks_m, self.blocks_r, strict=True):
             m, from_m = block_m(torch.cat((m, shared_BND), dim=1)).split(sizes, dim=1)
             r, from_r = block_r(torch.cat((r, shared_BND), dim=1)).split(sizes, dim=1)

@@ -240,7 +240,7 @@ class MViTBackbone(nn.Module):
             (B, N', D') or None.
         """
         patches, size = (embed or self.patch_embed)(clips)
-        tokens = tokens_1KD.expand(len(patches), -1, -1)
+        tokens = tokens_1KD.expand(patches.shape[0], -1, -1)
         # The residual stream is as wide as the class tokens, also under automatic mixed precision.
         patches, tokens = self.pos_drop(patches.to(tokens.dtype)), self.pos_drop(tokens)
         per_block = [tokens]
