@@ -100,7 +100,7 @@ class MultiScaleAttention(nn.Module):
             self._norm(name, torch.cat(pair, 1), weights) for name, *pair in (("k", k_tokens, k), ("v", v_tokens, v))
         )
         positions = self._positions(size, k_tokens.shape[1], k)
-        k = torch.cat((k, positions.codes[None, :, None].expand(*k.shape[:3], -1)), dim=-1)
+        k = torch.cat((k, positions.codes[None, :, None].expand(k.shape[0], k.shape[1], k.shape[2], -1)), dim=-1)
         v = F.pad(v, (0, positions.extra)) if _must_be_as_wide(v) else v
         q_tokens = F.pad(self._norm("q", q_tokens, weights), (0, positions.extra))
         proj = weights["proj.weight"], weights["proj.bias"]
