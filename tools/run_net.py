@@ -82,9 +82,7 @@ def execute(run: Run, owner: dict[str, Any], device: torch.device) -> None:
         determinism_advice(run.cfg.MODEL.MODEL_NAME),
         stop_request() as request,
     ):
-        logger.info("%s -> %s on %s", run.name, run.folder, device)
-        if is_other:
-            logger.info("%s", is_other)
+        logger.info("%s -> %s on %s%s", run.name, run.folder, device, is_other and f"; {is_other}")
         # Before training, so that missing files are reported at once.
         videos = video_report.find_videos(run, request) if run.cfg.DEMO.ENABLE else None
         # Decided by the main process, as other hosts may see an older state of the files.

@@ -62,6 +62,12 @@ class Registry(Generic[T]):
             )
         return self._entries[name]
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"{self.key}: {', '.join(sorted(self._entries))}"
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 

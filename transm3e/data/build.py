@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,12 +109,15 @@ def build_folder_dataset(cfg: CfgNode, table: ClipTable, root: Path, windows: np
     return _dataset_from_cfg(cfg, table, root, training=False, windows=windows)
 
 
-def folder_table(folder: str | Path) -> tuple[ClipTable, Path]:
-    """The videos below a folder (see videos_below), or one video file -> (table without labels, root of its paths).
+def folder_table(folder: str | Path | Sequence[str | Path]) -> tuple[ClipTable, Path]:
+    """The videos below a folder (see videos_below), or one video file, or several -> (table without labels, root of its paths).
 
     Raises:
         UserError: no such folder or file, or no video in it.
     """
+    if not isinstance(folder, str | Path):
+        files = [Path(os.path.abspath(name)) for name in folder]
+        return _folder_table(files, Path(os.path.commonpath([file.parent for file in files])))
     path = Path(folder)
     if path.is_file():
         files, root = [path], path.parent
@@ -123,6 +126,10 @@ def folder_table(folder: str | Path) -> tuple[ClipTable, Path]:
     if not files:
         what = "no video files in" if path.is_dir() else "no such folder or file:"
         raise UserError(f"{what} {path.absolute()}; name a video file or a folder of them")
+    return _folder_table(files, root)
+
+
+def _folder_table(files: Iterable[Path], root: Path) -> tuple[ClipTable, Path]:
     return table_from_clips([Clip(f.relative_to(root).as_posix(), FOLDER_SPLIT, "", ()) for f in files]), root
 
 

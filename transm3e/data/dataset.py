@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from tokenize import TokenError
 
@@ -69,15 +70,13 @@ class ClipDataset(Dataset):
         persons: Persons = Persons(),  # noqa: B008 (frozen)
         windows: np.ndarray | None = None,
     ) -> None:
-        self.windows = windows
         self.table, self.shape, self.augmentation, self.seed = table, shape, augmentation, seed
-        self.drawing = resizing, scale, offset
+        self.windows, self.drawing = windows, (resizing, scale, offset)
         self.reader = ClipReader(root, shape, modalities, decoding, persons)
-        self.sample_distance = sample_distance
+        self.sample_distance, self.epoch = sample_distance, 0
         # Views from the start would all be the same.
         self.views, self.views_from, self.crops = 1 if views_from == "start" else views, views_from, crops
         self.samples = samples if augmentation else self.views * crops
-        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.table)
@@ -134,6 +133,5 @@ class ClipDataset(Dataset):
     def _eval_draws(self) -> list[Draw]:
         return [
             EvalDraw(self.shape, view, self.views, self.views_from, crop, self.crops, *self.drawing)
-            for view in range(self.views)
-            for crop in range(self.crops)
+            for view, crop in product(range(self.views), range(self.crops))
         ]

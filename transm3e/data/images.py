@@ -113,6 +113,27 @@ class ImageFolder(FrameSource):
             yield number, image
 
 
+class ArrayFrames(FrameSource):
+    """Frames that are in memory.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB.
+        fps: frames per second; 0 = no time stamps.
+    """
+
+    def __init__(self, path: str, frames: np.ndarray, fps: float = 0.0) -> None:
+        self.path, self.num_frames, self._frames, self._fps = path, len(frames), frames, fps
+
+    @property
+    def seconds(self) -> np.ndarray | None:
+        """See FrameSource.seconds."""
+        return np.arange(self.num_frames) / self._fps if self._fps else None
+
+    def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """See FrameSource.read."""
+        yield from ((number, self._frames[number]) for number in sorted(numbers))
+
+
 def files_by_number(folder: Path, prefix: str = "") -> list[Path]:
     """The images of a folder, ordered by the last number in their names.
 

@@ -116,6 +116,10 @@ class ClipLoader:
             return len(self._items) // self.batch_size
         return -(-len(self._items) * self.dataset.samples // self.batch_size)
 
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of epoch 0, or of the dataset's epoch (set_epoch) in training."""
+        return self.epoch(self.dataset.epoch)
+
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Batches start_step, start_step + 1, ... of an epoch; earlier ones are not decoded. One epoch at a time.
 

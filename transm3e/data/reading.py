@@ -74,6 +74,9 @@ class ClipReader:
         shape: of the clips.
         modalities: of STORED, at least one; only their files are read, and the video for its time stamps and frame size.
         decoding, persons: how.
+
+    Attributes:
+        in_memory: path -> frames that are there instead of a file.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class ClipReader:
         assert set(modalities) <= set(STORED), f"{modalities}: only {list(STORED)} are stored"
         self.root, self.shape, self.modalities = str(root), shape, tuple(modalities)
         self.decoding, self.persons = decoding, persons
+        self.in_memory: Mapping[str, FrameSource] = {}
 
     @property
     def specs(self) -> dict[str, ClipSpec]:
@@ -131,7 +135,8 @@ class ClipReader:
                 skeleton = read_skeleton(self._path(files, "skeleton"))
             if self._needs_video(skeleton) or window != WHOLE:
                 where = self._path(files, "rgb")
-                video = stack.enter_context(closing(open_source(where, self.decoding.backend, self.decoding.timeout)))
+                video = self.in_memory.get(where) or open_source(where, self.decoding.backend, self.decoding.timeout)
+                stack.enter_context(closing(video))
             if "flow" in out:
                 flow = stack.enter_context(closing(open_flow(self._path(files, "flow"), self.decoding.timeout)))
             count = next(part.num_frames for part in (video, flow, skeleton) if part is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,7 +56,7 @@ class Window:
 
 def build_videos(
     cfg: CfgNode,
-    folder: str | Path,
+    folder: str | Path | Sequence[str | Path],
     *,
     rank: int = 0,
     world_size: int = 1,
@@ -66,7 +66,7 @@ def build_videos(
     stride: float = 1.0,
     cache: Path | None = None,
 ) -> Videos:
-    """The videos of a folder, or one file; persons are detected before this returns, with progress.
+    """The videos of a folder, or one file, or several; persons are detected before this returns, with progress.
 
     Args:
         rank, world_size, local_size: as in build_loader; every process detects persons in its own share and loads it.

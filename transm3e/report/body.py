@@ -77,13 +77,17 @@ def draw_body(axes: Axes, values: Mapping[str, float], scale: Scale = SCORE, nam
 
 
 def body_figure(
-    panels: Mapping[str, Mapping[str, float]], path: str | Path, title: str = "", scale: Scale = SCORE, note: str = ""
-) -> None:
+    panels: Mapping[str, Mapping[str, float]],
+    path: str | Path = "",
+    title: str = "",
+    scale: Scale = SCORE,
+    note: str = "",
+) -> Figure:
     """Draw a body map per panel, side by side, with the highest values by name and a colour bar.
 
     Args:
         panels: title -> (muscle -> value); at least one.
-        path: the file to write; .png, .pdf or .svg decides the format.
+        path: the file to write, if any; .png, .pdf or .svg decides the format.
         title: first line of the figure.
         scale: colours of all panels.
         note: small text below.
@@ -101,7 +105,9 @@ def body_figure(
     figure.suptitle(title.replace("$", r"\$"), fontsize=13, fontweight="bold", color=INK)
     if note:
         figure.supxlabel(note, fontsize=8, color=PALE)
-    save(figure, path)
+    if path:
+        save(figure, path)
+    return figure
 
 
 def strongest(values: Mapping[str, float], most: int) -> list[tuple[str, float]]:
