@@ -18,10 +18,13 @@ export PHONE_VIDEO := $(value VIDEO)
 
 .PHONY: demo phone phone-video test test-tables test-faults test-versions install check lint types clean
 
-# Train and evaluate TransM3E end to end on MuscleSynth, then print the table.
+# Train and evaluate TransM3E end to end on MuscleSynth, print the table, and show the scores on a clip of a new activity.
 demo: $(INSTALLED)
 	$(BIN)/python datasets/prepare_musclesynth.py --size small
 	$(BIN)/python tools/run_net.py --cfg configs/MuscleSynth/random.yaml configs/MuscleSynth/all_ones.yaml configs/MuscleSynth/transm3e_rgb_motion.yaml
+	$(BIN)/python tools/run_net.py --cfg configs/MuscleSynth/transm3e_rgb_motion.yaml TEST.ENABLE False DEMO.ENABLE True \
+		DEMO.INPUT_VIDEO "$$(ls data/MuscleSynth/small/clips/new_test/*.mp4 | head -n 1)" DEMO.OUTPUT_FILE runs/demo.mp4 \
+		DEMO.WINDOW 1 DEMO.STRIDE 0.25
 
 # Which muscles do the videos train? VIDEO=FILE-or-FOLDER; writes scores.csv and a figure per video, and for a file its
 # overlay video.

@@ -54,9 +54,16 @@ def commands(path):
 def wrong(command):
     words = shlex.split(command, comments=True)
     for word in words:
-        if re.fullmatch(r"(tools|datasets)/[\w/]+\.(py|sh|sbatch)|configs/[\w/]+\.yaml", word) and not (REPO / word).exists():
+        if (
+            re.fullmatch(r"(tools|datasets)/[\w/]+\.(py|sh|sbatch)|configs/[\w/]+\.yaml", word)
+            and not (REPO / word).exists()
+        ):
             yield f"no file {word}"
-    if words[0] == "make" and len(words) > 1 and not re.search(rf"^{re.escape(words[1])}:", (REPO / "Makefile").read_text(), re.M):
+    if (
+        words[0] == "make"
+        and len(words) > 1
+        and not re.search(rf"^{re.escape(words[1])}:", (REPO / "Makefile").read_text(), re.M)
+    ):
         yield f"no target {words[1]}"
     if words[:2] == ["python", "-m"] and words[2].startswith("transm3e"):
         module = REPO / words[2].replace(".", "/")

@@ -16,9 +16,17 @@ from transm3e.config.schema import ABOVE_0, BELOW_1, COUNT, DEPTH, KEYS, NOT_NEG
 from transm3e.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-# Collections of settings, not of facts about keys: what to lower when out of memory; what tables set for their rows. Of
+# Collections of settings, not of facts about keys: what to lower when out of memory; what scoring from Python and the page
+# set; what tables set for their rows. Of
 # registries, which names are registered where.
-SETTINGS = ("engine/settings.py", "tables/read.py", "tables/scale.py", "registry.py")
+SETTINGS = (
+    "engine/settings.py",
+    "inference/predictor.py",
+    "web/scoring.py",
+    "tables/read.py",
+    "tables/scale.py",
+    "registry.py",
+)
 
 
 def with_rule(*rules):

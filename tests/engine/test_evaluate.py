@@ -68,7 +68,7 @@ def test_scores_are_computed_in_the_precision_asked_for():
     task = SimpleNamespace(
         **{
             **vars(FakeTask),
-            "predict": lambda b: seen.append((b.clips["rgb"] @ torch.ones(1, 1)).dtype) or b.clips["rgb"],
+            "score": lambda b: seen.append((b.clips["rgb"] @ torch.ones(1, 1)).dtype) or (b.clips["rgb"], None),
         }
     )
     for precision in (None, Precision(CPU, torch.bfloat16)):

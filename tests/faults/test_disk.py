@@ -133,7 +133,7 @@ def small_disk(tmp_path):
 
 def test_a_disk_that_is_really_full(make, small_disk, capsys):
     whole = False
-    for size in range(8, 160, 12):
+    for size in range(8, 1000, 62):
         run = make(small_disk(size) / "run")
         status = write_all(run, numbers=10_000)
         said = capsys.readouterr().err

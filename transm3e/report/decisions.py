@@ -28,6 +28,8 @@ RELIABILITY_FIGURE, CO_ACTIVATION_FIGURE = "reliability.png", "co_activation.png
 CONFUSION_FIGURE, ERRORS_FIGURE, ERRORS_TABLE = "confusion.png", "errors.png", "errors.csv"
 DECISION_FILES = (RELIABILITY_FIGURE, CO_ACTIVATION_FIGURE, CONFUSION_FIGURE, ERRORS_FIGURE, ERRORS_TABLE)
 GROUPS = ("known", "new")
+# Of known or new activities together: shares of fewer clips are mostly chance.
+LEAST_CLIPS = 20
 WORST, TILES_PER_ROW, FRAMES = 12, 3, 3  # clips of the contact sheet, and frames of each
 FRAME_HEIGHT = 180
 NAMED, NAME_LENGTH = 4, 46  # muscles below a tile, characters of a clip's name
@@ -75,7 +77,7 @@ def at_threshold(scores: np.ndarray, labels: np.ndarray, columns: Sequence[str],
 def draw_decisions(
     results: Mapping[str, Any], scored: Mapping[str, Scored], folder: Path, threshold: float, root: Path | None = None
 ) -> None:
-    """Write the DECISION_FILES that apply: of muscles or activities, and of errors.
+    """Write the DECISION_FILES that apply: of muscles or activities, and of errors; figures from LEAST_CLIPS clips on.
 
     Args:
         results: for the title.
@@ -86,18 +88,19 @@ def draw_decisions(
     if not scored:
         return
     title, target = run_title(results), results["run"]["target"]
-    groups = {group: joined for group in GROUPS if (joined := _joined(scored, group)) is not None}
-    if target == MUSCLE_TARGET:
+    joined = {group: _joined(scored, group) for group in GROUPS}
+    groups = {group: of for group, of in joined.items() if of is not None and len(of.scores) >= LEAST_CLIPS}
+    if groups and target == MUSCLE_TARGET:
         reliability_figure(groups, folder / RELIABILITY_FIGURE, threshold, title)
         co_activation_figure(groups, folder / CO_ACTIVATION_FIGURE, threshold, title)
-    elif target == ACTIVITY_TARGET:
+    if groups and target == ACTIVITY_TARGET:
         confusion_figure(groups, folder / CONFUSION_FIGURE, title)
     mistakes = find_mistakes(scored, None if target == ACTIVITY_TARGET else threshold)
     with atomic_path(folder / ERRORS_TABLE) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
         writer.writerow(("split", "clip", "cross_entropy", "missed", "false"))
         writer.writerows((m.split, m.clip, f"{m.loss:.4f}", ";".join(m.missed), ";".join(m.false)) for m in mistakes)
-    if root is not None:
+    if groups and root is not None:
         contact_sheet(mistakes[:WORST], root, folder / ERRORS_FIGURE, title)
 
 

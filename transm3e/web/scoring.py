@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from contextlib import closing
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch
 from transm3e.config.targets import MUSCLE_TARGET
 from transm3e.data import build_videos
 from transm3e.data.backends import open_source
+from transm3e.data.csv_tables import read_rows
 from transm3e.data.decode import DecodeError
 from transm3e.data.reading import clock
 from transm3e.engine.processes.distributed import select_device
@@ -120,15 +120,13 @@ class Scorer:
 
 
 def _read(folder: Path, of_muscles: bool) -> dict[str, Any]:
-    with (folder / SCORES).open(newline="", encoding="utf-8") as lines:
-        whole = next(csv.DictReader(lines))
+    whole = read_rows(folder / SCORES)[0].cells
     if whole["error"] or not (folder / OVERLAY).is_file():
         raise UserError(f"cannot be scored: {whole['error'] or 'its frames cannot be drawn'}")
     spans: dict[tuple[float, float], dict[str, float]] = {}
-    with (folder / WINDOWS).open(newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            name = row["muscle" if of_muscles else "activity"]
-            spans.setdefault((float(row["start"]), float(row["end"])), {})[name] = float(row["score"])
+    for row in (row.cells for row in read_rows(folder / WINDOWS)):
+        name = row["muscle" if of_muscles else "activity"]
+        spans.setdefault((float(row["start"]), float(row["end"])), {})[name] = float(row["score"])
     names = list(next(iter(spans.values())))
     mean = {name: float(whole[name]) for name in names}
     files = [OVERLAY, SCORES, WINDOWS]

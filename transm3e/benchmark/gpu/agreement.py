@@ -40,8 +40,8 @@ def models(scale: Scale) -> Iterator[Row]:
             yield _compared(name, file, scale.where)
         except Exception as error:
             yield failed(name, error)
-    if missing := set(MODELS) - {name.split()[0] for name in configs}:
-        yield Row(", ".join(sorted(missing)), "not tried", "no config of it", False)
+    for missing in sorted(set(MODELS) - {name.split()[0] for name in configs}):
+        yield Row(missing, "not tried", "no config of it")
 
 
 @torch.no_grad()
