@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from transm3e.layers import pooling, pooling_choice
 from transm3e.layers.pooling import conv_pool, max_pool, pooled_size, take_read
@@ -99,6 +102,30 @@ def test_the_fastest_kernel_is_measured_once_per_shape(monkeypatch):
     # With DETERMINISTIC nothing is measured.
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     assert gpu_conv(grid, weight, (1, 1, 1)) is CHOICES["channels_last"]
+
+
+def test_a_kernel_is_measured_within_an_activation_checkpoint(monkeypatch):
+    """What measuring saves for gradients is none of the checkpoint's; a choice that does not run is not taken."""
+
+    def broken(*_):
+        raise RuntimeError("unable to find an engine to execute this computation")
+
+    event = SimpleNamespace(record=lambda: None, synchronize=lambda: None, elapsed_time=lambda end: 1.0)
+    monkeypatch.setattr(torch.cuda, "Event", lambda **_: event)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.setattr(pooling_choice, "_fastest", {})
+    monkeypatch.setitem(CHOICES, "channels_last", broken)
+    grid, weight = patches_of(2, (3, 4, 4), torch.float64).unflatten(1, (3, 4, 4)), weight_of((3, 3, 3), torch.float64)
+    calls = []
+
+    def block(grid):
+        calls.append(gpu_conv(grid, weight, (1, 2, 2)))
+        return calls[-1](grid, weight, (1, 2, 2)).sin()
+
+    expected = torch.autograd.grad(pooling_choice.frames(grid, weight, (1, 2, 2)).sin().sum(), weight)
+    gradient = torch.autograd.grad(checkpoint(block, grid, use_reentrant=False).sum(), weight)
+    assert calls == [CHOICES["contiguous"]] * 2
+    assert torch.allclose(gradient[0], expected[0], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3), (5, 3, 3), (3, 1, 5)])
