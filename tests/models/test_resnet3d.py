@@ -135,6 +135,9 @@ def test_some_blocks_of_a_stage_may_have_its_kernels():
     assert stage_kernels(((3, 1),) * 4, 50)[2] == [(3, 1, 1), (1, 1, 1)] * 3
     with pytest.raises(UserError, match=r"NUM_BLOCK_TEMP_KERNEL is \[3, 4, 24, 3\]; it must .* for RESNET\.DEPTH 101"):
         stage_kernels(((1,),) * 4, 101, (3, 4, 24, 3))
+    for odd in (1.5, None, "3", [True]):
+        with pytest.raises(UserError, match="must hold one number of blocks"):
+            stage_kernels(((1,),) * 4, 50, [odd, 1, 1, 1])
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,21 @@ from typing import Any, ClassVar
 
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from transm3e.errors import UserError
 from transm3e.modalities import MODALITIES
 from transm3e.models.output import ModelOutput
-from transm3e.models.registry import MODELS, Model
-from transm3e.models.resnet3d import check_bottleneck, check_depth, common_args, find_builder, finish, net_args
+from transm3e.models.registry import MODELS, Model, See
+from transm3e.models.resnet3d import (
+    check_bottleneck,
+    check_depth,
+    common_args,
+    find_builder,
+    finish,
+    net_args,
+    watch_last_stage,
+)
 
 
 class PytorchvideoNet(Model):
@@ -53,6 +62,9 @@ class PytorchvideoNet(Model):
             **settings,
         )
         finish(self.net, fc_init_std, zero_init_final_bn, act_checkpoint, window, sigmoid)
+
+    def watch_features(self, see: See) -> RemovableHandle:
+        return watch_last_stage(self.net, see)
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, C, T, H, W) float, any size -> logits (B, num_classes)."""

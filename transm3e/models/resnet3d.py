@@ -137,8 +137,7 @@ class ResNet3D(Model):
         )
 
     def watch_features(self, see: See) -> RemovableHandle:
-        blocks: Any = self.net.blocks
-        return blocks[-2].register_forward_hook(lambda _, __, out: see(out, lambda x: x) and None)
+        return watch_last_stage(self.net, see)
 
     def forward(self, clips: dict[str, Tensor]) -> ModelOutput:
         """clips[modality]: (B, C, T, H, W) float, any T from 1 (C2D, I3D: 2), H and W -> logits (B, num_classes).
@@ -191,6 +190,11 @@ class CheckpointedStage(nn.Module):
             # A compiled graph updates the statistics once by itself, and takes no contexts.
             return checkpoint(block, x_BCTHW, use_reentrant=False)
         return checkpoint(block, x_BCTHW, use_reentrant=False, context_fn=partial(_first_and_second, block))
+
+
+def watch_last_stage(net: Any, see: See) -> RemovableHandle:
+    """See Model.watch_features: what the head reads, of a net of one pathway."""
+    return net.blocks[-2].register_forward_hook(lambda _, __, out: see(out, lambda x: x) and None)
 
 
 def net_args(cfg: CfgNode) -> dict[str, Any]:
@@ -256,7 +260,7 @@ def temporal_kernels(
     """
     check_depth(depth)
     most = DEPTHS[depth]
-    given: list[list[Any]] = [[of] if isinstance(of, int) else [*of] for of in temporal_blocks or most]
+    given: list[list[Any]] = [[*of] if isinstance(of, list | tuple) else [of] for of in temporal_blocks or most]
     stages = [of[:1] * pathways if len(set(map(str, of))) == 1 else of for of in given]
     if len(stages) != len(most) or not all(
         len(of) == pathways and all(type(number) is int and 0 <= number <= blocks for number in of)
