@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.models.video import mvit
 
-from transm3e.config import get_cfg
+from transm3e.benchmark.gpu.agreement import mvit_cfg, torchvision_mvit, with_tables
 from transm3e.models import build_model
 from transm3e.models.weights import load_weights
 from transm3e.models.weights.mvit import TORCHVISION
@@ -16,7 +16,7 @@ from transm3e.models.weights.rename import rename
 
 # Where width and heads double and q is pooled. The last doubling, at 14 of 16 blocks and 21 of 24, comes after many
 # blocks of one kind: where gradients are compared, the first blocks stand for all.
-DOUBLING_S, DOUBLING_B = (1, 3, 14), (2, 5)
+DOUBLING_B = (2, 5)
 FIRST_S, DEPTH_B = 5, 7
 
 
@@ -31,48 +31,16 @@ def torchvision_s(frames, crop, depth=FIRST_S):
     return with_tables(mvit.MViT(**settings)).eval()
 
 
-def torchvision_b(frames, crop, depth=DEPTH_B, doubling=DOUBLING_B, embed=96, heads=1):
-    """The first blocks of MViTv2-B, or those of T or L, of torchvision's parts; it ships no such builder."""
-    settings, width, kv = [], embed, 8
-    for block in range(depth):
-        doubled = block in doubling
-        width_in, width = width, 2 * width if doubled else width
-        kv = kv // 2 if doubled else kv
-        q = [1, 2, 2] if doubled else [1, 1, 1]
-        kernel = [3, 3, 3]
-        settings.append(mvit.MSBlockConfig(heads * width // embed, width_in, width, kernel, kernel, q, [1, kv, kv]))
-    model = mvit.MViT(
-        spatial_size=(crop, crop),
-        temporal_size=frames,
-        block_setting=settings,
-        residual_pool=True,
-        residual_with_cls_embed=False,
-        rel_pos_embed=True,
-        proj_after_attn=True,
-        num_classes=20,
-    )
-    return with_tables(model).eval()
+def torchvision_b(frames, crop):
+    return torchvision_mvit(frames, crop, DEPTH_B, DOUBLING_B).eval()
 
 
-def with_tables(model):
-    for name, parameter in model.named_parameters():
-        if "rel_pos" in name:
-            torch.nn.init.normal_(parameter, std=0.5)
-    return model
-
-
-def cfg_s(frames, crop, depth=FIRST_S, doubling=DOUBLING_S):
-    cfg = get_cfg()
-    cfg.MODEL.MODEL_NAME = "MViT"
-    cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE = frames, crop
-    cfg.MVIT.DEPTH = depth
-    cfg.MVIT.DIM_MUL = cfg.MVIT.HEAD_MUL = [[block, 2.0] for block in doubling if block < depth]
-    cfg.MVIT.POOL_Q_STRIDE = [[i, 1, 2, 2] if i in doubling else [i, 1, 1, 1] for i in range(depth)]
-    return cfg
+def cfg_s(frames, crop, depth=FIRST_S):
+    return mvit_cfg(frames, crop, depth)
 
 
 def cfg_b(frames, crop):
-    return cfg_s(frames, crop, DEPTH_B, DOUBLING_B)
+    return mvit_cfg(frames, crop, DEPTH_B, DOUBLING_B)
 
 
 def ours_like(theirs, cfg, reshaped=0):
@@ -116,8 +84,8 @@ def test_logits_of_all_of_t_and_the_first_blocks_of_l(depth, doubling, embed, he
     """Where patches are pooled to a rounded-up size, 14 to 7 to 4 as MViTv2-L's 39 to 20, torchvision's and PySlowFast's
     tables are those of the size rounded down, and interpolated whenever they are read."""
     torch.manual_seed(0)
-    theirs = torchvision_b(4, crop, depth, doubling, embed, heads).double()
-    cfg = cfg_s(4, crop, depth, doubling)
+    theirs = torchvision_mvit(4, crop, depth, doubling, embed, heads).double().eval()
+    cfg = mvit_cfg(4, crop, depth, doubling)
     cfg.MVIT.EMBED_DIM, cfg.MVIT.NUM_HEADS = embed, heads
     clip = torch.rand(1, 3, 4, crop, crop, dtype=torch.float64)
     assert torch.allclose(ours_like(theirs, cfg, reshaped)({"rgb": clip}).logits, theirs(clip), rtol=0, atol=1e-12)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -49,7 +49,7 @@ def parity(scale: Scale) -> Iterator[Row]:
     """MViTv2-S with torchvision's weights: logits beside torchvision's, against its own in float64."""
     torch.manual_seed(0)
     depth, frames, crop = scale.parity
-    theirs, cfg = _torchvision(depth, frames, crop), _cfg_like(depth, frames, crop)
+    theirs, cfg = torchvision_mvit(frames, crop, depth), mvit_cfg(frames, crop, depth)
     ours = build_model(cfg)
     load_weights(ours, theirs.state_dict(), source="torchvision")
     clips = torch.rand(2, 3, frames, crop, crop).to(scale.where)
@@ -113,14 +113,16 @@ def _error(given: Iterable[Tensor], exact: Iterable[Tensor]) -> float:
     return max(errors, key=lambda error: (error != error, error))  # NaN is the largest
 
 
-def _torchvision(depth: int, frames: int, crop: int) -> nn.Module:
-    """torchvision's MViTv2-S with its first blocks only, for any size of clips; its builder has the full one only."""
-    blocks, width, kv = [], WIDTH, 8
+def torchvision_mvit(
+    frames: int, crop: int, depth: int, doubling: Sequence[int] = DOUBLING, embed: int = WIDTH, heads: int = 1
+) -> nn.Module:
+    """The first blocks of torchvision's MViTv2, which has a builder of S only, and for one size of clips."""
+    blocks, width, kv = [], embed, 8
     for block in range(depth):
-        doubled, width_in = block in DOUBLING, width
+        doubled, width_in = block in doubling, width
         width, kv = (2 * width, kv // 2) if doubled else (width, kv)
         q = [1, 2, 2] if doubled else [1, 1, 1]
-        blocks.append(mvit.MSBlockConfig(width // WIDTH, width_in, width, [3] * 3, [3] * 3, q, [1, kv, kv]))
+        blocks.append(mvit.MSBlockConfig(heads * width // embed, width_in, width, [3] * 3, [3] * 3, q, [1, kv, kv]))
     model = mvit.MViT(
         spatial_size=(crop, crop),
         temporal_size=frames,
@@ -131,18 +133,24 @@ def _torchvision(depth: int, frames: int, crop: int) -> nn.Module:
         proj_after_attn=True,
         num_classes=CLASSES,
     )
+    return with_tables(model)
+
+
+def with_tables(model: nn.Module) -> nn.Module:
+    """torchvision's model with relative positions that matter."""
     for name, parameter in model.named_parameters():
         if "rel_pos" in name:  # some begin at zero
             nn.init.normal_(parameter, std=0.5)
     return model
 
 
-def _cfg_like(depth: int, frames: int, crop: int) -> CfgNode:
+def mvit_cfg(frames: int, crop: int, depth: int, doubling: Sequence[int] = DOUBLING) -> CfgNode:
+    """Of our model of the same blocks."""
     cfg = get_cfg()
     cfg.MODEL.MODEL_NAME, cfg.MODEL.NUM_CLASSES = "MViT", CLASSES
     cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE, cfg.MVIT.DEPTH = frames, crop, depth
-    cfg.MVIT.DIM_MUL = cfg.MVIT.HEAD_MUL = [[block, 2.0] for block in DOUBLING if block < depth]
-    cfg.MVIT.POOL_Q_STRIDE = [[i, 1, 2, 2] if i in DOUBLING else [i, 1, 1, 1] for i in range(depth)]
+    cfg.MVIT.DIM_MUL = cfg.MVIT.HEAD_MUL = [[block, 2.0] for block in doubling if block < depth]
+    cfg.MVIT.POOL_Q_STRIDE = [[i, 1, 2, 2] if i in doubling else [i, 1, 1, 1] for i in range(depth)]
     return cfg
 
 
