@@ -11,6 +11,7 @@ import torch
 import torchvision
 
 import transm3e
+from transm3e.errors import first_line
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -31,11 +32,18 @@ def describe(device: torch.device) -> dict[str, Any]:
             "gpu": torch.cuda.get_device_name(device),
             "gpu_memory_bytes": torch.cuda.get_device_properties(device).total_memory,
             "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
+            "cudnn": _cudnn(),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
         }
     return facts
+
+
+def _cudnn() -> int | str | None:
+    try:
+        return torch.backends.cudnn.version()
+    except RuntimeError as error:  # one that does not fit this GPU or torch
+        return f"not usable ({first_line(error)})"
 
 
 def _cpu_name() -> str:

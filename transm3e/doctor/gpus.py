@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transm3e.doctor.problem import Problem
+from transm3e.errors import first_line
 
 DRIVER = Path("/proc/driver/nvidia/version")
 INDEX = "--index-url https://download.pytorch.org/whl/"
@@ -102,9 +103,11 @@ def check_devices() -> list[Problem]:
     try:
         return _kernel_problems()
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
         return [
-            Problem(f"CUDA does not start ({reason})", "see what nvidia-smi says; another program may hold the GPU")
+            Problem(
+                f"CUDA does not start ({first_line(error)})",
+                "see what nvidia-smi says; another program may hold the GPU",
+            )
         ]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import transm3e
 from transm3e.doctor.gpus import INDEX, name_of
 from transm3e.doctor.problem import Problem
+from transm3e.errors import first_line
 
 LIBRARIES = {  # module -> the package to install
     "numpy": "numpy",
@@ -76,8 +77,7 @@ def _torchvision_problems() -> list[Problem]:
         # Its compiled part is loaded lazily: only a call shows whether it fits this torch.
         nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     except (RuntimeError, NotImplementedError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        what = f"torchvision {_version('torchvision')} does not fit torch {torch.__version__} ({reason})"
+        what = f"torchvision {_version('torchvision')} does not fit torch {torch.__version__} ({first_line(error)})"
         return [Problem(what, _matching_pair(torch.__version__))]
     return []
 
@@ -163,7 +163,7 @@ def _cudnn(torch: Any) -> str:
     try:
         return str(torch.backends.cudnn.version() or "none")
     except RuntimeError as error:  # too new for this GPU, which the check of GPUs reports with its remedy
-        return f"not usable ({str(error).splitlines()[0]})"
+        return f"not usable ({first_line(error)})"
 
 
 def decoders() -> list[tuple[str, str]]:

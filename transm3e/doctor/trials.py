@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from transm3e.doctor.libraries import MOST_OFF
 from transm3e.errors import first_line
 
 USED = ("transm3e.engine.train", "transm3e.tasks", "transm3e.data")
@@ -94,7 +95,7 @@ def loader() -> None:
             if batch.failed:
                 raise ValueError(f"{batch.failed[0].path}: {batch.failed[0].reason}")
             mean = batch.clips["rgb"].float().mean().item()
-            if abs(mean - grey) > 6:
+            if abs(mean - grey) > MOST_OFF:
                 raise ValueError(f"frames of grey {grey} come back as {mean:.1f}")
 
 
