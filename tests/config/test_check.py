@@ -254,6 +254,10 @@ def test_no_warning_of_a_warm_up_where_nothing_is_trained(caplog):
     assert warnings_of({"SOLVER.WARMUP_EPOCHS": 30.0, "TRAIN.ENABLE": False}, caplog) == []
 
 
+def test_no_warning_of_a_decoder_that_the_protocol_names(caplog):
+    assert warnings_of({"PROTOCOL": "pyslowfast", "DATA.DECODING_BACKEND": "torchvision"}, caplog) == []
+
+
 def test_every_allowed_value_is_built_somewhere():
     assert len(MUSCLES) == NUM_MUSCLES
     assert set(choices("DATA.RESIZE")) == set(RESIZINGS)

@@ -268,5 +268,5 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
         )
     if cfg.TRAIN.MIXED_PRECISION and cfg.NUM_GPUS == 0:
         yield "TRAIN.MIXED_PRECISION on a CPU computes in bf16, which is rarely faster"
-    if cfg.DATA.DECODING_BACKEND == FORMER_DECODER:
+    if cfg.DATA.DECODING_BACKEND == FORMER_DECODER and cfg.PROTOCOL != "pyslowfast":  # which sets it
         yield f"DATA.DECODING_BACKEND {FORMER_DECODER}: torchvision no longer reads video, pyav decodes"
