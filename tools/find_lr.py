@@ -18,10 +18,12 @@ import torch
 from transm3e.cli import exit_with_message
 from transm3e.data import build_loader
 from transm3e.data.build import check_tables
+from transm3e.engine.faults import determinism_advice, memory_advice
 from transm3e.engine.find_lr import Sweep, rising, sweep
 from transm3e.engine.optim import build_optimizer
 from transm3e.engine.precision import Precision
 from transm3e.engine.processes.distributed import select_device
+from transm3e.engine.seed import set_deterministic
 from transm3e.engine.settings import TrainSettings
 from transm3e.errors import UserError, disk_faults
 from transm3e.files import atomic_path
@@ -76,15 +78,12 @@ def find(args: argparse.Namespace) -> tuple[Sweep, float]:
     if cfg.CPU_THREADS:
         torch.set_num_threads(cfg.CPU_THREADS)
     device, settings = select_device(min(1, cfg.NUM_GPUS)), TrainSettings.from_cfg(cfg)
-    task, loader = build_task(cfg, device), build_loader(cfg, "train")
-    found = sweep(
-        task,
-        loader,
-        build_optimizer(cfg, task.model),
-        Precision.from_cfg(cfg, device),
-        settings,
-        rising(args.lowest, args.highest, args.steps),
-    )
+    set_deterministic(cfg.DETERMINISTIC)
+    # The whole batch, also of a config for several GPUs.
+    task, loader = build_task(cfg, device), build_loader(cfg, "train", local_size=1)
+    optimizer, rates = build_optimizer(cfg, task.model), rising(args.lowest, args.highest, args.steps)
+    with memory_advice(settings.memory_settings), determinism_advice(cfg.MODEL.MODEL_NAME):
+        found = sweep(task, loader, optimizer, Precision.from_cfg(cfg, device), settings, rates)
     if not found.rates:
         raise UserError(
             f"the loss is NaN or infinite at the first rate, {args.lowest:g}; start from a lower one, --from"

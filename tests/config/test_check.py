@@ -204,6 +204,7 @@ def test_a_contradiction_is_refused_with_its_keys(settings, parts):
         {"TRANSM3E.RECEIVERS": True, "TRANSM3E.FUSION": "mctf"},
         {"TRANSM3E.RECEIVERS": True, "TRAIN.ENABLE": False},
         {"TEST.VIEWS_FROM": "start", "TEST.NUM_ENSEMBLE_VIEWS": 1},
+        {"SOLVER.EARLY_STOP": 3, "TRAIN.ENABLE": False, "TEST.SPLITS": ["new_test"]},
         {"TRAIN.CHECKPOINT_FILE_PATH": "w.pyth", "TRAIN.CHECKPOINT_ALLOW": ["head."]},
         {"TRAIN.CHECKPOINT_SOURCE": "authors_teacher"},
         {"MCTF.NUM_HEADS": 5},
@@ -233,6 +234,7 @@ def test_what_does_not_contradict_passes(settings):
             {**STAGE_2, "TRANSM3E.NUM_MCTS": 1},
             ["DISTILL.AXIS token", "TRANSM3E.NUM_MCTS is 1", "always 0", "AXIS channel"],
         ),
+        ({"DATA.FRAME_INDICES": "segments", "AUG.ENABLE": True, "AUG.PAUSES": 0.1}, ["AUG.PAUSES have no effect"]),
         ({"TEST.VIEWS_FROM": "start"}, ["TEST.NUM_ENSEMBLE_VIEWS 5", "one view", "NUM_ENSEMBLE_VIEWS 1 or VIEWS_FROM"]),
         ({"SOLVER.COSINE_END_LR": 1.0}, ["SOLVER.COSINE_END_LR 1", "the learning rate rises"]),
         (
@@ -250,6 +252,10 @@ def test_a_probable_mistake_gives_one_warning(settings, parts, caplog):
 
 def test_no_warning_of_a_warm_up_where_nothing_is_trained(caplog):
     assert warnings_of({"SOLVER.WARMUP_EPOCHS": 30.0, "TRAIN.ENABLE": False}, caplog) == []
+
+
+def test_no_warning_of_a_decoder_that_the_protocol_names(caplog):
+    assert warnings_of({"PROTOCOL": "pyslowfast", "DATA.DECODING_BACKEND": "torchvision"}, caplog) == []
 
 
 def test_every_allowed_value_is_built_somewhere():

@@ -1,3 +1,4 @@
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import torch
 
 from transm3e.config import get_cfg
 from transm3e.data.annotations import MUSCLES, Clip, write_clip_table
+from transm3e.data.backends import open_source
 from transm3e.data.build import build_dataset, build_folder_dataset, folder_table
 from transm3e.data.dataset import ClipDataset
 from transm3e.data.decode import decode_frames
@@ -14,6 +16,7 @@ from transm3e.data.encode import write_video
 from transm3e.data.sampling import Span, view_start
 from transm3e.data.transforms import apply, eval_params
 from transm3e.data.types import BatchBuilder, ClipSpec, FailedClip, Sample
+from transm3e.data.videos import _windows
 from transm3e.errors import UserError
 
 SPLITS = ("train", "train", "known_val", "new_val")
@@ -148,6 +151,34 @@ def test_a_window_is_read_as_a_video_of_its_own(folder: Path) -> None:
     beyond = build_folder_dataset(config(folder), table, root, np.array([[9.0, 10.0]]))
     last = apply(decode_frames(folder / "2.mp4", [39] * 4), eval_params(48, 64, 0, 1), 32)
     np.testing.assert_array_equal(item(beyond, 0).clips["rgb"][0].permute(1, 2, 3, 0), last)
+
+
+def test_no_window_begins_after_the_end(folder: Path) -> None:
+    """1.6 seconds; with gaps between windows, too."""
+    for length, stride, starts in (
+        (0.5, 0.9, [0, 0.9]),
+        (0.5, 0.8, [0, 0.8]),
+        (0.5, 0.5, [0, 0.5, 1.0, 1.5]),
+        (3, 1, [0]),
+    ):
+        spans = list(_windows(folder / "2.mp4", length, stride, 60.0))
+        assert [start for start, _ in spans] == pytest.approx(starts)
+        assert [end for _, end in spans] == pytest.approx([min(start + length, 1.6) for start in starts])
+        assert all(start < end for start, end in spans)
+
+
+def test_segments_are_a_single_view(folder: Path) -> None:
+    dataset = build_dataset(config(folder, DATA__FRAME_INDICES="segments"), "known_val")
+    assert len(item(dataset, 0).clips["rgb"]) == 1
+
+
+def test_a_video_replaced_in_place_is_read_anew(tmp_path: Path) -> None:
+    for count in (10, 30):
+        other = tmp_path / "new.mp4"
+        write_video(other, [np.zeros((48, 64, 3), np.uint8)] * count, fps=25)
+        other.replace(tmp_path / "a.mp4")
+        with closing(open_source(tmp_path / "a.mp4")) as source:
+            assert source.num_frames == count
 
 
 def test_folders_of_images_are_videos(folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transm3e.config import get_cfg
 from transm3e.data.annotations import MUSCLES
 from transm3e.data.types import Batch, FailedClip
 from transm3e.engine import evaluate
@@ -166,3 +167,10 @@ def test_a_signal_stops_between_two_batches(number, status):
         predict(FakeTask, batches(), CPU, "known_val", 4, "sum")
     assert caught.value.exit_status == status
     assert seen == [0, 1, 2]
+
+
+def test_validation_which_is_part_of_training_does_not_depend_on_test():
+    cfg = get_cfg()
+    cfg.TEST.MIXED_PRECISION = "bf16"
+    single = [Evaluator.from_cfg(cfg, [], CPU, single_view=single).precision.dtype for single in (True, False)]
+    assert single == [torch.float32, torch.bfloat16]

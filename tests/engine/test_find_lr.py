@@ -43,16 +43,30 @@ def test_the_suggestion_is_the_steepest_fall():
 SMALL = ("DATA.NUM_FRAMES", 2, "DATA.TRAIN_CROP_SIZE", 32, "DATA.TEST_CROP_SIZE", 32, "TRAIN.BATCH_SIZE", 2)
 
 
-def test_the_command_writes_a_figure_and_its_numbers(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def words(tmp_path, monkeypatch):
+    """Of a command in a folder with a config and its data."""
     monkeypatch.chdir(tmp_path)
     data = make_noise_data(tmp_path / "data")
     (tmp_path / "a.yaml").write_text(
         "MODEL: {MODEL_NAME: MViT}\nMVIT: {DEPTH: 2, EMBED_DIM: 8, POOL_Q_STRIDE: [[0, 1, 1, 1], [1, 1, 2, 2]], "
         "DIM_MUL: [[1, 2.0]], HEAD_MUL: [[1, 2.0]]}\n"
     )
-    words = ("NUM_GPUS", 0, "DATA_LOADER.NUM_WORKERS", 0, "DATA.PATH_TO_DATA_DIR", data, *SMALL)
+    opts = ("NUM_GPUS", 0, "DATA_LOADER.NUM_WORKERS", 0, "DATA.PATH_TO_DATA_DIR", data, *SMALL)
+    return ["--cfg", "a.yaml", "--steps", "12", *map(str, opts)]
+
+
+def test_the_batch_of_several_gpus_is_not_divided(words, monkeypatch):
     tool = load_tool("find_lr")
-    assert tool.main(["--cfg", "a.yaml", "--steps", "12", *map(str, words)]) == 0
+    monkeypatch.setattr(tool, "select_device", lambda number: CPU)
+    monkeypatch.setattr(tool, "sweep", lambda task, loader, *_: Sweep([loader.batch_size]))
+    found, _ = tool.find(tool.parse_args([*words, "NUM_GPUS", "2"]))
+    assert found.rates == [2]
+
+
+def test_the_command_writes_a_figure_and_its_numbers(words, tmp_path, capsys):
+    tool = load_tool("find_lr")
+    assert tool.main(words) == 0
     out = capsys.readouterr().out
     assert "figure: find_lr.png" in out
     with (tmp_path / "find_lr.csv").open() as lines:

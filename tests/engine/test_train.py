@@ -21,6 +21,7 @@ from transm3e.engine.checkpoint import BEST, CheckpointStore
 from transm3e.engine.logging import log_to
 from transm3e.engine.optim import Schedule
 from transm3e.engine.precision import Precision
+from transm3e.engine.resume import Progress
 from transm3e.engine.settings import TrainSettings
 from transm3e.engine.train import Trainer
 from transm3e.errors import ExitRequest, UserError
@@ -677,3 +678,7 @@ def test_a_run_that_is_shorter_than_the_period_logs_its_step_and_tags_are_pyslow
         rows = list(csv.DictReader(lines))
     assert {row["tag"] for row in rows} == tags
     assert [row["value"] for row in rows if row["tag"] == "Val/mAP"] == ["0.5"]
+
+
+def test_an_older_checkpoint_at_the_end_of_an_epoch_counts_no_parts():
+    assert Progress(step=2, loss_sum=3.0).end_epoch(2) == {"loss": 1.5, "failed_clips": 0}

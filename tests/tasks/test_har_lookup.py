@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,9 @@ from transm3e.data.activities import Activities
 from transm3e.data.annotations import MUSCLES, read_clip_table
 from transm3e.data.build import check_tables
 from transm3e.errors import UserError
+from transm3e.losses import LOSSES
 from transm3e.models import build_model
+from transm3e.models.output import ModelOutput
 from transm3e.models.weights import read_checkpoint
 from transm3e.report.scores import read_predictions
 from transm3e.runs.results import read_results
@@ -48,6 +52,16 @@ def test_expected_muscles_stay_shares_where_views_gave_the_highest_of_each_score
 def test_activities_without_muscles_cannot_be_looked_up():
     with pytest.raises(UserError, match="add the column muscles"):
         HARLookup(torch.nn.Identity(), None, None, Activities(("a",)))
+
+
+def test_labels_are_of_muscles_and_give_no_loss_even_with_as_many_activities():
+    names = tuple(f"activity {number}" for number in range(20))
+    model = torch.nn.Identity()
+    model.forward = lambda clips: ModelOutput(clips["rgb"])
+    task = HARLookup(model, LOSSES["cross_entropy"], lambda clips: clips, Activities(names, np.eye(20, dtype=np.uint8)))
+    scores, loss = task.score(SimpleNamespace(clips={"rgb": torch.zeros(2, 20)}, labels=torch.ones(2, 20)))
+    assert loss is None
+    torch.testing.assert_close(scores, torch.full((2, 20), 0.05))
 
 
 @pytest.fixture

@@ -57,7 +57,8 @@ def _check_together(cfg: CfgNode) -> None:
             f"SOLVER.DAMPENING is {cfg.SOLVER.DAMPENING:g}, but Nesterov momentum has none; set SOLVER.NESTEROV False or "
             "DAMPENING 0"
         )
-    if cfg.SOLVER.EARLY_STOP and not (cfg.TRAIN.EVAL_PERIOD and set(VALIDATION) & set(cfg.TEST.SPLITS)):
+    validates = cfg.TRAIN.EVAL_PERIOD and set(VALIDATION) & set(cfg.TEST.SPLITS)
+    if cfg.TRAIN.ENABLE and cfg.SOLVER.EARLY_STOP and not validates:
         raise UserError(
             f"SOLVER.EARLY_STOP is {cfg.SOLVER.EARLY_STOP}, but nothing is validated; set TRAIN.EVAL_PERIOD above 0 and "
             f"name {' or '.join(VALIDATION)} in TEST.SPLITS, or set EARLY_STOP 0"
@@ -252,6 +253,8 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
             f"TEST.NUM_ENSEMBLE_VIEWS {cfg.TEST.NUM_ENSEMBLE_VIEWS} has no effect: TEST.VIEWS_FROM start scores one view, "
             "from frame 0; set NUM_ENSEMBLE_VIEWS 1 or VIEWS_FROM spread"
         )
+    if cfg.AUG.ENABLE and cfg.DATA.FRAME_INDICES == "segments" and (cfg.AUG.TEMPO != [1.0, 1.0] or cfg.AUG.PAUSES):
+        yield "AUG.TEMPO and AUG.PAUSES have no effect on DATA.FRAME_INDICES segments; set FRAME_INDICES stride to use them"
     scaled = cfg.SOLVER.BASE_LR * cfg.NUM_SHARDS
     if (
         cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS
@@ -265,5 +268,5 @@ def _warnings(cfg: CfgNode) -> Iterable[str]:
         )
     if cfg.TRAIN.MIXED_PRECISION and cfg.NUM_GPUS == 0:
         yield "TRAIN.MIXED_PRECISION on a CPU computes in bf16, which is rarely faster"
-    if cfg.DATA.DECODING_BACKEND == FORMER_DECODER:
+    if cfg.DATA.DECODING_BACKEND == FORMER_DECODER and cfg.PROTOCOL != "pyslowfast":  # which sets it
         yield f"DATA.DECODING_BACKEND {FORMER_DECODER}: torchvision no longer reads video, pyav decodes"

@@ -68,7 +68,7 @@ key("DATA.FRAME_INDICES", "stride",
     "Which frames a clip has. stride: start + SAMPLING_RATE * i; linspace: as PySlowFast, spread evenly over NUM_FRAMES * "
     "SAMPLING_RATE frames and rounded down, for checkpoints trained with it (its decoders, which differ from each other, "
     "are a frame or two off); segments: as its loader of Something-Something, the video in NUM_FRAMES equal parts, a random "
-    "frame of each in training and the middle one in evaluation.",
+    "frame of each in training and the middle one in evaluation, which makes a single view.",
     one_of("stride", "linspace", "segments"), READING, theirs="linspace",
     authors=Authors("linspace", "16 frames, stride 4; the code spreads 16 over 64 frames"))
 key("DATA.SHORT_CLIPS", "hold",

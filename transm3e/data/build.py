@@ -162,8 +162,11 @@ def _dataset_from_cfg(
         scale=test_scale(cfg, crops),
         seed=cfg.RNG_SEED,
         decoding=Decoding(
-            *(cfg.DATA.DECODING_BACKEND, cfg.DATA.DECODE_TIMEOUT, cfg.DATA.TARGET_FPS, cfg.DATA.DECODING_SHORT_SIZE),
-            cfg.DATA.RESIZE,
+            cfg.DATA.DECODING_BACKEND,
+            cfg.DATA.DECODE_TIMEOUT,
+            cfg.DATA.TARGET_FPS,
+            short_size=cfg.DATA.DECODING_SHORT_SIZE,
+            resizing=cfg.DATA.RESIZE,
         ),
         persons=Persons(cfg.SKELETON.NUM_PERSONS, cfg.SKELETON.LAYOUT, cfg.SKELETON.COORDINATES),
         windows=windows,

@@ -19,7 +19,7 @@ from transm3e.data.annotations import ClipTable
 from transm3e.data.decode import DecodeError
 from transm3e.data.draws import ClipShape, Draw, EvalDraw, TrainDraw
 from transm3e.data.reading import WHOLE, ClipReader, Decoding, Persons
-from transm3e.data.sampling import clip_rng
+from transm3e.data.sampling import SEGMENTS, clip_rng
 from transm3e.data.transforms import Augmentation
 from transm3e.data.types import ClipSpec, FailedClip, Sample
 
@@ -41,7 +41,7 @@ class ClipDataset(Dataset):
         samples: augmented clips per video in training.
         sample_distance: maximum distance in frames between the starts of a video's samples; -1 = independent starts.
         views: temporal views per video in evaluation, if spread.
-        views_from, offset: where they are, see view_start; "start" has a single view.
+        views_from, offset: where they are, see view_start; "start", and a shape of "segments", have a single view.
         crops: spatial crops per view in evaluation, 1 or 3.
         resizing, scale: of crops in evaluation, see eval_params; in training the augmentation's applies.
         seed: all randomness is a function of (seed, epoch, row, sample).
@@ -73,9 +73,9 @@ class ClipDataset(Dataset):
         self.table, self.shape, self.augmentation, self.seed = table, shape, augmentation, seed
         self.windows, self.drawing = windows, (resizing, scale, offset)
         self.reader = ClipReader(root, shape, modalities, decoding, persons)
-        self.sample_distance, self.epoch = sample_distance, 0
-        # Views from the start would all be the same.
-        self.views, self.views_from, self.crops = 1 if views_from == "start" else views, views_from, crops
+        self.sample_distance, self.views_from, self.crops, self.epoch = sample_distance, views_from, crops, 0
+        # Other views would be the same.
+        self.views = 1 if views_from == "start" or shape.indices == SEGMENTS else views
         self.samples = samples if augmentation else self.views * crops
 
     def __len__(self) -> int:

@@ -29,8 +29,8 @@ from transm3e.errors import one_line
 DEFAULT_TIMEOUT = 60.0
 # "gray" is the luma plane as coded, unchanged.
 PIXEL_FORMATS = ("rgb24", "gray")
-# The packets of the video opened last, by (path, size, time of change): windows of a long video are read one by one.
-_scanned: dict[tuple[str, int, int], Packets] = {}
+# The packets of the video opened last, by path and identity of the file: windows of a long video are read one by one.
+_scanned: dict[tuple[object, ...], Packets] = {}
 
 
 class DecodeError(ValueError):
@@ -267,9 +267,9 @@ class Video(FrameSource):
     def _scan(self) -> Packets:
         """List the packets of the stream: reads the file without decoding, or takes the list of its last reading."""
         about = os.stat(self.path)
-        key = (os.path.abspath(self.path), about.st_size, about.st_mtime_ns)
-        if key in _scanned:
-            return _scanned[key]
+        key = (os.path.abspath(self.path), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+        if (known := _scanned.get(key)) is not None:  # in one step, as another thread may clear it
+            return known
         scan = Scan(self._container, self._stream)
         for packet in self._timed(self._container.demux(*scan.streams)):
             scan.add(packet)

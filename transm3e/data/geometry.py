@@ -17,7 +17,7 @@ RESIZINGS = {
     "area": cv2.INTER_AREA,
     "two_by_two": cv2.INTER_LINEAR,
 }
-# Of these, those that never average by area.
+# Of these, those for which cv2.resize never averages by area.
 PLAIN = ("mipmap", "two_by_two")
 # How a warp reads between pixels.
 INTERPOLATIONS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
@@ -56,7 +56,8 @@ def as_image(frames: np.ndarray) -> np.ndarray:
 def resize(image: np.ndarray, size: int | tuple[int, int], how: str) -> np.ndarray:
     """Resize one image to a square, or to (height, width).
 
-    "two_by_two" reads 2x2 pixels whatever the reduction. "bilinear" and "bicubic" average areas instead where both sides shrink by more than 2, "area" where both shrink.
+    "two_by_two" reads 2x2 pixels whatever the reduction. "bilinear" and "bicubic" average areas instead where both sides
+    shrink by more than 2, "area" where both shrink.
     "mipmap" averages 2x2 pixels while both sides are more than twice the target, then resizes bilinearly: as little
     aliasing as area averaging, in a quarter of the time. Averaging drops an odd last row or column.
 

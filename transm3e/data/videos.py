@@ -112,11 +112,12 @@ def _windows(video: Path, length: float, stride: float, timeout: float) -> Itera
         return
     # A frame is shown for the median distance of frames.
     duration = float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else 1 / ASSUMED_FPS)
-    count = max(1, math.ceil(round((duration - length) / stride, 6)) + 1)
+    # None begins after the end, even with gaps between windows.
+    count = max(1, math.ceil(round((duration - max(length, stride)) / stride, 6)) + 1)
     if count > MOST_WINDOWS:
         raise UserError(
             f"{video}: {duration:.0f} s in steps of {stride:g} s are {count} windows; allowed: {MOST_WINDOWS}; raise "
-            f"DEMO.STRIDE to {duration / MOST_WINDOWS:.0f} or more, or cut the video"
+            f"DEMO.STRIDE to {math.ceil(100 * duration / MOST_WINDOWS) / 100:g} or more, or cut the video"
         )
     for number in range(count):
         yield number * stride, min(number * stride + length, duration)

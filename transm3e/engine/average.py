@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from transm3e.engine.processes.sharding import is_sharded
+
 
 class WeightAverage:
     """The average of each trained parameter; the others, and buffers, are the model's own.
@@ -58,6 +60,9 @@ class WeightAverage:
             _own(average).copy_(kept)
 
     def _trained(self) -> list[Tensor]:
+        if is_sharded(self.model):
+            # A forward pass without a backward one leaves parameters gathered, with the values of that time.
+            cast(Any, self.model).reshard()
         return [p for p in self.model.parameters() if p.requires_grad]
 
 

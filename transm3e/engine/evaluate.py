@@ -83,7 +83,8 @@ class Evaluator:
             {s: build_loader(cfg, s, **share, single_view=single_view) for s in splits},
             device,
             cfg.DATA.ENSEMBLE_METHOD,
-            Precision.from_cfg(cfg, device, testing=True),
+            # Validation is part of training, which must not depend on TEST.
+            Precision.from_cfg(cfg, device, testing=not single_view),
         )
 
     def __call__(self, task: Classify) -> dict[str, ScoredSplit]:

@@ -105,7 +105,7 @@ class Recorder:
 
     def __init__(self, folder: Path, backends: Sequence[str] = (), main: bool = True) -> None:
         self.main = main
-        self.writers = Writers(folder, backends if main else (), logger.warning)
+        self.writers = Writers(folder, backends if main else ())
 
     def record(self, stats: dict[str, Any], step: int) -> None:
         """One json_stats line: sorted keys, five decimals; numbers also go to the backends at `step`."""
@@ -129,9 +129,9 @@ class Recorder:
         self.writers.call("figure", file, step)
 
     def weights(self, state: Mapping[str, torch.Tensor], layers: Sequence[str], step: int) -> None:
-        """Histograms of weights; `layers`: beginnings of their names, none = all."""
+        """Histograms of weights; `layers`: beginnings of their names, [""] = all."""
         for name, values in state.items() if self.writers.open else ():
-            if values.is_floating_point() and (not layers or name.startswith(tuple(layers))):
+            if values.is_floating_point() and name.startswith(tuple(layers)):
                 self.writers.call("histogram", f"Weights/{name}", values.detach().float().cpu(), step)
 
     def close(self) -> None:

@@ -72,7 +72,8 @@ class Progress:
         self.failed = merged([failed for _, failed, _ in shares])
         loss = sum(share for share, *_ in shares) / len(shares) / steps
         sums = {name: sum(each[name] for *_, each in shares) / len(shares) for name in self.sums}
-        counted, updates = sums.pop("steps"), sums.pop("updates", 0.0)
+        # An older checkpoint of the end of an epoch has none.
+        counted, updates = sums.pop("steps", 0.0), sums.pop("updates", 0.0)
         parts = {name: value / (updates if name == "grad_norm" else counted) for name, value in sums.items()}
         return {"loss": loss, **parts, "failed_clips": len(self.failed)}
 
@@ -187,12 +188,15 @@ class Resume:
             self.store.mark_last(max_epoch)
         barrier()
 
+    def model_state(self) -> dict[str, Any]:
+        """The weights that are evaluated, whole as in state()."""
+        return whole_state((self.average or self.task.model).state_dict())
+
     def state(self) -> dict[str, Any]:
         """The training state and `origin`; all processes call this, only the main one gets sharded tensors whole."""
-        trained = self.task.model.state_dict()
         return {
-            "model_state": whole_state(self.average.state_dict() if self.average else trained),
-            **({TRAINED: whole_state(trained)} if self.average else {}),
+            "model_state": self.model_state(),
+            **({TRAINED: whole_state(self.task.model.state_dict())} if self.average else {}),
             "optimizer_state": whole_state(self.optimizer.state_dict()),
             "scaler_state": self.scaler.state_dict(),
             "activities": self._activities(),

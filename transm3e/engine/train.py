@@ -283,7 +283,7 @@ class Trainer:
                 progress.best, progress.best_epoch = found.mean, epoch
             stats.update(found.stats)
         if self.settings.histograms:
-            self.recorder.weights(self.resume.state()["model_state"], self.settings.histograms, epoch)
+            self.recorder.weights(self.resume.model_state(), self.settings.histograms, epoch)
         progress.history.append({"epoch": epoch, **stats})
         progress.next_epoch()
         if due or improved or self._ends_early():

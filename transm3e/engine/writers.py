@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -13,7 +14,9 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from transm3e.errors import UserError
+from transm3e.errors import UserError, first_line
+
+logger = logging.getLogger(__name__)
 
 
 class Writer:
@@ -101,8 +104,10 @@ class WandB(Writer):
         import wandb
 
         self.wandb = wandb
-        project = os.environ.get("WANDB_PROJECT", "transm3e")
-        self.run = wandb.init(project=project, name=folder.name, id=folder.name, resume="allow", dir=str(folder))
+        project, known = os.environ.get("WANDB_PROJECT", "transm3e"), folder / "wandb_run_id"
+        # Not the folder's name: another folder, or another user's, may have the same.
+        self.run = wandb.init(project=project, name=folder.name, id=_read_id(known), resume="allow", dir=str(folder))
+        known.write_text(self.run.id, encoding="ascii")
         # Epochs and steps are counted apart.
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")
@@ -136,7 +141,7 @@ class MLflow(Writer):
             mlflow.set_tracking_uri((folder / "mlruns").absolute().as_uri())
         mlflow.set_experiment("transm3e")
         known = folder / "mlflow_run_id"
-        run_id = known.read_text(encoding="ascii") if known.is_file() else None
+        run_id = _read_id(known)
         started = mlflow.start_run(run_id=run_id, run_name=None if run_id else folder.name)
         known.write_text(started.info.run_id, encoding="ascii")
 
@@ -151,6 +156,10 @@ class MLflow(Writer):
 
     def close(self) -> None:
         self.mlflow.end_run()
+
+
+def _read_id(file: Path) -> str | None:
+    return file.read_text(encoding="ascii") if file.is_file() else None
 
 
 WRITERS: dict[str, type[Writer]] = {"tensorboard": TensorBoard, "csv": Csv, "wandb": WandB, "mlflow": MLflow}
@@ -185,12 +194,10 @@ class Writers:
     Args:
         folder: of the run.
         names: keys of WRITERS.
-        warn: is called with each warning.
     """
 
-    def __init__(self, folder: Path, names: Iterable[str], warn: Callable[..., None]) -> None:
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
         self.open: dict[str, Writer] = {}
-        self.warn = warn
         for name in names:
             self._try(name, partial(self._open, name, folder))
 
@@ -207,4 +214,4 @@ class Writers:
             act()
         except Exception as error:  # a log, such as one sent over a network, must not end a training
             self.open.pop(name, None)
-            self.warn("no more logs to %s in this run: %s", name, str(error).partition("\n")[0])
+            logger.warning("no more logs to %s in this run: %s", name, first_line(error))

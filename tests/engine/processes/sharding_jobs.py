@@ -15,6 +15,7 @@ import transm3e.engine.processes.launch
 from transm3e.config import get_cfg
 from transm3e.config.node import merge_opts
 from transm3e.data.types import Batch
+from transm3e.engine.average import WeightAverage
 from transm3e.engine.processes import distributed as d
 from transm3e.engine.processes.parallel import gradient_sync, wrap
 from transm3e.engine.processes.sharding import shard, shard_model, whole
@@ -115,7 +116,13 @@ def trainings(folder: str, _device: torch.device) -> None:
         train(root / name, *STUDENT, *PARTS, *first, stop=1)
         train(root / name, *STUDENT, *PARTS, *second)
     train(root / "fsdp_one", *ALIKE, *fsdp, stop=1)
-    parts = {"unit": one_unit(), "scaler": scaled(), "memory": memory(), "distilled": distilled()}
+    parts = {
+        "unit": one_unit(),
+        "average": averaged(),
+        "scaler": scaled(),
+        "memory": memory(),
+        "distilled": distilled(),
+    }
     torch.save(parts, root / f"parts_{d.rank()}.pt")
 
 
@@ -162,6 +169,25 @@ def one_unit() -> dict[str, Any]:
     gradients = {name: whole(p.grad).clone() for name, p in task.model.named_parameters()}
     validate()
     return {"start": start, "inputs": inputs, "gradients": gradients, "seen": seen, "model": type(task.model).__name__}
+
+
+def averaged() -> list[list[float]]:
+    """Outputs with the weights, with their average in place, and after it: each pass is without a backward one."""
+    torch.manual_seed(0)
+    model = shard_model(Normed(), CPU).eval()
+    average = WeightAverage(model, 0.5)
+
+    def output() -> list[float]:
+        with torch.no_grad():
+            return model(torch.ones(1, 3)).logits[0].tolist()
+
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(2)
+    found = [output()]
+    with average.in_place():
+        found.append(output())
+    return [*found, output()]
 
 
 def scaled() -> list[Any]:

@@ -105,6 +105,12 @@ def test_two_processes_begin_in_shards_and_one_goes_on(jobs, done, tmp_path):
     assert_close(last(done / "fsdp_one"), last(tmp_path))
 
 
+def test_an_average_is_in_place_where_no_backward_pass_follows(parts):
+    for part in parts:
+        before, meanwhile, after = part["average"]
+        assert before == after != meanwhile
+
+
 def test_each_process_keeps_its_part(parts):
     for kind in ("weights", "moments"):
         kept, total = zip(*(part["memory"][kind] for part in parts), strict=True)
