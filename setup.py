@@ -25,6 +25,8 @@ setup(
         "iopath",
         "pytorchvideo",
         "scikit-learn",
+        "scipy",
+        "PyYAML",
         "opencv-python",
         "safetensors",
         "av>=14.1,<20",  # its API changes with each major version; tested from the first to the last of these

@@ -16,24 +16,25 @@ SMALLEST = 1e-7
 
 class Decisions(NamedTuple):
     """Of each muscle, (C,) float64 in [0, 1]; NaN where it is undefined: precision of a muscle that is never predicted,
-    recall of one without clips, F1 of one with neither."""
+    recall of one without clips, F1 of one with neither, all of one whose threshold is NaN."""
 
     precision: np.ndarray
     recall: np.ndarray
     f1: np.ndarray
 
 
-def decisions(scores: np.ndarray, labels: np.ndarray, threshold: float) -> Decisions:
+def decisions(scores: np.ndarray, labels: np.ndarray, threshold: float | np.ndarray) -> Decisions:
     """Precision, recall and F1 of each muscle, by scikit-learn.
 
     Args:
         scores: (N, C) finite; a muscle is predicted where its score is at least the threshold.
         labels: (N, C) of 0 and 1.
+        threshold: of all muscles, or (C,).
     """
     if not len(scores):
         return Decisions(*np.full((3, scores.shape[1]), np.nan))
     found = precision_recall_fscore_support(labels.astype(int), scores >= threshold, average=None, zero_division=np.nan)
-    return Decisions(*found[:3])
+    return Decisions(*(np.where(np.isnan(threshold), np.nan, values) for values in found[:3]))
 
 
 def co_activation(given: np.ndarray, seen: np.ndarray) -> np.ndarray:

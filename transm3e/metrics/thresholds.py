@@ -29,16 +29,3 @@ def best_thresholds(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         best = len(values) - 1 - int(np.argmax(2 * positives / (predicted + positives[-1])))
         found[c] = (values[best] + values[max(best - 1, 0)]) / 2
     return found
-
-
-def precision_recall_f1(scores: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> dict[str, np.ndarray]:
-    """ "precision", "recall" and "F1", each (C,) float64 in [0, 1], of the scores that reach the (C,) thresholds.
-
-    NaN where it is not defined: nothing predicted, no clip with the muscle, neither of both, or the threshold is NaN.
-    """
-    predicted, real = scores.astype(np.float64) >= thresholds, labels.astype(bool)
-    hits = (predicted & real).sum(axis=0)
-    counts = {"precision": predicted.sum(axis=0), "recall": real.sum(axis=0)}
-    counts["F1"] = (counts["precision"] + counts["recall"]) / 2
-    with np.errstate(invalid="ignore"):
-        return {name: np.where(np.isnan(thresholds), np.nan, hits / count) for name, count in counts.items()}

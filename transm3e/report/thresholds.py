@@ -12,7 +12,8 @@ import numpy as np
 from transm3e.config.targets import MUSCLE_TARGET, VALIDATION
 from transm3e.engine.evaluate import ScoredSplit
 from transm3e.files import atomic_write_text
-from transm3e.metrics.thresholds import best_thresholds, precision_recall_f1
+from transm3e.metrics.decisions import decisions
+from transm3e.metrics.thresholds import best_thresholds
 
 THRESHOLDS = "thresholds.json"
 
@@ -44,8 +45,9 @@ def write_thresholds(predictions: Mapping[str, ScoredSplit], file: Path) -> None
 def _applied(
     muscles: tuple[str, ...], scores: np.ndarray, labels: np.ndarray, thresholds: np.ndarray
 ) -> dict[str, Any]:
-    found = precision_recall_f1(scores, labels, thresholds)
-    defined = found["F1"][~np.isnan(found["F1"])]
+    precision, recall, f1 = decisions(scores, labels, thresholds)
+    defined = f1[~np.isnan(f1)]
+    found = {"precision": precision, "recall": recall, "F1": f1}
     named = {name: _by_muscle(muscles, values) for name, values in found.items()}
     return {**named, "mean_F1": float(defined.mean()) if len(defined) else None}
 
