@@ -8,7 +8,7 @@ import pytest
 
 from transm3e.data.annotations import MUSCLES
 from transm3e.errors import UserError
-from transm3e.report.body import DIFFERENCE, SCORE, body_figure, strongest
+from transm3e.report.body import DIFFERENCE, SCORE, body_figure, score_scale, strongest
 from transm3e.report.body_shape import VIEWS, body, outlines
 
 PIXELS = 10  # per unit
@@ -57,6 +57,15 @@ def test_colours_differ_in_lightness(scale):
     lightness = colormaps[scale.colours](np.linspace(0, 1, 21))[:, :3] @ [0.299, 0.587, 0.114]
     steps = np.diff(lightness)
     assert (steps < 0).all() if scale is SCORE else (steps[:10] > 0).all() and (steps[10:] < 0).all()
+
+
+def test_scores_of_a_softmax_are_shown_up_to_the_highest():
+    """Their sum is 1 over 20 muscles: on a scale to 1 every body would look idle."""
+    assert score_scale([[0.3, 0.9], [0.1, 0.2]]) is SCORE
+    assert score_scale([]) is SCORE
+    shares = score_scale([[0.14, 0.86], [0.3, 0.7]])
+    assert (shares.low, shares.high) == (0, 0.86)
+    assert "sum" in shares.label
 
 
 def test_strongest_counts_absolute_values():

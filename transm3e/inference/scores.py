@@ -10,7 +10,7 @@ import numpy as np
 
 from transm3e.config.targets import MUSCLE_TARGET
 from transm3e.errors import UserError
-from transm3e.report.body import body_figure
+from transm3e.report.body import body_figure, score_scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +91,7 @@ class Scores:
             raise UserError(
                 f"show draws 1 to {MOST_MAPS} clips, not {len(scored)}; choose some, as scores[:{MOST_MAPS}].show()"
             )
-        figure = body_figure(scored)
+        figure = body_figure(scored, scale=score_scale([list(scores.values()) for scores in scored.values()]))
         # Where pyplot is not imported, notebooks do not know how to display a figure.
         cast(Any, figure)._repr_png_ = lambda: _png(figure)
         return figure

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from transm3e.data.annotations import MUSCLES
 from transm3e.report.body_shape import VIEWS, body, outlines
@@ -44,6 +45,16 @@ class Scale:
 SCORE = Scale("score, 0 to 1", 0, 1)
 PERCENT = Scale("average precision (%)", 0, 100, form="{:.0f}")
 DIFFERENCE = Scale("difference of scores", -1, 1, "PuOr_r", "{:+.2f}")
+
+
+def score_scale(scores: ArrayLike) -> Scale:
+    """The scale of (N, C) scores: from 0 to 1, or to the highest one where those of a clip are shares (a softmax's, whose sum
+    is 1), among which 0.2 is much."""
+    values = np.atleast_2d(np.asarray(scores, float))
+    highest = float(values.max(initial=0.0))
+    if not highest or values.sum(axis=1).max() > 1 + 1e-3:
+        return SCORE
+    return replace(SCORE, label="score; the sum of all is at most 1", high=highest)
 
 
 def draw_body(axes: Axes, values: Mapping[str, float], scale: Scale = SCORE, names: bool = False) -> None:

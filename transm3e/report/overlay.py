@@ -22,7 +22,7 @@ from transm3e.data.skeleton import fit_video, read_skeleton
 from transm3e.errors import UserError
 from transm3e.files import atomic_path
 from transm3e.progress import track
-from transm3e.report.body import SCORE, draw_body
+from transm3e.report.body import Scale, draw_body, score_scale
 from transm3e.report.figures import INK, KNOWN, PALE, dress, new_figure
 from transm3e.report.video_figure import draw_skeleton
 
@@ -59,6 +59,11 @@ class ScoresOverTime:
         """(W + 1,) seconds: of all windows, number w has its centre nearest to times in edges[w]..edges[w + 1]."""
         centres = (self.starts + self.ends) / 2
         return np.concatenate([self.starts[:1], (centres[1:] + centres[:-1]) / 2, self.ends[-1:]])
+
+    @property
+    def scale(self) -> Scale:
+        """Colours of the scores, the same throughout the video."""
+        return score_scale(self.scores)
 
     def at(self, second: float) -> int:
         """Number of the window that stands for this time."""
@@ -201,15 +206,17 @@ def _panel(over_time: ScoresOverTime, window: int, order: Sequence[int], box: Bo
     if has_body:
         beside = box.width > 1.5 * box.height
         first, second = figure.subplots(1, 2) if beside else figure.subplots(2, 1, height_ratios=[1.5, 1])
-        draw_body(first, values)
+        draw_body(first, values, over_time.scale)
     else:
         second = figure.subplots()
     names = [over_time.columns[i] for i in order]
     bars = second.barh(range(len(names)), [values[name] for name in names], 0.7, color=KNOWN)
     second.bar_label(bars, fmt="%.2f", padding=3, fontsize=8, color=INK)
     second.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-    second.set(xlim=(0, 1.12), ylim=(len(names) - 0.4, -0.6))
-    second.set_xticks([0, 0.5, 1])
+    high = over_time.scale.high
+    second.set(xlim=(0, 1.12 * high), ylim=(len(names) - 0.4, -0.6))
+    if high == 1:
+        second.set_xticks([0, 0.5, 1])
     dress(second, "x")
     second.set_title(f"{over_time.starts[window]:.1f} to {over_time.ends[window]:.1f} s", fontsize=9, color=PALE)
     return _pixels(figure, box)
@@ -222,8 +229,9 @@ def _timeline(over_time: ScoresOverTime, box: Box) -> tuple[np.ndarray, float, f
     figure = new_figure(box.width / DPI, box.height / DPI)
     axes = figure.subplots()
     rows = np.arange(len(over_time.columns) + 1) - 0.5
+    scale = over_time.scale
     mesh = axes.pcolormesh(
-        over_time.edges, rows, over_time.scores.T, cmap=colormaps[SCORE.colours], vmin=SCORE.low, vmax=SCORE.high
+        over_time.edges, rows, over_time.scores.T, cmap=colormaps[scale.colours], vmin=scale.low, vmax=scale.high
     )
     few = len(over_time.columns) <= len(MUSCLES)
     labels = [name.replace("_", " ") for name in over_time.columns] if few else []

@@ -16,7 +16,7 @@ from transm3e.data.backends import open_source
 from transm3e.data.skeleton import Skeleton, fit_video, read_skeleton
 from transm3e.data.skeleton.bodies import Body
 from transm3e.joints import LAYOUTS
-from transm3e.report.body import draw_body
+from transm3e.report.body import draw_body, score_scale
 from transm3e.report.figures import INK, KNOWN, PALE, dress, new_figure, save
 from transm3e.report.screens import draw_joints, joint_lines
 
@@ -63,7 +63,7 @@ def draw_video(video: Path, body: Body, scores: Mapping[str, float], unknown: Se
         axes.set_title("" if second is None else f"{second:.1f} s", fontsize=8, color=INK)
     if has_body:
         left, middle, right = lower.subplots(1, 3, width_ratios=[1.2, 1.9, 1])
-        draw_body(left, scores)
+        draw_body(left, scores, score_scale(list(scores.values())))
     else:
         middle, right = lower.subplots(1, 2, width_ratios=[3, 1])
     _draw_bars(middle, scores, body.reason)
@@ -117,10 +117,9 @@ def _draw_bars(axes: Axes, scores: Mapping[str, float], reason: str) -> None:
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9, color=INK)
     axes.set_yticks(range(len(best)), [name.replace("_", " ") for name, _ in best])
     axes.set_ylim(len(best) - 0.4, -0.6)
-    # Scores of a softmax sum to 1, and their bars would be short.
-    shares = abs(sum(scores.values()) - 1) < 1e-3
-    axes.set_xlim(0, 1.15 * best[0][1] if shares else 1.08)
-    axes.set_xlabel("score; the sum of all is 1" if shares else "score, 0 to 1", fontsize=9, color=INK)
+    scale = score_scale(list(scores.values()))
+    axes.set_xlim(0, 1.08 if scale.high == 1 else 1.15 * scale.high)
+    axes.set_xlabel(scale.label, fontsize=9, color=INK)
     dress(axes, "x")
 
 

@@ -19,7 +19,7 @@ from transm3e.data.reading import clock
 from transm3e.engine.processes.distributed import select_device
 from transm3e.errors import UserError
 from transm3e.progress import LISTENER
-from transm3e.report.body import body_figure
+from transm3e.report.body import body_figure, score_scale
 from transm3e.report.videos import OVERLAY_WINDOW, score_videos
 from transm3e.runs.folder import evaluation_checkpoint
 from transm3e.runs.plan import Run, plan
@@ -131,7 +131,7 @@ def _read(folder: Path, of_muscles: bool) -> dict[str, Any]:
     mean = {name: float(whole[name]) for name in names}
     files = [OVERLAY, SCORES, WINDOWS]
     if of_muscles:
-        body_figure({"": mean}, folder / BODY)
+        body_figure({"": mean}, folder / BODY, scale=score_scale(list(mean.values())))
         files.append(BODY)
     return {
         "names": names,
